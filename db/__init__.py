@@ -1,0 +1,1 @@
+"""EPICS database templates: the only list of the PVs that labioc serves."""

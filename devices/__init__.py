@@ -1,0 +1,1 @@
+"""Protocols, links, drivers and simulators of the hardware; knows nothing about EPICS."""

@@ -1,0 +1,41 @@
+"""Errors that a driver raises on purpose.
+
+    DeviceError
+     +-- LinkDown        nothing could be sent
+     +-- ReplyTimeout    sent, but no complete answer: a write may or may not have happened
+     +-- Garbled         bytes that no rule of the protocol explains
+     +-- Refused         the device, or a limit, said no
+          +-- OutOfLimits   the value is outside the limits in force; no byte was sent
+          +-- NotReady      the device has not been read yet; no byte was sent
+
+The scan engine turns each of them into an alarm and the put path into a reason; nothing else may cross the
+boundary of a driver.
+"""
+
+
+class DeviceError(Exception):
+    """Base of the family."""
+
+
+class LinkDown(DeviceError):
+    """No usable connection: refused, closed, adapter gone."""
+
+
+class ReplyTimeout(DeviceError, TimeoutError):
+    """The answer did not arrive in time."""
+
+
+class Garbled(DeviceError):
+    """The answer could not be read; the link has been resynchronised."""
+
+
+class Refused(DeviceError):
+    """The device answered with an error word, or a rule of the driver forbids the request."""
+
+
+class OutOfLimits(Refused):
+    """The value is outside the limits in force, or not a number at all; no byte was sent."""
+
+
+class NotReady(Refused):
+    """The signal has not been read since the link came up; no byte was sent."""

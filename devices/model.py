@@ -1,0 +1,161 @@
+"""What a driver hands to whoever scans it: signals, readings and limits.
+
+A driver is asked for a batch of signals and answers with readings. It knows the meaning of a number (unit, text of a
+state, whether it is alarming in this context) but nothing about records or Channel Access.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import Any, Protocol
+
+Value = float | int | str | tuple[float, ...]
+
+
+class Level(IntEnum):
+    """How bad a reading is, in the order of EPICS severities."""
+
+    OK = 0
+    MINOR = 1
+    MAJOR = 2
+    INVALID = 3
+
+
+class Cause(Enum):
+    """Why a reading is not OK; the names are those of the Channel Access alarm status."""
+
+    NONE = "NO_ALARM"
+    READ = "READ"
+    WRITE = "WRITE"
+    STATE = "STATE"
+    COMM = "COMM"
+    TIMEOUT = "TIMEOUT"
+    HWLIMIT = "HWLIMIT"
+    DISABLE = "DISABLE"
+    UDF = "UDF"
+
+
+class Kind(Enum):
+    """Type of a signal's value: ENUM is the index into the labels, ARRAY a tuple of floats."""
+
+    FLOAT = "float"
+    INT = "int"
+    ENUM = "enum"
+    TEXT = "text"
+    ARRAY = "array"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One quantity of a device, named as its PV suffix with dots: ``CH00.VSET.RBV``."""
+
+    name: str
+    kind: Kind
+    settable: bool = False
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    help: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One answer about one signal.
+
+    ``value`` is None when there is none to show (the last one is kept, the level says how bad that is).
+    ``time`` is the Unix time in seconds at which the answer arrived.
+    """
+
+    value: Value | None
+    time: float
+    level: Level = Level.OK
+    cause: Cause = Cause.NONE
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits in force for a setting, with the words that say whose they are (``device VMAX``, ``site``)."""
+
+    low: float
+    high: float
+    low_from: str = "device"
+    high_from: str = "device"
+
+
+@dataclass(slots=True)
+class LinkStats:
+    """Counters of one device since start; ``rtt`` is the time of the last exchange in seconds."""
+
+    errors: int = 0
+    reconnects: int = 0
+    rtt: float = 0.0
+    last_error: str = ""
+
+
+@dataclass(frozen=True)
+class DeviceSettings:
+    """One ``[[device]]`` of the site file, as far as a driver cares.
+
+    ``limits`` and ``channel_limits`` are site limits by signal suffix (``VSET``), ``options`` the keys that only this
+    device family has.
+    """
+
+    name: str
+    type: str
+    address: str = ""
+    channels: int = 0
+    period: float = 1.0
+    timeout: float = 1.0
+    readonly: bool = False
+    simulated: bool = False
+    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    channel_limits: Mapping[int, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Driver(Protocol):
+    """What the scan engine and the put path need of a device.
+
+    All methods run on one event loop; none of them blocks it. Only errors of ``devices.errors`` leave them.
+    """
+
+    @property
+    def settings(self) -> DeviceSettings:
+        """What the site file says about this device."""
+
+    @property
+    def stats(self) -> LinkStats:
+        """Counters of the link."""
+
+    def signals(self) -> Mapping[str, Signal]:
+        """Every signal that this device can have, by name; known without a connection."""
+
+    async def connect(self) -> None:
+        """Open the link and learn identity, limits and resolutions; sends nothing that changes the device.
+
+        Raises LinkDown, ReplyTimeout or Garbled.
+        """
+
+    async def close(self) -> None:
+        """Close the link; safe to call at any time and more than once."""
+
+    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+        """Read a batch of signals with as few exchanges as the protocol allows.
+
+        A signal that could not be read although the link works comes back without value at INVALID, or is left out
+        when a single bad answer is only to be counted. Raises LinkDown or ReplyTimeout when the device is lost.
+        """
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        """Apply one setting or command, read it back, and return every reading learnt on the way.
+
+        The returned mapping holds at least ``name``. Raises Refused (and its kin) when nothing was changed or the
+        read-back disagrees, ReplyTimeout or LinkDown when the outcome is unknown; the text is for the operator.
+        """
+
+    def limits(self, name: str) -> Limits | None:
+        """Limits in force for a numeric setting; None when it has none or they are not known yet."""
+
+    def precision(self, name: str) -> int | None:
+        """Decimals that the device itself shows for this signal; None when it does not tell."""

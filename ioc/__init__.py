@@ -1,0 +1,1 @@
+"""The IOC: site file, records, scans, puts and the Channel Access server."""

@@ -1,0 +1,1 @@
+"""Record types: values, fields, alarms and monitors, as an EPICS database behaves."""

@@ -1,0 +1,1 @@
+"""Channel Access server: circuits, searches and monitors over caproto's protocol."""
