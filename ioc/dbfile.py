@@ -1,10 +1,10 @@
 """EPICS database files: parse a template once, expand it many times.
 
-The grammar is in ``db.lark`` and ``macro.lark``. A template becomes a list of records whose strings are
-either constant or a few pieces around macro references, so that expanding it for the next channel is joining
-pieces, not parsing. As in dbStaticLib of base: escapes, ``grecord``, ``alias``, ``include`` and appending with
-``record("*", "NAME")``. What is stricter, because each is a mistake in practice: a record defined twice,
-a field given twice in one block and an undefined macro are errors. A macro value is taken as it is.
+The grammar is in ``db.lark``. A template becomes a list of records whose strings are split around their
+macro references, so that expanding it for the next channel is joining pieces, not parsing. As in dbStaticLib
+of base: ``grecord``, ``alias``, ``include`` and appending with ``record("*", "NAME")``. What is stricter,
+because each is a mistake in practice: a record defined twice, a field given twice in one block and an
+undefined macro are errors.
 """
 
 from __future__ import annotations
@@ -14,18 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-_Keyed = TypeVar("_Keyed")
+from ioc.macros import Text, UndefinedError, attempt, harmless, resolve, split_text, unescape
 
 _STATEMENT = re.compile(r"^[ \t]*(g?record|alias|include)\b", re.MULTILINE)
-_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_NAMED_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items()}}
-_MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 _APPEND = "*"
 
 
@@ -51,32 +47,17 @@ class RecordDef:
     field_lines: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Macro:
-    """One reference; the name may itself hold references."""
-
-    name: tuple[str | _Macro, ...]
-    default: tuple[str | _Macro, ...] | None
-
-
-_Text = str | tuple["str | _Macro", ...]
-
-
-class _UndefinedError(Exception):
-    """A macro without value or default."""
-
-
 @dataclass(slots=True)
 class _Block:
     """One ``record(...)`` of a template."""
 
-    rtyp: _Text
-    name: _Text
+    rtyp: Text
+    name: Text
     file: str
     line: int
-    fields: dict[str, _Text] = field(default_factory=dict)
-    info: dict[str, _Text] = field(default_factory=dict)
-    aliases: list[_Text] = field(default_factory=list)
+    fields: dict[str, Text] = field(default_factory=dict)
+    info: dict[str, Text] = field(default_factory=dict)
+    aliases: list[Text] = field(default_factory=list)
     field_lines: dict[str, int] = field(default_factory=dict)
 
 
@@ -84,8 +65,8 @@ class _Block:
 class _Alias:
     """One ``alias("RECORD", "NEW")`` outside a record."""
 
-    record: _Text
-    alias: _Text
+    record: Text
+    alias: Text
     file: str
     line: int
 
@@ -106,7 +87,7 @@ class Template:
         errors = [
             f"{self.path}: macro {name}: {value!r} cannot stand inside a database string"
             for name, value in macros.items()
-            if not _harmless(value)
+            if not harmless(value)
         ]
         if errors:
             raise DatabaseError(errors)
@@ -114,7 +95,7 @@ class Template:
         for block in self._blocks:
             try:
                 definition = _expand_block(block, macros)
-            except _UndefinedError:
+            except UndefinedError:
                 errors += _undefined(block, macros)
             else:
                 errors += _add(records, definition)
@@ -148,15 +129,9 @@ def parse_text(text: str, path: str) -> Template:
     return Template(path, builder.blocks, builder.aliases)
 
 
-def quote(text: str) -> str:
-    """Return text as a quoted database string that every EPICS reader turns back into the same text."""
-    body = "".join(_TO_ESCAPE.get(char, char if char >= " " else f"\\{ord(char):03o}") for char in text)
-    return '"' + body.replace("$(", "\\$(").replace("${", "\\${") + '"'
-
-
 @cache
-def _grammar(name: str, start: str) -> Lark:
-    return Lark.open(f"{name}.lark", rel_to=__file__, start=start, parser="lalr", propagate_positions=True)
+def _grammar() -> Lark:
+    return Lark.open("db.lark", rel_to=__file__, start="database", parser="lalr", propagate_positions=True)
 
 
 def _parse(text: str, path: str) -> tuple[Tree[Token] | None, list[str]]:
@@ -164,7 +139,7 @@ def _parse(text: str, path: str) -> tuple[Tree[Token] | None, list[str]]:
     errors: list[str] = []
     while True:
         try:
-            tree = _grammar("db", "database").parse(text)
+            tree = _grammar().parse(text)
         except UnexpectedInput as error:
             errors.append(f"{path}:{_where(error, text)}")
             resume = _STATEMENT.search(text, _line_end(text, error.pos_in_stream or 0))
@@ -266,87 +241,30 @@ class _Builder:
             self.blocks += included._blocks
             self.aliases += included._aliases
 
-    def _text(self, word: Any) -> _Text:
+    def _text(self, word: Any) -> Text:
         token: Token = word.children[0]
         raw = token[1:-1] if token.type == "STRING" else str(token)
-        if "$(" not in raw and "${" not in raw:
-            return unescape(raw)
         try:
-            tree = _grammar("macro", "text").parse(raw)
-        except UnexpectedInput as error:
-            if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-                reason = "is not closed"
-            else:
-                reason = f"is not understood at {raw[error.pos_in_stream or 0 :]!r}"
-            self._error(word, f"macro reference in {raw!r} {reason}")
+            return split_text(raw)
+        except ValueError as error:
+            self._error(word, str(error))
             return ""
-        for name in tree.find_data("name"):
-            if not all(isinstance(part, Tree) or _MACRO_NAME.fullmatch(part) for part in name.children):
-                self._error(word, f"macro reference in {raw!r}: a name is letters, digits, _ and -")
-        return _pieces(tree)
 
     def _error(self, node: Any, reason: str) -> None:
         self._errors.append(f"{self._path}:{node.meta.line}: {reason}")
 
 
-def _pieces(tree: Tree[Token]) -> tuple[str | _Macro, ...]:
-    return tuple(_piece(child) for child in tree.children)
-
-
-def _piece(child: Token | Tree[Token]) -> str | _Macro:
-    if isinstance(child, Token):
-        return unescape(child)
-    name, default = child.children[0], child.children[2]
-    assert isinstance(name, Tree)
-    return _Macro(_pieces(name), _pieces(default) if isinstance(default, Tree) else None)
-
-
-def unescape(text: str) -> str:
-    """Resolve the C escapes that EPICS knows in database strings."""
-    return _ESCAPE.sub(_unescape_one, text) if "\\" in text else text
-
-
-def _unescape_one(match: re.Match[str]) -> str:
-    code = match[1]
-    if code[0] == "x" and len(code) > 1:
-        return chr(int(code[1:], 16))
-    if code[0] in "01234567":
-        return chr(int(code, 8) & 0xFF)
-    return _NAMED_ESCAPES.get(code, code)
-
-
-def _harmless(value: str) -> bool:
-    return not any(char in '"\\' or char < " " for char in value)
-
-
-def _resolve(text: _Text, macros: Mapping[str, str]) -> str:
-    if isinstance(text, str):
-        return text
-    return "".join([piece if isinstance(piece, str) else _value(piece, macros) for piece in text])
-
-
-def _value(macro: _Macro, macros: Mapping[str, str]) -> str:
-    name = macro.name[0] if len(macro.name) == 1 else _resolve(macro.name, macros)
-    key = name if isinstance(name, str) else _value(name, macros)
-    value = macros.get(key)
-    if value is not None:
-        return value
-    if macro.default is None:
-        raise _UndefinedError(key)
-    return _resolve(macro.default, macros)
-
-
-def _resolve_all(texts: dict[str, _Text], macros: Mapping[str, str]) -> dict[str, str]:
-    return {key: text if isinstance(text, str) else _resolve(text, macros) for key, text in texts.items()}
+def _resolve_all(texts: dict[str, Text], macros: Mapping[str, str]) -> dict[str, str]:
+    return {key: text if isinstance(text, str) else resolve(text, macros) for key, text in texts.items()}
 
 
 def _expand_block(block: _Block, macros: Mapping[str, str]) -> RecordDef:
     return RecordDef(
-        _resolve(block.name, macros),
-        _resolve(block.rtyp, macros),
+        resolve(block.name, macros),
+        resolve(block.rtyp, macros),
         _resolve_all(block.fields, macros),
         _resolve_all(block.info, macros),
-        tuple(_resolve(alias, macros) for alias in block.aliases),
+        tuple(resolve(alias, macros) for alias in block.aliases),
         block.file,
         block.line,
         block.field_lines,
@@ -355,28 +273,15 @@ def _expand_block(block: _Block, macros: Mapping[str, str]) -> RecordDef:
 
 def _undefined(block: _Block, macros: Mapping[str, str]) -> Iterator[str]:
     """Say for each string of a block which macro is missing."""
-    name = _attempt(block.name, macros)[0]
-    parts: list[tuple[int, str, _Text]] = [(block.line, "", block.rtyp), (block.line, "", block.name)]
+    name = attempt(block.name, macros)[0]
+    parts: list[tuple[int, str, Text]] = [(block.line, "", block.rtyp), (block.line, "", block.name)]
     parts += [(block.field_lines[key], f"field {key}: ", text) for key, text in block.fields.items()]
     parts += [(block.line, f"info {key}: ", text) for key, text in block.info.items()]
     parts += [(block.line, "alias: ", text) for text in block.aliases]
     for line, part, text in parts:
-        missing = _attempt(text, macros)[1]
+        missing = attempt(text, macros)[1]
         if missing:
             yield f"{block.file}:{line}: record {name}: {part}macro {missing} is not defined"
-
-
-def _attempt(text: _Text, macros: Mapping[str, str]) -> tuple[str, str]:
-    """Return the text as far as it can be expanded, and the first macro that is missing (or nothing)."""
-    missing = ""
-    shown = []
-    for piece in (text,) if isinstance(text, str) else text:
-        try:
-            shown.append(piece if isinstance(piece, str) else _value(piece, macros))
-        except _UndefinedError as error:
-            missing = missing or str(error)
-            shown.append(f"$({error})")
-    return "".join(shown), missing
 
 
 def _add(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
@@ -402,8 +307,8 @@ def _add(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
 def _add_alias(records: dict[str, RecordDef], alias: _Alias, macros: Mapping[str, str]) -> Iterator[str]:
     """Add an alias given outside its record; yields what is wrong."""
     try:
-        name, new = _resolve(alias.record, macros), _resolve(alias.alias, macros)
-    except _UndefinedError as error:
+        name, new = resolve(alias.record, macros), resolve(alias.alias, macros)
+    except UndefinedError as error:
         yield f"{alias.file}:{alias.line}: alias: macro {error} is not defined"
         return
     if name not in records:

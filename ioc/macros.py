@@ -1,0 +1,126 @@
+r"""Strings of EPICS database files: escapes and macro references.
+
+A string is split once into constant text and references (``macro.lark``); putting it together for one set of
+macros is then joining pieces. As in macLib of base: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, nested,
+and ``\$(`` is no reference. A value is taken as it is, and scoped definitions (``$(NAME,X=1)``) are not known.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+
+from lark import Lark, Token, Tree
+from lark.exceptions import UnexpectedInput, UnexpectedToken
+
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
+_NAMED_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items()}}
+_MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class _Macro:
+    """One reference; the name may itself hold references."""
+
+    name: tuple[str | _Macro, ...]
+    default: tuple[str | _Macro, ...] | None
+
+
+Text = str | tuple["str | _Macro", ...]
+
+
+class UndefinedError(Exception):
+    """A macro without value or default; the text is its name."""
+
+
+def split_text(raw: str) -> Text:
+    """Split the inside of a string as written; raises ValueError saying what is wrong with a macro."""
+    if "$(" not in raw and "${" not in raw:
+        return unescape(raw)
+    try:
+        tree = _grammar().parse(raw)
+    except UnexpectedInput as error:
+        if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+            raise ValueError(f"macro reference in {raw!r} is not closed") from None
+        rest = raw[error.pos_in_stream or 0 :]
+        raise ValueError(f"macro reference in {raw!r} is not understood at {rest!r}") from None
+    for name in tree.find_data("name"):
+        if not all(isinstance(part, Tree) or _MACRO_NAME.fullmatch(part) for part in name.children):
+            raise ValueError(f"macro reference in {raw!r}: a name is letters, digits, _ and -")
+    return _pieces(tree)
+
+
+@cache
+def _grammar() -> Lark:
+    return Lark.open("macro.lark", rel_to=__file__, start="text", parser="lalr")
+
+
+def _pieces(tree: Tree[Token]) -> tuple[str | _Macro, ...]:
+    return tuple(_piece(child) for child in tree.children)
+
+
+def _piece(child: Token | Tree[Token]) -> str | _Macro:
+    if isinstance(child, Token):
+        return unescape(child)
+    name, default = child.children[0], child.children[2]
+    assert isinstance(name, Tree)
+    return _Macro(_pieces(name), _pieces(default) if isinstance(default, Tree) else None)
+
+
+def unescape(text: str) -> str:
+    """Resolve the C escapes that EPICS knows in database strings."""
+    return _ESCAPE.sub(_unescape_one, text) if "\\" in text else text
+
+
+def _unescape_one(match: re.Match[str]) -> str:
+    code = match[1]
+    if code[0] == "x" and len(code) > 1:
+        return chr(int(code[1:], 16))
+    if code[0] in "01234567":
+        return chr(int(code, 8) & 0xFF)
+    return _NAMED_ESCAPES.get(code, code)
+
+
+def harmless(value: str) -> bool:
+    """Say whether a macro value can stand inside a quoted string as it is."""
+    return not any(char in '"\\' or char < " " for char in value)
+
+
+def resolve(text: Text, macros: Mapping[str, str]) -> str:
+    """Put a text together; raises UndefinedError for a macro that has neither value nor default."""
+    if isinstance(text, str):
+        return text
+    return "".join([piece if isinstance(piece, str) else _value(piece, macros) for piece in text])
+
+
+def _value(macro: _Macro, macros: Mapping[str, str]) -> str:
+    name = macro.name[0] if len(macro.name) == 1 else resolve(macro.name, macros)
+    key = name if isinstance(name, str) else _value(name, macros)
+    value = macros.get(key)
+    if value is not None:
+        return value
+    if macro.default is None:
+        raise UndefinedError(key)
+    return resolve(macro.default, macros)
+
+
+def attempt(text: Text, macros: Mapping[str, str]) -> tuple[str, str]:
+    """Return the text as far as it can be expanded, and the first macro that is missing (or nothing)."""
+    missing = ""
+    shown = []
+    for piece in (text,) if isinstance(text, str) else text:
+        try:
+            shown.append(piece if isinstance(piece, str) else _value(piece, macros))
+        except UndefinedError as error:
+            missing = missing or str(error)
+            shown.append(f"$({error})")
+    return "".join(shown), missing
+
+
+def quote(text: str) -> str:
+    """Return text as a quoted database string that every EPICS reader turns back into the same text."""
+    body = "".join(_TO_ESCAPE.get(char, char if char >= " " else f"\\{ord(char):03o}") for char in text)
+    return '"' + body.replace("$(", "\\$(").replace("${", "\\${") + '"'
