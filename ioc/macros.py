@@ -2,7 +2,7 @@ r"""Strings of EPICS database files: escapes and macro references.
 
 A string is split once into constant text and references (``macro.lark``); putting it together for one set of
 macros is then joining pieces. As in macLib of base: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, nested,
-and ``\$(`` is no reference. A value is taken as it is, and scoped definitions (``$(NAME,X=1)``) are not known.
+and ``\$(`` is no reference. A value is taken as it is; scoped definitions (``$(NAME,X=1)``) are not known.
 """
 
 from __future__ import annotations
