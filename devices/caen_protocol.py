@@ -1,11 +1,12 @@
 """Text protocol of the CAEN DT55xxE and N1470 families: requests out, replies in, no I/O.
 
-Two dialects of one language. Profile A (DT55xxE: DT5519E, DT5521E, DT5533E, DT5534E) sends ``$CMD:...`` and ends
-values with ``;``. Profile B (N1470, N1471, NDT14xx, DT14xxET, R14xxET, N1570) puts the module address in front,
-``$BD:nn,CMD:...``, and has no trailing ``;``. Sources: DT55xxE manual, p. 15; N1470 manual, "Serial protocol".
+Two dialects of one language. Profile A (DT55xxE: DT5519E, DT5521E, DT5533E, DT5534E) sends ``$CMD:...``
+and ends values with ``;``. Profile B (N1470, N1471, NDT14xx, DT14xxET, R14xxET, N1570) puts the module
+address in front, ``$BD:nn,CMD:...``, and has no trailing ``;``. Sources: DT55xxE manual, p. 15; N1470
+manual, "Serial protocol".
 
-A reply carries neither channel nor parameter name and no checksum: it belongs to a request by its place in the order
-only. Whoever owns the link has to guarantee that place; this module only refuses what no rule explains.
+A reply carries neither channel nor parameter name and no checksum: it belongs to a request by its place in
+the order only. Whoever owns the link has to guarantee that place; this module refuses what no rule explains.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class Dialect:
 class ErrorReply(Refused):
     """The unit answered ``XXX:ERR``.
 
-    ``word`` is CMD (malformed), CH (no such channel), PAR (no such parameter), VAL (value refused), LOC (the front
-    panel has control), or whatever else stood there: profile A may say CMD for every one of them.
+    ``word`` is CMD (malformed), CH (no such channel), PAR (no such parameter), VAL (value refused), LOC (the
+    front panel has control), or whatever else stood there: profile A may say CMD for every one of them.
     """
 
     def __init__(self, word: str) -> None:
@@ -60,10 +61,11 @@ class ErrorReply(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful reply. ``text`` is what followed ``VAL:`` without the closing ``;``, None when there was no VAL.
+    """A successful reply.
 
-    ``board`` is the address that the reply carried, None when it carried none. Every reading method raises Garbled
-    when the reply holds something else than what was asked for.
+    ``text`` is what followed ``VAL:`` without the closing ``;``, None when there was no VAL. ``board`` is the
+    address that the reply carried, None when it carried none. Every reading method raises Garbled when the
+    reply holds something else than what was asked for.
     """
 
     board: int | None
@@ -108,7 +110,10 @@ class Reply:
 
 
 def monitor(dialect: Dialect, par: str, channel: int | None = None) -> bytes:
-    """Return the request that reads a parameter; ``channel`` None for the board, number of channels for all."""
+    """Return the request that reads a parameter.
+
+    ``channel`` is None for the board, 0..N-1 for one channel, and N, their number, for all of them at once.
+    """
     return _request(dialect, "MON", par, channel, None)
 
 
@@ -146,9 +151,9 @@ def format_number(value: float, decimals: int) -> str:
 def parse_reply(line: str, dialect: Dialect) -> Reply:
     """Read one reply line without its CR LF.
 
-    Accepted whatever the profile, because units differ from their manuals: ``BD`` present or not, a trailing ``;`` or
-    not, a value behind the ``OK`` of a SET. Raises ErrorReply when the unit said no, Garbled for anything that is not
-    a reply of this board.
+    Accepted whatever the profile, because units differ from their manuals: ``BD`` present or not, a trailing
+    ``;`` or not, a value behind the ``OK`` of a SET. Raises ErrorReply when the unit said no, Garbled for
+    anything that is not a reply of this board.
     """
     if not line.startswith("#") or not line.isascii() or not line.isprintable() or len(line) > LONGEST_LINE:
         raise Garbled(f"not a reply: {line[:60]!r}")
@@ -187,9 +192,9 @@ def _integer(text: str) -> int:
 class ChannelStatus(IntFlag):
     """Status word of a channel (STAT), names as in the DT55xxE manual.
 
-    Profile B differs in two bits: 9 is over temperature (above 105 C; A: warning above 80 C), 10 is disabled by the
-    front panel switch (A: over temperature above 125 C; CAEN's own library says disabled there too).
-    Bit 13 is not in the DT55xxE manual; both CAEN's library and the N1470 manual call it a calibration error.
+    Profile B differs in two bits: 9 is over temperature (above 105 C; A: warning above 80 C), 10 is disabled
+    by the front panel switch (A: over temperature above 125 C; CAEN's own library says disabled there too).
+    Bit 13 is not in the DT55xxE manual; CAEN's library and the N1470 manual call it a calibration error.
     """
 
     ON = 1 << 0
@@ -225,7 +230,7 @@ def unknown_status_bits(word: int) -> int:
 
 
 ALARM_BITS_A = 0x1FF8
-"""BDALARM of profile A: the channels' status bits 3..12, ORed; it does not say which channel (DT55xxE manual)."""
+"""BDALARM of profile A: status bits 3..12 of all channels, ORed; it does not say whose (DT55xxE manual)."""
 
 
 class BoardAlarm(IntFlag):
