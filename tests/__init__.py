@@ -1,0 +1,1 @@
+"""Tests; a package, so that tests/ioc never hides the package ioc."""

@@ -1,0 +1,1 @@
+"""Every field and event of the C softIoc, compared with those of labioc."""
