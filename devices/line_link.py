@@ -1,0 +1,254 @@
+"""One question, one line back: the link under the CAEN text protocol, over TCP or a serial line.
+
+The replies of this protocol carry no mark of the question they belong to, so the link has to make sure that a
+reply is never taken for the answer to another question:
+
+* one request is in flight at a time;
+* whatever arrived unasked is dropped before the next request is sent;
+* an exchange that did not end with exactly one line leaves the link *in doubt*, also when the waiting task
+  was cancelled, and so does ``distrust()``. Before the next request a TCP connection in doubt is closed and
+  opened again; a serial line, which forgets nothing when it is reopened, is read until it has been silent for
+  one whole timeout.
+
+A connection that the other end closed is not reopened here: that raises LinkDown until somebody calls
+``connect()``, who then also knows that the device may be another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import parse_qsl, urlsplit
+
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.line_transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
+from devices.model import LinkStats
+
+CONNECT_TIMEOUT = 2.0  # seconds
+LONGEST_LINE = 512  # bytes
+PATIENCE = 4  # timeouts that a serial line may take to fall silent
+IAC, SUBNEGOTIATION, SUBNEGOTIATION_END = 0xFF, 0xFA, 0xF0
+OPTION_COMMANDS = range(0xFB, 0xFF)  # WILL, WONT, DO, DONT: one option byte follows (RFC 854)
+
+ALLOWED = "tcp://HOST:PORT or serial:///dev/NAME, the latter with ?baudrate=9600 (default) and &xonxoff=1"
+
+
+class LineBuffer:
+    """Bytes in, complete lines out; owns no socket. CR LF, LF and CR end a line, empty lines are dropped."""
+
+    def __init__(self, *, telnet: bool = False) -> None:
+        self._rest = bytearray()
+        self._telnet = telnet
+        self._command = bytearray()
+
+    @property
+    def rest(self) -> bytes:
+        """What of a line without an end has arrived so far."""
+        return bytes(self._rest)
+
+    def reset(self) -> None:
+        """Forget a half line."""
+        self._rest.clear()
+        self._command.clear()
+
+    def feed(self, data: bytes) -> list[str]:
+        """Return the lines that data completes; raises Garbled when more than 512 bytes have no line end."""
+        self._rest += self._without_telnet(data) if self._telnet else data
+        *lines, rest = self._rest.replace(b"\r", b"\n").split(b"\n")
+        self._rest = bytearray(rest)
+        if len(rest) > LONGEST_LINE:
+            self.reset()
+            raise Garbled(f"more than {LONGEST_LINE} bytes without a line end")
+        return [line.decode("ascii", "replace") for line in lines if line.strip()]
+
+    def _without_telnet(self, data: bytes) -> bytes:
+        """Drop option negotiation, which a server on port 23 may begin with (RFC 854)."""
+        kept = bytearray()
+        for byte in data:
+            if not self._command and byte != IAC:
+                kept.append(byte)
+                continue
+            self._command.append(byte)
+            if self._command_is_complete():
+                if self._command == bytes((IAC, IAC)):
+                    kept.append(IAC)
+                self._command.clear()
+        return bytes(kept)
+
+    def _command_is_complete(self) -> bool:
+        command = self._command
+        if len(command) < 2:
+            return False
+        if command[1] == SUBNEGOTIATION:
+            return command[-2:] == bytes((IAC, SUBNEGOTIATION_END)) or len(command) > LONGEST_LINE
+        return len(command) == (3 if command[1] in OPTION_COMMANDS else 2)
+
+
+class LineLink:
+    """Strictly half-duplex exchange of lines with one device; several tasks may call it, they queue.
+
+    ``timeout`` is in seconds. ``stats`` counts every exchange that failed, keeps the reason of the last one
+    and the round trip time; reconnections made here to get in step again are counted too.
+    """
+
+    def __init__(self, transport: Transport, address: str, timeout: float) -> None:
+        self.address = address
+        self.timeout = timeout
+        self.stats = LinkStats()
+        self._transport = transport
+        self._buffer = LineBuffer(telnet=not transport.remembers)
+        self._lock = asyncio.Lock()
+        self._connected = False
+        self._in_doubt = False
+
+    @property
+    def connected(self) -> bool:
+        """Whether ``connect`` succeeded and the connection was neither closed nor lost since."""
+        return self._connected
+
+    async def connect(self) -> None:
+        """Open the connection, after closing the old one; raises LinkDown within about 2 s."""
+        async with self._lock:
+            await self._reopen()
+            # The process before us may have asked something whose answer is still on its way.
+            self._in_doubt = self._transport.remembers
+
+    async def close(self) -> None:
+        """Close the connection; an exchange under way fails with LinkDown. Safe to call at any time."""
+        self._connected = False
+        await self._transport.close()
+
+    def distrust(self) -> None:
+        """Say that the last line made no sense: get in step again before the next request."""
+        self._in_doubt = True
+
+    async def exchange(self, request: bytes, *, timeout: float | None = None) -> str:
+        """Send a request and return the one line that answers it, without its line end.
+
+        Raises LinkDown (not connected, closed, reset), ReplyTimeout (sent, but no complete line within
+        ``timeout`` seconds) or Garbled (unreadable bytes, or more than one line).
+        """
+        async with self._lock:
+            try:
+                if not self._connected:
+                    raise LinkDown(f"{self.address}: not connected")
+                return await self._exchange(request, self.timeout if timeout is None else timeout)
+            except DeviceError as error:
+                self._count(error)
+                raise
+            except OSError as error:
+                lost = LinkDown(f"{self.address}: connection lost: {_reason(error)}")
+                self._count(lost)
+                await self.close()
+                raise lost from error
+
+    async def _exchange(self, request: bytes, timeout: float) -> str:
+        await self._get_in_step()
+        self._in_doubt = True  # until exactly one line has come back, whatever ends this before
+        clock = asyncio.get_running_loop().time
+        sent = clock()
+        await self._transport.write(request)
+        line = await self._receive(request, sent + timeout, timeout)
+        self.stats.rtt = clock() - sent
+        self._in_doubt = False
+        return line
+
+    async def _receive(self, request: bytes, deadline: float, timeout: float) -> str:
+        clock = asyncio.get_running_loop().time
+        while (left := deadline - clock()) > 0:
+            lines = self._buffer.feed(await self._transport.read(left))
+            answers = [line for line in lines if not line.startswith("$")]  # "$" starts requests: an echo
+            if not answers:
+                continue
+            # A second answer means that one of the two belongs to an older question. Which one cannot be
+            # told, and a value not read costs one period, but a wrong one may cost a detector.
+            if len(answers) > 1 or self._buffer.rest.strip():
+                raise Garbled(f"more than one line in answer to {_shown(request)}")
+            if not answers[0].isascii() or not answers[0].isprintable():
+                raise Garbled(f"unreadable answer to {_shown(request)}: {answers[0][:60]!r}")
+            return answers[0].strip()
+        begun = f", only {self._buffer.rest[:60]!r}" if self._buffer.rest else ""
+        raise ReplyTimeout(f"no answer to {_shown(request)} within {timeout:g} s{begun}")
+
+    async def _get_in_step(self) -> None:
+        """Leave nothing on the wire that could be taken for the answer to the next request."""
+        if not self._in_doubt and not await self._drop_unasked():
+            return
+        if self._transport.remembers:
+            await self._wait_for_silence()
+        else:
+            await self._reopen()
+            self.stats.reconnects += 1
+        self._buffer.reset()
+        self._in_doubt = False
+
+    async def _drop_unasked(self) -> bool:
+        """Drop and count what arrived since the last answer; True when its end is still to come."""
+        self._buffer.reset()
+        lines: list[str] = []
+        # Unasked bytes are read until none are left, but a device that never stops must not keep us here.
+        for _ in range(LONGEST_LINE):
+            if not (data := await self._transport.read(0)):
+                break
+            lines += self._buffer.feed(data)
+        if lines or self._buffer.rest:
+            self._count(Garbled(f"arrived unasked: {(' '.join(lines) or str(self._buffer.rest))[:60]}"))
+        return bool(self._buffer.rest)
+
+    async def _wait_for_silence(self) -> None:
+        clock = asyncio.get_running_loop().time
+        patience = clock() + PATIENCE * self.timeout
+        while await self._transport.read(self.timeout):
+            if clock() > patience:
+                raise Garbled(f"{self.address}: the line does not fall silent")
+
+    async def _reopen(self) -> None:
+        await self.close()
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._transport.open()
+        except TimeoutError as error:
+            await self.close()
+            raise LinkDown(f"{self.address}: no connection within {CONNECT_TIMEOUT:g} s") from error
+        except OSError as error:
+            await self.close()
+            raise LinkDown(f"{self.address}: cannot connect: {_reason(error)}") from error
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+        self._buffer.reset()
+        self._connected = True
+
+    def _count(self, error: DeviceError) -> None:
+        self.stats.errors += 1
+        self.stats.last_error = str(error)
+
+
+def _shown(request: bytes) -> str:
+    return request.decode("ascii", "replace").strip()
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error) or type(error).__name__
+
+
+def parse_address(address: str) -> TcpAddress | SerialAddress:
+    """Read the ``address`` of a device; raises ValueError that says what is allowed."""
+    try:
+        url = urlsplit(address)
+        if url.scheme == "tcp" and url.hostname and url.port and not (url.path.strip("/") or url.query):
+            return TcpAddress(url.hostname, url.port)
+        if url.scheme == "serial" and url.netloc + url.path:
+            options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
+            baudrate, xonxoff = int(options.pop("baudrate", "9600")), options.pop("xonxoff", "0")
+            if not options and baudrate > 0 and xonxoff in ("0", "1"):
+                return SerialAddress(url.netloc + url.path, baudrate, xonxoff == "1")
+    except ValueError as error:
+        raise ValueError(f"address {address!r}: {error}; allowed is {ALLOWED}") from error
+    raise ValueError(f"address {address!r}: allowed is {ALLOWED}")
+
+
+def open_link(address: str, timeout: float) -> LineLink:
+    """Return the link to an address, not connected yet; ``timeout`` in seconds. Raises ValueError."""
+    where = parse_address(address)
+    transport = TcpTransport(where) if isinstance(where, TcpAddress) else SerialTransport(where)
+    return LineLink(transport, address, timeout)
