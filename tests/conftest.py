@@ -1,0 +1,71 @@
+"""Hygiene for every test: loopback only, no task and no thread left behind; a missing server fails in CI.
+
+The Channel Access settings are made before anything imports a client or server library, because those read
+them at import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import NoReturn
+
+import pytest
+
+os.environ.update(
+    EPICS_CA_ADDR_LIST="127.0.0.1",
+    EPICS_CA_AUTO_ADDR_LIST="NO",
+    EPICS_CAS_INTF_ADDR_LIST="127.0.0.1",
+    EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
+    EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
+)
+for _name in ("EPICS_CA_NAME_SERVERS", "EPICS_CA_SERVER_PORT", "EPICS_CAS_SERVER_PORT"):
+    os.environ.pop(_name, None)
+
+
+def unavailable(what: str) -> NoReturn:
+    """Skip the test because a server or library it needs is not to be had; under CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(what)
+    pytest.skip(what)
+
+
+def _threads() -> set[threading.Thread]:
+    # Threads of C libraries show up as dummies; those of the loop's executor end with the loop.
+    return {
+        thread
+        for thread in threading.enumerate()
+        if not isinstance(thread, threading._DummyThread) and not thread.name.startswith("asyncio_")
+    }
+
+
+@pytest.fixture(autouse=True)
+def no_thread_left_behind() -> Iterator[None]:
+    """Fail a test that leaves a thread running for more than 2 s."""
+    before = _threads()
+    yield
+    end = time.monotonic() + 2.0
+    left = _threads() - before
+    while left and time.monotonic() < end:
+        next(iter(left)).join(0.05)
+        left = _threads() - before
+    assert not left, f"threads still running: {sorted(thread.name for thread in left)}"
+
+
+@pytest.fixture
+async def _task_check() -> AsyncIterator[None]:
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not left, f"tasks still running: {sorted(task.get_name() for task in left if task)}"
+
+
+@pytest.fixture(autouse=True)
+def no_task_left_behind(request: pytest.FixtureRequest, no_thread_left_behind: None) -> None:
+    """Fail an asynchronous test that leaves a task running."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("_task_check")
