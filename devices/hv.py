@@ -1,4 +1,34 @@
-"""What a high-voltage channel means, whoever made it."""
+"""What a high-voltage channel means, whoever made it: state, deviation, trip latch.
+
+No I/O and no clock: every call is given the numbers of one scan together with the Unix time and the monotonic
+time at which they arrived. CAEN and Iseg drivers translate their own status words into Conditions and publish
+the readings that come back, so both families alarm alike.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from devices.hv_trip import Conditions, Sample, TripLatch
+from devices.model import Cause, Level, Reading, Value
+
+
+class State(IntEnum):
+    """What the channel is doing; when several apply, the highest one wins."""
+
+    OFF = 0
+    ON = 1
+    RAMP_UP = 2
+    RAMP_DOWN = 3
+    LIMITING = 4
+    DEVIATING = 5
+    RECOVERING = 6
+    INHIBITED = 7
+    KILLED = 8
+    TRIPPED = 9
+    FAULT = 10
+    UNKNOWN = 11
+
 
 STATES: tuple[str, ...] = (
     "OFF",
@@ -14,3 +44,236 @@ STATES: tuple[str, ...] = (
     "FAULT",
     "UNKNOWN",
 )
+"""Texts of State, in its order."""
+
+SETTLE = 5.0  # s after a ramp before VDIFF counts, unless the site says otherwise
+LASTING = 30.0  # s of current limiting before MINOR becomes MAJOR
+OFF_UNASKED = 3.0  # s of "off though demanded on" before it is MAJOR
+FROZEN_READS = 60  # identical current readings that look like old data
+FLOWING_STEPS = 10  # resolution steps of current below which a reading may well stand still
+LOAD_VOLTAGE = 10.0  # V above which a load can be computed
+MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
+CURRENT_WARNING = 0.9  # share of the current limit in force
+
+
+class Lasting:
+    """How long a condition has held without interruption."""
+
+    __slots__ = ("_since",)
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+
+    def seconds(self, holds: bool, now: float) -> float:
+        """Note whether the condition holds and return for how many seconds it has, 0 when it does not."""
+        if not holds:
+            self._since = None
+            return 0.0
+        if self._since is None:
+            self._since = now
+        return now - self._since
+
+
+class Mismatch:
+    """A demand against what the device reports: MINOR once they differ for more than two polls."""
+
+    __slots__ = ("_polls",)
+
+    def __init__(self) -> None:
+        self._polls = 0
+
+    def observe(self, differs: bool) -> bool:
+        """Count one poll; return whether the difference has lasted."""
+        self._polls = self._polls + 1 if differs else 0
+        return self._polls > MISMATCH_POLLS
+
+    def reset(self) -> None:
+        """Start counting again, because the demand has just been accepted."""
+        self._polls = 0
+
+
+class FrozenCurrent:
+    """Watch for a current that never changes although it flows: old data repeated by a hung device."""
+
+    __slots__ = ("_last", "_reads")
+
+    def __init__(self) -> None:
+        self._last: float | None = None
+        self._reads = 0
+
+    def observe(self, imon: float, flowing: bool) -> bool:
+        """Take one reading; return whether it has been the same for 60 reads with current flowing."""
+        if not flowing:
+            self._last, self._reads = None, 0
+            return False
+        self._reads = self._reads + 1 if imon == self._last else 1
+        self._last = imon
+        return self._reads >= FROZEN_READS
+
+
+_STATE_LEVEL = {
+    State.RECOVERING: Level.MINOR,
+    State.INHIBITED: Level.MAJOR,
+    State.KILLED: Level.MAJOR,
+    State.TRIPPED: Level.MAJOR,
+    State.FAULT: Level.MAJOR,
+    State.UNKNOWN: Level.INVALID,
+}
+
+
+def _raised(value: Value | None, time: float, level: Level, cause: Cause = Cause.STATE) -> Reading:
+    return Reading(value, time, level, cause if level else Cause.NONE)
+
+
+def _deviation_level(difference: float, vset: float) -> Level:
+    if difference > max(20.0, 0.02 * vset):
+        return Level.MAJOR
+    return Level.MINOR if difference > max(10.0, 0.01 * vset) else Level.OK
+
+
+class HvChannel:
+    """Everything about one output that is not simply a number on the wire.
+
+    ``settle`` is the time in seconds after a ramp during which a deviation is not alarming.
+    """
+
+    def __init__(self, settle: float = SETTLE) -> None:
+        self.trip = TripLatch()
+        self.demand_on: bool | None = None
+        self.limiting_level = Level.OK
+        self._settle = settle
+        self._settling_from: float | None = None
+        self._last_vset: float | None = None
+        self._deviation_level = Level.OK
+        self._frozen = FrozenCurrent()
+        self._limiting = Lasting()
+        self._off_unasked = Lasting()
+        self._on_mismatch = Mismatch()
+
+    def link_lost(self) -> None:
+        """Start the short-term memory anew; demands, latch and counters stay."""
+        self.trip.forget_output()
+        self._settling_from = self._last_vset = None
+        self._frozen, self._limiting, self._off_unasked = FrozenCurrent(), Lasting(), Lasting()
+        self._on_mismatch.reset()
+
+    def accept_on(self, on: bool) -> None:
+        """Take a new on/off demand from a user."""
+        self.demand_on = on
+        self._on_mismatch.reset()
+        self._off_unasked = Lasting()
+
+    def update(self, sample: Sample) -> dict[str, Reading]:
+        """Return the derived readings, by suffix, for which this sample holds what they need."""
+        found: dict[str, Reading] = {}
+        if sample.conditions is not None and self.demand_on is None:
+            self.demand_on = sample.conditions.on
+        if sample.imon is not None:
+            found["IMON"] = self._current(sample)
+        if sample.vmon is not None and sample.imon is not None:
+            found["EFFLOAD"] = self._load(sample.vmon, sample.imon, sample)
+        if sample.conditions is None:
+            return found
+        self.trip.observe(sample, bool(self.demand_on))
+        found |= self.trip.readings(sample.time)
+        found["MOVING"] = Reading(int(sample.conditions.moving), sample.time)
+        if sample.imon is not None:
+            flowing = sample.conditions.on and abs(sample.imon) >= FLOWING_STEPS * sample.current_step
+            frozen = self._frozen.observe(sample.imon, flowing)
+            found["FROZEN"] = _raised(int(frozen), sample.time, Level.MAJOR if frozen else Level.OK)
+        if (deviation := self._deviation(sample, sample.conditions)) is not None:
+            found["VDIFF"] = deviation
+        found["ON.RBV"] = self._on(sample, sample.conditions)
+        found["STATE"] = self._state(sample, sample.conditions)
+        return found
+
+    def _current(self, sample: Sample) -> Reading:
+        if sample.imon is not None and sample.iset and sample.imon >= CURRENT_WARNING * sample.iset:
+            return Reading(sample.imon, sample.time, Level.MINOR, Cause.HIGH)
+        return Reading(sample.imon, sample.time)
+
+    @staticmethod
+    def _load(vmon: float, imon: float, sample: Sample) -> Reading:
+        # Without voltage or current there is no load to tell: the last one stays, and that is not alarming.
+        known = vmon > LOAD_VOLTAGE and imon >= sample.current_step and imon > 0
+        return Reading(vmon / imon if known else None, sample.time)
+
+    def _deviation(self, sample: Sample, conditions: Conditions) -> Reading | None:
+        changed = sample.vset is not None and sample.vset != self._last_vset
+        if sample.vset is not None:
+            self._last_vset = sample.vset
+        if not conditions.on or conditions.moving or changed or self._settling_from is None:
+            self._settling_from = sample.now
+        settled = conditions.on and not conditions.moving and sample.now - self._settling_from >= self._settle
+        if not settled:
+            self._deviation_level = Level.OK
+        if sample.vmon is None or sample.vset is None:
+            return None
+        difference = sample.vmon - sample.vset
+        if settled:
+            self._deviation_level = _deviation_level(abs(difference), sample.vset)
+        # Rounded to undo what binary fractions make of two decimal values: 100.1 - 100.0 is 0.1.
+        return _raised(round(difference, 6), sample.time, self._deviation_level)
+
+    def _on(self, sample: Sample, conditions: Conditions) -> Reading:
+        demanded = bool(self.demand_on)
+        unasked = demanded and not conditions.on and not self.trip.explains_off
+        level = Level.OK
+        if self._on_mismatch.observe(demanded != conditions.on):
+            level = Level.MINOR
+        if self._off_unasked.seconds(unasked, sample.now) >= OFF_UNASKED:
+            level = Level.MAJOR
+        return _raised(int(conditions.on), sample.time, level)
+
+    def _state(self, sample: Sample, conditions: Conditions) -> Reading:
+        limiting = conditions.on and conditions.limiting and not conditions.moving
+        lasted = self._limiting.seconds(limiting, sample.now)
+        self.limiting_level = (Level.MAJOR if lasted >= LASTING else Level.MINOR) if limiting else Level.OK
+        state = self._which(conditions, limiting)
+        level = _STATE_LEVEL.get(state, Level.OK)
+        if state is State.LIMITING:
+            level = self.limiting_level
+        elif state is State.DEVIATING:
+            level = self._deviation_level
+        return _raised(int(state), sample.time, level)
+
+    def _which(self, conditions: Conditions, limiting: bool) -> State:
+        # A voltage held down by the current limit does deviate, but limiting is the answer to "why".
+        deviates = self._deviation_level > Level.OK and not limiting
+        ranking = (
+            (conditions.fault, State.FAULT),
+            (self.trip.active, State.TRIPPED),
+            (conditions.killed, State.KILLED),
+            (conditions.inhibited, State.INHIBITED),
+            (deviates, State.DEVIATING),
+            (limiting, State.LIMITING),
+            (conditions.down, State.RAMP_DOWN),
+            (conditions.up, State.RAMP_UP),
+            (conditions.on, State.ON),
+        )
+        return next((state for applies, state in ranking if applies), State.OFF)
+
+
+class PolarityWatch:
+    """The polarity against that of the last connection: somebody may have moved the jumper meanwhile."""
+
+    __slots__ = ("_changed", "_current", "_fresh")
+
+    def __init__(self) -> None:
+        self._current: int | None = None
+        self._changed = False
+        self._fresh = True
+
+    def link_lost(self) -> None:
+        """Compare the next reading with the last one."""
+        self._fresh = True
+
+    def observe(self, polarity: int, time: float) -> Reading:
+        """Take one reading, 0 positive and 1 negative; MAJOR while this connection differs from the last."""
+        if self._fresh:
+            self._changed = self._current is not None and self._current != polarity
+            self._fresh = False
+        elif self._current != polarity:
+            self._changed = True
+        self._current = polarity
+        return _raised(polarity, time, Level.MAJOR if self._changed else Level.OK)

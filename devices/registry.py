@@ -14,8 +14,8 @@ from typing import Any
 class Family:
     """One kind of hardware.
 
-    ``template`` is the file in ``db/`` with the records of the device, ``options`` the JSON Schema of each key that
-    a ``[[device]]`` of this family may have beyond the common ones.
+    ``template`` is the file in ``db/`` with the records of the device, ``options`` the JSON Schema of each
+    key that a ``[[device]]`` of this family may have beyond the common ones.
     """
 
     type: str
@@ -53,7 +53,7 @@ _CAEN = Family(
         "allow_infinite_trip": {
             "type": "boolean",
             "default": False,
-            "description": "Do not warn when the trip time is infinite, i.e. the overcurrent protection is off",
+            "description": "Do not warn when the trip time is infinite (overcurrent protection off)",
         },
     },
 )
