@@ -1,0 +1,61 @@
+"""The one clock of the application: everything that waits or stamps takes it as an argument.
+
+Monotonic time is for intervals and deadlines, Unix time only for stamps that people and clients see; a step
+of the computer's clock must not stop or hurry a scan. Tests inject a clock whose hands they move.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Protocol
+
+
+class Timer(Protocol):
+    """A call that has been asked for and may be given up."""
+
+    def cancel(self) -> None:
+        """Give the call up; harmless when it has been made."""
+
+
+class Clock(Protocol):
+    """Time as the scan engine, the put path and the statistics see it; all durations in seconds."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment in the past, never stepping."""
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for this long."""
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back once after this long."""
+
+
+class SystemClock:
+    """The computer's own time, with the running event loop for the waiting."""
+
+    def monotonic(self) -> float:
+        """Seconds on the clock that the event loop uses too."""
+        return time.monotonic()
+
+    def time(self) -> float:
+        """Unix time in seconds."""
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for this long."""
+        await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+        """Call back once after this long, on the running loop."""
+        return asyncio.get_running_loop().call_later(seconds, callback)
+
+
+def local_time(stamp: float) -> str:
+    """Unix time as people read it: ``2026-11-21 07:00:49``, in the computer's time zone."""
+    return datetime.fromtimestamp(stamp).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,0 +1,354 @@
+"""The scan engine: one task per device keeps it connected, reads it at the rates of its records, and posts.
+
+A device that is lost makes its records INVALID and is tried again until it comes back; nothing that a
+driver does disturbs another device or ends the server. The engine only reads; what a user writes goes
+through ``write``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.model import Cause, Driver, Limits, Reading, Value
+from ioc.clock import Clock
+from ioc.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
+from ioc.records import Record
+from ioc.schedule import Schedule
+
+log = logging.getLogger("labioc.scan")
+
+FIRST_PAUSE = 0.25
+"""Seconds before the first attempt to reconnect; doubled after each failure."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
+
+SLICE = 0.002
+"""Seconds of posting after which clients and other devices get a turn."""
+
+BREATH = 0.001
+"""Seconds of that turn; a pause of length zero does not let the server's senders run (measured)."""
+
+_ANSWERS = (LinkDown, ReplyTimeout, Garbled)
+
+
+def is_command(signal: str) -> bool:
+    """Tell whether a signal is a one-shot: it rests at 0, is never read, and writing 1 acts."""
+    return signal.endswith(".CMD")
+
+
+class DeviceScanner:
+    """One device: its driver, its records, and the task that `run` is."""
+
+    def __init__(self, driver: Driver, records: Iterable[Record], clock: Clock) -> None:
+        mine = [record for record in records if record.signal]
+        self.name = driver.settings.name
+        self.status = DeviceStatus(driver, [record for record in mine if record.signal in SIGNALS], clock)
+        self._driver = driver
+        self._clock = clock
+        self._records = [record for record in mine if record.signal not in SIGNALS]
+        self._by_signal: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self._records:
+            self._by_signal[record.signal or ""].append(record)
+        self._readable = [signal for signal in self._by_signal if not is_command(signal)]
+        self._schedule = Schedule()
+        self._asked: dict[str, None] = {}
+        self._written: dict[str, float] = {}
+        self._limits: dict[str, Limits] = {}
+        self._digits: dict[str, int] = {}
+        self._seen = False
+        self._invalid_by: Cause | None = None
+        self._fault: DeviceError | None = None
+        self._writing = 0
+        self._wake = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._logged: set[object] = set()
+        for record in mine:
+            record.process_hook = self._read_soon
+            record.scan_hook = self._place
+
+    @property
+    def ready(self) -> bool:
+        """True when the device has been read since the link came up and may be written."""
+        return self.status.connected and not self.status.disabled and self._fault is None
+
+    async def run(self) -> None:
+        """Scan until cancelled; then close the link."""
+        for record in self._records:
+            self._place(record)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report(), name=f"{self.name} status")
+                group.create_task(self._stay_connected(), name=f"{self.name} scan")
+        finally:
+            await self._close()
+
+    async def write(self, signal: str, value: Value) -> Mapping[str, Reading]:
+        """Have the driver apply a setting or command, and post everything learnt on the way.
+
+        Raises DeviceError, and nothing else, when it was refused or its outcome is unknown.
+        """
+        self._writing += 1
+        try:
+            return await self._apply(signal, value)
+        except (LinkDown, ReplyTimeout) as error:
+            self._fault = error
+            raise
+        except DeviceError:
+            raise
+        except Exception as error:
+            self._fault = LinkDown(self._unexpected(error))
+            raise self._fault from error
+        finally:
+            self._writing -= 1
+            self._wake.set()
+
+    async def disable(self, off: bool) -> None:
+        """Stop talking to the device (returns when the link is closed), or start again."""
+        self.status.disabled = off
+        self._wake.set()
+        self.status.post("DISABLE")
+        if off:
+            await self._resting.wait()
+
+    async def _apply(self, signal: str, value: Value) -> Mapping[str, Reading]:
+        readings = await self._driver.write(signal, value)
+        self.status.answered()
+        self._invalid_by = None
+        self._written.update((name, reading.time) for name, reading in readings.items())
+        for name, reading in readings.items():
+            if not is_command(name):
+                self._post(name, reading)
+        self._refresh()
+        return readings
+
+    # ---- the task
+
+    async def _report(self) -> None:
+        while True:
+            try:
+                self.status.report()
+            except Exception as error:
+                self._unexpected(error)
+            await self._clock.sleep(1.0)
+
+    async def _stay_connected(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            if self.status.disabled:
+                await self._rest()
+                pause = FIRST_PAUSE
+            try:
+                await self._session()
+            except Exception as error:
+                if self.status.connected:
+                    pause = FIRST_PAUSE
+                await self._lose(error)
+                await self._back_off(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _session(self) -> None:
+        """Connect, read everything, then scan; return when the device is disabled, raise when it is lost."""
+        self._fault = None
+        await self._driver.connect()
+        started = self._clock.monotonic()
+        await self._poll(self._readable)
+        self._found(self._clock.monotonic() - started)
+        self._schedule.start(started)
+        while not self.status.disabled:
+            if self._fault is not None:
+                raise self._fault
+            due = self._schedule.take(self._clock.monotonic())
+            asked = list(self._asked)
+            self._asked.clear()
+            if due or asked:
+                await self._poll(list(dict.fromkeys(due + asked)))
+            if due and self._schedule.is_due(self._clock.monotonic()):
+                self.status.late += 1
+            await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait for the next tick, or for something that cannot wait."""
+        if not (self._asked or self._fault or self.status.disabled):
+            due = self._schedule.next_due()
+            await self._nap(None if due is None else due - self._clock.monotonic())
+
+    async def _nap(self, seconds: float | None) -> None:
+        """Wait this long (None: for ever) unless woken."""
+        self._wake.clear()
+        if seconds is not None and seconds <= 0:
+            await self._clock.sleep(0)
+            return
+        timer = None if seconds is None else self._clock.call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _back_off(self, seconds: float) -> None:
+        """Wait this long before the next attempt, whatever else wakes the task; disabling ends it."""
+        until = self._clock.monotonic() + seconds
+        while not self.status.disabled and (left := until - self._clock.monotonic()) > 0:
+            await self._nap(left)
+
+    async def _rest(self) -> None:
+        """Keep silent until the device is enabled again; a put that has begun is finished first."""
+        self.status.connected = False
+        await self._close()
+        await self._invalidate(Cause.DISABLE)
+        self.status.say("disabled")
+        self.status.post()
+        log.info("%s: disabled, link closed", self.name)
+        self._resting.set()
+        while self.status.disabled:
+            await self._nap(None)
+        self._resting.clear()
+        log.info("%s: enabled again, connecting", self.name)
+
+    # ---- found and lost
+
+    def _found(self, seconds: float) -> None:
+        what = "connected again" if self._seen else "connected"
+        self.status.connected = self._seen = True
+        self._invalid_by = None
+        log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._readable), seconds)
+        self.status.post()
+
+    async def _lose(self, error: Exception) -> None:
+        """Mark everything INVALID, close the link and tell about it once per kind of trouble."""
+        text = str(error) if isinstance(error, _ANSWERS) else self._unexpected(error)
+        cause = Cause.TIMEOUT if isinstance(error, ReplyTimeout) else Cause.COMM
+        if isinstance(error, Garbled):
+            cause = Cause.READ
+        was_connected, self.status.connected = self.status.connected, False
+        self._fault = None
+        if was_connected:
+            self.status.reconnects += 1
+        self.status.say(text)
+        self.status.post()
+        if self._invalid_by is not cause:
+            log.warning("%s: %s (%s); its PVs are INVALID, trying to reconnect", self.name,
+                        "lost" if was_connected else "no connection", text)  # fmt: skip
+            await self._invalidate(cause)
+        await self._close()
+
+    async def _invalidate(self, cause: Cause) -> None:
+        self._invalid_by = cause
+        status = ALARM_STATUS[cause]
+        begun = self._clock.monotonic()
+        for record in self._records:
+            record.lose(status)
+            begun = await self._breathe(begun)
+
+    async def _close(self) -> None:
+        """Close the link, after the puts that have begun: they may still be finding out what became of them."""
+        while self._writing:
+            await self._nap(None)
+        try:
+            await self._driver.close()
+        except Exception as error:
+            self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> str:
+        """Describe an error that no driver should raise; its traceback is logged the first time."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = (type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else type(error)
+        text = f"internal error: {type(error).__name__}: {error}"
+        if place not in self._logged:
+            self._logged.add(place)
+            log.error("%s: %s", self.name, text, exc_info=error)
+        return text
+
+    # ---- reading and posting
+
+    async def _poll(self, names: Collection[str]) -> None:
+        """Read a batch and post it."""
+        begun = self._clock.monotonic()
+        self._written.clear()
+        readings = await self._driver.read(names)
+        self.status.answered()
+        slice_begun = self._clock.monotonic()
+        for name, reading in readings.items():
+            # what a put has read back while this batch was on its way is newer than what the batch says
+            if reading.time >= self._written.get(name, reading.time):
+                self._post(name, reading)
+            slice_begun = await self._breathe(slice_begun)
+        self._refresh()
+        if not self.status.connected:
+            self._settle_commands()
+        self.status.cycle(self._clock.monotonic() - begun)
+
+    async def _breathe(self, begun: float) -> float:
+        """Give others a turn when a slice of posting is used up; returns when the present slice began."""
+        if self._clock.monotonic() - begun < SLICE:
+            return begun
+        await self._clock.sleep(BREATH)
+        return self._clock.monotonic()
+
+    def _post(self, name: str, reading: Reading) -> None:
+        status = ALARM_STATUS[reading.cause]
+        for record in self._by_signal.get(name, ()):
+            record.post(reading.value, reading.time, reading.level, status)
+
+    def _settle_commands(self) -> None:
+        """Commands rest at 0 as soon as the device is there."""
+        now = self._clock.time()
+        for name in self._by_signal:
+            if is_command(name):
+                self._post(name, Reading(0, now))
+
+    def _refresh(self) -> None:
+        """Hand limits in force and precision to the records, where they have changed."""
+        for name, records in self._by_signal.items():
+            self._refresh_limits(name, [record for record in records if record.is_output])
+            digits = self._driver.precision(name)
+            if digits is not None and digits != self._digits.get(name):
+                self._digits[name] = digits
+                for record in records:
+                    record.set_precision(digits)
+
+    def _refresh_limits(self, name: str, outputs: list[Record]) -> None:
+        limits = self._driver.limits(name) if outputs else None
+        if limits is not None and limits != self._limits.get(name):
+            self._limits[name] = limits
+            for record in outputs:
+                record.set_drive_limits(limits.low, limits.high)
+
+    # ---- hooks of the records
+
+    def _place(self, record: Record) -> None:
+        """Scan a record at the rate that its SCAN field now says."""
+        signal = record.signal or ""
+        if signal in SIGNALS or is_command(signal):
+            return
+        scan = "Passive" if record.is_output else record.scan
+        self._schedule.place(record.name, signal, scan, self._clock.monotonic())
+        self._wake.set()
+
+    def _read_soon(self, record: Record) -> None:
+        """Read a record's signal now, together with whatever else has been asked for."""
+        signal = record.signal or ""
+        if signal in SIGNALS:
+            self.status.post(signal)
+        elif self.status.connected and not is_command(signal):
+            self._asked[signal] = None
+            self._wake.set()
+
+
+async def stop_scanners(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
+    """Cancel scanner tasks and wait until their links are closed, at most this long."""
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,71 @@
+"""Which signals of a device are due when: the periodic part of the scan, without any waiting.
+
+Deadlines lie on a fixed grid that starts when the device was first read, so they do not drift, and rates that
+are multiples of each other fall together and share one batch. A cycle that takes longer than its period is
+followed at once by the next one; ticks that have passed meanwhile are skipped, never made up for.
+"""
+
+from __future__ import annotations
+
+from math import ceil, floor
+
+PERIODS = {
+    "10 second": 10.0,
+    "5 second": 5.0,
+    "2 second": 2.0,
+    "1 second": 1.0,
+    ".5 second": 0.5,
+    ".2 second": 0.2,
+    ".1 second": 0.1,
+}
+"""Period in seconds of each periodic choice of EPICS' menuScan; the other choices are not periodic."""
+
+_EARLY = 0.002
+"""Ticks this close (seconds) are one: they share a batch instead of following each other."""
+
+
+class Schedule:
+    """The periodic signals of one device, by rate."""
+
+    def __init__(self) -> None:
+        self._groups: dict[float, dict[str, str]] = {}
+        self._due: dict[float, float] = {}
+        self._origin = 0.0
+
+    def place(self, record: str, signal: str, scan: str, now: float) -> None:
+        """Put a record's signal under the rate that its SCAN field names; under none if not periodic."""
+        for period in [period for period, group in self._groups.items() if group.pop(record, None)]:
+            if not self._groups[period]:
+                del self._groups[period], self._due[period]
+        period = PERIODS.get(scan, 0.0)
+        if period:
+            self._groups.setdefault(period, {})[record] = signal
+            self._due.setdefault(period, self._after(now, period))
+
+    def start(self, now: float) -> None:
+        """Lay the grid so that everything counts as read at this moment."""
+        self._origin = now
+        self._due = {period: now + period for period in self._groups}
+
+    def next_due(self) -> float | None:
+        """Return the monotonic time of the next tick; None when nothing is periodic."""
+        return min(self._due.values(), default=None)
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether a tick has come."""
+        due = self.next_due()
+        return due is not None and due <= now
+
+    def take(self, now: float) -> list[str]:
+        """Return the signals that are due, and move their deadlines to the next tick that is still ahead."""
+        names: dict[str, None] = {}
+        for period, due in self._due.items():
+            if due <= now + _EARLY:
+                names.update(dict.fromkeys(self._groups[period].values()))
+                missed = floor((now + _EARLY - due) / period)
+                self._due[period] = due + (missed + 1) * period
+        return list(names)
+
+    def _after(self, now: float, period: float) -> float:
+        """Return the first point of the grid of this period after now."""
+        return self._origin + max(1, ceil((now + _EARLY - self._origin) / period)) * period
