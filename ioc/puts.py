@@ -1,0 +1,171 @@
+"""The way of a put: checked, queued behind earlier puts to the same channel, written, read back, answered.
+
+A put that has not begun may be given up at any time and is then never sent; one that has begun is finished,
+and its outcome is reported even when nobody waits for it any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+from devices.errors import DeviceError
+from devices.model import Cause, Level, Value
+from ioc.clock import Clock, local_time
+from ioc.device_status import ALARM_STATUS, SIGNALS
+from ioc.records import PutContext, PutRefused, Record
+from ioc.scan import DeviceScanner, is_command
+from ioc.stats import DEVICE, IocStatistics
+
+log = logging.getLogger("labioc.puts")
+
+QUEUE_SECONDS = 5.0
+"""How long a put may wait behind others before it is refused."""
+
+
+class PutPath:
+    """Takes the puts of all device-bound output records; one queue per channel of each device."""
+
+    def __init__(
+        self,
+        scanners: Mapping[str, DeviceScanner],
+        statistics: IocStatistics,
+        clock: Clock,
+        queue_seconds: float = QUEUE_SECONDS,
+    ) -> None:
+        self._scanners = scanners
+        self._statistics = statistics
+        self._clock = clock
+        self._queue_seconds = queue_seconds
+        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._begun: set[asyncio.Task[str | None]] = set()
+
+    def attach(self, record: Record) -> None:
+        """Become the way of this record's puts, and hear of those that are refused on the way here."""
+        record.refusal_hook = self.note_refusal
+        if record.is_output and record.device is not None:
+            record.put_hook = self.put
+
+    async def put(self, record: Record, value: Any, context: PutContext) -> None:
+        """Apply a value that the record layer has accepted.
+
+        Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it
+        to finish by itself.
+        """
+        lock = self._locks[record.device or "", (record.signal or "").partition(".")[0]]
+        reason = self._objection(record, value) or await self._queue(lock, record, value, context)
+        if reason is not None:
+            self.note_refusal(record, as_text(record, value), context, reason)
+        else:
+            task = asyncio.create_task(self._perform(lock, record, value, context), name=f"put {record.name}")
+            self._begun.add(task)
+            task.add_done_callback(self._begun.discard)
+            reason = await asyncio.shield(task)
+        if reason is not None:
+            raise PutRefused(reason)
+
+    def note_refusal(self, record: Record, value: str, context: PutContext, reason: str) -> None:
+        """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for."""
+        log.warning("refused %s = %s by %s: %s", record.name, value, _who(context), reason)
+        scanner = self._scanners.get(record.device or "")
+        if scanner is not None:
+            now = local_time(self._clock.time())
+            scanner.status.note_refusal(f"{now} {record.name} = {value} by {_who(context)}: {reason}")
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until the puts that have begun are finished, at most this long."""
+        if self._begun:
+            await asyncio.wait(self._begun, timeout=seconds)
+
+    def _objection(self, record: Record, value: Any) -> str | None:
+        """Return why this put can't be applied at the moment."""
+        scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
+        if scanner is None or signal in SIGNALS:
+            return None
+        if not self._statistics.armed:
+            return f"the server is not armed ({self._statistics.armed_name} is 0)"
+        if scanner.status.disabled:
+            return f"{scanner.name} is disabled for maintenance"
+        if not scanner.ready:
+            return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
+        if record.udf and not is_command(signal) and not (record.rtyp == "bo" and value == 0):
+            return "not read yet"  # switching something off is always tried
+        return None
+
+    async def _queue(self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext) -> str | None:
+        """Wait for this turn and take the lock; when it must not be sent return why, without the lock."""
+        try:
+            async with asyncio.timeout(self._queue_seconds):
+                await lock.acquire()
+        except TimeoutError:
+            return f"waited {self._queue_seconds:g} s behind earlier puts; nothing was sent"
+        reason = self._objection(record, value)
+        if context.callback and context.cancelled.is_set():
+            reason = "the client gave up before its turn; nothing was sent"
+        if reason is not None:
+            lock.release()
+        return reason
+
+    async def _perform(
+        self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext
+    ) -> str | None:
+        """Apply the put and release the lock; returns the reason when it was refused."""
+        old, new = as_text(record, record.val), as_text(record, value)
+        try:
+            await self._write(record, value)
+        except (DeviceError, PutRefused) as error:
+            reason = str(error)
+            self.note_refusal(record, new, context, reason)
+            return reason
+        except Exception as error:
+            log.exception("%s = %s: internal error", record.name, new)
+            return f"internal error: {type(error).__name__}: {error}"
+        finally:
+            lock.release()
+        if not is_command(record.signal or ""):
+            new = as_text(record, record.val)
+        log.info("%s: %s -> %s by %s", record.name, old, new, _who(context))
+        now = local_time(self._clock.time())
+        self._statistics.note_put(f"{now} {_who(context)} {record.name} {old} -> {new}")
+        return None
+
+    async def _write(self, record: Record, value: Value) -> None:
+        signal = record.signal or ""
+        if record.device == DEVICE:
+            self._statistics.put(signal, value)
+            return
+        scanner = self._scanners[record.device or ""]
+        if signal == "DISABLE":
+            await scanner.disable(bool(value))
+        elif signal in SIGNALS:
+            raise PutRefused(f"{record.name} is a read-only PV")
+        elif is_command(signal):
+            await self._command(scanner, record, value)
+        else:
+            await scanner.write(signal, value)
+
+    async def _command(self, scanner: DeviceScanner, record: Record, value: Value) -> None:
+        """Act on a 1, then return to 0; a 0 is accepted and does nothing."""
+        if not value:
+            return
+        record.post(1, self._clock.time())
+        try:
+            await scanner.write(record.signal or "", 1)
+        finally:
+            level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
+            record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
+
+
+def as_text(record: Record, value: Any) -> str:
+    """Write a value as an operator knows it: the text of a state, or a number without needless digits."""
+    choices = record.enum_strings()
+    if isinstance(value, int) and 0 <= value < len(choices) and choices[value]:
+        return str(choices[value])
+    return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _who(context: PutContext) -> str:
+    return f"{context.user}@{context.host} ({context.address[0]})"
