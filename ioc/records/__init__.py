@@ -1,1 +1,23 @@
 """Record types: values, fields, alarms and monitors, as an EPICS database behaves."""
+
+from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused
+from ioc.records.record import Record, Value
+from ioc.records.recordset import RecordSet
+from ioc.records.status import SEVERITY_NAMES, STATUS_NAMES, alarm_status
+
+__all__ = [
+    "SEVERITY_NAMES",
+    "STATUS_NAMES",
+    "AccessDenied",
+    "Cancelled",
+    "FieldSpec",
+    "FieldValue",
+    "PutContext",
+    "PutRefused",
+    "Record",
+    "RecordSet",
+    "Value",
+    "alarm_status",
+    "fields_of",
+]

@@ -1,0 +1,182 @@
+"""Records with a number: ai, ao, longin, longout."""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar, Final
+
+from ioc.records import status as st
+from ioc.records.convert import check_range
+from ioc.records.fieldtable import FieldSpec
+from ioc.records.meta import NAN, Meta, default_precision, type_range
+from ioc.records.record import Record, Value, live_field
+
+# Fields that share the limits of the value; the record definitions of base list them one by one.
+_LIKE_VALUE: Final = frozenset(["VAL", "OVAL", "PVAL", "HIHI", "HIGH", "LOW", "LOLO", "LALM", "ALST", "MLST", "SVAL"])
+_LIMITS: Final = (
+    ("HIHI", "HHSV", st.HIHI, 1),
+    ("LOLO", "LLSV", st.LOLO, -1),
+    ("HIGH", "HSV", st.HIGH, 1),
+    ("LOW", "LSV", st.LOW, -1),
+)
+
+
+def exceeds(old: float, new: float, deadband: float) -> bool:
+    """Whether a change is larger than a deadband (recGblCheckDeadband); one to or from NaN or infinity always is."""
+    if math.isfinite(old) and math.isfinite(new):
+        return abs(old - new) > deadband
+    if math.isnan(old) != math.isnan(new) or math.isinf(old) != math.isinf(new):
+        return True
+    delta = math.inf if math.isinf(new) and old != new else 0.0
+    return delta > deadband
+
+
+class NumberRecord(Record):
+    """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands."""
+
+    __slots__ = ()
+
+    value_type: ClassVar[str] = "DOUBLE"
+    no_units: ClassVar[frozenset[str]] = frozenset()
+    val: float
+    lalm: float
+    alst: float
+    mlst: float
+
+    def _initialise(self) -> None:
+        initial = self._fields.pop("VAL", None)
+        value = self.number("VAL") if initial is None else initial
+        self.val = value if isinstance(value, (int, float)) else 0.0
+        self.lalm = self.alst = self.mlst = self.val
+
+    def _accept(self, value: Value) -> float:
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{value!r} is not a number")
+        return float(value)
+
+    def _check_alarms(self) -> None:
+        if self._undefined():
+            return
+        fields = self._fields
+        for limit_name, severity_name, status, sign in _LIMITS:
+            severity = fields.get(severity_name)
+            if not severity:
+                continue
+            limit = self.number(limit_name)
+            hysteresis = self.number("HYST") if self.lalm == limit else 0.0
+            if sign * self.val >= sign * limit or (hysteresis and sign * self.val >= sign * limit - hysteresis):
+                if isinstance(severity, int) and severity > self._nsev:
+                    self._alarm(status, severity)
+                    self.lalm = limit
+                return
+        self.lalm = self.val
+
+    def _value_mask(self) -> int:
+        mask = 0
+        if exceeds(self.mlst, self.val, self.number("MDEL")):
+            mask = st.DBE_VALUE
+            self.mlst = self.val
+        if exceeds(self.alst, self.val, self.number("ADEL")):
+            mask |= st.DBE_LOG
+            self.alst = self.val
+        return mask
+
+    def _control(self) -> tuple[float, float]:
+        return self.number("HOPR"), self.number("LOPR")
+
+    def meta(self, spec: FieldSpec) -> Meta:
+        """Limits of the value for the value's kin, the range of the type for the rest."""
+        like_value = spec.name in _LIKE_VALUE
+        disp = (self.number("HOPR"), self.number("LOPR")) if like_value else type_range(spec.dbf)
+        ctrl = self._control() if like_value else disp
+        meta = Meta(disp_high=disp[0], disp_low=disp[1], ctrl_high=ctrl[0], ctrl_low=ctrl[1])
+        if spec.dbf == self.value_type and spec.name not in self.no_units:
+            meta.units = str(self.get("EGU"))
+        meta.precision = self._precision(spec)
+        if spec.name == "VAL":
+            meta.hihi, meta.lolo, meta.high, meta.low = (
+                self.number(limit) if self._fields.get(severity) else NAN for limit, severity, _, _ in _LIMITS
+            )
+        return meta
+
+    def _precision(self, spec: FieldSpec) -> int:
+        precision = int(self.number("PREC"))
+        return precision if spec.name in ("VAL", "OVAL", "PVAL") else default_precision(spec.dbf, precision)
+
+
+class AnalogInput(NumberRecord):
+    """The ai record."""
+
+    __slots__ = ()
+    rtyp = "ai"
+    no_units = frozenset({"ASLO", "AOFF", "SMOO"})
+
+
+class _OutputLimits(NumberRecord):
+    """Drive limits, which clamp a soft output as in base; on a device the driver refuses instead."""
+
+    __slots__ = ("pval",)
+    is_output = True
+    link_field = "OUT"
+    pval: float
+
+    def _initialise(self) -> None:
+        super()._initialise()
+        self.pval = self.val
+
+    def _control(self) -> tuple[float, float]:
+        return self.number("DRVH"), self.number("DRVL")
+
+    def _convert_output(self) -> None:
+        high, low = self.number("DRVH"), self.number("DRVL")
+        if high > low and not math.isnan(self.val):
+            self.val = min(max(self.val, low), high)
+        self.udf = math.isnan(self.val)
+
+    def _publish(self, mask: int) -> None:
+        super()._publish(mask)
+        self.pval = self.val
+
+
+class AnalogOutput(_OutputLimits):
+    """The ao record."""
+
+    __slots__ = ()
+    rtyp = "ao"
+    no_units = frozenset({"ASLO", "AOFF"})
+
+
+class IntegerRecord(NumberRecord):
+    """What longin and longout share: a 32-bit integer."""
+
+    __slots__ = ()
+    value_type = "LONG"
+
+    def _accept(self, value: Value) -> int:
+        if not isinstance(value, (int, float)):
+            raise TypeError(f"{value!r} is not a number")
+        return check_range("LONG", int(value))
+
+    def _precision(self, spec: FieldSpec) -> int:
+        return 0
+
+
+class IntegerInput(IntegerRecord):
+    """The longin record."""
+
+    __slots__ = ()
+    rtyp = "longin"
+
+
+class IntegerOutput(_OutputLimits, IntegerRecord):
+    """The longout record."""
+
+    __slots__ = ()
+    rtyp = "longout"
+
+    def _convert_output(self) -> None:
+        super()._convert_output()
+        self.val = int(self.val)
+
+
+live_field("PVAL", lambda record: record.pval if isinstance(record, _OutputLimits) else record.val)

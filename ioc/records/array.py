@@ -1,0 +1,90 @@
+"""The waveform record."""
+
+from __future__ import annotations
+
+from ioc.records import status as st
+from ioc.records.convert import check_range
+from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, fields_of
+from ioc.records.meta import Meta, default_precision, type_range
+from ioc.records.record import Record, Value, live_field
+
+
+class Waveform(Record):
+    """An array of NELM numbers; NORD of them were given, the rest is zero."""
+
+    __slots__ = ("nord",)
+    rtyp = "waveform"
+    val: tuple[float, ...]
+    nord: int
+
+    def _initialise(self) -> None:
+        self._fields["NELM"] = max(int(self.number("NELM")), 1)
+        self.val = ()
+        self.nord = 0
+        self.lalm = self.alst = self.mlst = 0
+
+    @property
+    def element_type(self) -> str:
+        """FTVL: the type of the elements, without DBF_."""
+        spec = fields_of(self.rtyp)["FTVL"]
+        index = self._fields.get("FTVL", spec.default)
+        return spec.choices[index] if isinstance(index, int) else "STRING"
+
+    @property
+    def capacity(self) -> int:
+        """NELM: the most elements that the record holds."""
+        return int(self.number("NELM"))
+
+    def field_type(self, spec: FieldSpec) -> tuple[str, int]:
+        """VAL has NELM elements of type FTVL."""
+        return (self.element_type, self.capacity) if spec.name == "VAL" else super().field_type(spec)
+
+    def _accept(self, value: Value) -> tuple[float, ...]:
+        """Take a reading; what it lacks to the full length is filled with zeros, and NORD says full."""
+        if not isinstance(value, tuple):
+            raise TypeError(f"{value!r} is not an array")
+        if len(value) > self.capacity:
+            raise ValueError(f"{len(value)} elements do not fit into {self.capacity}")
+        if self.element_type not in FLOAT_TYPES:
+            value = tuple(check_range(self.element_type, int(element)) for element in value)
+        full = value + (0,) * (self.capacity - len(value))
+        self._count(self.capacity)
+        return full
+
+    def _check_alarms(self) -> None:
+        self._undefined()
+
+    def _count(self, elements: int) -> None:
+        if elements != self.nord:
+            self.nord = elements
+            self.post_events("NORD", st.DBE_VALUE | st.DBE_LOG)
+
+    def _store_value(self, value: Value) -> None:
+        if isinstance(value, tuple):
+            self.val = value
+            self._count(len(value))
+
+    def _value_mask(self) -> int:
+        # Arrays are posted each time, whatever they hold: that is the default of MPST and APST in base.
+        return st.DBE_VALUE | st.DBE_LOG
+
+    def meta(self, spec: FieldSpec) -> Meta:
+        """HOPR, LOPR and EGU for the value."""
+        if spec.name == "VAL":
+            disp = self.number("HOPR"), self.number("LOPR")
+        elif spec.name == "NORD":
+            disp = float(self.capacity), 0.0
+        else:
+            disp = type_range(spec.dbf)
+        precision = int(self.number("PREC"))
+        return Meta(
+            units=str(self.get("EGU")) if spec.name in ("VAL", "HOPR", "LOPR") else "",
+            precision=precision if spec.name == "VAL" else default_precision(spec.dbf, precision),
+            disp_high=disp[0],
+            disp_low=disp[1],
+            ctrl_high=disp[0],
+            ctrl_low=disp[1],
+        )
+
+
+live_field("NORD", lambda record: record.nord if isinstance(record, Waveform) else 0)

@@ -1,0 +1,249 @@
+"""Conversions between field types and Channel Access types, as dbConvert of EPICS base does them.
+
+Field types are those of the record definitions without ``DBF_``; Channel Access types are the seven plain DBR numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
+from ioc.records.put import PutRefused
+
+DBR_STRING: Final = 0
+DBR_SHORT: Final = 1
+DBR_FLOAT: Final = 2
+DBR_ENUM: Final = 3
+DBR_CHAR: Final = 4
+DBR_LONG: Final = 5
+DBR_DOUBLE: Final = 6
+
+STRING_SIZE: Final = 40
+
+#: Plain DBR type under which a field of each type is offered to clients (mapDBFToDBR of db_access).
+NATIVE: Final = {
+    "STRING": DBR_STRING,
+    "CHAR": DBR_CHAR,
+    "UCHAR": DBR_CHAR,
+    "SHORT": DBR_SHORT,
+    "USHORT": DBR_LONG,
+    "LONG": DBR_LONG,
+    "ULONG": DBR_DOUBLE,
+    "INT64": DBR_DOUBLE,
+    "UINT64": DBR_DOUBLE,
+    "FLOAT": DBR_FLOAT,
+    "DOUBLE": DBR_DOUBLE,
+    "ENUM": DBR_ENUM,
+    "MENU": DBR_ENUM,
+    "DEVICE": DBR_ENUM,
+    "INLINK": DBR_STRING,
+    "OUTLINK": DBR_STRING,
+    "FWDLINK": DBR_STRING,
+}
+
+INTEGER_RANGES: Final = {
+    "CHAR": (-(2**7), 2**7 - 1),
+    "UCHAR": (0, 2**8 - 1),
+    "SHORT": (-(2**15), 2**15 - 1),
+    "USHORT": (0, 2**16 - 1),
+    "LONG": (-(2**31), 2**31 - 1),
+    "ULONG": (0, 2**32 - 1),
+    "INT64": (-(2**63), 2**63 - 1),
+    "UINT64": (0, 2**64 - 1),
+    "ENUM": (0, 2**16 - 1),
+    "MENU": (0, 2**16 - 1),
+    "DEVICE": (0, 2**16 - 1),
+}
+
+# The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
+_WIRE_RANGES: Final = {
+    DBR_SHORT: (-(2**15), 2**15 - 1),
+    DBR_ENUM: (0, 2**16 - 1),
+    DBR_CHAR: (0, 2**8 - 1),
+    DBR_LONG: (-(2**31), 2**31 - 1),
+}
+
+
+def parse_integer(text: str) -> int:
+    """Read an integer as C does: decimal, 0x hexadecimal or 0 octal, blanks around it allowed.
+
+    Raises ValueError.
+    """
+    word = text.strip()
+    if "_" in word:
+        raise ValueError(f"{text!r} is not an integer")
+    digits = word.lstrip("+-")
+    if len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567":
+        return int(word, 8)
+    return int(word, 0)
+
+
+def parse_float(text: str) -> float:
+    """Read a number as strtod does: decimal, exponent, 0x hexadecimal, nan and inf. Raises ValueError."""
+    word = text.strip()
+    if "_" in word:
+        raise ValueError(f"{text!r} is not a number")
+    if word.lstrip("+-")[:2].lower() == "0x":
+        return float.fromhex(word)
+    return float(word)
+
+
+def _choice(spec: FieldSpec, text: str) -> int:
+    """Index of a menu choice given by its text or its number."""
+    if text in spec.choices:
+        return spec.choices.index(text)
+    try:
+        index = parse_integer(text)
+    except ValueError:
+        index = -1
+    if 0 <= index < len(spec.choices):
+        return index
+    raise ValueError(f"{text!r} is not one of {', '.join(map(repr, spec.choices))}")
+
+
+def check_range(dbf: str, number: int) -> int:
+    """Return an integer that a field of this type can hold. Raises ValueError otherwise."""
+    low, high = INTEGER_RANGES[dbf]
+    if not low <= number <= high:
+        raise ValueError(f"{number} is outside {low} .. {high}")
+    return number
+
+
+@lru_cache(maxsize=4096)
+def parse_text(spec: FieldSpec, text: str) -> FieldValue:
+    """Value of a field as a database file spells it. Raises ValueError with the reason.
+
+    An empty text leaves a number at its default, as in a database file of base.
+    """
+    if spec.dbf == "STRING":
+        if len(text.encode()) >= spec.size:
+            raise ValueError(f"{text!r} is longer than {spec.size - 1} characters")
+        return text
+    if spec.dbf in LINK_TYPES:
+        return text.strip()
+    if not text.strip():
+        return spec.default
+    if spec.dbf in ("MENU", "DEVICE"):
+        return _choice(spec, text)
+    try:
+        if spec.dbf in FLOAT_TYPES:
+            return parse_float(text)
+        number = parse_integer(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number of type {spec.dbf}") from None
+    return check_range(spec.dbf, number)
+
+
+def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldValue:
+    """Convert one element that a client put (bytes stand for a DBR_STRING) to the type of the field.
+
+    Raises PutRefused with the value found and what is allowed.
+    """
+    try:
+        if isinstance(value, bytes):
+            return _from_string(spec, dbf, value.split(b"\0")[0].decode("utf-8", "replace"))
+        return _from_number(spec, dbf, value)
+    except ValueError as error:
+        raise PutRefused(f"{spec.name}: {error}") from None
+
+
+def _from_string(spec: FieldSpec, dbf: str, text: str) -> FieldValue:
+    if dbf == "STRING":
+        return _truncate(text, spec.size)
+    if dbf in LINK_TYPES:
+        return text.strip()
+    if dbf in ("MENU", "DEVICE"):
+        return _choice(spec, text)
+    if dbf in FLOAT_TYPES:
+        try:
+            return parse_float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+    try:
+        return check_range(dbf, parse_integer(text))
+    except ValueError:
+        low, high = INTEGER_RANGES[dbf]
+        raise ValueError(f"{text!r} is not an integer from {low} to {high}") from None
+
+
+def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
+    if dbf in FLOAT_TYPES:
+        return float(value)
+    if dbf == "STRING" or dbf in LINK_TYPES:
+        return number_text(value, 6)[: spec.size - 1]
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not an integer")
+    number = check_range(dbf, int(value))
+    if dbf in ("MENU", "DEVICE") and number >= len(spec.choices):
+        raise ValueError(f"{number} is not a choice; there are {len(spec.choices)}, counted from 0")
+    return number
+
+
+def _truncate(text: str, size: int) -> str:
+    """Cut a text to fit a C string of this size, never in the middle of a character."""
+    return text.encode()[: size - 1].decode("utf-8", "ignore")
+
+
+def number_text(value: float | int, precision: int) -> str:
+    """Format a number for DBR_STRING with the rules of cvtDoubleToString in base.
+
+    Fixed point with ``precision`` digits; large numbers get fewer digits or an exponent.
+    """
+    if isinstance(value, int):
+        return str(value)
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if precision > 8 or abs(value) > 1e7:
+        if precision > 8 or abs(value) > 1e16:
+            digits = min(precision, 17)
+            return f"{value:{digits + 7}.{digits}e}"
+        return f"{value:.{min(precision, 3)}f}"
+    # Halves round away from zero, unlike printf, because base counts in integers here.
+    scale = 10**precision
+    magnitude = abs(value)
+    whole = int(magnitude)
+    fraction = int((magnitude - whole) * scale * 10)
+    fraction = fraction // 10 + (fraction % 10 >= 5)
+    if fraction >= scale:
+        whole, fraction = whole + 1, fraction - scale
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole}.{fraction:0{precision}d}" if precision else f"{sign}{whole}"
+
+
+def to_integer(value: float | int, dbr: int) -> int:
+    """Fit a number into an integer DBR type; it saturates, and what is not a number becomes 0."""
+    low, high = _WIRE_RANGES[dbr]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return 0
+        if math.isinf(value):
+            return high if value > 0 else low
+        value = int(value)
+    if dbr == DBR_CHAR and -128 <= value < 0:
+        return value & 0xFF
+    return min(max(value, low), high)
+
+
+def to_float32(value: float | int) -> float:
+    """Fit a number into a single-precision float; too large a magnitude becomes that of the largest one."""
+    try:
+        struct.pack(">f", value)
+    except OverflowError:
+        return math.copysign(3.4028234663852886e38, value)
+    return float(value)
+
+
+def is_number(dbf: str) -> bool:
+    """Whether fields of this type hold plain numbers, neither text nor a choice."""
+    return dbf in FLOAT_TYPES or (dbf in INTEGER_RANGES and dbf not in ENUM_TYPES)
+
+
+def padded(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return exactly ``count`` elements, filled up with zeros."""
+    return tuple(values[:count]) + (0,) * (count - len(values))

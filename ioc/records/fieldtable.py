@@ -1,0 +1,192 @@
+"""Fields of every record type: type, size, menu, default and what a put to them does.
+
+The table is ``fields.txt`` beside this module; its facts come from the record definitions of EPICS base 7.0.10.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final
+
+RECORD_TYPES: Final = (
+    "ai",
+    "ao",
+    "bi",
+    "bo",
+    "mbbi",
+    "mbbo",
+    "longin",
+    "longout",
+    "stringin",
+    "stringout",
+    "lsi",
+    "waveform",
+)
+
+LINK_TYPES: Final = frozenset({"INLINK", "OUTLINK", "FWDLINK"})
+ENUM_TYPES: Final = frozenset({"MENU", "DEVICE", "ENUM"})
+FLOAT_TYPES: Final = frozenset({"FLOAT", "DOUBLE"})
+
+#: Choices of .DTYP that labioc knows: a soft channel, or a signal of a device.
+DEVICE_SUPPORT: Final = ("Soft Channel", "labioc")
+
+# What the record layer acts upon. A template that sets another field would promise something that does not happen, so
+# it is refused at start; clients see the default of such a field and can't change it.
+_COMMON: Final = frozenset(
+    [
+        "NAME",
+        "DESC",
+        "ASG",
+        "SCAN",
+        "PINI",
+        "DTYP",
+        "DISV",
+        "DISA",
+        "SDIS",
+        "DISP",
+        "PROC",
+        "STAT",
+        "SEVR",
+        "AMSG",
+        "NSTA",
+        "NSEV",
+        "NAMSG",
+        "ACKS",
+        "ACKT",
+        "DISS",
+        "UDF",
+        "UDFS",
+        "FLNK",
+    ]
+)
+_LIMITS: Final = frozenset(
+    [
+        "VAL",
+        "EGU",
+        "HOPR",
+        "LOPR",
+        "HIHI",
+        "LOLO",
+        "HIGH",
+        "LOW",
+        "HHSV",
+        "LLSV",
+        "HSV",
+        "LSV",
+        "HYST",
+        "ADEL",
+        "MDEL",
+        "LALM",
+        "ALST",
+        "MLST",
+    ]
+)
+_STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
+STATE_STRINGS: Final = tuple(prefix + "ST" for prefix in _STATES)
+STATE_SEVERITIES: Final = tuple(prefix + "SV" for prefix in _STATES)
+STATE_VALUES: Final = tuple(prefix + "VL" for prefix in _STATES)
+_BINARY: Final = frozenset(["VAL", "ZSV", "OSV", "COSV", "ZNAM", "ONAM", "LALM", "MLST"])
+_MULTIBIT: Final = frozenset(("VAL", "UNSV", "COSV", "LALM", "MLST", *STATE_STRINGS, *STATE_SEVERITIES, *STATE_VALUES))
+_TEXT: Final = frozenset(["VAL", "OVAL", "MPST", "APST"])
+
+IMPLEMENTED: Final = {
+    "ai": _LIMITS | {"INP", "PREC"},
+    "ao": _LIMITS | {"OUT", "PREC", "DRVH", "DRVL", "OVAL", "PVAL"},
+    "bi": _BINARY | {"INP"},
+    "bo": _BINARY | {"OUT"},
+    "mbbi": _MULTIBIT | {"INP"},
+    "mbbo": _MULTIBIT | {"OUT"},
+    "longin": _LIMITS | {"INP"},
+    "longout": _LIMITS | {"OUT", "DRVH", "DRVL", "PVAL"},
+    "stringin": _TEXT | {"INP"},
+    "stringout": _TEXT | {"OUT"},
+    "lsi": _TEXT | {"INP", "SIZV", "LEN", "OLEN"},
+    "waveform": frozenset(["VAL", "INP", "PREC", "EGU", "HOPR", "LOPR", "NELM", "FTVL", "NORD", "MPST", "APST"]),
+}
+
+FieldValue = float | int | str | bytes | tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FieldSpec:
+    """One field of one record type.
+
+    ``dbf`` is the database type without ``DBF_``; ``pp`` says that a put processes the record, ``prop`` that it posts
+    a DBE_PROPERTY event, ``nomod`` that clients can't put to it.
+    """
+
+    name: str
+    dbf: str
+    size: int
+    menu: str
+    choices: tuple[str, ...]
+    default: FieldValue
+    pp: bool
+    prop: bool
+    nomod: bool
+    implemented: bool
+
+
+@cache
+def _tables() -> tuple[dict[str, tuple[str, ...]], dict[str, list[list[str]]]]:
+    """Read ``fields.txt``: the menus by name, and the words of each line by section."""
+    menus: dict[str, tuple[str, ...]] = {}
+    sections: dict[str, list[list[str]]] = {}
+    current: list[list[str]] = []
+    text = resources.files("ioc.records").joinpath("fields.txt").read_text(encoding="ascii")
+    for line in text.splitlines():
+        if line.startswith("menu "):
+            name, _, choices = line[5:].partition(" = ")
+            menus[name] = tuple(choices.split(" | "))
+        elif line.startswith("["):
+            current = sections.setdefault(line.strip("[]"), [])
+        elif line and not line.startswith("#"):
+            current.append(line.split())
+    return menus, sections
+
+
+def menu(name: str) -> tuple[str, ...]:
+    """Choices of an EPICS menu, by its name in base (``menuScan``)."""
+    return _tables()[0][name]
+
+
+def _initial(dbf: str, text: str, choices: tuple[str, ...]) -> FieldValue:
+    if dbf in ENUM_TYPES:
+        return choices.index(text) if text in choices else int(text or 0)
+    if dbf == "STRING" or dbf in LINK_TYPES:
+        return text
+    return float(text or 0) if dbf in FLOAT_TYPES else int(text or 0)
+
+
+def _spec(rtyp: str, words: list[str], common: bool) -> FieldSpec:
+    name, dbf, *rest = words
+    options = dict(word.split("=", 1) for word in rest if "=" in word)
+    flags = {word for word in rest if "=" not in word}
+    choices = DEVICE_SUPPORT if dbf == "DEVICE" else menu(options["menu"]) if "menu" in options else ()
+    known = _COMMON if common else IMPLEMENTED[rtyp]
+    return FieldSpec(
+        name=name,
+        dbf=dbf,
+        size=int(options.get("size", 40)),
+        menu=options.get("menu", ""),
+        choices=choices,
+        default=_initial(dbf, options.get("initial", ""), choices) if dbf != "NOACCESS" else "",
+        pp="pp" in flags,
+        prop="prop" in flags,
+        nomod="nomod" in flags,
+        implemented=name in known,
+    )
+
+
+@cache
+def fields_of(rtyp: str) -> dict[str, FieldSpec]:
+    """Every field that a client can see on a record of this type, by name.
+
+    Raises KeyError for a record type that labioc does not serve.
+    """
+    sections = _tables()[1]
+    specs = [_spec(rtyp, words, True) for words in sections["common"]]
+    specs += [_spec(rtyp, words, False) for words in sections[rtyp]]
+    return {spec.name: spec for spec in specs}

@@ -1,0 +1,149 @@
+"""All records of an IOC: built from the expanded database, found by name or alias."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+from ioc.dbfile import DatabaseError, RecordDef
+from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerOutput
+from ioc.records.array import Waveform
+from ioc.records.convert import parse_text
+from ioc.records.discrete import BinaryInput, BinaryOutput, MultiBitInput, MultiBitOutput
+from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.record import Record
+from ioc.records.text import MAX_LONG_STRING, LongString, StringInput, StringOutput
+
+_CLASSES: Final[dict[str, type[Record]]] = {
+    cls.rtyp: cls
+    for cls in (
+        AnalogInput,
+        AnalogOutput,
+        BinaryInput,
+        BinaryOutput,
+        MultiBitInput,
+        MultiBitOutput,
+        IntegerInput,
+        IntegerOutput,
+        StringInput,
+        StringOutput,
+        LongString,
+        Waveform,
+    )
+}
+_WAVEFORM_TYPES: Final = frozenset(["CHAR", "UCHAR", "SHORT", "USHORT", "LONG", "ULONG", "FLOAT", "DOUBLE"])
+DEVICE_TYPE: Final = "labioc"
+
+
+def _where(defn: RecordDef, field: str) -> str:
+    return f"{defn.file}:{defn.field_lines.get(field, defn.line)}: record {defn.name}: field {field}"
+
+
+def _read_field(defn: RecordDef, specs: dict[str, FieldSpec], name: str, text: str) -> FieldValue:
+    """Value of one field of a definition. Raises ValueError with the reason."""
+    spec = specs.get(name)
+    if spec is None:
+        raise ValueError(f"{defn.rtyp} records have no such field")
+    if not spec.implemented or (spec.nomod and name not in ("SIZV", "NELM", "FTVL")):
+        raise ValueError("labioc does not implement this field")
+    if spec.dbf == "NOACCESS":
+        return text
+    value = parse_text(spec, text)
+    if name == "FTVL" and spec.choices[int(str(value))] not in _WAVEFORM_TYPES:
+        raise ValueError(f"{text!r} is not one of {', '.join(sorted(_WAVEFORM_TYPES))}")
+    if name == "SIZV" and isinstance(value, int) and not 16 <= value <= MAX_LONG_STRING:
+        raise ValueError(f"{value} is outside 16 .. {MAX_LONG_STRING}")
+    return value
+
+
+def _link(defn: RecordDef, cls: type[Record]) -> tuple[str, str] | None:
+    """Device and signal of a record with DTYP labioc. Raises ValueError for a link that names none."""
+    if defn.fields.get("DTYP") != DEVICE_TYPE:
+        return None
+    words = defn.fields.get(cls.link_field, "").removeprefix("@").split()
+    if len(words) != 2:
+        found = defn.fields.get(cls.link_field, "")
+        raise ValueError(f'{found!r} is not of the form "@DEVICE SIGNAL"')
+    return words[0], words[1]
+
+
+def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
+    """Make the record of a definition, or append the reasons why there is none to ``errors``."""
+    cls = _CLASSES.get(defn.rtyp)
+    if cls is None:
+        known = ", ".join(_CLASSES)
+        errors.append(f"{defn.file}:{defn.line}: record {defn.name}: no record type {defn.rtyp!r}; known: {known}")
+        return None
+    before = len(errors)
+    specs = fields_of(defn.rtyp)
+    fields: dict[str, FieldValue] = {}
+    for name, text in defn.fields.items():
+        try:
+            fields[name] = _read_field(defn, specs, name, text)
+        except ValueError as error:
+            errors.append(f"{_where(defn, name)}: {error}")
+    try:
+        link = _link(defn, cls)
+    except ValueError as error:
+        errors.append(f"{_where(defn, cls.link_field)}: {error}")
+        link = None
+    if link and cls.is_output and fields.get("PINI"):
+        errors.append(f"{_where(defn, 'PINI')}: an output of a device is never written at start")
+    return cls(defn, fields, link) if len(errors) == before else None
+
+
+class RecordSet(Mapping[str, Record]):
+    """The records by name; ``aliases`` are further names of some of them."""
+
+    def __init__(self, records: dict[str, Record], aliases: dict[str, str]) -> None:
+        self._records = records
+        self.aliases = aliases
+        for record in records.values():
+            record.peers = records
+
+    @classmethod
+    def build(cls, definitions: Iterable[RecordDef], aliases: Mapping[str, str] | None = None) -> RecordSet:
+        """Make all records.
+
+        Raises DatabaseError with every mistake of every record: unknown types and fields, bad values, duplicate names.
+        """
+        errors: list[str] = []
+        records: dict[str, Record] = {}
+        names = dict(aliases or {})
+        for defn in definitions:
+            record = make_record(defn, errors)
+            if defn.name in records:
+                other = records[defn.name].defn
+                errors.append(
+                    f"{defn.file}:{defn.line}: record {defn.name}: already defined in {other.file}:{other.line}"
+                )
+            elif record is not None:
+                records[defn.name] = record
+            names.update(dict.fromkeys(defn.aliases, defn.name))
+        errors += [f"alias {alias}: there is a record of that name" for alias in names if alias in records]
+        if errors:
+            raise DatabaseError(errors)
+        return cls(records, names)
+
+    def find(self, name: str) -> Record | None:
+        """Record of this name or alias, None when there is none."""
+        record = self._records.get(name)
+        if record is None:
+            target = self.aliases.get(name)
+            record = self._records.get(target) if target is not None else None
+        return record
+
+    def start(self) -> None:
+        """Process the soft records that ask for it with PINI."""
+        for record in self._records.values():
+            if record.device is None and record.get("PINI"):
+                record.process()
+
+    def __getitem__(self, name: str) -> Record:
+        return self._records[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._records)
+
+    def __len__(self) -> int:
+        return len(self._records)

@@ -1,0 +1,120 @@
+"""Records with text: stringin, stringout and the long string lsi."""
+
+from __future__ import annotations
+
+from ioc.records import status as st
+from ioc.records.convert import STRING_SIZE
+from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.put import PutRefused
+from ioc.records.record import Record, Value, live_field
+
+MAX_LONG_STRING = 0x7FFF
+
+
+def fit(text: str, size: int) -> str:
+    """Cut a text to fit a C string of ``size`` bytes, never in the middle of a character."""
+    return text.encode()[: size - 1].decode("utf-8", "ignore")
+
+
+class TextRecord(Record):
+    """What the three share: a posting for each change, or for each processing if MPST or APST say so."""
+
+    __slots__ = ("oval",)
+    val: str
+    oval: str
+
+    def _initialise(self) -> None:
+        initial = self._fields.pop("VAL", "")
+        self.val = fit(str(initial), self.size)
+        self.oval = ""
+        self.lalm = self.alst = self.mlst = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes that the value may take, the closing NUL included."""
+        return STRING_SIZE
+
+    def _accept(self, value: Value) -> str:
+        return fit(value if isinstance(value, str) else str(value), self.size)
+
+    def _check_alarms(self) -> None:
+        self._undefined()
+
+    def _value_mask(self) -> int:
+        mask = 0
+        if self.val != self.oval:
+            mask = st.DBE_VALUE | st.DBE_LOG
+            self.oval = self.val
+        always = fields_of(self.rtyp)["MPST"].choices.index("Always")
+        if self._fields.get("MPST") == always:
+            mask |= st.DBE_VALUE
+        if self._fields.get("APST") == always:
+            mask |= st.DBE_LOG
+        return mask
+
+
+class StringInput(TextRecord):
+    """The stringin record."""
+
+    __slots__ = ()
+    rtyp = "stringin"
+
+
+class StringOutput(TextRecord):
+    """The stringout record."""
+
+    __slots__ = ()
+    rtyp = "stringout"
+    is_output = True
+    link_field = "OUT"
+
+
+class LongString(TextRecord):
+    """The lsi record: 40 characters as a string, all SIZV of them through ``VAL$``."""
+
+    __slots__ = ("olen",)
+    rtyp = "lsi"
+    olen: int
+
+    def _initialise(self) -> None:
+        size = int(self.number("SIZV"))
+        self._fields["SIZV"] = min(max(size, 16), MAX_LONG_STRING)
+        super()._initialise()
+        self.olen = 0
+
+    @property
+    def size(self) -> int:
+        """SIZV: bytes that the value may take, the closing NUL included."""
+        return int(self.number("SIZV"))
+
+    @property
+    def length(self) -> int:
+        """Bytes of the value with its closing NUL, 0 when it was never set."""
+        return len(self.val.encode()) + 1 if self.val or not self.udf else 0
+
+    def field_type(self, spec: FieldSpec) -> tuple[str, int]:
+        """VAL and OVAL are strings here."""
+        return ("STRING", 1) if spec.name in ("VAL", "OVAL") else super().field_type(spec)
+
+    def convert(self, spec: FieldSpec, element: float | int | bytes) -> FieldValue:
+        """Take text only."""
+        if spec.name != "VAL":
+            return super().convert(spec, element)
+        if not isinstance(element, bytes):
+            raise PutRefused(f"{self.name} takes text, not {element!r}")
+        return fit(element.split(b"\0")[0].decode("utf-8", "replace"), self.size)
+
+    def _publish(self, mask: int) -> None:
+        super()._publish(mask)
+        if self.length != self.olen:
+            self.olen = self.length
+            self.post_events("LEN", st.DBE_VALUE | st.DBE_LOG)
+
+
+def _old_value(record: Record) -> FieldValue:
+    return record.oval if isinstance(record, TextRecord) else record.val
+
+
+live_field("OVAL", _old_value)
+live_field("LEN", lambda record: record.length if isinstance(record, LongString) else 0)
+live_field("OLEN", lambda record: record.olen if isinstance(record, LongString) else 0)
