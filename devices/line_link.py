@@ -182,17 +182,20 @@ class LineLink:
         self._in_doubt = False
 
     async def _drop_unasked(self) -> bool:
-        """Drop and count what arrived since the last answer; True when its end is still to come."""
-        self._buffer.reset()
+        """Drop and count what arrived since the last answer; True when more of it is still to come."""
         lines: list[str] = []
-        # Unasked bytes are read until none are left, but a device that never stops must not keep us here.
-        for _ in range(LONGEST_LINE):
-            if not (data := await self._transport.read(0)):
-                break
-            lines += self._buffer.feed(data)
-        if lines or self._buffer.rest:
-            self._count(Garbled(f"arrived unasked: {(' '.join(lines) or str(self._buffer.rest))[:60]}"))
-        return bool(self._buffer.rest)
+        try:
+            while data := await self._transport.read(0):
+                lines += self._buffer.feed(data)
+                if len(lines) > LONGEST_LINE:
+                    raise Garbled("an unending stream")
+        except Garbled as error:
+            self._count(error)
+            return True
+        rest = self._buffer.rest.decode("ascii", "replace").strip()
+        if lines or rest:
+            self._count(Garbled(f"arrived unasked: {' '.join((*lines, rest))[:60]!r}"))
+        return bool(rest)
 
     async def _wait_for_silence(self) -> None:
         clock = asyncio.get_running_loop().time
