@@ -157,15 +157,16 @@ class LineLink:
         while (left := deadline - clock()) > 0:
             lines = self._buffer.feed(await self._transport.read(left))
             answers = [line for line in lines if not line.startswith("$")]  # "$" starts requests: an echo
-            if not answers:
+            if not answers and _is_readable(self._buffer.rest.decode("ascii", "replace")):
                 continue
             # A second answer means that one of the two belongs to an older question. Which one cannot be
             # told, and a value not read costs one period, but a wrong one may cost a detector.
+            line = " ".join((*answers, self._buffer.rest.decode("ascii", "replace"))).strip()
+            if not _is_readable(line):
+                raise Garbled(f"unreadable answer to {_shown(request)}: {line[:60]!r}")
             if len(answers) > 1 or self._buffer.rest.strip():
-                raise Garbled(f"more than one line in answer to {_shown(request)}")
-            if not answers[0].isascii() or not answers[0].isprintable():
-                raise Garbled(f"unreadable answer to {_shown(request)}: {answers[0][:60]!r}")
-            return answers[0].strip()
+                raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!r}")
+            return line
         begun = f", only {self._buffer.rest[:60]!r}" if self._buffer.rest else ""
         raise ReplyTimeout(f"no answer to {_shown(request)} within {timeout:g} s{begun}")
 
@@ -224,6 +225,10 @@ class LineLink:
     def _count(self, error: DeviceError) -> None:
         self.stats.errors += 1
         self.stats.last_error = str(error)
+
+
+def _is_readable(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _shown(request: bytes) -> str:

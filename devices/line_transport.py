@@ -85,9 +85,7 @@ class TcpTransport:
     async def open(self) -> None:
         """Connect; who calls sets the time limit."""
         loop = asyncio.get_running_loop()
-        self._socket, self._inbox = await loop.create_connection(
-            _Inbox, self._address.host, self._address.port
-        )
+        self._socket, self._inbox = await loop.create_connection(_Inbox, self._address.host, self._address.port)
 
     async def close(self) -> None:
         """Close properly, since a unit may serve one connection only and has to notice that it is free."""
@@ -123,7 +121,7 @@ class TcpTransport:
         data = bytes(inbox.data)
         inbox.data.clear()
         if not data and inbox.lost.is_set():
-            raise ConnectionResetError(str(inbox.error or "closed by the other end"))
+            raise ConnectionResetError(getattr(inbox.error, "strerror", None) or "closed by the other end")
         return data
 
 
