@@ -1,0 +1,26 @@
+"""``labioc check SITE``: tell every mistake in a site file without starting anything."""
+
+from __future__ import annotations
+
+import argparse
+
+from ioc.config import load_site
+from ioc.database import expand
+from ioc.records import RecordSet
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("check", help="check a site file and tell every mistake")
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check the file, and that its records can be made; raises SiteError or DatabaseError."""
+    site = load_site(args.site)
+    database = expand(site)
+    RecordSet.build(database.records.values())
+    devices = f"{len(site.devices)} device{'' if len(site.devices) == 1 else 's'}"
+    print(f"{args.site}: good, {devices}, {len(database.records)} PVs, {len(database.aliases)} aliases")
+    return 0

@@ -1,0 +1,48 @@
+"""``labioc pvs SITE``: list the PVs of a site."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable
+
+from ioc.config import load_site
+from ioc.database import expand
+from ioc.dbfile import RecordDef
+
+_HEADINGS = ("name", "type", "unit", "scan", "access", "description")
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("pvs", help="list the PVs of a site")
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("--json", action="store_true", help="as JSON, with aliases and all info tags")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the list; raises SiteError or DatabaseError."""
+    records = expand(load_site(args.site)).records.values()
+    print(_as_json(records) if args.json else _as_table(records))
+    return 0
+
+
+def _row(record: RecordDef) -> tuple[str, ...]:
+    fields = record.fields
+    unit, scan = fields.get("EGU", ""), fields.get("SCAN", "Passive")
+    return record.name, record.rtyp, unit, scan, record.info.get("access", ""), fields.get("DESC", "")
+
+
+def _as_table(records: Iterable[RecordDef]) -> str:
+    rows = [_HEADINGS, *map(_row, records)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def _as_json(records: Iterable[RecordDef]) -> str:
+    entries = [
+        {**dict(zip(_HEADINGS, _row(record), strict=True)), "aliases": record.aliases, "info": record.info}
+        for record in records
+    ]
+    return json.dumps(entries, indent=2)
