@@ -36,10 +36,15 @@ class Profile(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A profile together with the module address, 0..31 in profile B and always 0 in profile A."""
+    """A profile together with the module address, 0..31 in profile B and always 0 in profile A.
+
+    ``closing`` says that this very unit has been seen to end its values with ``;``, as profile A should: one
+    without it is then known to be cut short and refused. Take it from the first reply, ``Reply.closed``.
+    """
 
     profile: Profile
     board: int = 0
+    closing: bool = False
 
     @property
     def start(self) -> str:
@@ -64,12 +69,13 @@ class Reply:
     """A successful reply.
 
     ``text`` is what followed ``VAL:`` without the closing ``;``, None when there was no VAL. ``board`` is the
-    address that the reply carried, None when it carried none. Every reading method raises Garbled when the
-    reply holds something else than what was asked for.
+    address that the reply carried, None when it carried none. ``closed`` is whether the value ended with ``;``.
+    Every reading method raises Garbled when the reply holds something else than what was asked for.
     """
 
     board: int | None
     text: str | None
+    closed: bool = False
 
     def word(self) -> str:
         """Return the one value as text, never empty; may hold spaces and colons."""
@@ -90,9 +96,9 @@ class Reply:
         """Return the values of a group read, one per channel."""
         values = tuple(part.strip() for part in self._value().split(";"))
         if len(values) != count:
-            raise Garbled(f"{len(values)} values instead of {count}: {self.text!r}")
+            raise Garbled(f"{len(values)} values instead of {count}: {self.text!a}")
         if not all(values):
-            raise Garbled(f"an empty value among {self.text!r}")
+            raise Garbled(f"an empty value among {self.text!a}")
         return values
 
     def numbers(self, count: int) -> tuple[float, ...]:
@@ -132,7 +138,7 @@ def _request(dialect: Dialect, command: str, par: str, channel: int | None, valu
     fields.append(f"PAR:{par}")
     if value is not None:
         if not value or not value.isascii() or not value.isprintable() or set(value) & set("$#,;"):
-            raise OutOfLimits(f"{value!r} cannot be sent")
+            raise OutOfLimits(f"{value!a} cannot be sent")
         fields.append(f"VAL:{value}")
     return f"{dialect.start}{','.join(fields)}\r\n".encode("ascii")
 
@@ -156,7 +162,7 @@ def parse_reply(line: str, dialect: Dialect) -> Reply:
     anything that is not a reply of this board.
     """
     if not line.startswith("#") or not line.isascii() or not line.isprintable() or len(line) > LONGEST_LINE:
-        raise Garbled(f"not a reply: {line[:60]!r}")
+        raise Garbled(f"not a reply: {line[:60]!a}")
     rest, board = line[1:], None
     if address := _BOARD.match(rest):
         board, rest = int(address[1]), rest[address.end() :]
@@ -164,20 +170,26 @@ def parse_reply(line: str, dialect: Dialect) -> Reply:
             raise Garbled(f"reply of board {board} instead of {dialect.board}")
     # Two lines that lost the line end between them read like one; no value of this protocol holds these.
     if "#" in rest or "$" in rest:
-        raise Garbled(f"more than one reply: {line[:60]!r}")
+        raise Garbled(f"more than one reply: {line[:60]!a}")
     if error := _ERROR.fullmatch(rest):
         raise ErrorReply(error[1])
     if rest.startswith("ERR"):
         raise ErrorReply(rest.rstrip(";"))
     head, value_follows, text = rest.partition(",VAL:")
     if head.rstrip(";") != "CMD:OK" or (value_follows and head != "CMD:OK"):
-        raise Garbled(f"not a reply: {line[:60]!r}")
-    return Reply(board, text.strip().removesuffix(";").strip() if value_follows else None)
+        raise Garbled(f"not a reply: {line[:60]!a}")
+    if not value_follows:
+        return Reply(board, None)
+    text = text.strip()
+    closed = text.endswith(";")
+    if dialect.closing and not closed:
+        raise Garbled(f"cut short: {line[:60]!a}")
+    return Reply(board, text.removesuffix(";").strip(), closed)
 
 
 def _number(text: str) -> float:
     if not _PLAIN_NUMBER.fullmatch(text):
-        raise Garbled(f"not a number: {text[:40]!r}")
+        raise Garbled(f"not a number: {text[:40]!a}")
     return float(text)
 
 
@@ -186,7 +198,7 @@ def _integer(text: str) -> int:
         return int(text, 16)
     if plain := _PLAIN_INTEGER.fullmatch(text):
         return int(plain[1])
-    raise Garbled(f"not a whole number: {text[:40]!r}")
+    raise Garbled(f"not a whole number: {text[:40]!a}")
 
 
 class ChannelStatus(IntFlag):

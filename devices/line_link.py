@@ -17,6 +17,7 @@ A connection that the other end closed is not reopened here: that raises LinkDow
 from __future__ import annotations
 
 import asyncio
+import re
 from urllib.parse import parse_qsl, urlsplit
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
@@ -26,61 +27,44 @@ from devices.model import LinkStats
 CONNECT_TIMEOUT = 2.0  # seconds
 LONGEST_LINE = 512  # bytes
 PATIENCE = 4  # timeouts that a serial line may take to fall silent
-IAC, SUBNEGOTIATION, SUBNEGOTIATION_END = 0xFF, 0xFA, 0xF0
-OPTION_COMMANDS = range(0xFB, 0xFF)  # WILL, WONT, DO, DONT: one option byte follows (RFC 854)
+
+# Telnet (RFC 854): IAC WILL|WONT|DO|DONT option, IAC SB ... IAC SE; the last of them may still be incomplete.
+NEGOTIATION = re.compile(rb"(?:\xff[\xfb-\xfe].|\xff\xfa.*?\xff\xf0)*(?:\xff[\xfb-\xfe]?\Z|\xff\xfa.*\Z)?", re.DOTALL)
 
 ALLOWED = "tcp://HOST:PORT or serial:///dev/NAME, the latter with ?baudrate=9600 (default) and &xonxoff=1"
 
 
 class LineBuffer:
-    """Bytes in, complete lines out; owns no socket. CR LF, LF and CR end a line, empty lines are dropped."""
+    """Bytes in, complete lines out; owns no socket. CR LF, LF and CR end a line, empty lines are dropped.
 
-    def __init__(self, *, telnet: bool = False) -> None:
-        self._rest = bytearray()
-        self._telnet = telnet
-        self._command = bytearray()
+    Telnet negotiation, with which a server on port 23 may begin, is dropped at the start of a line only: in the
+    middle of one the same bytes are noise, and taking them out could turn noise into a number.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
 
     @property
-    def rest(self) -> bytes:
+    def rest(self) -> str:
         """What of a line without an end has arrived so far."""
-        return bytes(self._rest)
+        return _without_telnet(self._rest)
 
     def reset(self) -> None:
         """Forget a half line."""
-        self._rest.clear()
-        self._command.clear()
+        self._rest = b""
 
     def feed(self, data: bytes) -> list[str]:
         """Return the lines that data completes; raises Garbled when more than 512 bytes have no line end."""
-        self._rest += self._without_telnet(data) if self._telnet else data
-        *lines, rest = self._rest.replace(b"\r", b"\n").split(b"\n")
-        self._rest = bytearray(rest)
-        if len(rest) > LONGEST_LINE:
+        *lines, self._rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
+        if len(self._rest) > LONGEST_LINE:
             self.reset()
             raise Garbled(f"more than {LONGEST_LINE} bytes without a line end")
-        return [line.decode("ascii", "replace") for line in lines if line.strip()]
+        return [text for line in lines if (text := _without_telnet(line))]
 
-    def _without_telnet(self, data: bytes) -> bytes:
-        """Drop option negotiation, which a server on port 23 may begin with (RFC 854)."""
-        kept = bytearray()
-        for byte in data:
-            if not self._command and byte != IAC:
-                kept.append(byte)
-                continue
-            self._command.append(byte)
-            if self._command_is_complete():
-                if self._command == bytes((IAC, IAC)):
-                    kept.append(IAC)
-                self._command.clear()
-        return bytes(kept)
 
-    def _command_is_complete(self) -> bool:
-        command = self._command
-        if len(command) < 2:
-            return False
-        if command[1] == SUBNEGOTIATION:
-            return command[-2:] == bytes((IAC, SUBNEGOTIATION_END)) or len(command) > LONGEST_LINE
-        return len(command) == (3 if command[1] in OPTION_COMMANDS else 2)
+def _without_telnet(line: bytes) -> str:
+    start = NEGOTIATION.match(line)
+    return line[start.end() if start else 0 :].decode("ascii", "replace").strip(" \t")
 
 
 class LineLink:
@@ -95,7 +79,7 @@ class LineLink:
         self.timeout = timeout
         self.stats = LinkStats()
         self._transport = transport
-        self._buffer = LineBuffer(telnet=not transport.remembers)
+        self._buffer = LineBuffer()
         self._lock = asyncio.Lock()
         self._connected = False
         self._in_doubt = False
@@ -154,20 +138,20 @@ class LineLink:
 
     async def _receive(self, request: bytes, deadline: float, timeout: float) -> str:
         clock = asyncio.get_running_loop().time
-        while (left := deadline - clock()) > 0:
-            lines = self._buffer.feed(await self._transport.read(left))
+        while (left := deadline - clock()) > 0 and (data := await self._transport.read(left)):
+            lines = self._buffer.feed(data)
             answers = [line for line in lines if not line.startswith("$")]  # "$" starts requests: an echo
-            if not answers and _is_readable(self._buffer.rest.decode("ascii", "replace")):
-                continue
-            # A second answer means that one of the two belongs to an older question. Which one cannot be
-            # told, and a value not read costs one period, but a wrong one may cost a detector.
-            line = " ".join((*answers, self._buffer.rest.decode("ascii", "replace"))).strip()
-            if not _is_readable(line):
-                raise Garbled(f"unreadable answer to {_shown(request)}: {line[:60]!r}")
-            if len(answers) > 1 or self._buffer.rest.strip():
-                raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!r}")
-            return line
-        begun = f", only {self._buffer.rest[:60]!r}" if self._buffer.rest else ""
+            rest = self._buffer.rest
+            text = " ".join((*answers, rest)).strip()
+            if not text.isascii() or not text.isprintable():
+                raise Garbled(f"unreadable answer to {_shown(request)}: {text[:60]!a}")
+            # A second answer means that one of the two belongs to an older question. Which one cannot be told,
+            # and a value not read costs one period, but a wrong one may cost a detector.
+            if len(answers) > 1 or (answers and rest):
+                raise Garbled(f"more than one line in answer to {_shown(request)}: {text[:60]!a}")
+            if answers:
+                return text
+        begun = f", only {self._buffer.rest[:60]!a}" if self._buffer.rest else ""
         raise ReplyTimeout(f"no answer to {_shown(request)} within {timeout:g} s{begun}")
 
     async def _get_in_step(self) -> None:
@@ -193,10 +177,9 @@ class LineLink:
         except Garbled as error:
             self._count(error)
             return True
-        rest = self._buffer.rest.decode("ascii", "replace").strip()
-        if lines or rest:
-            self._count(Garbled(f"arrived unasked: {' '.join((*lines, rest))[:60]!r}"))
-        return bool(rest)
+        if lines or self._buffer.rest:
+            self._count(Garbled(f"arrived unasked: {' '.join((*lines, self._buffer.rest))[:60]!a}"))
+        return bool(self._buffer.rest)
 
     async def _wait_for_silence(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -225,10 +208,6 @@ class LineLink:
     def _count(self, error: DeviceError) -> None:
         self.stats.errors += 1
         self.stats.last_error = str(error)
-
-
-def _is_readable(text: str) -> bool:
-    return text.isascii() and text.isprintable()
 
 
 def _shown(request: bytes) -> str:
