@@ -7,7 +7,6 @@ import heapq
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from devices.errors import DeviceError
 from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value
 from ioc.dbfile import RecordDef
 from ioc.records import Record, RecordSet
@@ -140,7 +139,7 @@ class FakeDriver:
         if self.delay:
             await self._clock.sleep(self.delay)
         if self.trouble is not None:
-            raise self.trouble if isinstance(self.trouble, DeviceError) else self.trouble
+            raise self.trouble
 
 
 def definition(name: str, rtyp: str, link: str = "", access: str = "", **fields: str) -> RecordDef:

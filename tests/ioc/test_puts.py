@@ -1,0 +1,316 @@
+"""The way of a put, from the record to a fake device."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from devices.errors import LinkDown, OutOfLimits, ReplyTimeout
+from ioc.puts import PutPath
+from ioc.records import Cancelled, PutContext, PutRefused, Record
+from ioc.records.fieldtable import fields_of
+from ioc.scan import DeviceScanner
+from ioc.stats import IocStatistics
+from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
+
+WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
+
+
+class Rig:
+    """One device, the switch ARMED and the put path between them."""
+
+    def __init__(self, queue_seconds: float = 5.0) -> None:
+        self.clock = FakeClock()
+        self.driver = FakeDriver(self.clock, hv_values())
+        self.records = hv_records()
+        server = build(
+            [
+                definition("LAB:IOC:ARMED", "bo", "IOC ARMED", "E", ZNAM="NO", ONAM="YES"),
+                definition("LAB:IOC:PUTS", "lsi", "IOC PUTS", SIZV="256"),
+                definition("LAB:IOC:LAG", "ai", "IOC LAG"),
+            ]
+        )
+        self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
+        self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
+        self.statistics = IocStatistics(server.values(), self.clock, "0123456789ab")
+        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, queue_seconds)
+        for record in self.records.values():
+            self.puts.attach(record)
+
+    def __getitem__(self, suffix: str) -> Record:
+        return self.records[suffix]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Rig]:
+        task = asyncio.create_task(self.scanner.run())
+        self.statistics.post()
+        try:
+            await settle()
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def put(self, suffix: str, value: float, context: PutContext = WHO) -> None:
+        record = self.records[suffix]
+        await record.put_device(fields_of(record.rtyp)["VAL"], value, context)
+
+    async def refusal(self, suffix: str, value: float, context: PutContext = WHO) -> str:
+        """Put something that must be refused, and return the reason; nothing else may have happened."""
+        record, count = self.records[suffix], self.records["PUT:REFUSED"].val
+        before = record.val, record.udf, alarm(record)
+        with pytest.raises(PutRefused) as refused:
+            await self.put(suffix, value, context)
+        assert (record.val, record.udf, alarm(record)) == before
+        if record.device == "HV1":
+            assert self.records["PUT:REFUSED"].val == count + 1  # type: ignore[operator]
+            assert str(self.records["PUT:MSG"].val).endswith(str(refused.value))
+        return str(refused.value)
+
+
+def hv_only(records: dict[str, Record]) -> list[Record]:
+    return [record for record in records.values() if record.device == "HV1"]
+
+
+async def test_GIVEN_a_setting_WHEN_put_THEN_it_is_written_read_back_and_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Rig().running() as rig:
+        with caplog.at_level(logging.INFO, "labioc.puts"):
+            await rig.put("CH00:VSET", 500.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+        assert (rig["CH00:VSET"].val, rig["CH00:VSET:RBV"].val) == (500.0, 500.0)
+        line = "olga@desk1 (127.0.0.1) LAB:HV1:CH00:VSET 100 -> 500"
+        assert str(rig["IOC:PUTS"].val).endswith(line)
+        assert caplog.messages == ["LAB:HV1:CH00:VSET: 100 -> 500 by olga@desk1 (127.0.0.1)"]
+        assert rig["PUT:REFUSED"].val == 0
+
+
+async def test_GIVEN_a_switch_WHEN_put_THEN_the_log_speaks_in_its_states() -> None:
+    async with Rig().running() as rig:
+        await rig.put("CH00:ON", 0)
+        assert str(rig["IOC:PUTS"].val).endswith("LAB:HV1:CH00:ON ON -> OFF")
+
+
+async def test_GIVEN_a_driver_that_refuses_WHEN_put_THEN_the_reason_reaches_client_and_PUT_MSG(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = OutOfLimits("VSET 1600 V is above 1500 V (site limit)")
+        assert await rig.refusal("CH00:VSET", 1600.0) == "VSET 1600 V is above 1500 V (site limit)"
+        message = str(rig["PUT:MSG"].val)
+        assert " LAB:HV1:CH00:VSET = 1600 by olga@desk1 (127.0.0.1): VSET 1600 V" in message
+        assert message.startswith("20")
+        assert "refused LAB:HV1:CH00:VSET = 1600 by olga@desk1" in caplog.text
+        assert rig["IOC:PUTS"].val == ""
+
+
+async def test_GIVEN_a_driver_bug_WHEN_put_THEN_the_client_is_told_and_the_path_stays_open() -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = KeyError("x")
+        with pytest.raises(PutRefused, match="internal error: KeyError"):
+            await rig.put("CH00:VSET", 1.0)
+        rig.driver.write_trouble = None
+        await rig.clock.advance(1.0)
+        await rig.put("CH00:VSET", 2.0)
+        assert rig["CH00:VSET"].val == 2.0
+
+
+async def test_GIVEN_ARMED_off_WHEN_put_THEN_no_write_reaches_the_device() -> None:
+    async with Rig().running() as rig:
+        await rig.put("IOC:ARMED", 0)
+        assert (rig["IOC:ARMED"].val, alarm(rig["IOC:ARMED"])) == (0, ("STATE", 1))
+        assert "not armed (LAB:IOC:ARMED is 0)" in await rig.refusal("CH00:VSET", 1.0)
+        assert "not armed" in await rig.refusal("CH00:CLR:CMD", 1)
+        assert rig.driver.writes == []
+        await rig.put("IOC:ARMED", 1)
+        await rig.put("CH00:VSET", 1.0)
+        assert rig.driver.writes == [("CH00.VSET", 1.0)]
+
+
+async def test_GIVEN_a_device_that_is_away_WHEN_put_THEN_refused_with_the_cause() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = LinkDown("connection refused")
+        await rig.clock.advance(1.0)
+        reason = await rig.refusal("CH00:VSET", 1.0)
+        assert reason.startswith("HV1 is not connected")
+        assert "connection refused" in reason
+
+
+async def test_GIVEN_a_disabled_device_WHEN_put_THEN_refused_until_it_is_enabled() -> None:
+    async with Rig().running() as rig:
+        await rig.put("DISABLE", 1)
+        assert not rig.driver.open
+        assert await rig.refusal("CH00:VSET", 1.0) == "HV1 is disabled for maintenance"
+        await rig.put("DISABLE", 0)
+        await settle()
+        await rig.put("CH00:VSET", 1.0)
+        assert rig.driver.writes == [("CH00.VSET", 1.0)]
+
+
+async def test_GIVEN_a_setting_that_could_not_be_read_WHEN_put_THEN_refused_but_off_goes_through() -> None:
+    rig = Rig()
+    del rig.driver.values["CH00.VSET"], rig.driver.values["CH00.ON"]
+    async with rig.running():
+        assert await rig.refusal("CH00:VSET", 1.0) == "not read yet"
+        assert await rig.refusal("CH00:ON", 1) == "not read yet"
+        await rig.put("CH00:ON", 0)
+        assert rig.driver.writes == [("CH00.ON", 0)]
+
+
+async def test_GIVEN_puts_to_one_channel_WHEN_made_together_THEN_they_go_in_order_and_others_go_beside() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH00:ON", 1))
+        other = asyncio.create_task(rig.put("CH01:VSET", 7.0))
+        await settle()
+        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH01.VSET", 7.0)]
+        rig.driver.gate.set()
+        await asyncio.gather(first, second, other)
+        assert rig.driver.writes[2] == ("CH00.ON", 1)
+
+
+async def test_GIVEN_a_put_that_waited_too_long_WHEN_its_turn_comes_THEN_it_was_never_sent() -> None:
+    async with Rig(queue_seconds=0.02).running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        assert "waited 0.02 s" in await rig.refusal("CH00:VSET", 600.0)
+        rig.driver.gate.set()
+        await first
+        await settle()
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+@pytest.mark.parametrize(("callback", "sent"), [(True, False), (False, True)])
+async def test_GIVEN_a_client_that_went_away_WHEN_its_turn_comes_THEN_only_a_plain_put_is_sent(
+    callback: bool, sent: bool
+) -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        context = PutContext("otto", "desk2", ("127.0.0.1", 1), callback, Cancelled())
+        second = asyncio.create_task(rig.put("CH00:VSET", 600.0, context))
+        await settle()
+        context.cancelled.set()
+        rig.driver.gate.set()
+        await first
+        outcome = (await asyncio.gather(second, return_exceptions=True))[0]
+        assert (("CH00.VSET", 600.0) in rig.driver.writes) is sent
+        assert (outcome is None) is sent
+        assert rig["PUT:REFUSED"].val == (0 if sent else 1)
+
+
+async def test_GIVEN_a_put_in_the_queue_WHEN_cancelled_THEN_it_is_never_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
+        await settle()
+        second.cancel()
+        rig.driver.gate.set()
+        await asyncio.gather(first, second, return_exceptions=True)
+        await rig.put("CH00:VSET", 700.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH00.VSET", 700.0)]
+
+
+async def test_GIVEN_a_put_that_has_begun_WHEN_cancelled_THEN_it_is_finished_and_reported() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        put.cancel()
+        await asyncio.gather(put, return_exceptions=True)
+        assert put.cancelled()
+        rig.driver.gate.set()
+        await rig.puts.drain(1.0)
+        assert rig["CH00:VSET"].val == 500.0
+        assert "LAB:HV1:CH00:VSET 100 -> 500" in str(rig["IOC:PUTS"].val)
+
+
+async def test_GIVEN_a_begun_put_WHEN_cancelled_and_then_refused_THEN_that_is_reported_too() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        rig.driver.write_trouble = OutOfLimits("too much")
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        put.cancel()
+        rig.driver.gate.set()
+        await rig.puts.drain(1.0)
+        assert str(rig["PUT:MSG"].val).endswith("too much")
+        await asyncio.gather(put, return_exceptions=True)
+
+
+async def test_GIVEN_a_switch_flipped_while_a_put_waits_WHEN_its_turn_comes_THEN_it_is_not_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
+        await settle()
+        await rig.put("IOC:ARMED", 0)
+        rig.driver.gate.set()
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        assert outcomes[0] is None
+        assert "not armed" in str(outcomes[1])
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_command_WHEN_1_is_written_THEN_it_acts_once_and_returns_to_0() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        put = asyncio.create_task(rig.put("CH00:CLR:CMD", 1))
+        await settle()
+        assert rig["CH00:CLR:CMD"].val == 1
+        rig.driver.gate.set()
+        await put
+        assert rig["CH00:CLR:CMD"].val == 0
+        await rig.put("CH00:CLR:CMD", 0)
+        assert rig.driver.writes == [("CH00.CLR.CMD", 1)]
+
+
+async def test_GIVEN_a_command_that_loses_the_device_WHEN_over_THEN_it_rests_at_0_and_INVALID() -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = ReplyTimeout("outcome unknown")
+        with pytest.raises(PutRefused, match="outcome unknown"):
+            await rig.put("CH00:CLR:CMD", 1)
+        assert rig["CH00:CLR:CMD"].val == 0
+        assert rig["CH00:CLR:CMD"].sevr == 3
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+async def test_GIVEN_no_number_WHEN_put_THEN_the_record_refuses_and_nothing_is_sent(value: float) -> None:
+    async with Rig().running() as rig:
+        before = alarm(rig["CH00:VSET"])
+        with pytest.raises(PutRefused):
+            await rig.put("CH00:VSET", value)
+        assert rig.driver.writes == []
+        assert (rig["CH00:VSET"].val, alarm(rig["CH00:VSET"])) == (100.0, before)
+
+
+async def test_GIVEN_a_refusal_on_the_way_here_WHEN_noted_THEN_it_counts_for_the_device() -> None:
+    async with Rig().running() as rig:
+        hook = rig["CH00:VMON"].refusal_hook
+        assert hook is not None
+        hook(rig["CH00:VMON"], "5", WHO, "LAB:HV1:CH00:VMON is a read-only PV")
+        assert rig["PUT:REFUSED"].val == 1
+        assert str(rig["PUT:MSG"].val).endswith("LAB:HV1:CH00:VMON is a read-only PV")
+        rig["IOC:ARMED"].refusal_hook(rig["IOC:ARMED"], "0", WHO, "no")  # type: ignore[misc]
+        assert rig["PUT:REFUSED"].val == 1
+
+
+async def test_GIVEN_an_output_of_the_server_that_is_no_switch_WHEN_put_THEN_refused() -> None:
+    rig = Rig()
+    record = build([definition("LAB:HV1:SIM2", "bo", "HV1 SIM"), definition("LAB:IOC:X", "bo", "IOC LAG")])
+    for each in record.values():
+        rig.puts.attach(each)
+    async with rig.running():
+        for name, each in record.items():
+            with pytest.raises(PutRefused):
+                await each.put_device(fields_of("bo")["VAL"], 1, WHO)
+            assert each.udf, name
