@@ -101,7 +101,7 @@ def encode(value: object, native: int) -> tuple[int, bytes]:
         return len(value), value
     items = list(value) if isinstance(value, list | tuple) else [value]
     if native == STRING:
-        return len(items), b"".join(str(item).encode("latin-1").ljust(40, b"\0")[:40] for item in items)
+        return len(items), b"".join(str(item).encode("latin-1")[:39].ljust(40, b"\0") for item in items)
     return len(items), struct.pack(f"={len(items)}{_LETTER[native]}", *items)
 
 

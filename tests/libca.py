@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import itertools
 import os
 import socket
@@ -209,9 +210,7 @@ class Channel:
         _targets[self._token] = self._changed
         self._id: Any = ctypes.c_void_p()
         context.use()
-        code = _create_channel(
-            name.encode(), _on_connection, ctypes.c_void_p(self._token), 20, ctypes.byref(self._id)
-        )
+        code = _create_channel(name.encode(), _on_connection, ctypes.c_void_p(self._token), 20, ctypes.byref(self._id))
         if code != ECA_NORMAL:
             raise CaError(code, f"create channel {name}")
         _rights(self._id, _on_rights)
@@ -221,6 +220,11 @@ class Channel:
             self.rights.append((bool(_read_access(self._id)), bool(_write_access(self._id))))
         else:
             self.connections.append(args.op == _UP)
+
+    @property
+    def handle(self) -> Any:
+        """The library's channel id."""
+        return self._id
 
     @property
     def connected(self) -> bool:
@@ -452,6 +456,27 @@ class Context:
         """One connected channel."""
         return self.connect([name], deadline)[0]
 
+    def get_many(self, requests: Sequence[tuple[Channel, int, int]], deadline: float = 30.0) -> list[Reply]:
+        """Get (channel, DBR type, count) for each request, sent in one go; whatever the status in the replies."""
+        answers: dict[int, Reply] = {}
+        tokens: list[int] = []
+        self.use()
+        for index, (channel, dbr_type, count) in enumerate(requests):
+            token = next(_tokens)
+            tokens.append(token)
+            _targets[token] = functools.partial(_keep, answers, index)
+            code = _get(dbr_type, count, channel.handle, _on_event, ctypes.c_void_p(token))
+            if code != ECA_NORMAL:
+                answers[index] = Reply(dbr_type, count, b"", code, time.monotonic())
+        self.wait_for(
+            lambda: len(answers) == len(requests),
+            deadline,
+            lambda: f"{len(answers)} answers to {len(requests)} gets",
+        )
+        for token in tokens:
+            _targets.pop(token, None)
+        return [answers[index] for index in range(len(requests))]
+
 
 @contextlib.contextmanager
 def _environment(settings: Mapping[str, str]) -> Iterator[None]:
@@ -466,3 +491,7 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 del os.environ[key]
             else:
                 os.environ[key] = value
+
+
+def _keep(answers: dict[int, Reply], index: int, args: _EventArgs) -> None:
+    answers[index] = _reply(args)

@@ -1,0 +1,137 @@
+"""Every field of every record type: type, count, access and value in the DBR types, as the C softIoc has them."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from tests import dbr
+from tests.libca import ECA_NORMAL, Channel, Context, Reply
+from tests.parity.dbd import fields
+from tests.parity.differences import tolerated_field
+
+_RECORDS = re.findall(r'^record\((\w+), "\$\(P\)([A-Z]_\w+)"\)', Path(__file__).with_name("types.db").read_text(), re.M)
+# One field of each kind, read in every DBR type: text, menu, double, short, link, pseudo field, char.
+_CHOICE = ("DESC", "SCAN", "SEVR", "STAT", "HIHI", "HHSV", "EGU", "PREC", "ZNAM", "ZRST", "FLNK", "RTYP", "DISP")
+
+_Facts = dict[str, tuple[object, ...]]
+
+
+def _answer(reply: Reply) -> tuple[object, ...]:
+    """What a reply says, without its time stamp; as text, because NaN differs from itself."""
+    if reply.status != ECA_NORMAL:
+        return (f"ECA {reply.status}",)
+    facts = dbr.decode(reply.dbr_type, reply.count, reply.canonical)
+    shown = {name: value for name, value in vars(facts).items() if value not in (None, ()) and name != "stamp"}
+    return (reply.count, str(shown), reply.canonical)
+
+
+def _compare(expected: _Facts, got: _Facts) -> None:
+    different: list[str] = []
+    for key, wanted in expected.items():
+        if wanted == got[key] or tolerated_field(key):
+            continue
+        upto = None if wanted[:2] == got[key][:2] else 2
+        different.append(f"{key}: softioc {wanted[:upto]}, here {got[key][:upto]}")
+    assert not different, f"{len(different)} of {len(expected)} differ:\n" + "\n".join(different)
+
+
+def _properties(channel: Channel) -> _Facts:
+    return {
+        "type": (channel.field_type,),
+        "count": (channel.element_count,),
+        "access": (channel.may_read, channel.may_write),
+    }
+
+
+def _facts(context: Context, rtyp: str, record: str) -> _Facts:
+    """Everything about the fields of one record, by ``RTYP.FIELD aspect``."""
+    names = [*dict.fromkeys(["VAL", *fields(rtyp)]), "RTYP"]
+    channels = dict(zip(names, context.connect([f"FIELDS:{record}.{name}" for name in names]), strict=True))
+    facts: _Facts = {}
+    requests: list[tuple[str, tuple[Channel, int, int]]] = []
+    for name, channel in channels.items():
+        native = channel.field_type
+        for aspect, value in _properties(channel).items():
+            facts[f"{rtyp}.{name} {aspect}"] = value
+        if name == "VAL" or name in _CHOICE:
+            types: tuple[int, ...] = dbr.READABLE
+        else:
+            types = (dbr.STRING, native, dbr.DOUBLE, dbr.STS + native, dbr.CTRL + native, dbr.STSACK_STRING)
+        for dbr_type in types:
+            requests += [(f"{rtyp}.{name} DBR {dbr_type}", (channel, dbr_type, count)) for count in (0, 1)]
+    answers = context.get_many([request for _, request in requests])
+    for (key, request), answer in zip(requests, answers, strict=True):
+        facts[f"{key} count {request[2]}"] = _answer(answer)
+    return facts
+
+
+@pytest.mark.parametrize(("rtyp", "record"), _RECORDS, ids=[record for _, record in _RECORDS])
+def test_GIVEN_equal_records_WHEN_every_field_is_read_THEN_both_servers_answer_the_same(
+    clients: tuple[Context, Context], rtyp: str, record: str
+) -> None:
+    expected, got = (_facts(context, rtyp, record) for context in clients)
+    _compare(expected, got)
+
+
+_NUMBERS = (
+    0.0,
+    1.0,
+    -1.0,
+    5.4,
+    5.5,
+    6.5,
+    -5.5,
+    127.0,
+    128.0,
+    200.0,
+    255.0,
+    256.0,
+    32767.0,
+    32768.0,
+    -32769.0,
+    65535.0,
+    65536.0,
+)
+_EXTREMES = (2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0, 1e10, -1e10, 1e39, -1e39, 1e300)
+_OTHERS = (float("nan"), float("inf"), float("-inf"), 1e-300, -0.0)
+_TEXTS = ("", "0", "1", "12.7", "-3", "0x1f", " 5 ", "70000", "abc", "1e400", "nan")
+
+
+def _values(context: Context, name: str, values: tuple[object, ...], put_type: int) -> _Facts:
+    channel = context.channel(f"VALUES{put_type}:{name}")
+    record = f"{name} as DBR {put_type}"
+    facts: _Facts = {}
+    for value in values:
+        facts[f"{record} put {value}"] = (channel.put_callback(value, put_type),)
+        answers = context.get_many([(channel, dbr_type, 1) for dbr_type in dbr.READABLE])
+        for dbr_type, answer in zip(dbr.READABLE, answers, strict=True):
+            facts[f"{record} {value} DBR {dbr_type}"] = _answer(answer)
+    return facts
+
+
+@pytest.mark.parametrize("record", ["F_AI", "B_AI", "F_AO", "F_LI", "F_LO", "F_BI", "F_MBBI", "F_MBBO", "F_SI", "F_SO"])
+@pytest.mark.parametrize("put_type", [dbr.DOUBLE, dbr.FLOAT, dbr.LONG, dbr.SHORT, dbr.CHAR, dbr.ENUM, dbr.STRING])
+def test_GIVEN_a_value_put_in_any_type_WHEN_it_is_read_in_every_type_THEN_both_servers_convert_alike(
+    clients: tuple[Context, Context], record: str, put_type: int
+) -> None:
+    values: tuple[object, ...]
+    if put_type == dbr.STRING:
+        values = _TEXTS
+    elif put_type in (dbr.DOUBLE, dbr.FLOAT):
+        values = tuple(
+            v for v in (*_NUMBERS, *_EXTREMES, *_OTHERS) if put_type == dbr.DOUBLE or not 1e38 < abs(v) < math.inf
+        )
+    else:
+        low, high = {
+            dbr.LONG: (-(2**31), 2**31 - 1),
+            dbr.SHORT: (-(2**15), 2**15 - 1),
+            dbr.CHAR: (0, 255),
+            dbr.ENUM: (0, 65535),
+        }[put_type]
+        values = tuple(sorted({int(v) for v in (*_NUMBERS, low, high) if low <= v <= high}))
+    expected, got = (_values(context, record, values, put_type) for context in clients)
+    _compare(expected, got)
