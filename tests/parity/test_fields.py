@@ -13,7 +13,8 @@ from tests.libca import ECA_NORMAL, Channel, Context, Reply
 from tests.parity.dbd import fields
 from tests.parity.differences import tolerated_field
 
-_RECORDS = re.findall(r'^record\((\w+), "\$\(P\)([A-Z]_\w+)"\)', Path(__file__).with_name("types.db").read_text(), re.M)
+_TYPES_DB = Path(__file__).with_name("types.db").read_text(encoding="ascii")
+_RECORDS = re.findall(r'^record\((\w+), "\$\(P\)([A-Z]_\w+)"\)', _TYPES_DB, re.MULTILINE)
 # One field of each kind, read in every DBR type: text, menu, double, short, link, pseudo field, char.
 _CHOICE = ("DESC", "SCAN", "SEVR", "STAT", "HIHI", "HHSV", "EGU", "PREC", "ZNAM", "ZRST", "FLNK", "RTYP", "DISP")
 
@@ -77,25 +78,8 @@ def test_GIVEN_equal_records_WHEN_every_field_is_read_THEN_both_servers_answer_t
     _compare(expected, got)
 
 
-_NUMBERS = (
-    0.0,
-    1.0,
-    -1.0,
-    5.4,
-    5.5,
-    6.5,
-    -5.5,
-    127.0,
-    128.0,
-    200.0,
-    255.0,
-    256.0,
-    32767.0,
-    32768.0,
-    -32769.0,
-    65535.0,
-    65536.0,
-)
+_SMALL = (0.0, 1.0, -1.0, 5.4, 5.5, 6.5, -5.5, 127.0, 128.0, 200.0, 255.0, 256.0)
+_NUMBERS = (*_SMALL, 32767.0, 32768.0, -32769.0, 65535.0, 65536.0)
 _EXTREMES = (2147483647.0, 2147483648.0, -2147483649.0, 4294967296.0, 1e10, -1e10, 1e39, -1e39, 1e300)
 _OTHERS = (float("nan"), float("inf"), float("-inf"), 1e-300, -0.0)
 _TEXTS = ("", "0", "1", "12.7", "-3", "0x1f", " 5 ", "70000", "abc", "1e400", "nan")
