@@ -83,14 +83,10 @@ class Setting:
         kind = Kind.FLOAT if self.numeric else Kind.ENUM
         common = (self.unit, self.labels, self.words, self.decimals, self.digits)
         yield Quantity(self.suffix, kind, self.help, self.wire, *common, Rate.DEMAND, True)
-        yield Quantity(
-            f"{self.suffix}.RBV", kind, f"{self.help}, as read back", self.wire, *common, self.rate
-        )
+        yield Quantity(f"{self.suffix}.RBV", kind, f"{self.help}, as read back", self.wire, *common, self.rate)
         if self.numeric:
             limit_rate = self.rate if self.moving_limit else Rate.ONCE
-            yield Quantity(
-                f"{self.suffix}.HI", kind, f"{self.help}, highest allowed", "", *common, limit_rate
-            )
+            yield Quantity(f"{self.suffix}.HI", kind, f"{self.help}, highest allowed", "", *common, limit_rate)
             yield Quantity(f"{self.suffix}.LO", kind, f"{self.help}, lowest allowed", "", *common, Rate.ONCE)
             yield Quantity(f"{self.suffix}.RES", kind, f"{self.help}, resolution", "", *common, Rate.ONCE)
 
@@ -193,9 +189,7 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
 )  # fmt: skip
 
 BOARD_SETTINGS: tuple[Setting, ...] = (
-    Setting(
-        "BD.ILKM", "BDILKM", "Interlock contact mode", labels=("OPEN", "CLOSED"), words=("OPEN", "CLOSED")
-    ),
+    Setting("BD.ILKM", "BDILKM", "Interlock contact mode", labels=("OPEN", "CLOSED"), words=("OPEN", "CLOSED")),
 )
 
 BOARD_MONITORS: tuple[Quantity, ...] = (

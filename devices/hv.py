@@ -145,6 +145,7 @@ class HvChannel:
         self._settling_from: float | None = None
         self._last_vset: float | None = None
         self._deviation_level = Level.OK
+        self._load: Reading | None = None
         self._frozen = FrozenCurrent()
         self._limiting = Lasting()
         self._off_unasked = Lasting()
@@ -171,7 +172,7 @@ class HvChannel:
         if sample.imon is not None:
             found["IMON"] = self._current(sample)
         if sample.vmon is not None and sample.imon is not None:
-            found["EFFLOAD"] = self._load(sample.vmon, sample.imon, sample)
+            found["EFFLOAD"] = self._effective_load(sample.vmon, sample.imon, sample)
         if sample.conditions is None:
             return found
         self.trip.observe(sample, bool(self.demand_on))
@@ -192,11 +193,12 @@ class HvChannel:
             return Reading(sample.imon, sample.time, Level.MINOR, Cause.HIGH)
         return Reading(sample.imon, sample.time)
 
-    @staticmethod
-    def _load(vmon: float, imon: float, sample: Sample) -> Reading:
-        # Without voltage or current there is no load to tell: the last one stays, and that is not alarming.
-        known = vmon > LOAD_VOLTAGE and imon >= sample.current_step and imon > 0
-        return Reading(vmon / imon if known else None, sample.time)
+    def _effective_load(self, vmon: float, imon: float, sample: Sample) -> Reading:
+        if vmon > LOAD_VOLTAGE and imon > 0 and imon >= sample.current_step:
+            self._load = Reading(vmon / imon, sample.time)
+        # Without voltage or current there is no load to tell, which is not alarming: the last one stays, with
+        # the time at which it was measured, and 0 until there was one.
+        return self._load or Reading(0.0, sample.time)
 
     def _deviation(self, sample: Sample, conditions: Conditions) -> Reading | None:
         changed = sample.vset is not None and sample.vset != self._last_vset

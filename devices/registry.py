@@ -5,31 +5,68 @@ A new family is one driver, one template and one entry here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
+
+from devices.caen_driver import DEFAULT_CHANNELS, CaenDriver
+from devices.model import DeviceSettings, Driver
+from devices.sim_caen import CaenModel
+from devices.sim_caen_server import SimulatedSupply
+
+SIMULATED_VOLTS, SIMULATED_MICROAMPS = 0.1, 0.05
+"""Noise of simulated readings: a current that never changes would be reported as old data."""
+
+
+class Simulator(Protocol):
+    """A simulated device behind its real transport."""
+
+    @property
+    def address(self) -> str:
+        """The address for a site file, once started."""
+
+    async def start(self) -> None:
+        """Listen and let time pass; raises OSError when the port is taken."""
+
+    async def stop(self) -> None:
+        """Close everything."""
 
 
 @dataclass(frozen=True, slots=True)
 class Family:
     """One kind of hardware.
 
-    ``template`` is the file in ``db/`` with the records of the device, ``options`` the JSON Schema of each
-    key that a ``[[device]]`` of this family may have beyond the common ones.
+    ``template`` is the file in ``db/`` with the records of the device, ``options`` the JSON Schema of each key
+    that a ``[[device]]`` of this family may have beyond the common ones. ``make_driver`` raises ValueError when
+    the address of the settings is not one of this family; ``make_simulator`` takes the port to listen on, 0 for
+    a free one.
     """
 
     type: str
     title: str
     template: str
     default_channels: int
+    make_driver: Callable[[DeviceSettings], Driver]
+    make_simulator: Callable[[DeviceSettings, int], Simulator]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _simulate_caen(settings: DeviceSettings, port: int) -> SimulatedSupply:
+    model = CaenModel(
+        channels=settings.channels or DEFAULT_CHANNELS,
+        serial=str(settings.options.get("serial", "00123")),
+    )
+    model.noise_volts, model.noise_microamps = SIMULATED_VOLTS, SIMULATED_MICROAMPS
+    return SimulatedSupply(model, port=port)
 
 
 _CAEN = Family(
     type="caen-dt55xx",
     title="CAEN DT55xxE / N1470 high voltage",
     template="caen-dt55xx.template",
-    default_channels=4,
+    default_channels=DEFAULT_CHANNELS,
+    make_driver=CaenDriver,
+    make_simulator=_simulate_caen,
     options={
         "board": {
             "type": "integer",

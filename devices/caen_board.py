@@ -1,0 +1,88 @@
+"""What the parameters of the board mean: identity, interlock, alarms and who controls the supply."""
+
+from __future__ import annotations
+
+from devices.caen_catalogue import BOARD
+from devices.caen_unit import CaenUnit, Plain
+from devices.hv import Mismatch
+from devices.model import Cause, DeviceSettings, Level, Reading
+
+_LOCAL = 1  # index of LOCAL among the words of BDCTR
+
+
+class CaenBoard:
+    """The board of one supply; ``channels`` is the number of channels that the site file expects."""
+
+    def __init__(self, unit: CaenUnit, settings: DeviceSettings, channels: int) -> None:
+        self.refused_as_local = False
+        self._unit = unit
+        self._serial = settings.options.get("serial")
+        self._channels = channels
+        self._interlock_mode: Plain | None = None
+        self._mismatch = Mismatch()
+        self._mode_differs = False
+
+    def link_lost(self) -> None:
+        """Forget what only holds within one connection."""
+        self.refused_as_local = False
+        self._mismatch.reset()
+        self._mode_differs = False
+
+    def parameters(self, name: str) -> tuple[str, ...]:
+        """Return what has to be asked for a signal now."""
+        row = BOARD[name]
+        if row.settable and (name.endswith(".CMD") or self._interlock_mode is not None):
+            return ()
+        return (row.wire,)
+
+    def polled(self, parameters: set[str]) -> None:
+        """Draw conclusions from what a batch has just read."""
+        mode = self._unit.value("BDILKM")
+        if "BDILKM" not in parameters or mode is None:
+            return
+        if self._interlock_mode is None:
+            self._interlock_mode = mode
+        self._mode_differs = self._mismatch.observe(mode != self._interlock_mode)
+
+    def accept(self, mode: Plain) -> None:
+        """Take the interlock mode that a user has set and the device has confirmed."""
+        self._interlock_mode, self._mode_differs = mode, False
+        self._mismatch.reset()
+
+    def reading(self, name: str, now: float) -> Reading | None:
+        """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
+        row = BOARD[name]
+        if name.endswith(".CMD"):
+            return Reading(0, now)
+        if row.settable and self._interlock_mode is not None:
+            return Reading(self._interlock_mode, now)
+        if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
+            # Without a parameter that tells, a refused write is the only sign.
+            return _reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
+        missed = self._unit.missed(row.wire, None)
+        if row.wire in self._unit.unsupported or missed > 1:
+            return Reading(None, now, Level.INVALID, Cause.READ)
+        cell = self._unit.cells.get((row.wire, None))
+        if missed or cell is None:
+            return None
+        return _reading(cell.value, cell.time, self._level(name, cell.value))
+
+    def _level(self, name: str, value: Plain) -> Level:
+        match name:
+            case "BD.SERIAL":
+                return Level.MAJOR if self._serial is not None and value != self._serial else Level.OK
+            case "BD.NCH":
+                return Level.MINOR if value != self._channels else Level.OK
+            case "BD.ALARM":
+                return Level.MINOR if value else Level.OK
+            case "BD.ILK":
+                return Level.MAJOR if value else Level.OK
+            case "BD.LOCAL":
+                return Level.MINOR if value == _LOCAL else Level.OK
+            case "BD.ILKM.RBV":
+                return Level.MINOR if self._mode_differs else Level.OK
+        return Level.OK
+
+
+def _reading(value: Plain, time: float, level: Level) -> Reading:
+    return Reading(value, time, level, Cause.STATE if level else Cause.NONE)

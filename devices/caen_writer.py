@@ -1,0 +1,330 @@
+"""The way of a write to a CAEN supply: checked, sent once, read back.
+
+What is promised: no byte leaves for a value outside the limits in force; one request is sent at most once; it
+counts as done only when the unit reads it back. A request whose answer was lost is decided by reading back too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.caen_board import CaenBoard
+from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, Setting, channel_prefix
+from devices.caen_channel import NEEDS, CaenChannel, conditions
+from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_number
+from devices.caen_unit import CaenUnit, Plain
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.model import DeviceSettings, Limits, Value
+
+log = logging.getLogger("labioc.caen")
+
+STATUS_LOOKS = 6  # how often STAT is read before "it answered, but did not"
+STATUS_PAUSE = 0.1  # s between these looks
+CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
+READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
+
+_SENTENCES = {
+    "LOC": "front panel is in LOCAL",
+    "VAL": "value not accepted",
+    "CH": "no such channel",
+    "PAR": "parameter not known to this firmware",
+    "CMD": "command not accepted, no reason given",
+}
+
+_AFFECTED = {
+    "VSET": ("MAXV.RBV",),
+    "MAXV": ("VSET.HI",),
+    "IRANGE": ("ISET.RBV", "ISET.HI", "IMON.RES"),
+}
+"""What else may change with a setting, beside its own read-back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a request goes: a parameter of a channel, or of the board, and how people call it."""
+
+    what: str
+    parameter: str
+    channel: int | None
+
+
+class CaenWriter:
+    """Writes to one supply, one after the other."""
+
+    def __init__(
+        self,
+        unit: CaenUnit,
+        board: CaenBoard,
+        channels: Sequence[CaenChannel],
+        settings: DeviceSettings,
+        clock: DriverClock,
+    ) -> None:
+        self._unit = unit
+        self._board = board
+        self._channels = channels
+        self._settings = settings
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._places = {channel_prefix(channel.number): channel for channel in channels}
+
+    async def write(self, name: str, value: Value) -> list[str]:
+        """Apply a setting or command; return the names of the signals that have something new to say.
+
+        Raises Refused, OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout
+        or LinkDown when the outcome is not known.
+        """
+        channel = self._places.get(name[:5])
+        suffix = name[5:] if channel else name
+        row = CHANNEL.get(suffix) if channel else BOARD.get(suffix)
+        if row is None or not row.settable:
+            raise Refused(f"{name} cannot be set")
+        if self._settings.readonly and suffix != "TRIP.ACK.CMD":
+            raise Refused("writes to this device are switched off by the configuration")
+        async with self._lock:
+            if suffix.endswith(".CMD"):
+                return await self._command(name, suffix, channel, value)
+            if suffix == "ON" and channel:
+                return await self._switch(name, channel, bool(_index(suffix, value, row.labels)))
+            setting = SETTINGS[suffix]
+            if channel is None or not setting.numeric:
+                return await self._choose(name, setting, channel, value)
+            return await self._set_number(name, setting, channel, value)
+
+    # Settings
+
+    async def _set_number(self, name: str, setting: Setting, channel: CaenChannel, value: Value) -> list[str]:
+        number = _number(setting, value)
+        self._require(setting.suffix, setting.wire, channel.number)
+        if not channel.limits.known(setting):
+            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
+        limits = channel.limits.limits(setting)
+        _check(setting, number, limits)
+        step = channel.limits.resolution(setting.suffix)
+        text = self._rounded(setting, channel, number, step, limits)
+        target = _Target(setting.suffix, setting.wire, channel.number)
+        answered = await self._send(target, text)
+        found = await self._read_back(target)
+        if isinstance(found, str) or abs(found - float(text)) > 0.5001 * step:
+            raise Refused(_disagreement(f"{setting.suffix} {text} {setting.unit}", found, answered))
+        channel.accept(setting.suffix, found)
+        return self._changed(name, channel, setting)
+
+    @staticmethod
+    def _rounded(setting: Setting, channel: CaenChannel, number: float, step: float, limits: Limits) -> str:
+        decimals = channel.limits.decimals(setting.suffix)
+        if decimals is None:
+            decimals = setting.digits
+        steps = round(number / step)
+        # Rounding must not carry a value across a limit that is no multiple of the step.
+        steps -= steps * step > limits.high + 1e-9
+        steps += steps * step < limits.low - 1e-9
+        return format_number(steps * step, decimals)
+
+    async def _choose(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
+        index = _index(setting.suffix, value, setting.labels)
+        number = None if channel is None else channel.number
+        self._require(setting.suffix, setting.wire, number)
+        if self._unit.value(setting.wire, number) is None:
+            raise NotReady(f"{setting.suffix}: not read yet")
+        target = _Target(setting.suffix, setting.wire, number)
+        answered = await self._send(target, setting.words[index])
+        found = await self._read_back(target)
+        if found != index:
+            word = setting.words[found] if isinstance(found, int) else found
+            raise Refused(_disagreement(f"{setting.suffix} {setting.words[index]}", word, answered))
+        if channel is None:
+            self._board.accept(found)
+            return [name, f"{name}.RBV"]
+        channel.accept(setting.suffix, found)
+        if setting.suffix == "IRANGE":
+            await self._refresh_range(channel.number)
+        return self._changed(name, channel, setting)
+
+    async def _refresh_range(self, number: int) -> None:
+        """Look at what follows the range: the unit may have moved ISET, and shows IMON with other decimals."""
+        for parameter in ("ISET", "IMDEC"):
+            if parameter not in self._unit.unsupported and self._unit.value(parameter, number) is not None:
+                try:
+                    await self._unit.read_back(parameter, number)
+                except DeviceError as error:
+                    log.info("%s: %s not read after IRANGE: %s", self._settings.name, parameter, error)
+
+    @staticmethod
+    def _changed(name: str, channel: CaenChannel, setting: Setting) -> list[str]:
+        prefix = channel_prefix(channel.number)
+        return [name, f"{name}.RBV", *(prefix + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
+
+    # Output on and off
+
+    async def _switch(self, name: str, channel: CaenChannel, on: bool) -> list[str]:
+        word = "ON" if on else "OFF"
+        if on:  # off is allowed whatever is known
+            if self._unit.value("STAT", channel.number) is None:
+                raise NotReady("ON: the state of the channel has not been read yet")
+            if not channel.limits.known(SETTINGS["VSET"]):
+                raise NotReady("ON: VSET and its limits have not been read yet")
+        before = channel.hv.demand_on
+        if not on:
+            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
+        target = _Target(word, word, channel.number)
+        try:
+            answered = await self._send(target, None)
+            status = await self._await_output(target, channel, on)
+        except Refused:
+            channel.hv.demand_on = before
+            raise
+        if bool(status & ChannelStatus.ON) != on:
+            channel.hv.demand_on = before
+            reason = self._why_off(status) if on else "the supply answered OK but is still on"
+            raise Refused(f"{word}: {reason}" if answered else f"{word}: no answer, and {reason}")
+        channel.hv.accept_on(on)
+        channel.polled({"STAT"}, self._clock.monotonic())
+        return [name, *_status_signals(channel.number)]
+
+    async def _await_output(self, target: _Target, channel: CaenChannel, on: bool) -> int:
+        """Read STAT until the on bit has followed, a few times at most; return the last word."""
+        place = _Target(target.what, "STAT", channel.number)
+        status = 0
+        for look in range(STATUS_LOOKS):
+            if look:
+                await self._clock.sleep(STATUS_PAUSE)
+            status = int(await self._read_back(place))
+            if bool(status & ChannelStatus.ON) == on:
+                break
+        return status
+
+    def _why_off(self, status: int) -> str:
+        profile = self._unit.dialect.profile
+        disabled = "disabled by the front panel switch" if profile is Profile.B else "over-temperature or disabled"
+        reasons = (
+            (ChannelStatus.TRIP, "tripped, clear it with CLR:CMD first"),
+            (ChannelStatus.KILL, "killed by the front panel input"),
+            (ChannelStatus.INTLCK, "interlock active"),
+            (ChannelStatus.OVT, disabled),
+            (ChannelStatus.CALERR, "calibration error"),
+        )
+        found = [text for bit, text in reasons if status & bit]
+        return f"the supply keeps the output off: {', '.join(found) or 'it gives no reason'}"
+
+    # Commands
+
+    async def _command(self, name: str, suffix: str, channel: CaenChannel | None, value: Value) -> list[str]:
+        if not _index(suffix, value, ("IDLE", "ACT")):
+            return [name]
+        if suffix == "TRIP.ACK.CMD" and channel:
+            channel.acknowledge(self._clock.time())
+            return [name, *(channel_prefix(channel.number) + part for part in ("TRIP",))]
+        if suffix == "ZCDTC.CMD" and channel:
+            self._require("ZCDTC", "ZCDTC", channel.number)
+            target = _Target("ZCDTC", "ZCDTC", channel.number)
+            if not await self._send(target, "ON") and not await self._read_back(target):
+                raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
+            await self._read_back(target)
+            return [name, f"{channel_prefix(channel.number)}ZCDTC"]
+        return await self._clear(name)
+
+    async def _clear(self, name: str) -> list[str]:
+        """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""
+        patience = max(CLEAR_PATIENCE, 3 * self._settings.timeout)
+        answered = await self._send(_Target("clear", "BDCLR", None), None, patience)
+        await self._unit.read_channels("STAT")
+        await self._unit.read_board("BDALARM")
+        names = [name, "BD.ALARM"]
+        tripped = False
+        for channel in self._channels[: self._unit.channels]:
+            if not self._unit.missed("STAT", channel.number):
+                channel.polled({"STAT"}, self._clock.monotonic())
+            tripped |= conditions(int(self._unit.number("STAT", channel.number) or 0), Profile.A).tripped
+            names += _status_signals(channel.number)
+        if not answered and tripped:
+            raise Refused("clear: no answer, and a channel still shows its trip")
+        return names
+
+    # Wire
+
+    def _require(self, what: str, parameter: str, channel: int | None) -> None:
+        if parameter in self._unit.unsupported:
+            raise Refused(f"{what}: this firmware does not know {parameter}")
+        if channel is not None and self._unit.channels and channel >= self._unit.channels:
+            raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
+
+    async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:
+        """Send one SET, once; return whether it was acknowledged, False when only reading back can tell."""
+        if not self._unit.link.connected:
+            raise LinkDown(f"{target.what}: not connected, nothing was sent")
+        try:
+            await self._unit.set(target.parameter, target.channel, text, timeout)
+        except ErrorReply as error:
+            self._board.refused_as_local = error.word == "LOC" or self._board.refused_as_local
+            sentence = _SENTENCES.get(error.word, "unknown reason")
+            raise Refused(f"{target.what}: device refused: {error.word} ({sentence})") from error
+        except (Garbled, ReplyTimeout) as error:
+            log.warning("%s: %s: %s; reading back", self._settings.name, target.what, error)
+            return False
+        except LinkDown as error:
+            log.warning("%s: %s: %s; reconnecting to read back", self._settings.name, target.what, error)
+            await self._reopen(target, error)
+            return False
+        self._board.refused_as_local = False
+        return True
+
+    async def _reopen(self, target: _Target, lost: LinkDown) -> None:
+        """Get a connection to the same supply again, only to read."""
+        serial = self._unit.value("BDSNUM")
+        try:
+            await self._unit.link.connect()
+            same = serial is None or (await self._unit.monitor("BDSNUM")).word() == serial
+        except DeviceError as error:
+            raise ReplyTimeout(f"{target.what}: outcome unknown, {lost}") from error
+        if not same:
+            await self._unit.link.close()
+            raise ReplyTimeout(f"{target.what}: outcome unknown, another supply answers at this address now")
+
+    async def _read_back(self, target: _Target) -> Plain:
+        """Read a parameter after a SET. Raises ReplyTimeout when it cannot be learnt."""
+        failure: DeviceError = Garbled("no answer")
+        for _ in range(READ_BACKS):
+            try:
+                return await self._unit.read_back(target.parameter, target.channel)
+            except Garbled as error:
+                failure = error
+            except DeviceError as error:
+                failure = error
+                break
+        raise ReplyTimeout(f"{target.what}: outcome unknown, cannot be read back: {failure}") from failure
+
+
+def _status_signals(channel: int) -> list[str]:
+    prefix = channel_prefix(channel)
+    return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
+
+
+def _number(setting: Setting, value: Value) -> float:
+    if isinstance(value, (str, tuple)) or not math.isfinite(value):
+        raise OutOfLimits(f"{setting.suffix}: {value!r} is not a number")
+    return float(value)
+
+
+def _index(what: str, value: Value, labels: tuple[str, ...]) -> int:
+    if isinstance(value, (str, tuple)) or value not in range(len(labels)):
+        raise OutOfLimits(f"{what}: {value!r} is none of {', '.join(labels)}")
+    return int(value)
+
+
+def _check(setting: Setting, number: float, limits: Limits) -> None:
+    asked = f"{setting.suffix} {number:.10g} {setting.unit}"
+    if number > limits.high:
+        raise OutOfLimits(f"{asked} is above {limits.high:.10g} {setting.unit} ({limits.high_from})")
+    if number < limits.low:
+        raise OutOfLimits(f"{asked} is below {limits.low:.10g} {setting.unit} ({limits.low_from})")
+
+
+def _disagreement(asked: str, found: Plain, answered: bool) -> str:
+    if answered:
+        return f"{asked}: the supply answered OK but reads back {found}"
+    return f"{asked}: no answer, and the supply reads back {found}"
