@@ -99,6 +99,10 @@ class NumberRecord(Record):
             )
         return meta
 
+    def text_precision(self, spec: FieldSpec) -> int:
+        """PREC, for all fields."""
+        return self._precision(spec)
+
     def _precision(self, spec: FieldSpec) -> int:
         precision = int(self.number("PREC"))
         return precision if spec.name in ("VAL", "OVAL", "PVAL") else default_precision(spec.dbf, precision)
@@ -157,6 +161,10 @@ class IntegerRecord(NumberRecord):
             raise TypeError(f"{value!r} is not a number")
         return check_range("LONG", int(value))
 
+    def text_precision(self, spec: FieldSpec) -> int:
+        """There is no PREC here."""
+        return 6
+
     def _precision(self, spec: FieldSpec) -> int:
         return 0
 
@@ -180,3 +188,4 @@ class IntegerOutput(_OutputLimits, IntegerRecord):
 
 
 live_field("PVAL", lambda record: record.pval if isinstance(record, _OutputLimits) else record.val)
+live_field("INIT", lambda record: 1)

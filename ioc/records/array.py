@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ioc.records import status as st
-from ioc.records.convert import check_range
+from ioc.records.convert import check_range, from_client
 from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, fields_of
 from ioc.records.meta import Meta, default_precision, type_range
+from ioc.records.put import PutRefused
 from ioc.records.record import Record, Value, live_field
 
 
@@ -67,6 +70,17 @@ class Waveform(Record):
     def _value_mask(self) -> int:
         # Arrays are posted each time, whatever they hold: that is the default of MPST and APST in base.
         return st.DBE_VALUE | st.DBE_LOG
+
+    def text_precision(self, spec: FieldSpec) -> int:
+        """PREC."""
+        return self.meta(spec).precision
+
+    def convert_array(self, spec: FieldSpec, elements: Sequence[float | int | bytes]) -> Value:
+        """Take up to NELM elements of any type that fits FTVL."""
+        if len(elements) > self.capacity:
+            raise PutRefused(f"{self.name}: {len(elements)} elements, but it holds {self.capacity}")
+        values = (from_client(spec, self.element_type, element) for element in elements)
+        return tuple(value for value in values if isinstance(value, (int, float)))
 
     def meta(self, spec: FieldSpec) -> Meta:
         """HOPR, LOPR and EGU for the value."""

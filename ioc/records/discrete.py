@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from ioc.records import status as st
-from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, FieldSpec, FieldValue
+from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
+from ioc.records.meta import Meta
 from ioc.records.put import PutRefused
-from ioc.records.record import Record, Value
+from ioc.records.record import Record, Value, live_field
 
 _STATE_FIELDS = frozenset({"ZNAM", "ONAM", *STATE_STRINGS})
 
@@ -107,6 +108,14 @@ class BinaryOutput(BinaryRecord):
     is_output = True
     link_field = "OUT"
 
+    def text_precision(self, spec: FieldSpec) -> int:
+        """Two digits for the seconds of HIGH, as boRecord in base."""
+        return 2 if spec.name == "HIGH" else 6
+
+    def meta(self, spec: FieldSpec) -> Meta:
+        """HIGH is a time in seconds, at most 100000 (boRecord in base)."""
+        return Meta(units="s", precision=2, ctrl_high=1e5) if spec.name == "HIGH" else Meta()
+
 
 class MultiBitRecord(StateRecord):
     """What mbbi and mbbo share."""
@@ -141,3 +150,10 @@ class MultiBitOutput(MultiBitRecord):
     rtyp = "mbbo"
     is_output = True
     link_field = "OUT"
+
+
+def _states_defined(record: Record) -> int:
+    return int(any(record.get(name) for name in (*STATE_STRINGS, *STATE_VALUES)))
+
+
+live_field("SDEF", _states_defined)

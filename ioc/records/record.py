@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from ioc.dbfile import RecordDef
@@ -22,7 +22,8 @@ Value = float | int | str | bytes | tuple[float, ...]
 PutHook = Callable[["Record", Value, PutContext], Awaitable[None]]
 
 PASSIVE = "Passive"
-_INVALID_DEVICE_FIELDS = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL"})
+# Implemented, but settled when the database is loaded, or derived from the value.
+_FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
 
 
 class Monitor(Protocol):
@@ -373,6 +374,10 @@ class Record:
 
     # ---- puts
 
+    def text_precision(self, spec: FieldSpec) -> int:
+        """Digits behind the point when a floating-point field is read as text; 6 where a type has no precision."""
+        return 6
+
     def convert(self, spec: FieldSpec, element: float | int | bytes) -> FieldValue:
         """Convert one element that a client puts. Raises PutRefused."""
         return from_client(spec, spec.dbf, element)
@@ -381,19 +386,30 @@ class Record:
         """Raise PutRefused when no client may put to this field now, whoever it is."""
         if spec.nomod:
             raise AccessDenied(f"{self.name}.{spec.name} can't be written")
-        if not spec.implemented or spec.name in _INVALID_DEVICE_FIELDS:
+        if not spec.implemented or spec.name in _FIXED:
             raise PutRefused(f"{self.name}.{spec.name} is fixed by the database")
         if spec.name != "DISP" and self._fields.get("DISP"):
             raise PutRefused(f"{self.name}: puts are disabled (DISP is 1)")
         if spec.name == "VAL" and self.device is not None and not self.is_output:
             raise AccessDenied(f"{self.name} is read only")
 
-    async def put(self, spec: FieldSpec, value: Value, context: PutContext) -> None:
-        """Apply a put whose value has the type of the field. Raises PutRefused; nothing has changed then."""
+    def convert_array(self, spec: FieldSpec, elements: Sequence[float | int | bytes]) -> Value:
+        """Convert the elements that a client puts to an array. Raises PutRefused."""
+        raise PutRefused(f"{self.name}.{spec.name} is not an array, {len(elements)} elements found")
+
+    def convert_long(self, spec: FieldSpec, text: bytes) -> Value:
+        """Convert a long string that a client puts to a text field. Raises PutRefused."""
+        return self.convert(spec, text)
+
+    def concerns_device(self, spec: FieldSpec) -> bool:
+        """Whether a put to this field goes to the device, by ``put_device``, and not just to the record."""
+        return self.device is not None and self.is_output and spec.name in ("VAL", "PROC")
+
+    def put(self, spec: FieldSpec, value: Value) -> None:
+        """Apply a put to the record alone. Raises PutRefused; nothing has changed then."""
         self.check_put(spec)
-        if self.device is not None and self.is_output and spec.name in ("VAL", "PROC"):
-            await self._put_device(self.val if spec.name == "PROC" else value, context)
-            return
+        if self.concerns_device(spec):
+            raise PutRefused(f"{self.name} belongs to a device")
         self._store(spec, value)
         if spec.name == "PROC":
             self.process()
@@ -405,9 +421,16 @@ class Record:
         elif spec.pp and self.scan == PASSIVE:
             self.process()
 
-    async def _put_device(self, value: Value, context: PutContext) -> None:
+    async def put_device(self, spec: FieldSpec, value: Value, context: PutContext) -> None:
+        """Hand a put to the device and return when it has been applied and read back. Raises PutRefused.
+
+        .PROC sends the present value once more, as processing an output does.
+        """
+        self.check_put(spec)
         if self.put_hook is None:
             raise PutRefused(f"{self.name}: its device is not served")
+        if spec.name == "PROC":
+            value = self.val
         if isinstance(value, float) and not math.isfinite(value):
             raise PutRefused(f"{self.name}: {value} is not a value")
         await self.put_hook(self, value, context)

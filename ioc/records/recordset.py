@@ -139,6 +139,9 @@ class RecordSet(Mapping[str, Record]):
             if record.device is None and record.get("PINI"):
                 record.process()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._records
+
     def __getitem__(self, name: str) -> Record:
         return self._records[name]
 

@@ -1,0 +1,203 @@
+"""A channel: one field of a record as one client sees it, with its modifiers and filters."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import time
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import caproto as ca
+from caproto import parse_channel_filter
+
+from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
+from ioc.records.analog import exceeds
+from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE
+from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
+from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT, TIME, CannotConvert, decode, element_size, encode
+
+_NAME: Final = re.compile(r"^(?P<record>[^.\[{$]+)(?:\.(?P<field>[A-Z0-9_]*))?(?P<long>\$)?(?P<filter>[\[{].*)?$")
+
+
+class Policy(Protocol):
+    """Who may write what."""
+
+    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+        """Return None when the put is allowed, else the reason why not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a channel name stands for."""
+
+    record: Record
+    spec: FieldSpec
+    long_string: bool
+    filters: ca.ChannelFilter | None
+
+
+def resolve(records: RecordSet, name: str) -> Target | None:
+    """Find the record and field of a channel name, None when there is none.
+
+    Names are ``RECORD``, ``RECORD.FIELD``, with ``$`` for a long string and a JSON filter or array slice behind it.
+    """
+    match = _NAME.match(name)
+    if match is None:
+        return None
+    record = records.find(match["record"])
+    if record is None:
+        return None
+    spec = fields_of(record.rtyp).get(match["field"] or "VAL")
+    if spec is None:
+        return None
+    long_string = match["long"] is not None
+    if long_string and NATIVE.get(record.field_type(spec)[0]) != DBR_STRING:
+        return None
+    filters = None
+    if match["filter"]:
+        try:
+            filters = parse_channel_filter(match["filter"])
+        except ca.CaprotoError:
+            return None
+        if filters.sync is not None:
+            return None
+    return Target(record, spec, long_string, filters)
+
+
+class Channel:
+    """One channel of one circuit: reads and writes of its field in any DBR type.
+
+    ``native`` is the plain DBR type and ``count`` the number of elements that the client is told.
+    """
+
+    __slots__ = ("cid", "count", "filters", "long_string", "name", "native", "record", "sid", "spec", "subscriptions")
+
+    def __init__(self, name: str, target: Target, cid: int, sid: int) -> None:
+        self.name = name
+        self.record = target.record
+        self.spec = target.spec
+        self.long_string = target.long_string
+        self.filters = target.filters
+        self.cid = cid
+        self.sid = sid
+        self.subscriptions: set[int] = set()
+        dbf, count = target.record.field_type(target.spec)
+        self.native = NATIVE[dbf]
+        if target.long_string:
+            self.native = DBR_CHAR
+            count = self.long_size()
+        if target.filters is not None and target.filters.arr is not None:
+            count = len(self._slice(count))
+        self.count = count
+
+    def long_size(self) -> int:
+        """Bytes that a long string is served with, whatever its present length."""
+        size = getattr(self.record, "size", 0) if self.spec.name in ("VAL", "OVAL") else 0
+        return size or self.spec.size
+
+    def _slice(self, count: int) -> range:
+        arr = self.filters.arr if self.filters is not None else None
+        if arr is None:
+            return range(count)
+        start, step, end = arr.s or 0, arr.i or 1, arr.e if arr.e is not None else -1
+        start += count if start < 0 else 0
+        end += count if end < 0 else 0
+        return range(max(start, 0), min(end, count - 1) + 1, max(step, 1))
+
+    def read(self, dbr: int, count: int) -> tuple[bytes, int]:
+        """Encode the field; return the payload and the number of elements in it.
+
+        A count of 0 asks for all; arrays and long strings always have their full declared length. Raises CannotConvert.
+        """
+        elements = min(count, self.count) if count else self.count
+        if dbr >= DBR_PUT_ACKT:
+            return encode(self.record, self.spec, dbr, 1, False), 1
+        if self.filters is None:
+            return encode(self.record, self.spec, dbr, elements, self.long_string), elements
+        return self._read_filtered(dbr, elements)
+
+    def _read_filtered(self, dbr: int, elements: int) -> tuple[bytes, int]:
+        kind, plain = divmod(dbr, 7)
+        full = self.long_size() if self.long_string else self.record.field_type(self.spec)[1]
+        payload = encode(self.record, self.spec, dbr, full, self.long_string)
+        chosen = self._slice(full)[:elements]
+        size = element_size(plain)
+        head = len(payload) - size * full
+        if len(chosen) != full:
+            body = b"".join(payload[head + i * size : head + (i + 1) * size] for i in chosen)
+            payload = payload[:head] + body
+        if self.filters is not None and self.filters.ts and kind == TIME:
+            now = time.time()
+            stamp = struct.pack(">II", int(now) - EPICS_EPOCH, int(now % 1 * 1e9))
+            payload = payload[:4] + stamp + payload[12:]
+        return payload, len(chosen)
+
+    def passes(self, last: float | None, mask: int) -> tuple[bool, float | None]:
+        """Whether an event gets through the deadband filter, and the value to compare the next one with."""
+        deadband = self.filters.dbnd if self.filters is not None else None
+        value = self.record.val
+        if deadband is None or not isinstance(value, (int, float)):
+            return True, last
+        width = float(deadband.d)
+        if deadband.m == "rel" and last is not None:
+            width = abs(last) * width / 100.0
+        if last is None or exceeds(last, value, width):
+            return True, float(value)
+        return bool(mask & ~(DBE_VALUE | DBE_LOG)), last
+
+    def convert_put(self, dbr: int, count: int, payload: bytes) -> Value:
+        """Convert what a client sent to the type of the field. Raises PutRefused."""
+        if dbr not in range(7):
+            raise PutRefused(f"{self.name}: a put needs a plain type, not DBR type {dbr}")
+        if count < 1:
+            raise PutRefused(f"{self.name}: a put needs at least one element")
+        try:
+            elements = decode(payload, dbr, count)
+        except CannotConvert as error:
+            raise PutRefused(f"{self.name}: {error}") from None
+        if self.long_string and dbr in (DBR_CHAR, DBR_STRING):
+            text = elements[0] if isinstance(elements[0], bytes) else bytes(int(byte) for byte in elements)
+            return self.record.convert_long(self.spec, text)
+        if self.record.field_type(self.spec)[1] > 1:
+            return self.record.convert_array(self.spec, elements)
+        return self.record.convert(self.spec, elements[0])
+
+
+def alarm_put(channel: Channel, dbr: int, payload: bytes) -> None:
+    """Take an acknowledge (DBR_PUT_ACKS) or the transient flag (DBR_PUT_ACKT). Raises PutRefused."""
+    if len(payload) < 2:
+        raise PutRefused(f"{channel.name}: an acknowledge has two bytes")
+    (value,) = struct.unpack_from(">H", payload)
+    if dbr == DBR_PUT_ACKS:
+        channel.record.acknowledge(value)
+    else:
+        channel.record.acknowledge_transient(bool(value))
+
+
+def check_access(channel: Channel, policy: Policy, context: PutContext) -> None:
+    """Raise AccessDenied when this client may not put to the channel."""
+    reason = policy.may_put(channel.record, channel.spec.name, context.user, context.host)
+    if reason is not None:
+        raise AccessDenied(reason)
+
+
+def may_write(channel: Channel, policy: Policy, user: str, host: str) -> bool:
+    """Whether the client is told that it can write.
+
+    The value channel of an input counts as writable, as in a C IOC without access security: alarm handlers acknowledge
+    through it. A put of a value is refused all the same.
+    """
+    if channel.spec.nomod:
+        return False
+    if channel.spec.name == "VAL" and not channel.record.is_output:
+        return True
+    return policy.may_put(channel.record, channel.spec.name, user, host) is None
+
+
+def shown(value: object) -> str:
+    """Text of a value for the log and for PUT:MSG."""
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.10g}"
+    return repr(value) if isinstance(value, (str, bytes)) else str(value)

@@ -1,0 +1,381 @@
+"""One client's TCP connection.
+
+What a client does can't touch another: its requests are answered in order, its monitors are queued here, and when it
+stops reading, its own connection alone is held back: requests are no longer read, and each monitor keeps its newest
+value only. That bounds the memory that a client can take, as the event queues of a C IOC do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, cast
+
+from ioc.records import AccessDenied, PutContext, PutRefused, Record
+from ioc.server import wire
+from ioc.server.channel import Channel, alarm_put, check_access, may_write, resolve, shown
+from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
+from ioc.server.subscription import Subscription, mask_of
+from ioc.server.wire import Command, Message
+
+if TYPE_CHECKING:
+    from ioc.server.context import Server
+
+log = logging.getLogger("labioc.server")
+
+#: Bytes that may wait for a client before its monitors are reduced to their newest values.
+HIGH_WATER: Final = 2_000_000
+#: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
+READ_AFTER_WRITE: Final = 0.8
+#: What a client may read: the 35 value types of db_access.h and two special ones.
+_READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
+
+
+class Circuit(asyncio.Protocol):
+    """Serves one connection; made by the listening server for each client."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.user = self.host = ""
+        self.address: tuple[str, int] = ("", 0)
+        self.channels: dict[int, Channel] = {}
+        self.subscriptions: dict[int, Subscription] = {}
+        self._reader = wire.MessageReader(server.max_array_bytes)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self._held: dict[Subscription, bytes] = {}
+        self._flushing = False
+        self._paused = False
+        self._events_off = False
+        self._puts: dict[asyncio.Task[None], PutContext] = {}
+        self._busy: dict[Record, asyncio.Task[None]] = {}
+        self._handlers = self._dispatch_table()
+
+    def _dispatch_table(self) -> dict[int, Callable[[Message], None]]:
+        return {
+            Command.VERSION: lambda message: None,
+            Command.HOST_NAME: self._host_name,
+            Command.CLIENT_NAME: self._client_name,
+            Command.CREATE_CHAN: self._create,
+            Command.CLEAR_CHANNEL: self._clear,
+            Command.READ_NOTIFY: self._read,
+            Command.READ: self._read,
+            Command.WRITE: self._write,
+            Command.WRITE_NOTIFY: self._write,
+            Command.EVENT_ADD: self._event_add,
+            Command.EVENT_CANCEL: self._event_cancel,
+            Command.EVENTS_OFF: self._events(False),
+            Command.EVENTS_ON: self._events(True),
+            Command.ECHO: self._echo,
+            Command.READ_SYNC: self._echo,
+            Command.SEARCH: self._search,
+        }
+
+    # ---- the connection
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Greet the client and set up flow control."""
+        self._transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 8)
+        peer = transport.get_extra_info("peername")
+        self.address = (str(peer[0]), int(peer[1]))
+        self.host = self.address[0]
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        self.server.circuits.add(self)
+        self.send(wire.pack(Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client; its puts with completion that have not begun are dropped, nobody waits for them."""
+        self.server.circuits.discard(self)
+        self._transport = None
+        for context in self._puts.values():
+            if context.callback:
+                context.cancelled.set()
+        for subscription in self.subscriptions.values():
+            subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)
+        self.subscriptions.clear()
+        self.channels.clear()
+        self._out.clear()
+        self._held.clear()
+
+    def data_received(self, data: bytes) -> None:
+        """Handle the requests that have arrived."""
+        try:
+            for message in self._reader.feed(data):
+                handler = self._handlers.get(message.command)
+                if handler is None:
+                    raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
+                handler(message)
+        except wire.BrokenStream as error:
+            log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
+            self.close()
+        except Exception:
+            log.exception("client %s:%d: request failed; its connection is closed", *self.address)
+            self.close()
+
+    def pause_writing(self) -> None:
+        """Hold back a client that does not read: its requests are not read either, monitors keep the newest value."""
+        self._paused = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Go on with a client that reads again."""
+        self._paused = False
+        if self._transport is not None:
+            self._transport.resume_reading()
+        self._release()
+
+    def close(self) -> None:
+        """End the connection at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    async def finish_puts(self) -> None:
+        """Wait for the puts under way; used when the server stops."""
+        if self._puts:
+            await asyncio.wait(self._puts)
+
+    # ---- sending
+
+    def send(self, data: bytes) -> None:
+        """Queue bytes for the client; all that is queued in one turn of the loop leaves in one write."""
+        self._out.append(data)
+        if not self._flushing:
+            self._flushing = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def send_event(self, subscription: Subscription, message: bytes) -> None:
+        """Queue an event, or let it replace the older one of its monitor while the client takes none."""
+        if self._paused or self._events_off:
+            self._held[subscription] = message
+        else:
+            self.send(message)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        if self._transport is not None and self._out:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+    def _release(self) -> None:
+        if not self._paused and not self._events_off and self._held:
+            held = list(self._held.values())
+            self._held.clear()
+            for message in held:
+                self.send(message)
+
+    # ---- requests about the circuit
+
+    def _host_name(self, message: Message) -> None:
+        self.host = wire.text_of(message.payload) or self.address[0]
+
+    def _client_name(self, message: Message) -> None:
+        self.user = wire.text_of(message.payload)
+
+    def _echo(self, message: Message) -> None:
+        self.send(
+            wire.pack(message.command, message.data_type, message.elements, message.parameter1, message.parameter2)
+        )
+
+    def _events(self, on: bool) -> Callable[[Message], None]:
+        def switch(_: Message) -> None:
+            self._events_off = not on
+            self._release()
+
+        return switch
+
+    def _search(self, message: Message) -> None:
+        name = wire.text_of(message.payload)
+        if resolve(self.server.records, name) is not None:
+            self.send(wire.pack(Command.SEARCH, self.server.port, 0, 0xFFFFFFFF, message.parameter1))
+        elif message.data_type == self.server.REPLY_WANTED:
+            self.send(
+                wire.pack(
+                    Command.NOT_FOUND,
+                    message.data_type,
+                    wire.PROTOCOL_VERSION,
+                    message.parameter1,
+                    message.parameter1,
+                )
+            )
+
+    # ---- channels
+
+    def _create(self, message: Message) -> None:
+        name = wire.text_of(message.payload)
+        cid = message.parameter1
+        target = resolve(self.server.records, name)
+        if target is None:
+            self.send(wire.pack(Command.CREATE_CH_FAIL, 0, 0, cid, 0))
+            return
+        sid = self.server.new_sid()
+        channel = Channel(name, target, cid, sid)
+        self.channels[sid] = channel
+        rights = 3 if may_write(channel, self.server.policy, self.user, self.host) else 1
+        self.send(
+            wire.pack(Command.ACCESS_RIGHTS, 0, 0, cid, rights)
+            + wire.pack(Command.CREATE_CHAN, channel.native, channel.count, cid, sid)
+        )
+
+    def _channel(self, message: Message) -> Channel | None:
+        channel = self.channels.get(message.parameter1)
+        if channel is None:
+            self.send(wire.error(message, 0xFFFFFFFF, wire.ECA_BADCHID, "no such channel on this circuit"))
+        return channel
+
+    def _clear(self, message: Message) -> None:
+        channel = self.channels.pop(message.parameter1, None)
+        if channel is None:
+            return
+        for subid in tuple(channel.subscriptions):
+            self._drop(subid)
+        self.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
+
+    # ---- reading
+
+    def _read(self, message: Message) -> None:
+        channel = self._channel(message)
+        if channel is None:
+            return
+        put = self._busy.get(channel.record)
+        if put is None:
+            self._answer(message, channel)
+        else:
+            self._answer_after(put, message, channel)
+
+    def _answer(self, message: Message, channel: Channel) -> None:
+        notify = message.command == Command.READ_NOTIFY
+        if message.data_type not in _READABLE:
+            self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, f"DBR type {message.data_type}"))
+            return
+        try:
+            payload, elements = channel.read(message.data_type, message.elements)
+        except CannotConvert as error:
+            if notify:
+                reply = wire.pack(message.command, message.data_type, 0, wire.ECA_GETFAIL, message.parameter2)
+            else:
+                reply = wire.error(message, channel.cid, wire.ECA_GETFAIL, f"{channel.name}: {error}")
+            self.send(reply)
+            return
+        first = wire.ECA_NORMAL if notify else channel.cid
+        self.send(wire.pack(message.command, message.data_type, elements, first, message.parameter2, payload))
+
+    def _answer_after(self, put: asyncio.Task[None], message: Message, channel: Channel) -> None:
+        """Answer a get when this client's own put to the record is done, or soon anyway."""
+        answered = False
+
+        def answer(*_: object) -> None:
+            nonlocal answered
+            if not answered and self._transport is not None:
+                answered = True
+                timer.cancel()
+                self._answer(message, channel)
+
+        timer = asyncio.get_running_loop().call_later(READ_AFTER_WRITE, answer)
+        put.add_done_callback(answer)
+
+    # ---- monitors
+
+    def _event_add(self, message: Message) -> None:
+        channel = self._channel(message)
+        if channel is None:
+            return
+        mask = mask_of(message.payload)
+        if message.data_type not in _READABLE or mask & 0x0F == 0:
+            self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, "bad DBR type or event mask"))
+            return
+        subid = message.parameter2
+        self._drop(subid)
+        subscription = Subscription(self, channel, message.data_type, message.elements, mask, subid)
+        self.subscriptions[subid] = subscription
+        channel.subscriptions.add(subid)
+        channel.record.subscribe(channel.spec.name, subscription)
+        subscription.event(mask, {})
+
+    def _event_cancel(self, message: Message) -> None:
+        channel = self._channel(message)
+        if channel is None:
+            return
+        self._drop(message.parameter2)
+        self.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, channel.cid, message.parameter2))
+
+    def _drop(self, subid: int) -> None:
+        subscription = self.subscriptions.pop(subid, None)
+        if subscription is not None:
+            self._held.pop(subscription, None)
+            subscription.channel.subscriptions.discard(subid)
+            subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)
+
+    # ---- writing
+
+    def _write(self, message: Message) -> None:
+        channel = self._channel(message)
+        if channel is None:
+            return
+        callback = message.command == Command.WRITE_NOTIFY
+        context = PutContext(self.user, self.host, self.address, callback)
+        value: object = None
+        try:
+            if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
+                alarm_put(channel, message.data_type, message.payload)
+            else:
+                check_access(channel, self.server.policy, context)
+                converted = channel.convert_put(message.data_type, message.elements, message.payload)
+                value = converted
+                if channel.record.concerns_device(channel.spec):
+                    channel.record.check_put(channel.spec)
+                    self._start_put(message, channel, converted, context)
+                    return
+                channel.record.put(channel.spec, converted)
+        except PutRefused as refusal:
+            self._refuse(message, channel, context, refusal, shown(value))
+            return
+        if callback:
+            self._complete(message)
+
+    def _start_put(self, message: Message, channel: Channel, value: object, context: PutContext) -> None:
+        task = asyncio.get_running_loop().create_task(
+            self._put_device(message, channel, value, context), name=f"put {channel.name}"
+        )
+        self._puts[task] = context
+        self._busy[channel.record] = task
+        task.add_done_callback(lambda done: self._put_done(done, channel.record))
+
+    def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
+        self._puts.pop(task, None)
+        if self._busy.get(record) is task:
+            del self._busy[record]
+
+    async def _put_device(self, message: Message, channel: Channel, value: object, context: PutContext) -> None:
+        try:
+            await channel.record.put_device(channel.spec, value, context)  # type: ignore[arg-type]
+        except PutRefused as refusal:
+            # The put path has told PUT:MSG of the device; the client is told here.
+            self.send(self._failure(message, channel, refusal))
+        except Exception:
+            log.exception("put to %s failed", channel.name)
+            self.send(wire.error(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
+        else:
+            if context.callback:
+                self._complete(message)
+
+    def _complete(self, message: Message) -> None:
+        self.send(
+            wire.pack(Command.WRITE_NOTIFY, message.data_type, message.elements, wire.ECA_NORMAL, message.parameter2)
+        )
+
+    @staticmethod
+    def _failure(message: Message, channel: Channel, refusal: PutRefused) -> bytes:
+        denied = isinstance(refusal, AccessDenied)
+        status = wire.ECA_NOWTACCESS if denied else wire.ECA_PUTFAIL
+        return wire.error(message, channel.cid, status, str(refusal))
+
+    def _refuse(self, message: Message, channel: Channel, context: PutContext, refusal: PutRefused, value: str) -> None:
+        self.send(self._failure(message, channel, refusal))
+        hook = channel.record.refusal_hook
+        if hook is not None:
+            hook(channel.record, value, context, str(refusal))

@@ -1,0 +1,207 @@
+"""Encode a field for the wire: every DBR type that Channel Access has, with the conversions of base.
+
+Layouts are those of db_access.h: status, then time stamp or metadata, padding, then the elements, all big-endian.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from ioc.records import Record
+from ioc.records.convert import (
+    DBR_CHAR,
+    DBR_DOUBLE,
+    DBR_ENUM,
+    DBR_FLOAT,
+    DBR_LONG,
+    DBR_SHORT,
+    DBR_STRING,
+    STRING_SIZE,
+    number_text,
+    padded,
+    parse_float,
+    to_float32,
+    to_integer,
+)
+from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, FieldSpec
+from ioc.records.meta import Meta
+
+DBR_PUT_ACKT: Final = 35
+DBR_PUT_ACKS: Final = 36
+DBR_STSACK_STRING: Final = 37
+DBR_CLASS_NAME: Final = 38
+
+PLAIN: Final = 0
+STS: Final = 1
+TIME: Final = 2
+GR: Final = 3
+CTRL: Final = 4
+
+MAX_STATES: Final = 16
+STATE_SIZE: Final = 26
+UNITS_SIZE: Final = 8
+
+_CODE: Final = {DBR_SHORT: "h", DBR_FLOAT: "f", DBR_ENUM: "H", DBR_CHAR: "B", DBR_LONG: "i", DBR_DOUBLE: "d"}
+_STATUS: Final = struct.Struct(">hh")
+_STAMP: Final = struct.Struct(">hhII")
+_TIME_DOUBLE: Final = struct.Struct(">hhII4xd")
+# Bytes between the header of a structure and its value (the RISC_pad fields of db_access.h).
+_STATUS_PAD: Final = {DBR_CHAR: 1, DBR_DOUBLE: 4}
+_TIME_PAD: Final = {DBR_SHORT: 2, DBR_ENUM: 2, DBR_CHAR: 3, DBR_DOUBLE: 4}
+_INT32: Final = (-(2**31), 2**31 - 1)
+
+
+class CannotConvert(Exception):
+    """The value has no meaning in the type that the client asked for."""
+
+
+def element_size(plain: int) -> int:
+    """Bytes of one element of a plain DBR type."""
+    return STRING_SIZE if plain == DBR_STRING else struct.calcsize(_CODE[plain])
+
+
+def encode(record: Record, spec: FieldSpec, dbr: int, count: int, long_string: bool = False) -> bytes:
+    """Encode ``count`` elements of a field as a DBR structure, without the padding of the message.
+
+    Raises CannotConvert.
+    """
+    if dbr == DBR_STSACK_STRING:
+        head = struct.pack(">hhHH", record.stat, record.sevr, record.ackt, record.acks)
+        return head + encode(record, spec, DBR_STRING, 1, long_string)
+    if dbr == DBR_CLASS_NAME:
+        return record.rtyp.encode().ljust(STRING_SIZE, b"\0")
+    if dbr == TIME * 7 + DBR_DOUBLE and spec.name == "VAL" and type(record.val) is float:
+        return _TIME_DOUBLE.pack(record.stat, record.sevr, record.seconds, record.nanoseconds, record.val)
+    kind, plain = divmod(dbr, 7)
+    values = _elements(record, spec, plain, count, long_string)
+    return _head(record, spec, kind, plain) + values
+
+
+def _head(record: Record, spec: FieldSpec, kind: int, plain: int) -> bytes:
+    if kind == PLAIN:
+        return b""
+    if kind == TIME:
+        stamp = _STAMP.pack(record.stat, record.sevr, record.seconds, record.nanoseconds)
+        return stamp + bytes(_TIME_PAD.get(plain, 0))
+    status = _STATUS.pack(record.stat, record.sevr)
+    if kind == STS or plain == DBR_STRING:
+        return status + bytes(_STATUS_PAD.get(plain, 0))
+    if plain == DBR_ENUM:
+        return status + _enum_head(states(record, spec))
+    return status + _numeric_head(record.meta(spec), plain, kind == CTRL)
+
+
+def states(record: Record, spec: FieldSpec) -> Sequence[str]:
+    """Texts of an enumerated field: those of the record's states, or the choices of a menu."""
+    return record.enum_strings() if spec.dbf == "ENUM" else spec.choices
+
+
+def _enum_head(texts: Sequence[str]) -> bytes:
+    shown = [_cut(text, STATE_SIZE) for text in texts[:MAX_STATES]]
+    table = b"".join(shown).ljust(MAX_STATES * STATE_SIZE, b"\0")
+    return struct.pack(">h", len(shown)) + table
+
+
+def _numeric_head(meta: Meta, plain: int, control: bool) -> bytes:
+    head = b""
+    if plain in (DBR_FLOAT, DBR_DOUBLE):
+        head = struct.pack(">hxx", meta.precision)
+    head += _cut(meta.units, UNITS_SIZE)
+    limits = [meta.disp_high, meta.disp_low, meta.hihi, meta.high, meta.low, meta.lolo]
+    if control:
+        limits += [meta.ctrl_high, meta.ctrl_low]
+    head += struct.pack(f">{len(limits)}{_CODE[plain]}", *(_limit(value, plain) for value in limits))
+    return head + b"\0" if plain == DBR_CHAR else head
+
+
+def _limit(value: float, plain: int) -> float | int:
+    """Fit a limit into the type asked for: by way of a 32-bit integer, as base does it; NaN becomes 0."""
+    if plain == DBR_DOUBLE:
+        return value
+    if plain == DBR_FLOAT:
+        return to_float32(value)
+    number = int(min(max(value, _INT32[0]), _INT32[1])) if not math.isnan(value) else 0
+    if plain == DBR_LONG:
+        return number
+    return number & 0xFF if plain == DBR_CHAR else (number + 0x8000) % 0x10000 - 0x8000
+
+
+def _cut(text: str, size: int) -> bytes:
+    """Bytes of a text in a C string of this size, whole characters only."""
+    raw = text.encode()
+    if len(raw) >= size:
+        raw = raw[: size - 1].decode("utf-8", "ignore").encode()
+    return raw.ljust(size, b"\0")
+
+
+def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_string: bool) -> bytes:
+    value = record.get(spec.name)
+    if long_string:
+        raw = str(value).encode()[: max(count - 1, 0)]
+        return _numbers(padded(raw, count), plain)
+    if isinstance(value, tuple):
+        dbf = record.field_type(spec)[0]
+        if plain == DBR_STRING:
+            precision = record.meta(spec).precision if dbf in FLOAT_TYPES else 0
+            return b"".join(_cut(number_text(number, precision), STRING_SIZE) for number in padded(value, count))
+        return _numbers(padded(value, count), plain)
+    if isinstance(value, str):
+        return _from_text(value, plain)
+    if isinstance(value, bytes):
+        raise CannotConvert(f"{spec.name} has no value of this type")
+    if plain == DBR_STRING:
+        return _cut(_text(record, spec, value), STRING_SIZE)
+    return _numbers((value,), plain)
+
+
+def _text(record: Record, spec: FieldSpec, value: float | int) -> str:
+    """Text of a scalar as DBR_STRING: the state, the choice, or the number with the record's precision."""
+    if spec.dbf in ENUM_TYPES:
+        texts = states(record, spec)
+        index = int(value)
+        if index < len(texts):
+            return texts[index]
+        return "Illegal_Value" if spec.dbf == "ENUM" else str(index)
+    if spec.dbf in FLOAT_TYPES:
+        return number_text(float(value), record.text_precision(spec))
+    return str(int(value))
+
+
+def _from_text(text: str, plain: int) -> bytes:
+    if plain == DBR_STRING:
+        return _cut(text, STRING_SIZE)
+    try:
+        number = parse_float(text) if text.strip() else 0
+    except ValueError:
+        raise CannotConvert(f"{text!r} is not a number") from None
+    return _numbers((number,), plain)
+
+
+def _numbers(values: Sequence[float | int], plain: int) -> bytes:
+    if plain == DBR_STRING:
+        return b"".join(_cut(str(value), STRING_SIZE) for value in values)
+    if plain == DBR_DOUBLE:
+        return struct.pack(f">{len(values)}d", *values)
+    if plain == DBR_FLOAT:
+        return struct.pack(f">{len(values)}f", *map(to_float32, values))
+    return struct.pack(f">{len(values)}{_CODE[plain]}", *(to_integer(value, plain) for value in values))
+
+
+def decode(payload: bytes, plain: int, count: int) -> list[float | int | bytes]:
+    """Split the payload of a put into its elements; a DBR_STRING element is its bytes.
+
+    A single string may be shorter than 40 bytes, as libca sends it. Raises CannotConvert when bytes are missing.
+    """
+    if plain == DBR_STRING:
+        if count == 1:
+            return [payload[:STRING_SIZE]]
+        if len(payload) < STRING_SIZE * (count - 1) + 1:
+            raise CannotConvert(f"{count} strings do not fit into {len(payload)} bytes")
+        return [payload[i * STRING_SIZE : (i + 1) * STRING_SIZE] for i in range(count)]
+    layout = f">{count}{_CODE[plain]}"
+    if len(payload) < struct.calcsize(layout):
+        raise CannotConvert(f"{count} elements do not fit into {len(payload)} bytes")
+    return list(struct.unpack_from(layout, payload))

@@ -1,0 +1,112 @@
+"""Name searches by UDP: answered for names that are served here, with silence for all others.
+
+Datagram layout: Channel Access Protocol Specification, "CA_PROTO_SEARCH" and "CA_PROTO_VERSION".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import socket
+import struct
+from collections.abc import Callable
+from typing import Final, cast
+
+from ioc.server.wire import PROTOCOL_VERSION, Command
+
+log = logging.getLogger("labioc.server")
+
+_HEADER: Final = struct.Struct(">HHHHII")
+_SEQUENCE_VALID: Final = 1
+_SENDER: Final = 0xFFFFFFFF
+_REPLY_SIZE: Final = 24
+_MAX_DATAGRAM: Final = 1024
+_SIOCGIFBRDADDR: Final = 0x8919
+
+
+def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[bytes]:
+    """Return the datagrams that answer one; none when it asks for nothing that is known, or is no search.
+
+    The sequence number of the request comes back, which lets libca raise its search rate.
+    """
+    sequence: int | None = None
+    replies: list[bytes] = []
+    position = 0
+    while len(datagram) - position >= _HEADER.size:
+        command, size, data_type, _count, cid, _ = _HEADER.unpack_from(datagram, position)
+        position += _HEADER.size
+        payload = datagram[position : position + size]
+        if len(payload) < size:
+            break
+        position += size
+        if command == Command.VERSION:
+            sequence = cid if data_type & _SEQUENCE_VALID else None
+        elif command == Command.SEARCH and known(payload.split(b"\0", 1)[0].decode("latin-1")):
+            version = struct.pack(">H6x", PROTOCOL_VERSION)
+            replies.append(_HEADER.pack(Command.SEARCH, 8, port, 0, _SENDER, cid) + version)
+    if not replies:
+        return []
+    head = _HEADER.pack(
+        Command.VERSION, 0, _SEQUENCE_VALID if sequence is not None else 0, PROTOCOL_VERSION, sequence or 0, 0
+    )
+    room = (_MAX_DATAGRAM - len(head)) // _REPLY_SIZE
+    return [head + b"".join(replies[i : i + room]) for i in range(0, len(replies), room)]
+
+
+class SearchResponder(asyncio.DatagramProtocol):
+    """Answers the searches that arrive at one UDP socket."""
+
+    def __init__(self, known: Callable[[str], bool], port: int) -> None:
+        self._known = known
+        self._port = port
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to send."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        """Answer one datagram."""
+        for reply in answer(data, self._known, self._port):
+            if self._transport is not None:
+                self._transport.sendto(reply, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """Ignore that an earlier answer found nobody: the client has gone."""
+        log.debug("search socket: %s", exc)
+
+
+def search_addresses(interface: str) -> list[str]:
+    """Addresses at which searches to an interface arrive: its own and its broadcast address."""
+    if interface in ("", "0.0.0.0"):
+        return ["0.0.0.0"]
+    addresses = [interface]
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            try:
+                own, broadcast = (
+                    socket.inet_ntoa(fcntl.ioctl(sock, request, struct.pack("256s", name.encode()))[20:24])
+                    for request in (0x8915, _SIOCGIFBRDADDR)
+                )
+            except OSError:
+                continue
+            if own == interface and broadcast not in ("0.0.0.0", interface):
+                addresses.append(broadcast)
+    return addresses
+
+
+def search_socket(address: str, port: int) -> socket.socket:
+    """Bind a UDP socket that several servers of one machine can share."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.setblocking(False)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "SO_REUSEPORT") and address not in ("127.0.0.1",):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_000_000)
+    try:
+        sock.bind((address, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock

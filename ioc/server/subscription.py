@@ -1,0 +1,63 @@
+"""A monitor of one client, encoded once for all clients that asked for the same form."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from ioc.server.channel import Channel
+from ioc.server.dbr import CannotConvert
+from ioc.server.wire import ECA_GETFAIL, ECA_NORMAL, Command, pack
+
+if TYPE_CHECKING:
+    from ioc.server.circuit import Circuit
+
+_MASK: Final = struct.Struct(">12xH")
+
+
+def mask_of(payload: bytes) -> int:
+    """Event mask in the payload of an EVENT_ADD request; 0 when there is none."""
+    return int(_MASK.unpack_from(payload)[0]) if len(payload) >= _MASK.size else 0
+
+
+class Subscription:
+    """One EVENT_ADD of a client.
+
+    ``key`` names the form (type, count, modifiers) in which the payload is shared; a filtered channel shares with
+    nobody.
+    """
+
+    __slots__ = ("_last", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
+
+    def __init__(self, circuit: Circuit, channel: Channel, dbr: int, count: int, mask: int, subid: int) -> None:
+        self.circuit = circuit
+        self.channel = channel
+        self.dbr = dbr
+        self.count = count
+        self.mask = mask
+        self.subid = subid
+        self.key: object = self if channel.filters is not None else (dbr, count, channel.long_string)
+        self._last: float | None = None
+
+    def event(self, mask: int, shared: dict[object, bytes]) -> None:
+        """Queue the present value for the client."""
+        if self.channel.filters is not None:
+            through, self._last = self.channel.passes(self._last, mask)
+            if not through:
+                return
+        message = shared.get(self.key)
+        if message is None:
+            message = shared[self.key] = self.encode()
+        # Only the subscription id differs between clients: the last word of the header.
+        if len(message) < 0xFFFF:
+            self.circuit.send_event(self, message[:12] + self.subid.to_bytes(4, "big") + message[16:])
+        else:
+            self.circuit.send_event(self, self.encode())
+
+    def encode(self) -> bytes:
+        """Encode the present value as a complete message."""
+        try:
+            payload, elements = self.channel.read(self.dbr, self.count)
+        except CannotConvert:
+            return pack(Command.EVENT_ADD, self.dbr, 0, ECA_GETFAIL, self.subid)
+        return pack(Command.EVENT_ADD, self.dbr, elements, ECA_NORMAL, self.subid, payload)
