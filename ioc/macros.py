@@ -15,9 +15,9 @@ from functools import cache
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|[0-7]{1,3}|.)", re.DOTALL)
-_NAMED_ESCAPES = {"a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
-_TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items()}}
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
+_NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
+_TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items() if key != "0"}}
 _MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -77,10 +77,8 @@ def unescape(text: str) -> str:
 
 def _unescape_one(match: re.Match[str]) -> str:
     code = match[1]
-    if code[0] == "x" and len(code) > 1:
+    if len(code) > 1:
         return chr(int(code[1:], 16))
-    if code[0] in "01234567":
-        return chr(int(code, 8) & 0xFF)
     return _NAMED_ESCAPES.get(code, code)
 
 
@@ -122,5 +120,5 @@ def attempt(text: Text, macros: Mapping[str, str]) -> tuple[str, str]:
 
 def quote(text: str) -> str:
     """Return text as a quoted database string that every EPICS reader turns back into the same text."""
-    body = "".join(_TO_ESCAPE.get(char, char if char >= " " else f"\\{ord(char):03o}") for char in text)
+    body = "".join(_TO_ESCAPE.get(char, char if char >= " " else f"\\x{ord(char):02x}") for char in text)
     return '"' + body.replace("$(", "\\$(").replace("${", "\\${") + '"'
