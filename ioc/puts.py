@@ -41,6 +41,7 @@ class PutPath:
         self._clock = clock
         self._queue_seconds = queue_seconds
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._closing = False
         self._begun: set[asyncio.Task[str | None]] = set()
 
     def attach(self, record: Record) -> None:
@@ -75,8 +76,9 @@ class PutPath:
             now = local_time(self._clock.time())
             scanner.status.note_refusal(f"{now} {record.name} = {value} by {_who(context)}: {reason}")
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until the puts that have begun are finished, at most this long."""
+    async def close(self, seconds: float) -> None:
+        """Refuse whatever has not begun, and wait for what has, at most this long."""
+        self._closing = True
         if self._begun:
             await asyncio.wait(self._begun, timeout=seconds)
 
@@ -85,6 +87,8 @@ class PutPath:
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
         if scanner is None or signal in SIGNALS:
             return None
+        if self._closing:
+            return "the server is stopping"
         if not self._statistics.armed:
             return f"the server is not armed ({self._statistics.armed_name} is 0)"
         if scanner.status.disabled:

@@ -200,6 +200,7 @@ class DeviceScanner:
     async def _rest(self) -> None:
         """Keep silent until the device is enabled again; a put that has begun is finished first."""
         self.status.connected = False
+        await self._finish_writes()
         await self._close()
         await self._invalidate(Cause.DISABLE)
         self.status.say("disabled")
@@ -236,6 +237,7 @@ class DeviceScanner:
             log.warning("%s: %s (%s); its PVs are INVALID, trying to reconnect", self.name,
                         "lost" if was_connected else "no connection", text)  # fmt: skip
             await self._invalidate(cause)
+        await self._finish_writes()
         await self._close()
 
     async def _invalidate(self, cause: Cause) -> None:
@@ -246,10 +248,12 @@ class DeviceScanner:
             record.lose(status)
             begun = await self._breathe(begun)
 
-    async def _close(self) -> None:
-        """Close the link, after the puts that have begun: they may still be finding out what became of them."""
+    async def _finish_writes(self) -> None:
+        """Let writes that have begun find out what became of them, before the link is closed under them."""
         while self._writing:
             await self._nap(None)
+
+    async def _close(self) -> None:
         try:
             await self._driver.close()
         except Exception as error:

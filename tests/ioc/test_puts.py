@@ -229,7 +229,7 @@ async def test_GIVEN_a_put_that_has_begun_WHEN_cancelled_THEN_it_is_finished_and
         await asyncio.gather(put, return_exceptions=True)
         assert put.cancelled()
         rig.driver.gate.set()
-        await rig.puts.drain(1.0)
+        await rig.puts.close(1.0)
         assert rig["CH00:VSET"].val == 500.0
         assert "LAB:HV1:CH00:VSET 100 -> 500" in str(rig["IOC:PUTS"].val)
 
@@ -242,7 +242,7 @@ async def test_GIVEN_a_begun_put_WHEN_cancelled_and_then_refused_THEN_that_is_re
         await settle()
         put.cancel()
         rig.driver.gate.set()
-        await rig.puts.drain(1.0)
+        await rig.puts.close(1.0)
         assert str(rig["PUT:MSG"].val).endswith("too much")
         await asyncio.gather(put, return_exceptions=True)
 

@@ -1,0 +1,162 @@
+"""The application: a site file becomes records, drivers, scanners and a Channel Access server, and ends again.
+
+Nothing here knows a device family or a record type; this is the place where the rooms are joined.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from devices.model import DeviceSettings
+from devices.registry import FAMILIES, Simulator
+from ioc.access import AccessPolicy
+from ioc.clock import Clock, SystemClock
+from ioc.config import Site
+from ioc.database import expand
+from ioc.puts import PutPath
+from ioc.records import Record, RecordSet
+from ioc.scan import DeviceScanner
+from ioc.server import Server
+from ioc.stats import DEVICE, IocStatistics
+
+log = logging.getLogger("labioc")
+
+_PUTS_SECONDS = 1.0
+"""How long puts that have begun may take to finish when the server ends."""
+
+_CLOSE_SECONDS = 0.7
+"""How long the links may take to close after that; together less than the two seconds that are promised."""
+
+
+class App:
+    """One running site; ``port`` overrules the site file, 0 is any. Raises DatabaseError for bad records."""
+
+    def __init__(self, site: Site, port: int | None = None, clock: Clock | None = None) -> None:
+        self.site = site
+        self.records = RecordSet.build(expand(site).records.values())
+        self.simulators: dict[str, Simulator] = {}
+        self.scanners: dict[str, DeviceScanner] = {}
+        self._clock = clock or SystemClock()
+        self._of_device: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in self.records.values():
+            self._of_device[record.device or ""].append(record)
+        self.statistics = IocStatistics(self._of_device[DEVICE], self._clock, site.identity)
+        self._puts = PutPath(self.scanners, self.statistics, self._clock)
+        self._server = Server(
+            self.records,
+            AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy(),
+            interfaces=site.server.interfaces or None,
+            port=site.server.port if port is None else port,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def tcp_port(self) -> int:
+        """The port of the circuits, once started."""
+        return self._server.port
+
+    @property
+    def search_port(self) -> int:
+        """The UDP port that answers searches, once started."""
+        return self._server.udp_port
+
+    async def start(self) -> None:
+        """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
+        for settings in self.site.devices:
+            driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
+            self.scanners[settings.name] = DeviceScanner(driver, self._of_device[settings.name], self._clock)
+        for record in self.records.values():
+            self._puts.attach(record)
+        try:
+            await self._server.start()
+        except OSError as error:
+            raise OSError(f"can't serve Channel Access: {error.strerror or error}") from error
+        self._spawn(self.statistics.run, "statistics")
+        for name, scanner in self.scanners.items():
+            self._spawn(scanner.run, name)
+        gc.collect()
+        gc.freeze()  # records live for ever: walking over them again and again would pause everything
+
+    async def stop(self) -> None:
+        """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
+        await self._puts.close(_PUTS_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
+        self._tasks.clear()
+        await self._server.stop()
+        for simulator in self.simulators.values():
+            await simulator.stop()
+
+    async def _simulated(self, settings: DeviceSettings) -> DeviceSettings:
+        """Start the simulator of a device that is to be simulated, and point its driver there."""
+        if not settings.simulated:
+            return settings
+        simulator = FAMILIES[settings.type].make_simulator(settings, 0)
+        await simulator.start()
+        self.simulators[settings.name] = simulator
+        log.info("%s: simulated at %s", settings.name, simulator.address)
+        return replace(settings, address=simulator.address)
+
+    def _spawn(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        async def watched() -> None:
+            try:
+                await work()
+            except Exception:
+                log.critical("%s: stopped working, the rest goes on", name, exc_info=True)
+
+        self._tasks.append(asyncio.create_task(watched(), name=name))
+
+
+async def run(site: Site, port: int | None = None) -> None:
+    """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
+    stop = stop_signal()
+    app = App(site, port)
+    try:
+        await app.start()
+        await stop.wait()
+        log.info("asked to stop")
+    finally:
+        await app.stop()
+
+
+def stop_signal() -> asyncio.Event:
+    """Return an event that the first SIGINT or SIGTERM sets; a second one ends the process as usual."""
+    loop, event = asyncio.get_running_loop(), asyncio.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+
+    def stop() -> None:
+        event.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+    for number in numbers:
+        loop.add_signal_handler(number, stop)
+    return event
+
+
+def set_up_logging() -> None:
+    """One line per event on standard error; what caproto has to say without tracebacks, and only if it matters."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
+    )
+    logging.captureWarnings(True)
+    caproto = logging.getLogger("caproto")
+    caproto.setLevel(logging.ERROR)
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(_brief)
+
+
+def _brief(record: logging.LogRecord) -> bool:
+    """Drop tracebacks of caproto: they tell of clients that went away."""
+    if record.name.startswith("caproto"):
+        record.exc_info = record.exc_text = None
+    return True

@@ -1,0 +1,38 @@
+"""``labioc run SITE``: serve a site until told to stop."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from ioc.app import run as run_app
+from ioc.app import set_up_logging
+from ioc.config import load_site
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("run", help="serve a site until Ctrl-C or SIGTERM")
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        metavar="N",
+        help="Channel Access port, 0 for any (default: the site file, EPICS_CA_SERVER_PORT, or 5064)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
+    site = load_site(args.site)
+    set_up_logging()
+    asyncio.run(run_app(site, args.port))
+    return 0
+
+
+def port_number(text: str) -> int:
+    """Read a port number of the command line, 0 to 65535. Raises ArgumentTypeError."""
+    if text.isascii() and text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port number, 0 to 65535")

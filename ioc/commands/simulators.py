@@ -1,0 +1,43 @@
+"""Simulated devices with their back doors, for ``labioc demo`` and ``labioc simulate``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from devices.registry import Simulator
+from devices.sim_caen_backdoor import BackDoor
+from devices.sim_caen_server import SimulatedSupply
+
+
+class Door(Protocol):
+    """A text port that puts a simulated device into states that no user could reach."""
+
+    @property
+    def port(self) -> int:
+        """The TCP port on the loopback interface, once started."""
+
+    async def start(self) -> None:
+        """Listen; raises OSError when the port is taken."""
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The back door of a family: how it is made, and a line to try there with what it does."""
+
+    make: Callable[[Simulator, int], Door]
+    example: str
+    effect: str
+
+
+def _caen(simulator: Simulator, port: int) -> Door:
+    assert isinstance(simulator, SimulatedSupply)
+    return BackDoor(simulator, port)
+
+
+BACK_DOORS = {"caen-dt55xx": Back(_caen, "trip 0", "channel 0 trips, LAB:HV1:CH00:TRIP turns MAJOR and stays")}
+"""By device family."""
