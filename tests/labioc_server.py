@@ -16,6 +16,7 @@ from tests.softioc import Databases, ServerProcess, free_port
 
 if TYPE_CHECKING:
     from ioc.dbfile import RecordDef
+    from ioc.records import Record, RecordSet
 
 
 class OpenPolicy:
@@ -32,6 +33,35 @@ def start_labioc(databases: Databases, deadline: float = 20.0) -> ServerProcess:
     return ServerProcess("labioc", [sys.executable, "-m", "tests.labioc_server", arguments], {}, deadline)
 
 
+class SoftScan:
+    """Processes soft records at their SCAN rate, which the record layer leaves to whoever runs it."""
+
+    def __init__(self, records: RecordSet) -> None:
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        for record in records.values():
+            record.scan_hook = self.changed
+            self.changed(record)
+
+    def changed(self, record: Record) -> None:
+        """Scan the record at the rate it has now."""
+        task = self._tasks.pop(record.name, None)
+        if task is not None:
+            task.cancel()
+        if record.scan.endswith("second"):
+            self._tasks[record.name] = asyncio.create_task(self._scan(record, float(record.scan.split()[0])))
+
+    async def _scan(self, record: Record, period: float) -> None:
+        while True:
+            await asyncio.sleep(period)
+            record.process()
+
+    async def stop(self) -> None:
+        """End all scanning."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
 async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -> None:
     """Serve until standard input ends."""
     from ioc.dbfile import parse_template
@@ -42,12 +72,15 @@ async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -
     for path, macros in databases:
         definitions += parse_template(path).expand(macros)
     records = RecordSet.build(definitions)
+    records.start()
     server = Server(records, OpenPolicy(), interfaces=["127.0.0.1"], port=port)
     await server.start()
+    scan = SoftScan(records)
     print("ready", server.port, flush=True)
     try:
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     finally:
+        await scan.stop()
         await server.stop()
 
 
