@@ -139,7 +139,7 @@ def _device(family: Family) -> _JSON:
         "type": {"const": family.type},
         "address": {
             "type": "string",
-            "pattern": r"^(tcp://[^\s/?:]+:[0-9]{1,5}|serial:///[^\s?]+(\?[a-z]+=[^\s&=]+(&[a-z]+=[^\s&=]+)*)?)$",
+            "pattern": r"^(tcp://\S+:[0-9]+|serial://\S+)$",
             "description": "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600",
         },
         "channels": {

@@ -13,6 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.dbfile import RecordDef
 from ioc.schema import BINARY_FIELDS, LIMIT_FIELDS, LIMIT_SEVERITY_FIELDS, STATE_FIELDS, site_schema
@@ -73,12 +74,7 @@ def _dotted(path: _Path, data: Mapping[str, Any]) -> str:
             text += f"[{part}]"
         else:
             text += f".{part}" if text else part
-        if (
-            text.startswith("device[")
-            and text.endswith("]")
-            and isinstance(part, int)
-            and text.count("[") == 1
-        ):
+        if text.startswith("device[") and text.endswith("]") and isinstance(part, int) and text.count("[") == 1:
             name = _at(data, path[:2]).get("name") if isinstance(_at(data, path[:2]), dict) else None
             text += f" ({name})" if isinstance(name, str) else ""
     return text or "site file"
@@ -113,9 +109,7 @@ def _schema_mistakes(error: ValidationError) -> _Found:
         case "additionalProperties":
             known = [*schema.get("properties", ()), *_channel_numbers(schema)]
             for key in found:
-                if key not in schema.get("properties", ()) and not _matches(
-                    key, schema.get("patternProperties", {})
-                ):
+                if key not in schema.get("properties", ()) and not _matches(key, schema.get("patternProperties", {})):
                     yield (*path, key), f"unknown key, allowed: {', '.join(known)}{_did_you_mean(key, known)}"
         case "required":
             for key in rule:
@@ -151,9 +145,7 @@ def _bound(error: ValidationError, schema: Mapping[str, Any]) -> str:
     limit = error.validator_value
     match error.validator:
         case "minimum" | "maximum" | "exclusiveMinimum":
-            low = (
-                f"from {schema['minimum']}" if "minimum" in schema else f"above {schema['exclusiveMinimum']}"
-            )
+            low = f"from {schema['minimum']}" if "minimum" in schema else f"above {schema['exclusiveMinimum']}"
             return f"{low} to {schema['maximum']}"
         case "minLength":
             return "a text that is not empty"
@@ -217,14 +209,17 @@ def _names(data: Mapping[str, Any]) -> _Found:
 
 
 def _addresses(data: Mapping[str, Any]) -> _Found:
-    """Refuse ports that do not exist and CAN adapters that are not defined."""
+    """Refuse addresses that the driver does not understand and CAN adapters that are not defined."""
     adapters = data.get("can")
     known = list(adapters) if isinstance(adapters, dict) else []
     for index, device in _devices(data):
         address, adapter = device.get("address"), device.get("can")
-        port = re.fullmatch(r"tcp://.*:(\d+)", address) if isinstance(address, str) else None
-        if port is not None and not 1 <= int(port[1]) <= 65535:
-            yield ("device", index, "address"), f"found port {port[1]}, allowed: 1 to 65535"
+        if isinstance(address, str) and re.match(r"[a-z]+://", address):
+            family = FAMILIES[device["type"]]
+            try:
+                family.make_driver(DeviceSettings("", family.type, address, channels=1))
+            except ValueError as error:
+                yield ("device", index, "address"), str(error)
         if isinstance(adapter, str) and adapter not in known:
             allowed = ", ".join(f"[can.{name}]" for name in known) or "none, there is no [can.NAME] section"
             yield ("device", index, "can"), f"found {_shown(adapter)}, allowed: {allowed}"
@@ -249,11 +244,7 @@ def _limits(data: Mapping[str, Any]) -> _Found:
             if suffix not in known:
                 hint = _did_you_mean(suffix, known)
                 yield (*path, suffix), f"no such numeric setting, allowed: {', '.join(known)}{hint}"
-            if (
-                not isinstance(pair, list)
-                or len(pair) != 2
-                or not all(isinstance(n, int | float) for n in pair)
-            ):
+            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, int | float) for n in pair):
                 continue
             if pair[0] > pair[1]:
                 yield (

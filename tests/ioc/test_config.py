@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
+from devices.line_link import ALLOWED
 from devices.model import DeviceSettings
 from ioc.config import Access, ServerSettings, Site, SiteError, load_site, parse_site
 from ioc.schema import PERIODS, site_schema
@@ -133,7 +134,7 @@ timeout = 0
         "did you mean VSET?",
         "device[0] (HV1).period: found 0.3, allowed: 0.1, 0.2, 0.5, 1, 2, 5, 10",
         'device[1] (HV1).type: found "caen-dt55x", allowed: "caen-dt55xx"; did you mean caen-dt55xx?',
-        "device[2] (HV1).address: found port 70000, allowed: 1 to 65535",
+        f"device[2] (HV1).address: address 'tcp://127.0.0.1:70000': Port out of range 0-65535; allowed is {ALLOWED}",
         'device[2] (HV1).name: found "HV1", which is already device[0]',
         "device[2] (HV1).timeout: found 0, allowed: above 0 to 60",
     ]
@@ -158,7 +159,10 @@ timeout = 0
         (HEAD + HV.replace("HV1", "IOC"), 'device[0] (IOC).name: found "IOC", allowed: '),
         (HEAD + HV.replace("HV1", "hv1"), 'device[0] (hv1).name: found "hv1", allowed: Capital letters'),
         (HEAD + HV.replace("tcp://127.0.0.1:23", "127.0.0.1"), 'device[0] (HV1).address: found "127.0.0.1", allowed: '),
-        (HEAD + HV.replace("tcp://127.0.0.1:23", "tcp://[::1"), 'device[0] (HV1).address: found "tcp://[::1"'),
+        (
+            HEAD + HV.replace("tcp://127.0.0.1:23", "tcp://[::1"),
+            "device[0] (HV1).address: address 'tcp://[::1': Invalid IPv6 URL; allowed is",
+        ),
         (HEAD + HV + "channels = 0\n", "device[0] (HV1).channels: found 0, allowed: from 1 to 100"),
         (HEAD + HV + "board = 99\n", "device[0] (HV1).board: found 99, allowed: from 0 to 31"),
         (HEAD + HV + "timeout = nan\n", "device[0] (HV1).timeout: found nan, allowed: a finite number"),
