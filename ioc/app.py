@@ -84,6 +84,15 @@ class App:
         gc.collect()
         gc.freeze()  # records live for ever: walking over them again and again would pause everything
 
+    async def wait_until_read(self, seconds: float) -> bool:
+        """Wait until every device has been read, at most this long; tell whether that came true."""
+        until = self._clock.monotonic() + seconds
+        while not all(scanner.ready for scanner in self.scanners.values()):
+            if self._clock.monotonic() > until:
+                return False
+            await self._clock.sleep(0.02)
+        return True
+
     async def stop(self) -> None:
         """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
         await self._puts.close(_PUTS_SECONDS)

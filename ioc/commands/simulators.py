@@ -27,7 +27,10 @@ class Door(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """The back door of a family: how it is made, and a line to try there with what it does."""
+    """The back door of a family: how it is made, a line to try there, and what then happens.
+
+    ``{device}`` in ``effect`` stands for the first parts of the PV names, like ``LAB:HV1``.
+    """
 
     make: Callable[[Simulator, int], Door]
     example: str
@@ -39,5 +42,11 @@ def _caen(simulator: Simulator, port: int) -> Door:
     return BackDoor(simulator, port)
 
 
-BACK_DOORS = {"caen-dt55xx": Back(_caen, "trip 0", "channel 0 trips, LAB:HV1:CH00:TRIP turns MAJOR and stays")}
+BACK_DOORS = {
+    "caen-dt55xx": Back(
+        _caen,
+        "trip 0",
+        "{device}:CH00:TRIP turns MAJOR and stays so until {device}:CH00:TRIP:ACK:CMD is written",
+    )
+}
 """By device family."""

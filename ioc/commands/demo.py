@@ -1,0 +1,111 @@
+"""``labioc demo``: simulated devices behind their real transports and the IOC that serves them, in one go."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from devices.registry import FAMILIES
+from ioc.app import App, set_up_logging, stop_signal
+from ioc.commands.run import port_number
+from ioc.commands.simulators import BACK_DOORS, Door
+from ioc.config import parse_site
+
+PREFIX = "LAB"
+
+DEVICES: Sequence[Mapping[str, Any]] = (
+    {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True},
+)
+"""What the demo serves, as in a site file; each has a simulator, whose address takes the place of this one."""
+
+CHANNEL_ACCESS_PORT = 5064
+
+_READ_SECONDS = 3.0
+"""How long the devices may take to be read before the demo presents itself."""
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("demo", help="simulated devices and the IOC, to try it all without hardware")
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        metavar="N",
+        help="Channel Access port, 0 for any (default: EPICS_CA_SERVER_PORT, or 5064 if it is free)",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo until Ctrl-C; raises OSError when a port can't be had."""
+    set_up_logging()
+    asyncio.run(_demo(args.port))
+    return 0
+
+
+async def _demo(port: int | None) -> None:
+    stop = stop_signal()
+    usual = int(os.environ.get("EPICS_CA_SERVER_PORT") or CHANNEL_ACCESS_PORT)
+    if port is None:
+        port = usual if _is_free(usual) else 0
+        if port == 0:
+            print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
+    app = App(parse_site({"site": {"prefix": PREFIX}, "device": [dict(device) for device in DEVICES]}), port)
+    doors: dict[str, Door] = {}
+    try:
+        await app.start()
+        for device in DEVICES:
+            name = device["name"]
+            doors[name] = BACK_DOORS[device["type"]].make(app.simulators[name], 0)
+            await doors[name].start()
+        await app.wait_until_read(_READ_SECONDS)
+        print("\n".join(_presentation(app, doors, usual)), flush=True)
+        await stop.wait()
+    finally:
+        for door in doors.values():
+            await door.stop()
+        await app.stop()
+
+
+def _presentation(app: App, doors: Mapping[str, Door], usual: int) -> list[str]:
+    """Say what is running where, and what to try."""
+    first = f"{PREFIX}:{DEVICES[0]['name']}:CH00"
+    lines = ["", "Running on this computer, without any hardware:"]
+    for settings in app.site.devices:
+        simulator, door = app.simulators[settings.name], doors[settings.name]
+        lines.append(f"  {settings.name:<6} simulated {FAMILIES[settings.type].title}")
+        lines.append(f"         {simulator.address}, back door on port {door.port}")
+    lines.append(f"  IOC    {len(app.records)} PVs over Channel Access on port {app.search_port}")
+    if app.tcp_port != app.search_port:
+        lines.append(f"         (searches on UDP {app.search_port}, circuits on TCP {app.tcp_port})")
+    lines += ["", "Try in another terminal:"]
+    if app.search_port != usual:
+        lines.append(f"  export EPICS_CA_ADDR_LIST=127.0.0.1:{app.search_port} EPICS_CA_AUTO_ADDR_LIST=NO")
+    lines += [
+        f"  caget {first}:VMON",
+        f"  caput -c {first}:VSET 500; caput {first}:ON 1",
+        f"  camonitor {first}:VMON {first}:STATE",
+        "Without EPICS base: caproto-get, caproto-put and caproto-monitor do the same.",
+        "",
+        "Make something go wrong (bash; or telnet to the back door and type help):",
+    ]
+    for settings in app.site.devices:
+        back = BACK_DOORS[settings.type]
+        lines.append(f"  echo {back.example} > /dev/tcp/127.0.0.1/{doors[settings.name].port}")
+        lines.append(f"  then {back.effect.format(device=f'{PREFIX}:{settings.name}')}")
+    return [*lines, "", "Ctrl-C ends everything."]
+
+
+def _is_free(port: int) -> bool:
+    """Tell whether a TCP port can be listened at on all addresses of this computer."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
