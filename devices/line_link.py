@@ -4,7 +4,8 @@ The replies of this protocol carry no mark of the question they belong to, so th
 reply is never taken for the answer to another question:
 
 * one request is in flight at a time;
-* whatever arrived unasked is dropped before the next request is sent;
+* between an answer and the next request there is a short pause, as clients of these units keep it, and
+  whatever has arrived unasked by then is dropped;
 * an exchange that did not end with exactly one line leaves the link *in doubt*, also when the waiting task
   was cancelled, and so does ``distrust()``. Before the next request a TCP connection in doubt is closed and
   opened again; a serial line, which forgets nothing when it is reopened, is read until it has been silent for
@@ -25,6 +26,7 @@ from devices.line_transport import SerialAddress, SerialTransport, TcpAddress, T
 from devices.model import LinkStats
 
 CONNECT_TIMEOUT = 2.0  # seconds
+PAUSE = 0.005  # seconds between an answer and the next request
 LONGEST_LINE = 512  # bytes
 PATIENCE = 4  # timeouts that a serial line may take to fall silent
 
@@ -83,6 +85,7 @@ class LineLink:
         self._lock = asyncio.Lock()
         self._connected = False
         self._in_doubt = False
+        self._answered = 0.0
 
     @property
     def connected(self) -> bool:
@@ -132,7 +135,8 @@ class LineLink:
         sent = clock()
         await self._transport.write(request)
         line = await self._receive(request, sent + timeout, timeout)
-        self.stats.rtt = clock() - sent
+        self._answered = clock()
+        self.stats.rtt = self._answered - sent
         self._in_doubt = False
         return line
 
@@ -156,6 +160,8 @@ class LineLink:
 
     async def _get_in_step(self) -> None:
         """Leave nothing on the wire that could be taken for the answer to the next request."""
+        if (pause := self._answered + PAUSE - asyncio.get_running_loop().time()) > 0:
+            await asyncio.sleep(pause)
         if not self._in_doubt and not await self._drop_unasked():
             return
         if self._transport.remembers:

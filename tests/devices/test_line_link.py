@@ -1,0 +1,493 @@
+"""The link under the CAEN protocol, over real sockets and a pseudo terminal, with everything that goes wrong."""
+
+import asyncio
+import os
+import pty
+import time
+import tty
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from devices.caen_protocol import Dialect, Profile, monitor, parse_reply
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.line_link import LineBuffer, open_link, parse_address
+from devices.line_transport import SerialAddress, TcpAddress
+
+ASK = b"$CMD:MON,CH:0,PAR:VMON\r\n"
+TIMEOUT = 0.15  # seconds; long enough for a busy machine, short enough for many tests
+
+
+class Peer:
+    """A server that does as it is told: ``script`` gets every request and the writer."""
+
+    def __init__(self, script):
+        self.script = script
+        self.requests = []
+        self.connections = 0
+        self.writers = []
+        self._sessions = set()
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.writers.append(writer)
+        self._sessions.add(asyncio.current_task())
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while line := await reader.readline():
+                self.requests.append(line)
+                await self.script(len(self.requests), writer)
+        writer.close()
+
+    def hang_up(self):
+        for writer in self.writers:
+            writer.close()
+
+    async def stop(self):
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+
+@asynccontextmanager
+async def talking_to(script, timeout=TIMEOUT):
+    peer = Peer(script)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    link = open_link(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout)
+    await link.connect()
+    try:
+        yield link, peer
+    finally:
+        await link.close()
+        server.close()
+        await peer.stop()
+
+
+async def until(condition, seconds=2.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions of the code under test, which has no such event
+            await asyncio.sleep(0.005)
+
+
+def scripted(*answers):
+    """Answer the first request with the first bytes and so on; afterwards with a value that is the number."""
+
+    async def script(count, writer):
+        writer.write(answers[count - 1] if count <= len(answers) else f"#CMD:OK,VAL:{count}.0;\r\n".encode())
+
+    return script
+
+
+async def test_one_question_has_one_answer():
+    async with talking_to(scripted(b"#CMD:OK,VAL:12.5;\r\n")) as (link, peer):
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:12.5;"
+        assert peer.requests == [ASK]
+        assert 0 < link.stats.rtt < TIMEOUT
+        assert link.stats.errors == 0
+
+
+async def test_an_answer_in_single_bytes_is_one_answer():
+    async def script(count, writer):
+        for byte in b"#CMD:OK,VAL:12.5;\r\n":
+            writer.write(bytes((byte,)))
+            await writer.drain()
+            await asyncio.sleep(0)
+
+    async with talking_to(script) as (link, _):
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:12.5;"
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:12.5;"
+        assert link.stats.errors == 0
+
+
+async def test_P20_half_an_answer_is_a_timeout_and_not_its_first_digits():
+    async with talking_to(scripted(b"#CMD:OK,VAL:12")) as (link, _):
+        with pytest.raises(ReplyTimeout, match=r"\$CMD:MON,CH:0,PAR:VMON within 0.15 s, only '#CMD:OK,VAL:12'"):
+            await link.exchange(ASK)
+        assert link.stats.errors == 1
+        assert "within 0.15 s" in link.stats.last_error
+
+
+async def test_P21_the_late_rest_of_an_answer_is_not_the_next_answer():
+    async def script(count, writer):
+        if count == 1:
+            writer.write(b"#CMD:OK,VAL:12")
+            await asyncio.sleep(2 * TIMEOUT)
+            writer.write(b"34.5;\r\n")
+        else:
+            writer.write(b"#CMD:OK,VAL:7.0;\r\n")
+
+    async with talking_to(script) as (link, _):
+        with pytest.raises(ReplyTimeout):
+            await link.exchange(ASK)
+        for _ in range(3):
+            assert await link.exchange(ASK) == "#CMD:OK,VAL:7.0;"
+
+
+async def test_a_late_answer_is_not_the_next_answer():
+    async def script(count, writer):
+        await asyncio.sleep(1.5 * TIMEOUT if count == 1 else 0)
+        writer.write(f"#CMD:OK,VAL:{count}.0;\r\n".encode())
+
+    async with talking_to(script) as (link, _):
+        with pytest.raises(ReplyTimeout):
+            await link.exchange(ASK)
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:3.0;"
+
+
+async def test_P22_two_answers_to_one_question_are_none():
+    async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n#CMD:OK,VAL:2.0;\r\n")) as (link, _):
+        with pytest.raises(Garbled, match="more than one line"):
+            await link.exchange(ASK)
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+
+
+async def test_P23_an_echo_is_ignored():
+    async with talking_to(scripted(ASK + b"#CMD:OK,VAL:1.0;\r\n")) as (link, _):
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:1.0;"
+        assert link.stats.errors == 0
+
+
+async def test_P24_telnet_negotiation_is_ignored():
+    async with talking_to(scripted(b"\xff\xfb\x01\xff\xfb\x03#CMD:OK,VAL:1.0;\r\n")) as (link, _):
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:1.0;"
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+        assert link.stats.errors == 0
+
+
+@pytest.mark.parametrize("noise", [bytes(range(128, 192)), b"\x00" * 64, b"\x1b[2J\r\n", b"x" * 2000, b"\xff" * 600])
+async def test_P26_noise_is_rejected_and_the_next_exchange_works(noise):
+    async with talking_to(scripted(noise)) as (link, _):
+        with pytest.raises(Garbled) as error:
+            await link.exchange(ASK)
+        assert str(error.value).isascii()
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+
+
+async def test_what_arrives_unasked_is_dropped_and_counted():
+    async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
+        await link.exchange(ASK)
+        peer.writers[0].write(b"#CMD:OK,VAL:666.0;\r\n")
+        await until(lambda: link._transport._inbox.data)
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+        assert link.stats.errors == 1
+        assert "unasked" in link.stats.last_error
+
+
+async def test_half_a_line_that_arrives_unasked_has_the_connection_replaced():
+    async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
+        await link.exchange(ASK)
+        peer.writers[0].write(b"#CMD:OK,VAL:6")
+        await until(lambda: link._transport._inbox.data)
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+        assert peer.connections == 2
+        assert link.stats.reconnects == 1
+
+
+async def test_an_endless_stream_ends_in_an_error_and_not_in_memory():
+    async def script(count, writer):
+        with suppress(ConnectionError):
+            while count == 1 and not writer.is_closing():
+                writer.write(b"#" * 1000)
+                await writer.drain()
+                await asyncio.sleep(0)
+        writer.write(b"#CMD:OK,VAL:2.0;\r\n")
+
+    async with talking_to(script) as (link, _):
+        with pytest.raises(Garbled):
+            await link.exchange(ASK)
+        assert len(link._transport._inbox.data) <= 2048
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+
+
+async def test_a_closed_connection_is_down_until_somebody_connects():
+    async def script(count, writer):
+        if count == 1:
+            writer.close()
+        else:
+            writer.write(b"#CMD:OK,VAL:2.0;\r\n")
+
+    async with talking_to(script) as (link, peer):
+        with pytest.raises(LinkDown, match="closed by the other end"):
+            await link.exchange(ASK)
+        with pytest.raises(LinkDown, match="not connected"):
+            await link.exchange(ASK)
+        assert peer.connections == 1
+        await link.connect()
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+
+
+async def test_a_connection_closed_while_idle_sends_nothing_into_the_void():
+    async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
+        await link.exchange(ASK)
+        peer.hang_up()
+        await until(link._transport._inbox.lost.is_set)
+        with pytest.raises(LinkDown):
+            await link.exchange(ASK)
+        assert len(peer.requests) == 1
+
+
+async def test_a_cancelled_exchange_leaves_no_answer_for_the_next():
+    async def script(count, writer):
+        await asyncio.sleep(0.03)
+        writer.write(f"#CMD:OK,VAL:{count}.0;\r\n".encode())
+
+    async with talking_to(script) as (link, peer):
+        first = asyncio.create_task(link.exchange(ASK))
+        await until(lambda: peer.requests)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+
+
+async def test_callers_queue_and_each_has_its_own_answer():
+    async def script(count, writer):
+        assert len(in_flight) == 1
+        await asyncio.sleep(0.001)
+        writer.write(b"#CMD:OK,VAL:" + peer_.requests[-1][8:].split(b",")[1][3:] + b".0;\r\n")
+        in_flight.clear()
+
+    in_flight = []
+    async with talking_to(script) as (link, peer_):
+        write = link._transport.write
+
+        async def counting(data):
+            in_flight.append(data)
+            await write(data)
+
+        link._transport.write = counting
+        dialect = Dialect(Profile.A)
+        answers = await asyncio.gather(*(link.exchange(monitor(dialect, "VMON", n)) for n in range(30)))
+    assert [parse_reply(answer, dialect).number() for answer in answers] == list(range(30))
+
+
+async def test_distrust_makes_the_next_exchange_start_afresh():
+    async with talking_to(scripted()) as (link, peer):
+        await link.exchange(ASK)
+        link.distrust()
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
+        assert peer.connections == 2
+
+
+async def test_closing_ends_an_exchange_under_way_and_may_be_repeated():
+    async def script(count, writer):
+        pass
+
+    async with talking_to(script, timeout=10.0) as (link, peer):
+        exchange = asyncio.create_task(link.exchange(ASK))
+        await until(lambda: peer.requests)
+        await link.close()
+        await link.close()
+        with pytest.raises(LinkDown):
+            await asyncio.wait_for(exchange, 1.0)
+        assert not link.connected
+
+
+async def test_a_refused_connection_is_down_at_once():
+    async with talking_to(scripted()) as (link, _):
+        address = link.address
+    link = open_link(address, TIMEOUT)
+    began = time.monotonic()
+    with pytest.raises(LinkDown, match=r"127\.0\.0\.1.*cannot connect"):
+        await link.connect()
+    assert time.monotonic() - began < 1.0
+    with pytest.raises(LinkDown):
+        await link.exchange(ASK)
+
+
+async def test_a_host_that_does_not_answer_is_down_after_two_seconds(monkeypatch):
+    async def never(*_args):
+        await asyncio.Event().wait()
+
+    link = open_link("tcp://127.0.0.1:1", TIMEOUT)
+    monkeypatch.setattr("devices.line_link.CONNECT_TIMEOUT", 0.05)
+    monkeypatch.setattr(asyncio.get_running_loop(), "create_connection", never)
+    with pytest.raises(LinkDown, match=r"no connection within 0\.05 s"):
+        await link.connect()
+
+
+# ---- serial lines
+
+
+class Line:
+    """The other end of a serial line: a pseudo terminal that says what it is told to say."""
+
+    def __init__(self):
+        self.ours, self.theirs = pty.openpty()
+        tty.setraw(self.theirs)
+        self.path = os.ttyname(self.theirs)
+
+    async def request(self):
+        data = b""
+        os.set_blocking(self.ours, False)
+        while not data.endswith(b"\r\n"):
+            await asyncio.sleep(0.002)
+            with suppress(BlockingIOError):
+                data += os.read(self.ours, 100)
+        return data
+
+    def say(self, data):
+        os.write(self.ours, data)
+
+    def unplug(self):
+        for end in (self.ours, self.theirs):
+            with suppress(OSError):
+                os.close(end)
+
+
+@pytest.fixture
+async def line():
+    line = Line()
+    yield line
+    line.unplug()
+
+
+@pytest.fixture
+async def serial_link(line):
+    link = open_link(f"serial://{line.path}?baudrate=9600", TIMEOUT)
+    await link.connect()
+    yield link
+    await link.close()
+
+
+async def exchange(link, line, answer, request=ASK):
+    asked = asyncio.create_task(link.exchange(request))
+    try:
+        assert await asyncio.wait_for(line.request(), 2.0) == request
+        line.say(answer)
+        return await asked
+    finally:
+        asked.cancel()
+
+
+async def test_a_serial_line_carries_the_same_exchange(serial_link, line):
+    assert await exchange(serial_link, line, b"#CMD:OK,VAL:1.0;\r\n") == "#CMD:OK,VAL:1.0;"
+    assert await exchange(serial_link, line, b"#CMD:OK,VAL:2.0;\r\n") == "#CMD:OK,VAL:2.0;"
+
+
+async def test_what_an_earlier_process_asked_for_is_not_our_answer(serial_link, line):
+    line.say(b"#CMD:OK,VAL:666.0;\r\n")
+    assert await exchange(serial_link, line, b"#CMD:OK,VAL:1.0;\r\n") == "#CMD:OK,VAL:1.0;"
+
+
+async def test_after_a_timeout_the_serial_line_is_read_until_it_is_silent(serial_link, line):
+    with pytest.raises(ReplyTimeout):
+        await serial_link.exchange(ASK)
+    assert await line.request() == ASK
+    next_one = asyncio.create_task(serial_link.exchange(ASK))
+    for _ in range(3):  # late, and still coming
+        await asyncio.sleep(TIMEOUT / 3)
+        line.say(b"#CMD:OK,VAL:666.0;\r\n")
+    assert await line.request() == ASK
+    line.say(b"#CMD:OK,VAL:2.0;\r\n")
+    assert await next_one == "#CMD:OK,VAL:2.0;"
+
+
+async def test_a_cancelled_exchange_leaves_no_answer_on_the_serial_line(serial_link, line):
+    first = asyncio.create_task(serial_link.exchange(ASK))
+    assert await line.request() == ASK
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    line.say(b"#CMD:OK,VAL:666.0;\r\n")
+    assert await exchange(serial_link, line, b"#CMD:OK,VAL:2.0;\r\n") == "#CMD:OK,VAL:2.0;"
+
+
+async def test_a_serial_line_that_never_falls_silent_is_garbled(serial_link, line):
+    async def babble():
+        while True:
+            line.say(b"#CMD:OK,VAL:666.0;\r\n")
+            await asyncio.sleep(TIMEOUT / 5)
+
+    noise = asyncio.create_task(babble())
+    try:
+        with pytest.raises(Garbled, match="silent"):
+            await serial_link.exchange(ASK)
+    finally:
+        noise.cancel()
+
+
+async def test_an_unplugged_adapter_is_down(serial_link, line):
+    await exchange(serial_link, line, b"#CMD:OK,VAL:1.0;\r\n")
+    line.unplug()
+    with pytest.raises(LinkDown):
+        await serial_link.exchange(ASK)
+    with pytest.raises(LinkDown, match="cannot connect"):
+        await serial_link.connect()
+
+
+async def test_a_serial_port_in_use_is_down(serial_link, line):
+    other = open_link(serial_link.address, TIMEOUT)
+    with pytest.raises(LinkDown, match="cannot connect"):
+        await other.connect()
+    assert await exchange(serial_link, line, b"#CMD:OK,VAL:1.0;\r\n") == "#CMD:OK,VAL:1.0;"
+
+
+async def test_a_silent_serial_line_does_not_hold_up_the_event_loop(serial_link, line):
+    longest = 0.0
+
+    async def watch():
+        nonlocal longest
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.01)
+            longest = max(longest, time.monotonic() - began)
+
+    watcher = asyncio.create_task(watch())
+    with suppress(DeviceError):
+        await serial_link.exchange(ASK, timeout=0.5)
+    watcher.cancel()
+    assert longest < 0.2
+
+
+# ---- parts
+
+
+def test_a_buffer_gives_lines_whatever_their_ends_and_segments():
+    buffer = LineBuffer()
+    assert buffer.feed(b"a\r\nb\nc\rd") == ["a", "b", "c"]
+    assert buffer.rest == "d"
+    assert buffer.feed(b"\r") == ["d"]
+    assert buffer.feed(b"\n\r\n \r\n") == []
+    assert buffer.rest == ""
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_telnet_negotiation_may_come_in_pieces(cut):
+    data = b"\xff\xfb\x01\xff\xfa\x18\x01\xff\xf0\xff\xfd\x03#OK"
+    buffer = LineBuffer()
+    assert buffer.feed(data[:cut]) == []
+    assert buffer.rest == ""
+    assert buffer.feed(data[cut:] + b"\r\n") == ["#OK"]
+
+
+def test_telnet_bytes_inside_a_line_stay_noise():
+    assert LineBuffer().feed(b"#CMD:OK,VAL:1\xff\xfb20.0;\r\n") == ["#CMD:OK,VAL:1\ufffd\ufffd20.0;"]
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("tcp://192.168.197.102:23", TcpAddress("192.168.197.102", 23)),
+        ("tcp://hv1.lab:1470", TcpAddress("hv1.lab", 1470)),
+        ("tcp://[::1]:23", TcpAddress("::1", 23)),
+        ("serial:///dev/ttyACM0", SerialAddress("/dev/ttyACM0", 9600)),
+        ("serial:///dev/ttyUSB0?baudrate=115200&xonxoff=1", SerialAddress("/dev/ttyUSB0", 115200, True)),
+    ],
+)
+def test_an_address_is_read(address, expected):
+    assert parse_address(address) == expected
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("", "tcp://host", "tcp://:23", "tcp://host:0", "tcp://host:99999", "tcp://host:23/x", "udp://host:23"),
+        *("serial://", "serial:///dev/ttyS0?baudrate=fast", "serial:///dev/ttyS0?parity=N", "/dev/ttyS0"),
+        *("serial:///dev/ttyS0?baudrate=-1", "serial:///dev/ttyS0?xonxoff=yes", "tcp://host:23?x=1", "tcp://[:23"),
+    ],
+)
+def test_a_bad_address_is_refused_with_what_is_allowed(address):
+    with pytest.raises(ValueError, match=r"allowed is tcp://HOST:PORT or serial://") as error:
+        open_link(address, 1.0)
+    assert repr(address) in str(error.value)
