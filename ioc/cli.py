@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ioc.commands import check, export, pvs, schema
+from ioc.commands import check, demo, export, pvs, run, schema, simulate
 from ioc.config import SiteError
 from ioc.dbfile import DatabaseError
 from ioc.stats import release
 
-_COMMANDS = (check, pvs, schema, export)
+_COMMANDS = (run, demo, check, pvs, schema, export, simulate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = args.func(args)
         sys.stdout.flush()
     except SiteError as error:
-        return _failed(f"{args.site}: the site file cannot be used", error.errors, 2)
+        return _failed(f"the site file {getattr(args, 'site', 'of the demo')} cannot be used", error.errors, 2)
     except DatabaseError as error:
         return _failed("the database cannot be used", error.errors, 1)
     except BrokenPipeError:
