@@ -32,10 +32,11 @@ def right_answer(question: int, count: int) -> bytes:
 
 
 class LyingWire:
-    """A transport in memory: bytes come in ``segments``; what is ``late`` comes when the wire has been silent.
+    """A transport in memory; time does not pass, an empty read stands for the whole wait.
 
-    A connection in memory is either a TCP one, which forgets what is on its way when it is opened again, or a
-    serial one, which does not. Time does not pass: an empty read stands for the whole wait.
+    Bytes come in ``segments``. What is ``late`` is on its way when the wait for it is over, and arrives at the
+    worst moment: during the next wait if there is one before the next request, otherwise right behind that
+    request. Opened again, a TCP connection has forgotten it and a serial line has not.
     """
 
     def __init__(self, seed: int, *, remembers: bool) -> None:
@@ -43,18 +44,21 @@ class LyingWire:
         self.random = random.Random(seed)
         self.segments: list[bytes] = []
         self.late: list[bytes] = []
+        self.on_its_way: list[bytes] = []
         self.lies = Counter[str]()
         self.lost = False
 
     async def open(self) -> None:
         self.lost = False
         if not self.remembers:
-            self.segments, self.late = [], []
+            self.segments, self.late, self.on_its_way = [], [], []
 
     async def close(self) -> None:
         pass
 
     async def write(self, data: bytes) -> None:
+        self.segments += self.on_its_way
+        self.on_its_way = []
         fields = dict(field.split(b":") for field in data.strip().lstrip(b"$").split(b","))
         answer = right_answer(int(fields[b"CH"]), int(fields[b"PAR"][1:]))
         lie = self.random.choice(LIES) if self.random.random() < 0.7 else truth
@@ -66,8 +70,11 @@ class LyingWire:
             return self.segments.pop(0)
         if self.lost:
             raise ConnectionResetError("reset")
-        if seconds:  # silence until the end of the wait: after it, late bytes are there
-            self.segments, self.late = self.late, []
+        if seconds and self.on_its_way:
+            self.segments, self.on_its_way = self.on_its_way, []
+            return self.segments.pop(0)
+        if seconds:
+            self.on_its_way, self.late = self.late, []
         return b""
 
     def cut(self, data: bytes) -> list[bytes]:
@@ -120,6 +127,11 @@ def after_the_end_of_an_older_one(wire: LyingWire, answer: bytes) -> None:
     wire.segments += [older[wire.random.randrange(1, len(older)) :], answer]
 
 
+def late_after_the_end_of_an_older_one(wire: LyingWire, answer: bytes) -> None:
+    wire.segments.append(b"34.5;\r\n")
+    wire.on_its_way.append(answer)
+
+
 def with_an_echo(wire: LyingWire, answer: bytes) -> None:
     wire.segments += wire.cut(b"$CMD:MON,CH:4711,PAR:N1\r\n" + answer)
 
@@ -157,7 +169,14 @@ def without_line_end(wire: LyingWire, answer: bytes) -> None:
 
 LIES = (
     *(truth, lost, late, begun, broken_off, reset, twice, repeated_after_it),
-    *(after_an_older_one, after_the_end_of_an_older_one, with_an_echo, after_noise, only_noise),
+    *(
+        after_an_older_one,
+        after_the_end_of_an_older_one,
+        late_after_the_end_of_an_older_one,
+        with_an_echo,
+        after_noise,
+        only_noise,
+    ),
     *(with_a_byte_of_noise, with_a_changed_byte, without_a_byte, without_line_end),
 )
 
@@ -165,13 +184,17 @@ LIES = (
 async def ask(link: LineLink, question: int, count: int) -> tuple[float, ...] | None:
     try:
         line = await link.exchange(monitor(CLOSING, f"N{count}", question))
-        reply = parse_reply(line, CLOSING)
-        return reply.numbers(count) if count > 1 else (reply.number(),)
     except LinkDown:
         await link.connect()
+        return None
+    except DeviceError:
+        return None
+    try:
+        reply = parse_reply(line, CLOSING)
+        return reply.numbers(count) if count > 1 else (reply.number(),)
     except DeviceError:
         link.distrust()
-    return None
+        return None
 
 
 @pytest.mark.parametrize("remembers", [False, True], ids=["tcp", "serial"])
