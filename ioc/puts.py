@@ -77,10 +77,13 @@ class PutPath:
             scanner.status.note_refusal(f"{now} {record.name} = {value} by {_who(context)}: {reason}")
 
     async def close(self, seconds: float) -> None:
-        """Refuse whatever has not begun, and wait for what has, at most this long."""
+        """Refuse whatever has not begun, wait for what has, and give up after this long."""
         self._closing = True
         if self._begun:
-            await asyncio.wait(self._begun, timeout=seconds)
+            _, late = await asyncio.wait(self._begun, timeout=seconds)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
 
     def _objection(self, record: Record, value: Any) -> str | None:
         """Return why this put can't be applied at the moment."""
@@ -113,15 +116,14 @@ class PutPath:
             lock.release()
         return reason
 
-    async def _perform(
-        self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext
-    ) -> str | None:
+    async def _perform(self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext) -> str | None:
         """Apply the put and release the lock; returns the reason when it was refused."""
         old, new = as_text(record, record.val), as_text(record, value)
         try:
             await self._write(record, value)
-        except (DeviceError, PutRefused) as error:
-            reason = str(error)
+        except (DeviceError, PutRefused, asyncio.CancelledError) as error:
+            gave_up = isinstance(error, asyncio.CancelledError)
+            reason = "the server stopped before the device answered, the outcome is unknown" if gave_up else str(error)
             self.note_refusal(record, new, context, reason)
             return reason
         except Exception as error:

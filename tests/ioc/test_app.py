@@ -1,0 +1,224 @@
+"""The whole server in one process: simulated supply over TCP, records, Channel Access, a C client in a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from devices.sim_caen_server import SimulatedSupply
+from ioc.app import App
+from ioc.config import parse_site
+from ioc.records import PutContext, PutRefused, Record, fields_of
+from tests.ioc.fakes import alarm
+from tests.libca import CaError, Channel, Context
+
+ECA_NORMAL = 1
+
+DEVICE = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
+
+
+@asynccontextmanager
+async def running(*devices: Mapping[str, Any], **sections: Any) -> AsyncIterator[App]:
+    """Run a site on free ports of the loopback interface, and see that it ends in time."""
+    site = {
+        "site": {"prefix": "LAB"},
+        "server": {"interfaces": ["127.0.0.1"]},
+        "device": list(devices or [DEVICE]),
+    }
+    app = App(parse_site(site | sections), port=0)
+    try:
+        await app.start()
+        assert await app.wait_until_read(5.0)
+        yield app
+    finally:
+        begun = time.monotonic()
+        await app.stop()
+        gc.unfreeze()
+        assert time.monotonic() - begun < 2.0
+
+
+async def until(condition: Callable[[], bool], seconds: float, what: str = "") -> float:
+    """Wait until a condition holds and return how long that took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"{what or 'the condition'} still not true after {seconds} s"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def supply(app: App, name: str = "HV1") -> SimulatedSupply:
+    simulator = app.simulators[name]
+    assert isinstance(simulator, SimulatedSupply)
+    return simulator
+
+
+def record(app: App, suffix: str, device: str = "HV1") -> Record:
+    return app.records[f"LAB:{device}:{suffix}"]
+
+
+async def as_client(app: App, work: Callable[[Context], Any]) -> Any:
+    """Do something as a libca client in a thread of its own."""
+
+    def client() -> Any:
+        with Context(f"127.0.0.1:{app.search_port}") as context:
+            return work(context)
+
+    return await asyncio.to_thread(client)
+
+
+def failed(channel: Channel, value: object) -> bool:
+    """Put with completion, and tell whether the client was told that it failed."""
+    try:
+        return channel.put_callback(value) != ECA_NORMAL
+    except CaError:
+        return True
+
+
+async def test_GIVEN_a_site_WHEN_a_client_puts_a_voltage_THEN_it_completes_with_the_readback() -> None:
+    def client(context: Context) -> tuple[float, float]:
+        setting, readback = context.connect(["LAB:HV1:CH00:VSET", "LAB:HV1:CH00:VSET:RBV"])
+        setting.put_callback(500.0)
+        return setting.value(), readback.value()
+
+    async with running() as app:
+        assert await as_client(app, client) == (500.0, 500.0)
+        assert [line for line in supply(app).received if b"CMD:SET" in line] == [b"$CMD:SET,CH:0,PAR:VSET,VAL:500.0"]
+        put = str(app.records["LAB:IOC:PUTS"].val)
+        assert "(127.0.0.1) LAB:HV1:CH00:VSET 0 -> 500" in put
+
+
+@pytest.mark.parametrize(
+    ("suffix", "value", "reason"),
+    [("CH00:VSET", 9000.0, "9000"), ("CH00:VMON", 1.0, "read"), ("CH00:ON", "MAYBE", "MAYBE")],
+)
+async def test_GIVEN_a_put_that_can_not_be_WHEN_made_THEN_refused_and_PUT_MSG_says_why(
+    suffix: str, value: object, reason: str
+) -> None:
+    def client(context: Context) -> None:
+        channel = context.channel(f"LAB:HV1:{suffix}")
+        assert failed(channel, value)
+
+    async with running() as app:
+        before = record(app, suffix).val, alarm(record(app, suffix))
+        await as_client(app, client)
+        assert (record(app, suffix).val, alarm(record(app, suffix))) == before
+        assert record(app, "PUT:REFUSED").val == 1
+        assert reason in str(record(app, "PUT:MSG").val)
+        assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_scanning_at_1_s_WHEN_the_device_falls_silent_THEN_INVALID_in_3_s_and_back_in_5_s() -> None:
+    async with running() as app:
+        value = record(app, "CH00:VMON").val
+        supply(app).faults.silent = True
+        took = await until(lambda: record(app, "CH00:VMON").sevr == 3, 3.0, "VMON INVALID")
+        assert took <= 3.0
+        assert record(app, "COMM").val == 0
+        assert alarm(record(app, "CH00:VMON")) == ("TIMEOUT", 3)
+        assert record(app, "CH00:VMON").val == value
+        heartbeat = app.records["LAB:IOC:HEARTBEAT"]
+        for _ in range(3):
+            last = heartbeat.val
+            await until(lambda last=last: heartbeat.val != last, 1.2, "the next heartbeat")  # type: ignore[misc]
+        supply(app).faults.silent = False
+        await until(lambda: record(app, "CH00:VMON").sevr == 0, 5.0, "VMON back")
+        assert record(app, "COMM:RECONN").val >= 1  # type: ignore[operator]
+        assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_a_device_that_refuses_connections_WHEN_it_returns_THEN_back_in_5_s() -> None:
+    async with running() as app:
+        await supply(app).refuse_connections()
+        await until(lambda: record(app, "CH00:VMON").sevr == 3, 3.0, "VMON INVALID")
+        assert alarm(record(app, "CH00:VMON"))[0] == "COMM"
+        await supply(app).accept_connections()
+        await until(lambda: record(app, "CH00:VMON").sevr == 0, 5.0, "VMON back")
+        assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_two_devices_WHEN_a_driver_goes_mad_THEN_the_other_is_not_disturbed() -> None:
+    other = DEVICE | {"name": "HV2"}
+    async with running(DEVICE, other) as app:
+        stamp = record(app, "CH00:VMON", "HV2").seconds
+
+        async def read(names: object) -> Any:
+            raise RuntimeError("a mistake")
+
+        app.scanners["HV1"]._driver.read = read  # type: ignore[method-assign]
+        await until(lambda: record(app, "CH00:VMON").sevr == 3, 3.0)
+        assert "internal error: RuntimeError: a mistake" in str(record(app, "COMM:MSG").val)
+        await until(lambda: record(app, "CH00:VMON", "HV2").seconds > stamp + 1, 3.0)
+        assert alarm(record(app, "CH00:VMON", "HV2")) == ("NO_ALARM", 0)
+
+
+async def test_GIVEN_a_put_stuck_in_a_silent_device_WHEN_stopped_THEN_all_ends_within_2_s() -> None:
+    slow = DEVICE | {"timeout": 30}
+    async with running(slow) as app:
+        supply(app).faults.silent = True
+        setting = record(app, "CH00:VSET")
+        put = asyncio.create_task(setting.put_device(fields_of("ao")["VAL"], 10.0, PutContext()))
+        await until(lambda: any(b"CMD:SET" in line for line in supply(app).received), 2.0)
+        assert not put.done()
+    with pytest.raises(PutRefused, match=r"stopped before .* outcome is unknown"):
+        await put
+
+
+async def test_GIVEN_DISABLE_WHEN_put_by_a_client_THEN_the_connection_is_closed_until_it_is_cleared() -> None:
+    async with running() as app:
+        await as_client(app, lambda context: context.channel("LAB:HV1:DISABLE").put_callback(1))
+        assert alarm(record(app, "CH00:VMON")) == ("DISABLE", 3)
+        count = len(supply(app).received)
+        await until(lambda: float(record(app, "COMM:AGE").val) > 1.5, 4.0)  # type: ignore[arg-type]
+        assert len(supply(app).received) == count
+        await as_client(app, lambda context: context.channel("LAB:HV1:DISABLE").put_callback(0))
+        await until(lambda: record(app, "CH00:VMON").sevr == 0, 3.0)
+
+
+async def test_GIVEN_an_access_section_WHEN_a_stranger_puts_THEN_refused() -> None:
+    def client(context: Context) -> None:
+        assert failed(context.channel("LAB:HV1:CH00:VSET"), 1.0)
+
+    async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
+        await as_client(app, client)
+        assert record(app, "CH00:VSET").val == 0
+        assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_a_taken_port_WHEN_started_THEN_another_one_serves_the_circuits() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        site = {"site": {"prefix": "LAB"}, "server": {"interfaces": ["127.0.0.1"], "port": port}}
+        app = App(parse_site(site))
+        try:
+            await app.start()
+            assert app.search_port == port
+            assert app.tcp_port != port
+        finally:
+            await app.stop()
+            gc.unfreeze()
+
+
+async def test_GIVEN_an_address_that_is_not_ours_WHEN_started_THEN_the_error_says_what_failed() -> None:
+    app = App(parse_site({"site": {"prefix": "LAB"}, "server": {"interfaces": ["192.0.2.1"]}}), port=0)
+    try:
+        with pytest.raises(OSError, match=r"can't serve Channel Access: .*assign"):
+            await app.start()
+    finally:
+        await app.stop()
+
+
+async def test_GIVEN_a_running_server_THEN_every_record_is_read_and_none_undefined() -> None:
+    async with running() as app:
+        assert [name for name, one in app.records.items() if alarm(one)[0] == "UDF"] == []
+        assert {name for name, one in app.records.items() if one.udf} <= {
+            f"LAB:HV1:{suffix}" for suffix in ("BD:TERM", "BD:ILKM", "BD:ILKM:RBV")
+        }, "all but what this firmware does not know"
