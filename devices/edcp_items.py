@@ -272,6 +272,11 @@ _GROUP_ITEMS = (
     _group(0x2290, "EmergencyOffAll32", Type.UI4, "rw", help="channels 32 to 63"),
 )
 
+_BUS_STATISTICS = (
+    "Received", "Overrun", "Transmitted", "BufferFull", "Dropped",
+    "ErrorSeconds", "Throttle", "Status", "Disabled", "BitRate",
+)  # fmt: skip
+
 _CRATE_ITEMS = (
     _crate(0x1113, "Uptime", Type.UI4, unit="s"),
     _crate(0x1A00, "CrateStatus", Type.UI4),
@@ -281,12 +286,7 @@ _CRATE_ITEMS = (
     _crate(0x1A04, "FanSpeed", Type.R4, "rw", "%"),
     _crate(0x1A05, "CratePower", Type.UI1, "rw"),
     _crate(0x1A06, "ChassisId", Type.COUNT),
-    *(
-        _crate(0x2040 + n, f"Bus{word}", Type.COUNT)
-        for n, word in enumerate(
-            "Received Overrun Transmitted BufferFull Dropped ErrorSeconds Throttle Status Disabled BitRate".split()
-        )
-    ),
+    *(_crate(0x2040 + n, f"Bus{word}", Type.COUNT) for n, word in enumerate(_BUS_STATISTICS)),
 )
 
 ITEMS: Mapping[int, Item] = {item.id: item for item in chain(_CHANNEL_ITEMS, _MODULE_ITEMS, _GROUP_ITEMS, _CRATE_ITEMS)}
