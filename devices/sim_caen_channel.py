@@ -121,7 +121,7 @@ class Channel:
             self.microamps = self.iset if self.ramp > 0 and not self.collapsed else 0.0
         live = self.on and self.ramp > 0 and not self.collapsed
         beyond_range = self.imrange == "LOW" and self.microamps > self.full_scale * LOW_RANGE
-        self.over = live and (self.ramp >= by_current or beyond_range)
+        self.over = live and (self.volts >= by_current or beyond_range)
         self.overpower = live and by_power < min(self.ramp, by_current)
 
     @property
