@@ -38,6 +38,7 @@ class DeviceStatus:
         self._cycles: list[float] = []
         self._cycle = 0.0
         self._driver_error = driver.stats.last_error
+        self._said = ""
         self.connected = False
         self.disabled = False
         self.message = ""
@@ -59,8 +60,16 @@ class DeviceStatus:
         """Note how long a poll cycle took; SCAN.TIME shows the longest one since it was last posted."""
         self._cycles.append(seconds)
 
+    def found(self) -> None:
+        """Note that the device is there and has been read."""
+        self.connected = True
+        self._said = ""
+
     def say(self, text: str) -> None:
-        """Put a dated text into COMM.MSG."""
+        """Put a text into COMM.MSG with the time at which it was first true since the device was there."""
+        if text == self._said:
+            return
+        self._said = text
         self.message = f"{local_time(self._clock.time())} {text}"
 
     def note_refusal(self, text: str) -> None:

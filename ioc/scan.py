@@ -216,7 +216,8 @@ class DeviceScanner:
 
     def _found(self, seconds: float) -> None:
         what = "connected again" if self._seen else "connected"
-        self.status.connected = self._seen = True
+        self._seen = True
+        self.status.found()
         self._invalid_by = None
         log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._readable), seconds)
         self.status.post()
