@@ -186,6 +186,10 @@ class IntegerOutput(_OutputLimits, IntegerRecord):
         super()._convert_output()
         self.val = int(self.val)
 
+    def _control(self) -> tuple[float, float]:
+        drive = super()._control()
+        return drive if drive[0] > drive[1] else (self.number("HOPR"), self.number("LOPR"))
+
 
 live_field("PVAL", lambda record: record.pval if isinstance(record, _OutputLimits) else record.val)
 live_field("INIT", lambda record: 1)

@@ -42,6 +42,10 @@ class Waveform(Record):
         """VAL has NELM elements of type FTVL."""
         return (self.element_type, self.capacity) if spec.name == "VAL" else super().field_type(spec)
 
+    def present_count(self, spec: FieldSpec, long_string: bool) -> int:
+        """Return NORD for the value."""
+        return self.nord if spec.name == "VAL" else super().present_count(spec, long_string)
+
     def _accept(self, value: Value) -> tuple[float, ...]:
         """Take a reading; what it lacks to the full length is filled with zeros, and NORD says full."""
         if not isinstance(value, tuple):

@@ -8,8 +8,6 @@ from ioc.records.meta import Meta
 from ioc.records.put import PutRefused
 from ioc.records.record import Record, Value, live_field
 
-_STATE_FIELDS = frozenset({"ZNAM", "ONAM", *STATE_STRINGS})
-
 
 class StateRecord(Record):
     """What the four share: severities per state, change-of-state alarm, a posting for each change."""
@@ -42,8 +40,11 @@ class StateRecord(Record):
             return
         self._alarm(st.STATE, self._state_severity())
         if self.val != self.lalm:
-            self._alarm(st.COS, self._fields.get("COSV", 0))
-            self.lalm = self.val
+            self._change_of_state()
+
+    def _change_of_state(self) -> None:
+        self._alarm(st.COS, self._fields.get("COSV", 0))
+        self.lalm = self.val
 
     def _value_mask(self) -> int:
         if self.val == self.mlst:
@@ -69,12 +70,6 @@ class StateRecord(Record):
         allowed = ", ".join(f"{i} {name}".rstrip() for i, name in enumerate(states)) or f"0..{self._states() - 1}"
         raise PutRefused(f"{self.name}: {shown!r} is not one of its states ({allowed})")
 
-    def _store(self, spec: FieldSpec, value: Value) -> None:
-        super()._store(spec, value)
-        if spec.name in _STATE_FIELDS:
-            # The texts of the states are metadata, though base does not mark these fields with prop(YES).
-            self.post_events("VAL", st.DBE_PROPERTY)
-
 
 class BinaryRecord(StateRecord):
     """What bi and bo share."""
@@ -86,6 +81,10 @@ class BinaryRecord(StateRecord):
 
     def _state_severity(self) -> FieldValue:
         return self._fields.get("OSV" if self.val else "ZSV", 0)
+
+    def state_text(self, index: int) -> str:
+        """Return ZNAM or ONAM, whether given or empty."""
+        return str(self.get("ONAM" if index else "ZNAM")) if index < 2 else "Illegal_Value"
 
     def enum_strings(self) -> tuple[str, ...]:
         """ZNAM and ONAM, as far as they are given."""
@@ -128,6 +127,18 @@ class MultiBitRecord(StateRecord):
     def _state_severity(self) -> FieldValue:
         return self._fields.get(STATE_SEVERITIES[self.val], 0)
 
+    def _change_of_state(self) -> None:
+        # Unlike bi and bo, base forgets the old state only when nothing worse than COS has been raised.
+        severity = self._fields.get("COSV", 0)
+        if isinstance(severity, int) and severity > self._nsev:
+            self._alarm(st.COS, severity)
+        else:
+            self.lalm = self.val
+
+    def state_text(self, index: int) -> str:
+        """Text of a state; one without text has an empty one."""
+        return str(self._fields.get(STATE_STRINGS[index], "")) if index < len(STATE_STRINGS) else "Illegal Value"
+
     def enum_strings(self) -> tuple[str, ...]:
         """Texts of the states up to the last one given."""
         texts = [str(self._fields.get(name, "")) for name in STATE_STRINGS]
@@ -144,12 +155,16 @@ class MultiBitInput(MultiBitRecord):
 
 
 class MultiBitOutput(MultiBitRecord):
-    """The mbbo record."""
+    """The mbbo record; without any state defined it is a plain number, as in base."""
 
     __slots__ = ()
     rtyp = "mbbo"
     is_output = True
     link_field = "OUT"
+
+    def field_type(self, spec: FieldSpec) -> tuple[str, int]:
+        """VAL is a state only when there are states."""
+        return ("USHORT", 1) if spec.name == "VAL" and not self.get("SDEF") else super().field_type(spec)
 
 
 def _states_defined(record: Record) -> int:

@@ -88,9 +88,10 @@ class Record:
         self.signal: str | None = link[1] if link else None
         self.access = defn.info.get("access", "")
         self._fields = fields
-        self.udf = True
+        # A value in the database file counts as defined, but the alarm status is UDF until the record is processed.
+        self.udf = "VAL" not in fields
         self.stat = st.UDF
-        self.sevr = self._undefined_severity()
+        self.sevr = self._undefined_severity() if self.udf else st.NO_ALARM
         self.acks = 0
         self.ackt = 1
         self.seconds = self.nanoseconds = 0
@@ -132,6 +133,10 @@ class Record:
         """States of an enumerated value."""
         return ()
 
+    def state_text(self, index: int) -> str:
+        """Text of a state of an enumerated value."""
+        return str(index)
+
     # ---- fields
 
     @property
@@ -144,6 +149,10 @@ class Record:
     def field_type(self, spec: FieldSpec) -> tuple[str, int]:
         """Type (without DBF_) and number of elements of a field."""
         return spec.dbf, 1
+
+    def present_count(self, spec: FieldSpec, long_string: bool) -> int:
+        """Elements that a field has now, as a client sees that asks for as many as there are."""
+        return len(str(self.get(spec.name)).encode()) + 1 if long_string else 1
 
     def get(self, name: str) -> FieldValue:
         """Present value of a field: text, number, index of a choice, or elements of an array.
@@ -212,7 +221,7 @@ class Record:
             self._fields[name] = values[name]
             self.post_events(name, st.DBE_VALUE | st.DBE_LOG)
         if changed:
-            self.post_all(st.DBE_PROPERTY)
+            self.post_events("VAL", st.DBE_PROPERTY)
 
     # ---- processing
 
@@ -227,6 +236,7 @@ class Record:
             return
         if not self._disabled():
             self._stamp(time.time())
+            self.udf = isinstance(self.val, float) and math.isnan(self.val)
             self._convert_output()
             self._finish()
 
@@ -302,18 +312,15 @@ class Record:
 
     def _reset_alarms(self) -> int:
         """Make the alarms raised the present ones (recGblResetAlarms); return DBE_ALARM when they changed."""
+        mask = (st.DBE_ALARM if self._nsev != self.sevr else 0) | (st.DBE_VALUE if self._nsta != self.stat else 0)
         status, severity = self._nsta, self._nsev
         self._nsta = self._nsev = 0
-        mask = 0
-        if severity != self.sevr:
-            self.sevr = severity
-            mask = st.DBE_ALARM
-            self.post_events("SEVR", st.DBE_VALUE)
-        if status != self.stat:
-            self.stat = status
-            mask |= st.DBE_VALUE
         if not mask:
             return 0
+        changed = severity != self.sevr
+        self.stat, self.sevr = status, severity
+        if changed:
+            self.post_events("SEVR", st.DBE_VALUE)
         self.post_events("STAT", mask)
         if not self.ackt or severity >= self.acks:
             self.acks = severity
@@ -325,7 +332,7 @@ class Record:
         if severity >= self.acks:
             self.acks = 0
             self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
-            self.post_all(st.DBE_ALARM)
+            self._acknowledged()
 
     def acknowledge_transient(self, transient: bool) -> None:
         """Choose whether an alarm that has gone must still be acknowledged (DBR_PUT_ACKT)."""
@@ -336,7 +343,13 @@ class Record:
         if not transient and self.acks > self.sevr:
             self.acks = self.sevr
             self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
+        self._acknowledged()
+
+    def _acknowledged(self) -> None:
+        """Tell all alarm monitors; a soft record is processed, as by any put to its value."""
         self.post_all(st.DBE_ALARM)
+        if self.device is None and self.scan == PASSIVE:
+            self.process()
 
     # ---- monitors
 
@@ -449,7 +462,7 @@ class Record:
         if not (spec.name == "VAL" and spec.pp):
             self.post_events(spec.name, st.DBE_VALUE | st.DBE_LOG)
         if spec.prop:
-            self.post_all(st.DBE_PROPERTY)
+            self.post_events("VAL", st.DBE_PROPERTY)
 
     def _store_value(self, value: Value) -> None:
         self.val = value
@@ -457,6 +470,8 @@ class Record:
 
 _LIVE: dict[str, Callable[[Record], FieldValue]] = {
     "NAME": lambda record: record.name,
+    "RTYP": lambda record: record.rtyp,
+    "VERS": lambda record: "none specified",
     "VAL": lambda record: record.val,
     "STAT": lambda record: record.stat,
     "SEVR": lambda record: record.sevr,

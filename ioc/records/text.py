@@ -87,6 +87,12 @@ class LongString(TextRecord):
         """SIZV: bytes that the value may take, the closing NUL included."""
         return int(self.number("SIZV"))
 
+    def present_count(self, spec: FieldSpec, long_string: bool) -> int:
+        """Elements that VAL has now: none before it was ever set."""
+        if spec.name == "VAL" and not long_string:
+            return int(self.length > 0)
+        return self.length if spec.name == "VAL" else super().present_count(spec, long_string)
+
     @property
     def length(self) -> int:
         """Bytes of the value with its closing NUL, 0 when it was never set."""

@@ -109,9 +109,13 @@ class Channel:
     def read(self, dbr: int, count: int) -> tuple[bytes, int]:
         """Encode the field; return the payload and the number of elements in it.
 
-        A count of 0 asks for all; arrays and long strings always have their full declared length. Raises CannotConvert.
+        A count of 0 asks for as many as there are. What comes from a device always has its full declared length, since
+        several clients can't take less; a soft record has what was put to it, as in a C IOC. Raises CannotConvert.
         """
-        elements = min(count, self.count) if count else self.count
+        elements = min(count, self.count)
+        if not count:
+            fixed = self.record.device is not None and self.spec.name == "VAL"
+            elements = self.count if fixed else self.record.present_count(self.spec, self.long_string)
         if dbr >= DBR_PUT_ACKT:
             return encode(self.record, self.spec, dbr, 1, False), 1
         if self.filters is None:
@@ -120,7 +124,7 @@ class Channel:
 
     def _read_filtered(self, dbr: int, elements: int) -> tuple[bytes, int]:
         kind, plain = divmod(dbr, 7)
-        full = self.long_size() if self.long_string else self.record.field_type(self.spec)[1]
+        full = self.record.present_count(self.spec, self.long_string)
         payload = encode(self.record, self.spec, dbr, full, self.long_string)
         chosen = self._slice(full)[:elements]
         size = element_size(plain)

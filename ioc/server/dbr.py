@@ -140,8 +140,7 @@ def _cut(text: str, size: int) -> bytes:
 def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_string: bool) -> bytes:
     value = record.get(spec.name)
     if long_string:
-        raw = str(value).encode()[: max(count - 1, 0)]
-        return _numbers(padded(raw, count), plain)
+        return _numbers(padded(str(value).encode(), count), plain)
     if isinstance(value, tuple):
         dbf = record.field_type(spec)[0]
         if plain == DBR_STRING:
@@ -160,11 +159,10 @@ def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_stri
 def _text(record: Record, spec: FieldSpec, value: float | int) -> str:
     """Text of a scalar as DBR_STRING: the state, the choice, or the number with the record's precision."""
     if spec.dbf in ENUM_TYPES:
-        texts = states(record, spec)
         index = int(value)
-        if index < len(texts):
-            return texts[index]
-        return "Illegal_Value" if spec.dbf == "ENUM" else str(index)
+        if spec.dbf == "ENUM":
+            return record.state_text(index) if record.field_type(spec)[0] == "ENUM" else str(index)
+        return spec.choices[index] if index < len(spec.choices) else str(index)
     if spec.dbf in FLOAT_TYPES:
         return number_text(float(value), record.text_precision(spec))
     return str(int(value))
