@@ -1,0 +1,390 @@
+"""Writing to a supply: limits, rounding, reading back, refusals in words, lost answers."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from devices.caen_protocol import Profile
+from devices.errors import Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.model import Level
+from devices.sim_caen import CaenModel
+from tests.devices.caen_bench import Bench, bench
+
+
+async def started(model: CaenModel | None = None, **settings: object) -> Bench:
+    rig = bench(model, **settings)
+    await rig.start()
+    return rig
+
+
+def lost_answer(rig: Bench, what: bytes, error: Exception, executed: bool):
+    """Intercept: the answer to a SET is lost, once, after or before the unit obeyed."""
+    pending = [error]
+
+    def intercept(request: bytes) -> Exception | None:
+        if what not in request or not pending:
+            return None
+        if executed:
+            rig.model.respond(request)
+        return pending.pop()
+
+    return intercept
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "request_text", "accepted"),
+    [
+        ("CH02.VSET", 1500.04, "$CMD:SET,CH:2,PAR:VSET,VAL:1500.0", 1500.0),
+        ("CH00.ISET", 200.5, "$CMD:SET,CH:0,PAR:ISET,VAL:200.50", 200.5),
+        ("CH01.MAXV", 2000.4, "$CMD:SET,CH:1,PAR:MAXV,VAL:2000", 2000.0),
+        ("CH03.RAMPUP", 100, "$CMD:SET,CH:3,PAR:RUP,VAL:100", 100.0),
+        ("CH03.RAMPDN", 1, "$CMD:SET,CH:3,PAR:RDW,VAL:1", 1.0),
+        ("CH00.TRIPTIME", 1000, "$CMD:SET,CH:0,PAR:TRIP,VAL:1000.0", 1000.0),
+        ("CH00.PDWN", 0, "$CMD:SET,CH:0,PAR:PDWN,VAL:RAMP", 0),
+        ("CH00.IRANGE", 1, "$CMD:SET,CH:0,PAR:IMRANGE,VAL:LOW", 1),
+        ("CH00.ZCADJ", 1, "$CMD:SET,CH:0,PAR:ZCADJ,VAL:EN", 1),
+    ],
+)
+async def test_a_setting_is_sent_once_and_read_back(name, value, request_text, accepted):
+    rig = await started()
+    since = len(rig.link.log)
+    found = await rig.driver.write(name, value)
+    assert rig.sent(since)[:2] == [request_text, request_text.replace("SET", "MON", 1).rpartition(",")[0]]
+    assert rig.sets() == [request_text]
+    assert (found[name].value, found[f"{name}.RBV"].value) == (accepted, accepted)
+    for _ in range(4):
+        found = await rig.driver.read([name, f"{name}.RBV"])
+    assert found[name].value == found[f"{name}.RBV"].value == accepted
+
+
+async def test_board_settings_of_profile_b():
+    rig = await started(CaenModel(Profile.B))
+    assert (await rig.driver.write("BD.ILKM", 0))["BD.ILKM.RBV"].value == 0
+    assert rig.sets() == ["$BD:00,CMD:SET,PAR:BDILKM,VAL:OPEN"]
+    rig.model.respond(b"$BD:00,CMD:SET,PAR:BDILKM,VAL:CLOSED\r\n")
+    levels = [(await rig.driver.read(["BD.ILKM.RBV"]))["BD.ILKM.RBV"].level for _ in range(3)]
+    assert levels == [Level.OK, Level.OK, Level.MINOR]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("CH00.VSET", 3000.1, "VSET 3000.1 V is above 3000 V (site limit)"),
+        ("CH01.VSET", 1600, "VSET 1600 V is above 1500 V (site limit)"),
+        ("CH01.VSET", 5, "VSET 5 V is below 10 V (site limit)"),
+        ("CH02.VSET", 2500, "VSET 2500 V is above 2000 V (MAXV)"),
+        ("CH00.VSET", -1, "VSET -1 V is below 0 V (device VMIN)"),
+        ("CH00.ISET", 3001, "ISET 3001 uA is above 3000 uA (device IMAXH)"),
+        ("CH03.ISET", 301, "ISET 301 uA is above 300 uA (device IMAXL)"),
+        ("CH00.RAMPUP", 0, "RAMPUP 0 V/s is below 1 V/s (device RUPMIN)"),
+        ("CH00.VSET", math.nan, "VSET: nan is not a number"),
+        ("CH00.VSET", math.inf, "VSET: inf is not a number"),
+        ("CH00.VSET", "abc", "VSET: 'abc' is not a number"),
+        ("CH00.VSET", (1.0,), "VSET: (1.0,) is not a number"),
+        ("CH00.PDWN", 2, "PDWN: 2 is none of RAMP, KILL"),
+        ("CH00.PDWN", "KILL", "PDWN: 'KILL' is none of RAMP, KILL"),
+        ("CH00.ON", -1, "ON: -1 is none of OFF, ON"),
+        ("CH00.CLR.CMD", 2, "CLR.CMD: 2 is none of"),
+    ],
+)
+async def test_a_value_outside_the_limits_is_refused_without_a_byte(name, value, reason):
+    model = CaenModel()
+    model.channels[2].maxv, model.channels[3].imrange = 2000.0, "LOW"
+    rig = await started(model, limits={"VSET": (0, 3000)}, channel_limits={1: {"VSET": (10, 1500)}})
+    since = len(rig.link.log)
+    with pytest.raises(OutOfLimits) as refused:
+        await rig.driver.write(name, value)
+    assert reason in str(refused.value)
+    assert rig.sent(since) == []
+
+
+async def test_rounding_never_crosses_a_limit():
+    rig = await started(limits={"VSET": (0.06, 1500.06)})
+    await rig.driver.write("CH00.VSET", 1500.06)
+    await rig.driver.write("CH00.VSET", 0.06)
+    assert [line.rpartition(":")[2] for line in rig.sets()] == ["1500.0", "0.1"]
+
+
+@pytest.mark.parametrize("name", ["CH00.VMON", "CH00.VSET.RBV", "BD.NAME", "CH09.VSET", "NONSENSE", "STAT"])
+async def test_what_cannot_be_set_is_refused(name):
+    rig = await started()
+    with pytest.raises(Refused, match="cannot be set"):
+        await rig.driver.write(name, 1)
+
+
+async def test_a_readonly_device_gets_no_byte_but_a_trip_can_be_acknowledged():
+    rig = await started(readonly=True)
+    since = len(rig.link.log)
+    for name in ("CH00.VSET", "CH00.ON", "CH00.CLR.CMD", "BD.CLR.CMD", "CH00.PDWN"):
+        with pytest.raises(Refused, match="switched off by the configuration"):
+            await rig.driver.write(name, 0)
+    await rig.driver.write("CH00.TRIP.ACK.CMD", 1)
+    assert rig.sent(since) == []
+
+
+async def test_nothing_is_written_before_the_setting_and_its_limits_were_read():
+    rig = bench()
+    for name in ("CH00.VSET", "CH00.PDWN", "CH00.ON"):
+        with pytest.raises(NotReady):
+            await rig.driver.write(name, 1)
+    await rig.driver.connect()
+    for name in ("CH00.VSET", "CH00.PDWN", "CH00.ON"):
+        with pytest.raises(NotReady, match="read"):
+            await rig.driver.write(name, 1)
+    assert rig.sets() == []
+    await rig.driver.write("CH00.ON", 0)  # off is always allowed
+    assert rig.sets() == ["$CMD:SET,CH:0,PAR:OFF"]
+
+
+async def test_a_setting_that_the_firmware_does_not_know_is_refused():
+    rig = bench()
+    rig.model.unknown.add("ZCADJ")
+    await rig.start()
+    with pytest.raises(Refused, match="this firmware does not know ZCADJ"):
+        await rig.driver.write("CH00.ZCADJ", 1)
+    two = await started(CaenModel(channels=2))
+    with pytest.raises(Refused, match="only 2 channels"):
+        await two.driver.write("CH03.VSET", 1)
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("LOC", "device refused: LOC (front panel is in LOCAL)"),
+        ("VAL", "device refused: VAL (value not accepted)"),
+        ("CMD", "device refused: CMD (command not accepted, no reason given)"),
+        ("FOO", "device refused: FOO (unknown reason)"),
+    ],
+)
+async def test_an_error_word_becomes_a_sentence(word, sentence):
+    rig = await started()
+    rig.link.intercept = lambda request: f"#{word}:ERR" if b"CMD:SET" in request else None
+    with pytest.raises(Refused) as refused:
+        await rig.driver.write("CH00.VSET", 100)
+    assert str(refused.value) == f"VSET: {sentence}"
+    found = await rig.driver.read(["CH00.VSET", "CH00.VSET.RBV"])
+    assert [reading.value for reading in found.values()] == [0.0, 0.0]
+
+
+async def test_local_is_learnt_from_a_refusal_and_forgotten_with_the_next_success():
+    rig = await started()
+    rig.model.local = True
+    with pytest.raises(Refused, match="LOCAL"):
+        await rig.driver.write("CH00.VSET", 100)
+    found = (await rig.driver.read(["BD.LOCAL"]))["BD.LOCAL"]
+    assert (found.value, found.level) == (1, Level.MINOR)
+    rig.model.local = False
+    await rig.driver.write("CH00.VSET", 100)
+    assert (await rig.driver.read(["BD.LOCAL"]))["BD.LOCAL"].value == 0
+
+
+async def test_what_is_acknowledged_but_not_taken_is_refused():
+    rig = await started()
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:0500.0;" if b"CMD:SET" in request else None
+    with pytest.raises(Refused, match=r"answered OK but reads back 0\.0"):
+        await rig.driver.write("CH00.VSET", 500)
+    with pytest.raises(Refused, match="PDWN RAMP: the supply answered OK but reads back KILL"):
+        await rig.driver.write("CH00.PDWN", 0)
+    assert (await rig.driver.read(["CH00.VSET"]))["CH00.VSET"].value == 0.0
+
+
+@pytest.mark.parametrize("error", [ReplyTimeout("no answer"), LinkDown("reset"), Garbled("noise")])
+async def test_a_lost_answer_is_decided_by_reading_back_and_never_sent_again(error):
+    rig = await started()
+    rig.link.intercept = lost_answer(rig, b"CMD:SET", error, executed=True)
+    assert (await rig.driver.write("CH00.VSET", 500))["CH00.VSET.RBV"].value == 500.0
+    rig.link.intercept = lost_answer(rig, b"CMD:SET", error, executed=False)
+    with pytest.raises(Refused, match=r"VSET 600\.0 V: no answer, and the supply reads back 500\.0"):
+        await rig.driver.write("CH00.VSET", 600)
+    assert [line.rpartition(":")[2] for line in rig.sets()] == ["500.0", "600.0"]
+
+
+async def test_an_outcome_that_cannot_be_learnt_is_said_to_be_unknown():
+    rig = await started()
+    rig.link.intercept = lambda request: ReplyTimeout("no answer")
+    with pytest.raises(ReplyTimeout, match="VSET: outcome unknown"):
+        await rig.driver.write("CH00.VSET", 500)
+    rig.link.intercept = lambda request: LinkDown("reset")
+    rig.link.reachable = False
+    with pytest.raises(ReplyTimeout, match="VSET: outcome unknown"):
+        await rig.driver.write("CH00.VSET", 500)
+    assert len(rig.sets()) == 2
+    with pytest.raises(LinkDown, match="nothing was sent"):
+        await rig.driver.write("CH00.VSET", 500)
+    assert len(rig.sets()) == 2
+
+
+async def test_another_supply_at_the_address_decides_nothing():
+    rig = await started()
+
+    def swapped(request: bytes) -> Exception | None:
+        if b"CMD:SET" in request:
+            rig.model.serial = "99999"
+            return LinkDown("reset")
+        return None
+
+    rig.link.intercept = swapped
+    with pytest.raises(ReplyTimeout, match="another supply"):
+        await rig.driver.write("CH00.VSET", 500)
+    assert not rig.link.connected
+
+
+async def test_a_garbled_read_back_is_asked_for_once_more():
+    rig = await started()
+    answers = ["#CMD:OK,VAL:5x0;"]
+    rig.link.intercept = lambda request: answers.pop() if answers and b"MON,CH:0,PAR:VSET" in request else None
+    assert (await rig.driver.write("CH00.VSET", 500))["CH00.VSET"].value == 500.0
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:5x0;" if b"MON,CH:0,PAR:VSET" in request else None
+    with pytest.raises(ReplyTimeout, match="outcome unknown, cannot be read back"):
+        await rig.driver.write("CH00.VSET", 600)
+    rig.link.intercept = lambda request: "#PAR:ERR" if b"MON,CH:0,PAR:VSET" in request else None
+    with pytest.raises(ReplyTimeout, match="outcome unknown"):
+        await rig.driver.write("CH00.VSET", 700)
+
+
+async def test_dependent_limits_follow_a_setting():
+    rig = await started()
+    found = await rig.driver.write("CH00.MAXV", 400)
+    assert found["CH00.VSET.HI"].value == 400.0
+    assert rig.driver.limits("CH00.VSET").high == 400.0
+    found = await rig.driver.write("CH00.IRANGE", 1)
+    assert (found["CH00.ISET.HI"].value, found["CH00.IMON.RES"].value) == (300.0, 0.001)
+    assert rig.driver.precision("CH00.IMON") == 3
+
+
+async def test_the_current_decimals_of_profile_b_follow_the_range():
+    rig = await started(CaenModel(Profile.B))
+    await rig.driver.write("CH00.IRANGE", 1)
+    assert rig.driver.precision("CH00.IMON") == 3
+
+
+# ---- on and off
+
+
+async def test_on_and_off_complete_when_the_status_bit_follows():
+    rig = await started()
+    found = await rig.driver.write("CH01.ON", 1)
+    assert (found["CH01.ON"].value, found["CH01.ON.RBV"].value, found["CH01.STAT"].value) == (1, 1, 1)
+    found = await rig.driver.write("CH01.ON", 0)
+    assert (found["CH01.ON"].value, found["CH01.ON.RBV"].value) == (0, 0)
+    assert rig.sets() == ["$CMD:SET,CH:1,PAR:ON", "$CMD:SET,CH:1,PAR:OFF"]
+    assert rig.slept == []
+
+
+async def test_a_slow_unit_is_given_half_a_second():
+    rig = await started()
+    late = ["#CMD:OK,VAL:00000;"] * 3
+    rig.link.intercept = lambda request: late.pop() if late and b"CH:0,PAR:STAT" in request else None
+    assert (await rig.driver.write("CH00.ON", 1))["CH00.ON.RBV"].value == 1
+    assert sum(rig.slept) == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (lambda model: model.trip(0), "tripped, clear it with CLR:CMD first"),
+        (lambda model: model.kill(0, True), "killed by the front panel input"),
+        (lambda model: model.interlock(True), "interlock active"),
+    ],
+)
+async def test_on_that_has_no_effect_is_refused_with_the_reason(prepare, reason):
+    rig = await started()
+    prepare(rig.model)
+    with pytest.raises(Refused, match=f"ON: the supply keeps the output off: .*{reason}"):
+        await rig.driver.write("CH00.ON", 1)
+    assert rig.sets() == ["$CMD:SET,CH:0,PAR:ON"]
+    assert sum(rig.slept) <= 0.51
+    assert (await rig.driver.read(["CH00.ON"]))["CH00.ON"].value == 0
+
+
+async def test_after_a_clear_the_channel_can_be_switched_on():
+    rig = await started()
+    rig.model.trip(0)
+    found = await rig.driver.write("CH00.CLR.CMD", 1)
+    assert (found["CH00.CLR.CMD"].value, found["CH00.STAT.TRIP"].value, found["BD.ALARM"].value) == (0, 0, 0)
+    assert (await rig.driver.write("CH00.ON", 1))["CH00.ON.RBV"].value == 1
+    assert rig.sets() == ["$CMD:SET,PAR:BDCLR", "$CMD:SET,CH:0,PAR:ON"]
+
+
+async def test_an_output_that_stays_on_is_told():
+    rig = await started()
+    await rig.driver.write("CH00.ON", 1)
+    rig.link.intercept = lambda request: "#CMD:OK" if b"PAR:OFF" in request else None
+    with pytest.raises(Refused, match="OFF: the supply answered OK but is still on"):
+        await rig.driver.write("CH00.ON", 0)
+    assert (await rig.driver.read(["CH00.ON"]))["CH00.ON"].value == 1
+
+
+@pytest.mark.parametrize("executed", [True, False])
+async def test_a_lost_answer_to_on_is_decided_by_the_status(executed):
+    rig = await started()
+    rig.link.intercept = lost_answer(rig, b"PAR:ON", ReplyTimeout("no answer"), executed)
+    if executed:
+        assert (await rig.driver.write("CH00.ON", 1))["CH00.ON"].value == 1
+    else:
+        with pytest.raises(Refused, match="ON: no answer, and the supply keeps the output off"):
+            await rig.driver.write("CH00.ON", 1)
+    assert len(rig.sets()) == 1
+
+
+async def test_switching_off_is_no_trip_even_when_a_scan_looks_in_between():
+    rig = await started()
+    await rig.driver.write("CH00.ON", 1)
+    rig.pass_time(1.0)
+    for _ in range(3):
+        await rig.look()
+    await asyncio.gather(rig.driver.write("CH00.ON", 0), rig.look(), rig.look(), rig.look())
+    for _ in range(3):
+        assert (await rig.look("TRIP"))["TRIP"].value == 0
+
+
+# ---- commands
+
+
+async def test_commands_act_on_one_and_do_nothing_on_zero():
+    rig = await started()
+    for name in ("CH00.CLR.CMD", "BD.CLR.CMD", "CH00.TRIP.ACK.CMD", "CH00.ZCDTC.CMD"):
+        assert (await rig.driver.write(name, 0))[name].value == 0
+    assert rig.sets() == []
+    assert (await rig.driver.write("BD.CLR.CMD", 1))["BD.CLR.CMD"].value == 0
+    assert (await rig.driver.write("CH00.ZCDTC.CMD", 1))["CH00.ZCDTC"].value == 1
+    assert rig.sets() == ["$CMD:SET,PAR:BDCLR", "$CMD:SET,CH:0,PAR:ZCDTC,VAL:ON"]
+
+
+async def test_a_clear_is_given_more_time_than_other_commands():
+    rig = await started()
+    patience = []
+    exchange = rig.link.exchange
+
+    async def noting(request: bytes, *, timeout: float | None = None) -> str:
+        patience.append(timeout)
+        return await exchange(request, timeout=timeout)
+
+    rig.link.exchange = noting
+    await rig.driver.write("BD.CLR.CMD", 1)
+    assert patience[0] == 3.0
+    assert set(patience[1:]) == {None}
+
+
+@pytest.mark.parametrize("executed", [True, False])
+async def test_a_lost_answer_to_a_clear_is_decided_by_the_trips(executed):
+    rig = await started()
+    rig.model.trip(2)
+    rig.link.intercept = lost_answer(rig, b"BDCLR", ReplyTimeout("no answer"), executed)
+    if executed:
+        assert (await rig.driver.write("BD.CLR.CMD", 1))["CH02.STAT.TRIP"].value == 0
+    else:
+        with pytest.raises(Refused, match="still shows its trip"):
+            await rig.driver.write("BD.CLR.CMD", 1)
+    assert len(rig.sets()) == 1
+
+
+async def test_writes_at_the_same_time_are_done_one_after_the_other():
+    rig = await started()
+    since = len(rig.link.log)
+    await asyncio.gather(*(rig.driver.write(f"CH{n:02d}.VSET", 100 + n) for n in range(4)))
+    kinds = [line[5:8] for line in rig.sent(since)]
+    assert kinds == ["SET", "MON"] * 4
