@@ -37,6 +37,7 @@ class _Format:
 
 
 _FORMATS = {row.wire: _Format(row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
+_REFUSALS = 2  # refusals in a row of group reads that had worked, before they are given up
 _WRONG_COUNTS = 2  # group answers of the wrong length in a row before groups are given up
 
 
@@ -71,9 +72,10 @@ class CaenUnit:
         self._known: set[str] = set()
         self._spoken = self.dialect
         self._groups = True
+        self._refusals = 0  # of group reads that had worked before, in a row
         self._grouped: set[str] = set()  # parameters that have been read for all channels at once
         self._single: set[str] = set()  # parameters that are refused for all channels, but known
-        self._wrong_counts = 0
+        self._wrong_counts: dict[str, int] = {}  # group answers of the wrong length in a row
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
         """Return the last value of a parameter, None when it has not been read in this connection."""
@@ -127,7 +129,8 @@ class CaenUnit:
         self.cells.clear()
         for parameters in (self._known, self._grouped, self._single):
             parameters.clear()
-        self._groups, self._wrong_counts = True, 0
+        self._wrong_counts.clear()
+        self._groups, self._refusals = True, 0
         await self._detect()
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
@@ -171,20 +174,19 @@ class CaenUnit:
             if parameter in self.unsupported:
                 return
         if refused and parameter in self._known:
-            self._give_up_groups(parameter)
+            self._refusals += 1
+            if parameter not in self._grouped or self._refusals >= _REFUSALS:
+                self._give_up_groups(parameter)
 
     async def _read_one(self, parameter: str, channel: int | None) -> Plain | None:
         if parameter in self.unsupported:
             return None
         try:
-            value = await self.read_back(parameter, channel)
+            return await self.read_back(parameter, channel)
         except ErrorReply as error:
             self._refused(parameter, channel, error)
         except Garbled:
             self._miss(parameter, channel)
-        else:
-            self.misses.pop((parameter, channel), None)
-            return value
         return None
 
     async def read_back(self, parameter: str, channel: int | None) -> Plain:
@@ -221,27 +223,29 @@ class CaenUnit:
             self._miss_all(parameter)
             return True, False
         self._grouped.add(parameter)
-        self._wrong_counts = 0
+        self._wrong_counts.pop(parameter, None)
+        self._refusals = 0
         for channel, value in enumerate(values):
             self._store(parameter, channel, value)
-            self.misses.pop((parameter, channel), None)
         return True, False
 
     def _give_up_groups(self, parameter: str) -> None:
-        if self._grouped and parameter not in self._grouped:
+        if self._grouped and (parameter not in self._grouped or parameter in self._wrong_counts):
+            log.warning("%s is not told for all channels at once, reading it one by one", parameter)
             self._single.add(parameter)
             return
-        log.warning("all channels at once refused (%s), reading them one by one", parameter)
+        log.warning("nothing is told for all channels at once (%s), reading them one by one", parameter)
         self._groups = False
 
     def _wrong_count(self, parameter: str, found: int) -> bool:
         self._count(Garbled(f"{parameter}: {found} values instead of {self.channels}"))
-        self._wrong_counts += 1
-        if self._wrong_counts < _WRONG_COUNTS:
+        self._wrong_counts[parameter] = self._wrong_counts.get(parameter, 0) + 1
+        # As long as no group answer was ever good, the unit as a whole is suspected, else this parameter.
+        seen = self._wrong_counts[parameter] if self._grouped else sum(self._wrong_counts.values())
+        if seen < _WRONG_COUNTS:
             self._miss_all(parameter)
             return True
-        log.warning("group answers of the wrong length, reading channels one by one")
-        self._groups = False
+        self._give_up_groups(parameter)
         return False
 
     def _refused(self, parameter: str, channel: int | None, error: ErrorReply) -> None:
@@ -254,6 +258,7 @@ class CaenUnit:
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
         self._known.add(parameter)
+        self.misses.pop((parameter, channel), None)
         self.cells[parameter, channel] = Cell(value, self._now())
 
     def _miss(self, parameter: str, channel: int | None) -> None:
@@ -270,7 +275,10 @@ def _values(parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
     if wanted.kind is Kind.TEXT:
         return (reply.word(),) if count == 1 else reply.words(count)
     if wanted.kind is Kind.INT:
-        return (reply.integer(),) if count == 1 else reply.integers(count)
+        numbers = (reply.integer(),) if count == 1 else reply.integers(count)
+        if not all(0 <= number <= 0xFFFF for number in numbers):
+            raise Garbled(f"{parameter}: {numbers} are no status words or counts")
+        return numbers
     if wanted.kind is Kind.FLOAT:
         return (reply.number(),) if count == 1 else reply.numbers(count)
     words = (reply.word(),) if count == 1 else reply.words(count)

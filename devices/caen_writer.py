@@ -175,7 +175,7 @@ class CaenWriter:
         try:
             answered = await self._send(target, None)
             status = await self._await_output(target, channel, on)
-        except Refused:
+        except (Refused, LinkDown):
             channel.hv.demand_on = before
             raise
         if bool(status & ChannelStatus.ON) != on:

@@ -118,9 +118,9 @@ class TripLatch:
             return self._output_seen and not conditions.down
         if not conditions.undervoltage or conditions.moving or conditions.limiting or not self._at_voltage:
             return False
-        if sample.vmon is None or sample.vset is None or sample.vset < LOST_ABOVE:
-            return False
-        return sample.vmon < COLLAPSED * sample.vset
+        if sample.vmon is None or sample.vset is None:
+            return self.active  # a look at the status alone neither begins nor ends it
+        return sample.vset >= LOST_ABOVE and sample.vmon < COLLAPSED * sample.vset
 
     def _remember(self, conditions: Conditions, sample: Sample) -> None:
         self._output_seen = conditions.on and not conditions.explained_off

@@ -227,6 +227,7 @@ def test_a_collapsed_output_is_a_trip_although_the_unit_says_on():
     assert story.look(collapsed, vmon=3.0)["TRIP"].value == 0
     found = story.looks(2, collapsed, vmon=2.0)
     assert (found["TRIP"].value, found["TRIP.COUNT"].value, found["TRIP.V"].value) == (1, 1, 1500.0)
+    story.looks(2, collapsed, vmon=None, imon=None)
     assert story.looks(20, collapsed, vmon=0.0)["TRIP.COUNT"].value == 1
 
 
