@@ -116,9 +116,7 @@ def parse_site(data: Mapping[str, Any]) -> Site:
         prefix=data["site"]["prefix"],
         devices=tuple(_settings(device) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
-        access=None
-        if access is None
-        else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
+        access=None if access is None else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
         server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port")),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
@@ -151,9 +149,7 @@ def _settings(device: Mapping[str, Any]) -> DeviceSettings:
         readonly=device.get("readonly", False),
         simulated=device.get("simulated", False),
         limits=_limits(device),
-        channel_limits={
-            int(number): _limits(channel) for number, channel in device.get("channel", {}).items()
-        },
+        channel_limits={int(number): _limits(channel) for number, channel in device.get("channel", {}).items()},
         options=defaults | own,
     )
 
@@ -168,9 +164,7 @@ def _tuning(device: Mapping[str, Any]) -> Tuning:
     return Tuning(
         aliases={number: channel["alias"] for number, channel in channels.items() if "alias" in channel},
         alarms=_alarms(device),
-        channel_alarms={
-            number: _alarms(channel) for number, channel in channels.items() if "alarms" in channel
-        },
+        channel_alarms={number: _alarms(channel) for number, channel in channels.items() if "alarms" in channel},
     )
 
 

@@ -165,9 +165,7 @@ def _where(error: UnexpectedInput, text: str) -> str:
     at_end = found == "end of file"
     line = text.count("\n") + 1 if at_end else error.line
     names = sorted({_terminal(name) for name in wanted if name not in {"COMMENT", "WHITE"}})
-    return (
-        f"{line}:{'' if at_end else f' column {error.column}:'} found {found}, expected {' or '.join(names)}"
-    )
+    return f"{line}:{'' if at_end else f' column {error.column}:'} found {found}, expected {' or '.join(names)}"
 
 
 def _terminal(name: str) -> str:

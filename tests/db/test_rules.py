@@ -1,0 +1,194 @@
+"""The rules for PVs, checked over everything that the example site serves."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from devices.model import DeviceSettings, Kind, Signal
+from devices.registry import FAMILIES
+from ioc.config import load_site
+from ioc.database import Database, expand
+from ioc.dbfile import RecordDef
+from ioc.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.records import RecordSet
+from ioc.schema import STATE_FIELDS
+from ioc.stats import SIGNALS as SERVER_SIGNALS
+from ioc.templates import family_records
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "site.toml"
+
+OUTPUTS = {"ao", "bo", "mbbo", "longout", "stringout"}
+TYPES = {
+    Kind.FLOAT: {"ai", "ao"},
+    Kind.INT: {"longin", "longout"},
+    Kind.ENUM: {"bi", "bo", "mbbi", "mbbo"},
+    Kind.TEXT: {"stringin", "stringout", "lsi"},
+    Kind.ARRAY: {"waveform"},
+}
+STATES = [name.removesuffix("SV") + "ST" for name in STATE_FIELDS[:16]]
+SEVERITY_FIELDS = {"HHSV", "HSV", "LSV", "LLSV", "ZSV", "OSV", "COSV", *STATE_FIELDS}
+
+
+@pytest.fixture(scope="module")
+def database() -> Database:
+    return expand(load_site(EXAMPLE))
+
+
+@pytest.fixture(scope="module")
+def records(database: Database) -> list[RecordDef]:
+    return list(database.records.values())
+
+
+def signals(family: str) -> dict[str, Signal]:
+    settings = DeviceSettings("HV1", family, "tcp://127.0.0.1:23", channels=1)
+    return dict(FAMILIES[family].make_driver(settings).signals())
+
+
+def of_family(family: str) -> dict[str, RecordDef]:
+    """The records of a device with one channel by the name of their signal."""
+    device, channel = family_records(family)
+    return {suffix.replace(":", "."): record for suffix, record in device.items()} | {
+        f"CH00.{suffix.replace(':', '.')}": record for suffix, record in channel.items()
+    }
+
+
+def labels(record: RecordDef) -> tuple[str, ...]:
+    names = ["ZNAM", "ONAM"] if record.rtyp in {"bi", "bo"} else STATES
+    return tuple(record.fields[name] for name in names if name in record.fields)
+
+
+def test_names_and_aliases_keep_the_form(database: Database):
+    for name in (*database.records, *database.aliases):
+        assert re.fullmatch(r"[A-Z][A-Z0-9_]*(:_?[A-Z0-9][A-Z0-9_]*)+", name)
+        assert len(name) <= 60
+
+
+def test_the_signal_of_a_link_is_the_suffix_of_the_name(records: list[RecordDef]):
+    for record in records:
+        field = "OUT" if record.rtyp in OUTPUTS else "INP"
+        device, signal = record.fields[field].removeprefix("@").split(" ")
+        assert record.name == f"LAB:{device}:{signal.replace('.', ':')}"
+        assert record.fields["DTYP"] == "labioc"
+
+
+def test_descriptions_are_short_and_start_with_a_capital(records: list[RecordDef]):
+    for record in records:
+        text = record.fields["DESC"]
+        assert 1 <= len(text) <= 40, record.name
+        assert text.isascii(), record.name
+        assert text[0].isupper(), record.name
+        assert not text.endswith("."), record.name
+
+
+def test_guidance_is_one_sentence_without_a_full_stop(records: list[RecordDef]):
+    for record in records:
+        text = record.info.get("guidance", "None")
+        assert text.isascii(), record.name
+        assert text[0].isupper() or text[0].isdigit(), record.name
+        assert not text.endswith("."), record.name
+
+
+def test_numbers_have_a_unit_and_a_precision(records: list[RecordDef]):
+    for record in records:
+        if record.rtyp in {"ai", "ao"}:
+            assert record.fields["EGU"] in {"V", "uA", "V/s", "s", "Mohm", "ms", "MB"}, record.name
+            assert record.fields["PREC"].isdigit(), record.name
+            assert len(record.fields["EGU"]) <= 7, record.name
+
+
+def test_every_setting_has_a_readback_and_limits(database: Database):
+    for record in database.records.values():
+        local = {"DISABLE", "ARMED"}
+        if record.rtyp not in OUTPUTS or record.name.endswith(":CMD") or record.name.split(":")[-1] in local:
+            continue
+        readback = database.records[f"{record.name}:RBV"]
+        assert labels(readback) == labels(record)
+        assert readback.fields.get("EGU") == record.fields.get("EGU")
+        if record.rtyp == "ao":
+            for limit in ("HI", "LO"):
+                assert database.records[f"{record.name}:{limit}"].fields["EGU"] == record.fields["EGU"]
+
+
+def test_settings_and_commands_are_written_only_by_a_put(records: list[RecordDef]):
+    for record in records:
+        if record.rtyp in OUTPUTS:
+            assert record.fields["SCAN"] == "Passive", record.name
+            assert not {"PINI", "DOL", "OMSL", "VAL"} & record.fields.keys(), record.name
+
+
+def test_only_outputs_may_be_written(records: list[RecordDef]):
+    groups = {"R": "READONLY", "O": "OPERATOR", "E": "EXPERT"}
+    for record in records:
+        access = record.info["access"]
+        assert (access == "R") == (record.rtyp not in OUTPUTS), record.name
+        assert record.fields["ASG"] == groups[access], record.name
+
+
+def test_archiving_is_written_in_one_form_and_deadbands_agree(records: list[RecordDef]):
+    for record in records:
+        form = re.fullmatch(r"monitor( (?P<number>[0-9.]+)(?P<percent>%?))?", record.info.get("archive", "monitor"))
+        assert form is not None, record.name
+        if form["number"] and not form["percent"] and record.name != "LAB:IOC:MEM_USED":
+            assert record.fields["ADEL"] == form["number"], record.name
+        if record.name.endswith(":CMD"):
+            assert "archive" not in record.info, record.name
+
+
+def test_what_can_alarm_by_itself_tells_the_operator_what_to_do(records: list[RecordDef]):
+    for record in records:
+        if record.name.startswith("LAB:HV2"):
+            continue  # its alarms are the site's own
+        if any(record.fields.get(field, "NO_ALARM") != "NO_ALARM" for field in SEVERITY_FIELDS):
+            assert record.info.get("guidance"), record.name
+
+
+# Severities of states as the tables of the PV names have them; what is not listed is never an alarm by itself.
+STATE_SEVERITIES = {
+    "STATE": {"FRSV": "MINOR", "FVSV": "MINOR", "SXSV": "MINOR", "SVSV": "MAJOR", "EISV": "MAJOR"}
+    | {"NISV": "MAJOR", "TESV": "MAJOR", "ELSV": "INVALID"},
+    "FROZEN": {"OSV": "MAJOR"},
+    "TRIP": {"OSV": "MAJOR"},
+    **{f"STAT:{bit}": {"OSV": "MINOR"} for bit in ("MAXV", "MAXPW", "TWARN")},
+    **{f"STAT:{bit}": {"OSV": "MAJOR"} for bit in ("TRIP", "OVT", "KILL", "INTLCK", "CALERR")},
+    "BD:ILK": {"OSV": "MAJOR"},
+    "BD:LOCAL": {"OSV": "MINOR"},
+    "COMM": {"ZSV": "MAJOR"},
+    "DISABLE": {"OSV": "MINOR"},
+    "SIM": {"OSV": "MINOR"},
+}
+
+
+def test_states_have_the_severities_of_the_tables():
+    device, channel = family_records("caen-dt55xx")
+    for suffix, record in {**device, **channel}.items():
+        if record.rtyp in {"bi", "bo", "mbbi", "mbbo"}:
+            given = {field: value for field, value in record.fields.items() if field in SEVERITY_FIELDS}
+            assert given == STATE_SEVERITIES.get(suffix, {}), suffix
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_driver_and_templates_name_the_same_signals(family: str):
+    assert set(of_family(family)) == set(signals(family)) | STATUS_SIGNALS
+
+
+def test_server_and_template_name_the_same_signals(database: Database):
+    ours = {name.removeprefix("LAB:IOC:").replace(":", ".") for name in database.records if ":IOC:" in name}
+    assert ours == SERVER_SIGNALS
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_type_unit_and_states_are_those_of_the_driver(family: str):
+    known = of_family(family)
+    for name, signal in signals(family).items():
+        record = known[name]
+        assert record.rtyp in TYPES[signal.kind], name
+        assert (record.rtyp in OUTPUTS) == signal.settable, name
+        assert record.fields.get("EGU", "") == signal.unit, name
+        assert labels(record) == signal.labels, name
+
+
+def test_every_record_can_be_made(records: list[RecordDef]):
+    assert len(RecordSet.build(records)) >= len(records)

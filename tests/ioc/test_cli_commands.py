@@ -1,0 +1,122 @@
+"""The command line: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from ioc.cli import main
+from ioc.dbfile import DatabaseError, parse_template
+from ioc.schema import site_schema
+
+EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "site.toml")
+
+
+def test_check_says_what_there_is(capsys: pytest.CaptureFixture[str]):
+    assert main(["check", EXAMPLE]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{EXAMPLE}: good, 2 devices, ")
+    assert err == ""
+
+
+def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "bad.toml"
+    path.write_text('[site]\nprefix = "lab"\n[[device]]\nname = "HV1"\ntype = "caen"\n')
+    assert main(["check", str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        f"labioc: the site file {path} cannot be used",
+        '  site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, e.g. LAB',
+        '  device[0] (HV1).type: found "caen", allowed: "caen-dt55xx"',
+    ]
+
+
+@pytest.mark.parametrize("command", [["check"], ["pvs"], ["export", "db"], ["run"]])
+def test_a_missing_site_file_is_told(command: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*command, "/nowhere/site.toml"]) == 2
+    assert "/nowhere/site.toml: cannot be read: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_broken_database_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def broken(*_: object) -> None:
+        raise DatabaseError(["a.template:3: record X: field Y: no", "a.template:4: record Z: no"])
+
+    monkeypatch.setattr("ioc.commands.check.expand", broken)
+    assert main(["check", EXAMPLE]) == 1
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "  a.template:3: record X: field Y: no",
+        "  a.template:4: record Z: no",
+    ]
+
+
+def test_pvs_lists_names_types_units_scans_access_and_descriptions(capsys: pytest.CaptureFixture[str]):
+    assert main(["pvs", EXAMPLE]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["name", "type", "unit", "scan", "access", "description"]
+    (vmon,) = (line for line in lines if line.startswith("LAB:HV1:CH00:VMON "))
+    assert vmon.split(maxsplit=6) == ["LAB:HV1:CH00:VMON", "ai", "V", "1", "second", "R", "Measured voltage"]
+
+
+def test_pvs_as_json_holds_aliases_and_info_tags(capsys: pytest.CaptureFixture[str]):
+    assert main(["pvs", "--json", EXAMPLE]) == 0
+    entries = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    vset = entries["LAB:HV1:CH00:VSET"]
+    assert (vset["type"], vset["unit"], vset["access"]) == ("ao", "V", "O")
+    assert vset["aliases"] == ["CALO:PMT07:VSET"]
+    assert vset["info"]["archive"] == "monitor"
+
+
+def test_schema_prints_the_schema_that_the_check_uses(capsys: pytest.CaptureFixture[str]):
+    assert main(["schema"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(site_schema()))
+
+
+def test_export_db_writes_to_stdout_or_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["export", "db", EXAMPLE, "--soft"]) == 0
+    printed = capsys.readouterr().out
+    path = tmp_path / "soft.db"
+    assert main(["export", "db", EXAMPLE, "--soft", "-o", str(path)]) == 0
+    assert capsys.readouterr().out == ""
+    assert path.read_text() == printed
+    assert len(parse_template(path).expand({})) > 400
+    assert main(["export", "db", EXAMPLE, "-o", str(tmp_path / "no" / "file")]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["check"], ["export"], ["export", "bob", EXAMPLE], ["pvs", "-x"]])
+def test_wrong_usage_ends_with_status_2(arguments: list[str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: labioc")
+
+
+def test_version_and_help_name_every_command(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"labioc {version('labioc')}\n"
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    printed = capsys.readouterr().out
+    for name in ("run", "demo", "check", "pvs", "schema", "export", "simulate"):
+        assert f"    {name} " in printed
+
+
+def test_a_reader_that_has_gone_is_no_traceback():
+    code = "import sys; from ioc.cli import main; sys.exit(main(sys.argv[1:]))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-c", code, "pvs", EXAMPLE]
+        done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, timeout=30, check=False)
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (1, b"")
