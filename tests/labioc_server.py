@@ -27,9 +27,9 @@ class OpenPolicy:
         return None
 
 
-def start_labioc(databases: Databases, deadline: float = 20.0) -> ServerProcess:
-    """Run labioc's server with database files, each with its macros."""
-    arguments = json.dumps([free_port(), [(str(path), dict(macros)) for path, macros in databases]])
+def start_labioc(databases: Databases, deadline: float = 20.0, port: int = 0) -> ServerProcess:
+    """Run labioc's server with database files, each with its macros; port 0 takes a free one."""
+    arguments = json.dumps([port or free_port(), [(str(path), dict(macros)) for path, macros in databases]])
     return ServerProcess("labioc", [sys.executable, "-m", "tests.labioc_server", arguments], {}, deadline)
 
 

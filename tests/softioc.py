@@ -37,9 +37,7 @@ for line in sys.stdin:
 class ServerProcess:
     """A running server; ``address`` is host:port for UDP searches and TCP alike."""
 
-    def __init__(
-        self, name: str, command: Sequence[str], environment: Mapping[str, str], deadline: float
-    ) -> None:
+    def __init__(self, name: str, command: Sequence[str], environment: Mapping[str, str], deadline: float) -> None:
         self.name = name
         self._process = subprocess.Popen(
             command,
@@ -96,12 +94,12 @@ class ServerProcess:
         pages = int(Path(f"/proc/{self.pid}/statm").read_text(encoding="ascii").split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def command(self, line: str, deadline: float = 5.0) -> None:
-        """Send one line (an iocsh command for the softIoc) and wait until it is done."""
+    def ask(self, line: str, deadline: float = 5.0) -> list[str]:
+        """Send one line (an iocsh command for the softIoc) and wait until it is done; what it says then."""
         assert self._process.stdin is not None
         self._process.stdin.write(line + "\n")
         self._process.stdin.flush()
-        self.wait_line("done", deadline)
+        return self.wait_line("done", deadline).split()
 
     def running(self) -> bool:
         """Whether the process still lives."""
@@ -113,7 +111,7 @@ class ServerProcess:
         self._finish()
 
     def stop(self) -> None:
-        """Close its standard input, which ends it; kill it when that takes more than 5 s."""
+        """Close its standard input, which ends it; kill it when that takes more than 5 s. Again is harmless."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         try:
@@ -143,9 +141,9 @@ def free_port() -> int:
             return port
 
 
-def start_softioc(databases: Databases, deadline: float = 20.0) -> ServerProcess:
-    """Run the C softIoc with database files, each with its macros."""
-    port = free_port()
+def start_softioc(databases: Databases, deadline: float = 20.0, port: int = 0) -> ServerProcess:
+    """Run the C softIoc with database files, each with its macros; port 0 takes a free one."""
+    port = port or free_port()
     dbs = [(str(path), ",".join(f"{k}={v}" for k, v in macros.items())) for path, macros in databases]
     environment = {
         "EPICS_CA_SERVER_PORT": str(port),

@@ -24,12 +24,19 @@ STATE = ("STAT", "SEVR", "AMSG", "NSTA", "NSEV", "ACKS", "ACKT", "UDF", "LALM", 
 
 
 def shown(value: object) -> str:
-    """A value, with one spelling of NaN and long repetitions shortened."""
-    if isinstance(value, float) and math.isnan(value):
-        return "nan"
-    if isinstance(value, tuple) and len(value) > 20 and not any(value[20:]):
-        return f"({', '.join(map(shown, value[:20]))}, 0 * {len(value) - 20})"
-    return repr(value)
+    """A value, with one spelling of NaN."""
+    return "nan" if isinstance(value, float) and math.isnan(value) else repr(value)
+
+
+def elements(channel: Channel, reply: Reply) -> str:
+    """The value; of an array up to the last element that is not 0, because labioc serves its full length."""
+    value = reply.value
+    if channel.element_count == 1:
+        return shown(value)
+    left = list(value) if isinstance(value, tuple) else [value]
+    while left and not left[-1]:
+        left.pop()
+    return f"[{', '.join(map(shown, left))}]"
 
 
 class Player:
@@ -91,14 +98,16 @@ class Player:
         self._fences.wait_value(self._fence)
         for index, (label, subscription, seen) in enumerate(self._watches):
             events = list(subscription.events)
-            self.log += [f"  event {label}: {self._event(label, event)}" for event in events[seen:]]
+            self.log += [
+                f"  event {label}: {self._event(label, subscription.channel, event)}" for event in events[seen:]
+            ]
             self._watches[index] = (label, subscription, len(events))
 
-    def _event(self, label: str, event: Reply) -> str:
+    def _event(self, label: str, channel: Channel, event: Reply) -> str:
         if event.status != 1:
             return f"ECA {event.status}"
         facts = event.decoded
-        parts = [f"{event.count} x {shown(facts.value)}"]
+        parts = [elements(channel, event)]
         if facts.status is not None:
             parts.append(f"stat {facts.status} sevr {facts.severity}")
         if facts.stamp is not None:
@@ -130,7 +139,7 @@ class Player:
         if answer.status != 1:
             self.log.append(f"get {name} as DBR {dbr_type} count {count}: ECA {answer.status}")
         else:
-            self.log.append(f"get {name} as DBR {dbr_type} count {count}: {answer.count} x {shown(answer.value)}")
+            self.log.append(f"get {name} as DBR {dbr_type} count {count}: {elements(self.channel(name), answer)}")
 
     def fields(self, record: str, names: tuple[str, ...]) -> None:
         """Write down fields as text."""
