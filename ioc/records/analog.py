@@ -12,7 +12,7 @@ from ioc.records.meta import NAN, Meta, default_precision, type_range
 from ioc.records.record import Record, Value, live_field
 
 # Fields that share the limits of the value; the record definitions of base list them one by one.
-_LIKE_VALUE: Final = frozenset(["VAL", "OVAL", "PVAL", "HIHI", "HIGH", "LOW", "LOLO", "LALM", "ALST", "MLST", "SVAL"])
+_LIKE_VALUE: Final = frozenset(["VAL", "HIHI", "HIGH", "LOW", "LOLO", "LALM", "ALST", "MLST", "SVAL"])
 _LIMITS: Final = (
     ("HIHI", "HHSV", st.HIHI, 1),
     ("LOLO", "LLSV", st.LOLO, -1),
@@ -38,6 +38,8 @@ class NumberRecord(Record):
 
     value_type: ClassVar[str] = "DOUBLE"
     no_units: ClassVar[frozenset[str]] = frozenset()
+    like_value: ClassVar[frozenset[str]] = _LIKE_VALUE
+    shown_like_value: ClassVar[frozenset[str]] = frozenset()
     val: float
     lalm: float
     alst: float
@@ -86,9 +88,11 @@ class NumberRecord(Record):
 
     def meta(self, spec: FieldSpec) -> Meta:
         """Limits of the value for the value's kin, the range of the type for the rest."""
-        like_value = spec.name in _LIKE_VALUE
-        disp = (self.number("HOPR"), self.number("LOPR")) if like_value else type_range(spec.dbf)
-        ctrl = self._control() if like_value else disp
+        like_value = spec.name in self.like_value
+        disp = (self.number("HOPR"), self.number("LOPR"))
+        if not (like_value or spec.name in self.shown_like_value):
+            disp = type_range(spec.dbf)
+        ctrl = self._control() if like_value else type_range(spec.dbf)
         meta = Meta(disp_high=disp[0], disp_low=disp[1], ctrl_high=ctrl[0], ctrl_low=ctrl[1])
         if spec.dbf == self.value_type and spec.name not in self.no_units:
             meta.units = str(self.get("EGU"))
@@ -147,6 +151,8 @@ class AnalogOutput(_OutputLimits):
 
     __slots__ = ()
     rtyp = "ao"
+    like_value = _LIKE_VALUE | {"OVAL", "PVAL"}
+    shown_like_value = frozenset({"IVOV"})
     no_units = frozenset({"ASLO", "AOFF"})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ioc.records import status as st
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
-from ioc.records.meta import Meta
+from ioc.records.meta import Meta, type_range
 from ioc.records.put import PutRefused
 from ioc.records.record import Record, Value, live_field
 
@@ -87,9 +87,8 @@ class BinaryRecord(StateRecord):
         return str(self.get("ONAM" if index else "ZNAM")) if index < 2 else "Illegal_Value"
 
     def enum_strings(self) -> tuple[str, ...]:
-        """ZNAM and ONAM, as far as they are given."""
-        zero, one = str(self.get("ZNAM")), str(self.get("ONAM"))
-        return (zero, one) if one else (zero,) if zero else ()
+        """ZNAM and ONAM, given or empty."""
+        return self.state_text(0), self.state_text(1)
 
 
 class BinaryInput(BinaryRecord):
@@ -112,8 +111,11 @@ class BinaryOutput(BinaryRecord):
         return 2 if spec.name == "HIGH" else 6
 
     def meta(self, spec: FieldSpec) -> Meta:
-        """HIGH is a time in seconds, at most 100000 (boRecord in base)."""
-        return Meta(units="s", precision=2, ctrl_high=1e5) if spec.name == "HIGH" else Meta()
+        """HIGH is a time in seconds, at most 100000; other fields have the range of their type (boRecord in base)."""
+        if spec.name == "HIGH":
+            return Meta(units="s", precision=2, ctrl_high=1e5)
+        high, low = type_range(spec.dbf)
+        return Meta(ctrl_high=high, ctrl_low=low)
 
 
 class MultiBitRecord(StateRecord):

@@ -34,7 +34,7 @@ def type_range(dbf: str) -> tuple[float, float]:
         return 1e30, -1e30
     if dbf in FLOAT_TYPES:
         return 1e300, -1e300
-    low, high = INTEGER_RANGES.get(dbf, (0, 0))
+    low, high = INTEGER_RANGES.get(dbf, (0, 0)) if dbf not in ("MENU", "DEVICE") else (0, 0)
     return float(high), float(low)
 
 

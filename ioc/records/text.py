@@ -25,8 +25,7 @@ class TextRecord(Record):
 
     def _initialise(self) -> None:
         initial = self._fields.pop("VAL", "")
-        self.val = fit(str(initial), self.size)
-        self.oval = ""
+        self.val = self.oval = fit(str(initial), self.size)
         self.lalm = self.alst = self.mlst = 0
 
     @property

@@ -26,7 +26,7 @@ from ioc.records.convert import (
     to_float32,
     to_integer,
 )
-from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, FieldSpec
+from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec
 from ioc.records.meta import Meta
 
 DBR_PUT_ACKT: Final = 35
@@ -148,7 +148,7 @@ def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_stri
             return b"".join(_cut(number_text(number, precision), STRING_SIZE) for number in padded(value, count))
         return _numbers(padded(value, count), plain)
     if isinstance(value, str):
-        return _from_text(value, plain)
+        return _from_text(value, plain, spec.dbf in LINK_TYPES)
     if isinstance(value, bytes):
         raise CannotConvert(f"{spec.name} has no value of this type")
     if plain == DBR_STRING:
@@ -168,11 +168,16 @@ def _text(record: Record, spec: FieldSpec, value: float | int) -> str:
     return str(int(value))
 
 
-def _from_text(text: str, plain: int) -> bytes:
+def _from_text(text: str, plain: int, is_link: bool) -> bytes:
     if plain == DBR_STRING:
         return _cut(text, STRING_SIZE)
+    blank = not text.strip()
+    if blank and is_link and plain == DBR_DOUBLE:
+        return _numbers((math.nan,), plain)
+    if blank and (plain == DBR_ENUM or (is_link and plain != DBR_CHAR)):
+        raise CannotConvert("an empty text is not a number")
     try:
-        number = parse_float(text) if text.strip() else 0
+        number = 0 if blank else parse_float(text)
     except ValueError:
         raise CannotConvert(f"{text!r} is not a number") from None
     return _numbers((number,), plain)
