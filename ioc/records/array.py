@@ -90,8 +90,8 @@ class Waveform(Record):
         """HOPR, LOPR and EGU for the value."""
         if spec.name == "VAL":
             disp = self.number("HOPR"), self.number("LOPR")
-        elif spec.name == "NORD":
-            disp = float(self.capacity), 0.0
+        elif spec.name in ("NORD", "BUSY"):
+            disp = (float(self.capacity) if spec.name == "NORD" else 1.0), 0.0
         else:
             disp = type_range(spec.dbf)
         precision = int(self.number("PREC"))

@@ -395,6 +395,12 @@ class Record:
         """Convert one element that a client puts. Raises PutRefused."""
         return from_client(spec, spec.dbf, element)
 
+    def check_device_put(self, spec: FieldSpec, value: Value) -> None:
+        """Raise PutRefused when a put must not get as far as the device, whatever the device would say."""
+        self.check_put(spec)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise PutRefused(f"{self.name}: {value} is not a value")
+
     def check_put(self, spec: FieldSpec) -> None:
         """Raise PutRefused when no client may put to this field now, whoever it is."""
         if spec.nomod:
@@ -437,15 +443,13 @@ class Record:
     async def put_device(self, spec: FieldSpec, value: Value, context: PutContext) -> None:
         """Hand a put to the device and return when it has been applied and read back. Raises PutRefused.
 
+        The put must have passed ``check_device_put``.
         .PROC sends the present value once more, as processing an output does.
         """
-        self.check_put(spec)
         if self.put_hook is None:
             raise PutRefused(f"{self.name}: its device is not served")
         if spec.name == "PROC":
             value = self.val
-        if isinstance(value, float) and not math.isfinite(value):
-            raise PutRefused(f"{self.name}: {value} is not a value")
         await self.put_hook(self, value, context)
 
     def _store(self, spec: FieldSpec, value: Value) -> None:

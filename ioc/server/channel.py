@@ -200,6 +200,15 @@ def may_write(channel: Channel, policy: Policy, user: str, host: str) -> bool:
     return policy.may_put(channel.record, channel.spec.name, user, host) is None
 
 
+def raw_value(dbr: int, payload: bytes) -> object:
+    """First element of a put as the client sent it, for the log; None when there is none."""
+    try:
+        first = decode(payload, dbr, 1)[0] if dbr in range(7) else None
+    except CannotConvert:
+        return None
+    return first.split(b"\0")[0].decode("utf-8", "replace") if isinstance(first, bytes) else first
+
+
 def shown(value: object) -> str:
     """Text of a value for the log and for PUT:MSG."""
     if isinstance(value, float) and math.isfinite(value):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
-from ioc.server.channel import Channel, alarm_put, check_access, may_write, resolve, shown
+from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
@@ -318,7 +318,7 @@ class Circuit(asyncio.Protocol):
             return
         callback = message.command == Command.WRITE_NOTIFY
         context = PutContext(self.user, self.host, self.address, callback)
-        value: object = None
+        value: object = raw_value(message.data_type, message.payload)
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
                 alarm_put(channel, message.data_type, message.payload)
@@ -327,7 +327,7 @@ class Circuit(asyncio.Protocol):
                 converted = channel.convert_put(message.data_type, message.elements, message.payload)
                 value = converted
                 if channel.record.concerns_device(channel.spec):
-                    channel.record.check_put(channel.spec)
+                    channel.record.check_device_put(channel.spec, converted)
                     self._start_put(message, channel, converted, context)
                     return
                 channel.record.put(channel.spec, converted)
