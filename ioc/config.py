@@ -173,5 +173,10 @@ def _alarms(section: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     result = {}
     for suffix, fields in section.get("alarms", {}).items():
         implied = dict(_IMPLIED[name] for name in fields if name in _IMPLIED)
-        result[suffix] = implied | {name: str(value) for name, value in fields.items()}
+        result[suffix] = implied | {name: _field_text(value) for name, value in fields.items()}
     return result
+
+
+def _field_text(value: float | str) -> str:
+    """Write a value for a field; 5.0 becomes 5, because an integer record takes nothing else."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

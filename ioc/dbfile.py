@@ -111,17 +111,26 @@ def parse_template(path: Path | str) -> Template:
 
     Raises DatabaseError listing every syntax error, or saying that the file cannot be read.
     """
+    return _read(Path(path), frozenset())
+
+
+def _read(path: Path, including: frozenset[Path]) -> Template:
+    """Parse a file that is included, one within the other, by ``including``."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseError([f"{path}: cannot be read: {error}"]) from error
-    return parse_text(text, str(path))
+    return _build(text, str(path), including | {path.resolve()})
 
 
 def parse_text(text: str, path: str) -> Template:
     """Parse the text of a database file; ``path`` names it and is where includes are looked for."""
+    return _build(text, path, frozenset())
+
+
+def _build(text: str, path: str, including: frozenset[Path]) -> Template:
     tree, errors = _parse(text, path)
-    builder = _Builder(path, errors)
+    builder = _Builder(path, including, errors)
     for statement in tree.children if tree is not None else ():
         builder.statement(statement)
     if errors:
@@ -186,10 +195,11 @@ def _terminal(name: str) -> str:
 class _Builder:
     """Turns the parse tree of one file into blocks; mistakes are appended to ``errors``."""
 
-    def __init__(self, path: str, errors: list[str]) -> None:
+    def __init__(self, path: str, including: frozenset[Path], errors: list[str]) -> None:
         self.blocks: list[_Block] = []
         self.aliases: list[_Alias] = []
         self._path = path
+        self._including = including
         self._errors = errors
 
     def statement(self, node: Any) -> None:
@@ -228,11 +238,11 @@ class _Builder:
             self._error(node, "include: macros are not possible here")
             return
         target = Path(self._path).parent / name
-        if target.resolve() == Path(self._path).resolve():
-            self._error(node, "include: a file cannot include itself")
+        if target.resolve() in self._including:
+            self._error(node, f"include: {name} is being read already")
             return
         try:
-            included = parse_template(target)
+            included = _read(target, self._including)
         except DatabaseError as error:
             self._errors += error.errors
         else:

@@ -263,14 +263,19 @@ def _alarms(data: Mapping[str, Any]) -> _Found:
                 hint = _did_you_mean(suffix, records)
                 yield (*path, suffix), f"no such signal of {family}{hint or '; labioc pvs lists them'}"
                 continue
-            possible = _ALARM_FIELDS.get(record.rtyp, ())
-            for name in fields if isinstance(fields, dict) else ():
-                if name not in possible:
-                    allowed = ", ".join(possible) or "none, a text has no alarm limits"
-                    yield (
-                        (*path, suffix, name),
-                        f"not a field of {suffix} ({record.rtyp}), allowed: {allowed}",
-                    )
+            for name, value in fields.items() if isinstance(fields, dict) else ():
+                for text in _field_mistakes(suffix, record.rtyp, name, value):
+                    yield (*path, suffix, name), text
+
+
+def _field_mistakes(suffix: str, rtyp: str, name: str, value: Any) -> Iterator[str]:
+    """Say what is wrong with one alarm field of a record of this type."""
+    possible = _ALARM_FIELDS.get(rtyp, ())
+    if name not in possible:
+        allowed = ", ".join(possible) or "none, a text has no alarm limits"
+        yield f"not a field of {suffix} ({rtyp}), allowed: {allowed}"
+    elif rtyp in {"longin", "longout"} and isinstance(value, float) and not value.is_integer():
+        yield f"found {_shown(value)}, allowed: a whole number, as {suffix} is"
 
 
 def _aliases(data: Mapping[str, Any]) -> _Found:

@@ -78,12 +78,14 @@ def test_an_empty_access_section_lets_nobody_write():
 
 
 def test_thresholds_imply_the_usual_severities_unless_given():
-    text = HEAD + HV + 'alarms = { VMON = { LOLO = 1, LOW = 2.5, LSV = "NO_ALARM", HYST = 1 } }\n'
+    text = HEAD + HV + 'alarms = { VMON = { LOLO = 1, LOW = 2.5, HIGH = 9.0, LSV = "NO_ALARM", HYST = 1 } }\n'
     assert site(text).tuning["HV1"].alarms["VMON"] == {
         "LLSV": "MAJOR",
         "LSV": "NO_ALARM",
+        "HSV": "MINOR",
         "LOLO": "1",
         "LOW": "2.5",
+        "HIGH": "9",
         "HYST": "1",
     }
 
@@ -177,6 +179,14 @@ timeout = 0
         (
             HEAD + HV + 'alarms = { VMON = { HHSV = "BAD" } }\n',
             'device[0] (HV1).alarms.VMON.HHSV: found "BAD", allowed: "NO_ALARM", "MINOR", "MAJOR", "INVALID"',
+        ),
+        (
+            HEAD + HV + "alarms = { STAT = { HIGH = 1.5 } }\n",
+            "device[0] (HV1).alarms.STAT.HIGH: found 1.5, allowed: a whole number, as STAT is",
+        ),
+        (
+            HEAD + HV + 'alarms = { "PUT:MSG" = { HIGH = 1 } }\n',
+            "device[0] (HV1).alarms.PUT:MSG.HIGH: not a field of PUT:MSG (lsi), allowed: none, a text has no",
         ),
         (
             HEAD + HV + "[device.channel.0]\nalarms = { COMM = { HIHI = 1 } }\n",
