@@ -113,7 +113,7 @@ class CaenDriver:
         """Read a batch of signals: one request for each parameter, however many channels there are.
 
         A signal whose answer could not be read is left out the first time and INVALID from the second in a row.
-        Raises LinkDown or ReplyTimeout when the supply is lost.
+        Raises LinkDown or ReplyTimeout when the supply is lost, Garbled when it only sends rubbish.
         """
         if not self._link.connected:
             raise LinkDown(f"{self._link.address}: not connected")

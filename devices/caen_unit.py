@@ -37,6 +37,7 @@ class _Format:
 
 
 _FORMATS = {row.wire: _Format(row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
+_LOST_AFTER = 4  # parameters in a row without a readable answer: more than one fast scan of them
 _REFUSALS = 2  # refusals in a row of group reads that had worked, before they are given up
 _WRONG_COUNTS = 2  # group answers of the wrong length in a row before groups are given up
 
@@ -54,7 +55,8 @@ class CaenUnit:
 
     ``board`` is the address used when the unit speaks the dialect with addresses, ``configured`` the number of
     channels that anybody wants to know about. All methods that talk raise
-    LinkDown and ReplyTimeout; those that say so raise ErrorReply or Garbled too.
+    LinkDown and ReplyTimeout, and Garbled when several answers in a row could not be read; those that say so raise
+    ErrorReply, and Garbled for a single answer, too.
     """
 
     def __init__(
@@ -72,6 +74,8 @@ class CaenUnit:
         self._known: set[str] = set()
         self._spoken = self.dialect
         self._groups = True
+        self._understood = False
+        self._rubbish = 0  # parameters in a row of which no answer could be read
         self._refusals = 0  # of group reads that had worked before, in a row
         self._grouped: set[str] = set()  # parameters that have been read for all channels at once
         self._single: set[str] = set()  # parameters that are refused for all channels, but known
@@ -130,7 +134,7 @@ class CaenUnit:
         for parameters in (self._known, self._grouped, self._single):
             parameters.clear()
         self._wrong_counts.clear()
-        self._groups, self._refusals = True, 0
+        self._groups, self._refusals, self._rubbish = True, 0, 0
         await self._detect()
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
@@ -158,12 +162,28 @@ class CaenUnit:
 
     async def read_board(self, parameter: str) -> Plain | None:
         """Read one parameter of the board; None when it is not supported or the answer was garbled."""
-        return await self._read_one(parameter, None)
+        self._understood = False
+        value = await self._read_one(parameter, None)
+        self._judge(parameter)
+        return value
 
     async def read_channels(self, parameter: str) -> None:
         """Read one parameter of all channels, in one request when the unit can."""
-        if parameter in self.unsupported:
+        if parameter not in self.unsupported:
+            self._understood = False
+            await self._read_all(parameter)
+            self._judge(parameter)
+
+    def _judge(self, parameter: str) -> None:
+        """Give the supply up when nothing has been understood for longer than one fast scan."""
+        if self._understood or parameter in self.unsupported:
+            self._rubbish = 0
             return
+        self._rubbish += 1
+        if self._rubbish >= _LOST_AFTER:
+            raise Garbled(f"{self._rubbish} unreadable answers in a row, {self.link.stats.last_error}")
+
+    async def _read_all(self, parameter: str) -> None:
         refused = False
         if self._groups and parameter not in self._single:
             done, refused = await self._read_group(parameter)
@@ -211,17 +231,16 @@ class CaenUnit:
             # Either groups or this parameter are unknown to the unit: asking for one channel tells which.
             return False, True
         except Garbled:
-            self._miss_all(parameter)
+            self._miss(parameter, *range(self.channels))
             return True, False
-        found = len((reply.text or "").split(";"))
-        if found != self.channels:
-            return self._wrong_count(parameter, found), False
         try:
-            values = _values(parameter, reply, self.channels)
+            values = _values(parameter, reply, len((reply.text or "").split(";")))
         except Garbled as error:
             self._count(error)
-            self._miss_all(parameter)
+            self._miss(parameter, *range(self.channels))
             return True, False
+        if len(values) != self.channels:
+            return self._wrong_count(parameter, len(values)), False
         self._grouped.add(parameter)
         self._wrong_counts.pop(parameter, None)
         self._refusals = 0
@@ -243,12 +262,13 @@ class CaenUnit:
         # As long as no group answer was ever good, the unit as a whole is suspected, else this parameter.
         seen = self._wrong_counts[parameter] if self._grouped else sum(self._wrong_counts.values())
         if seen < _WRONG_COUNTS:
-            self._miss_all(parameter)
+            self._miss(parameter, *range(self.channels))
             return True
         self._give_up_groups(parameter)
         return False
 
     def _refused(self, parameter: str, channel: int | None, error: ErrorReply) -> None:
+        self._understood = True
         if parameter in self._known:
             # It was known a moment ago, so this is about the request as it arrived, not about the firmware.
             self._miss(parameter, channel)
@@ -257,16 +277,14 @@ class CaenUnit:
         self.unsupported.add(parameter)
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
+        self._understood = True
         self._known.add(parameter)
         self.misses.pop((parameter, channel), None)
         self.cells[parameter, channel] = Cell(value, self._now())
 
-    def _miss(self, parameter: str, channel: int | None) -> None:
-        self.misses[parameter, channel] = self.missed(parameter, channel) + 1
-
-    def _miss_all(self, parameter: str) -> None:
-        for channel in range(self.channels):
-            self._miss(parameter, channel)
+    def _miss(self, parameter: str, *channels: int | None) -> None:
+        for channel in channels:
+            self.misses[parameter, channel] = self.missed(parameter, channel) + 1
 
 
 def _values(parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:

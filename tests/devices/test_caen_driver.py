@@ -234,6 +234,17 @@ async def test_a_lost_supply_is_told_to_whoever_reads(error):
         await rig.driver.read(FAST)
 
 
+async def test_a_supply_that_only_sends_rubbish_is_lost_after_four_answers():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda _: "@@@@"
+    await rig.driver.read(FAST)
+    since = len(rig.link.log)
+    with pytest.raises(Garbled, match="4 unreadable answers in a row"):
+        await rig.driver.read(FAST)
+    assert len(rig.sent(since)) == 1
+
+
 async def test_limits_that_could_not_be_read_at_connect_are_asked_for_later():
     rig = bench()
     rig.link.intercept = one_of("VMAX")

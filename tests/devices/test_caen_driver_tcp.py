@@ -12,7 +12,7 @@ import pytest
 
 from devices.caen_driver import CaenDriver
 from devices.caen_protocol import Profile
-from devices.errors import DeviceError, LinkDown, Refused, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Level
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import SimulatedSupply, simulated_supply
@@ -98,6 +98,21 @@ async def test_GIVEN_a_silent_supply_WHEN_reading_THEN_it_is_lost_within_one_tim
         assert (await driver.read(["CH00.VMON"]))["CH00.VMON"].level is Level.OK
 
 
+async def test_GIVEN_a_supply_that_sends_rubbish_WHEN_reading_THEN_it_is_lost_and_comes_back():
+    async with connected() as (supply, driver):
+        supply.faults.garbage = True
+        fast = ["CH00.VMON", "CH00.STAT"]
+        assert await driver.read(fast) == {}
+        with pytest.raises(Garbled):
+            await driver.read(fast)
+        await driver.close()
+        with pytest.raises(DeviceError):
+            await driver.connect()
+        supply.faults.garbage = False
+        await driver.connect()
+        assert set(await driver.read(fast)) == set(fast)
+
+
 async def test_GIVEN_a_unit_that_does_not_answer_to_set_WHEN_writing_THEN_reading_back_decides():
     async with connected() as (supply, driver):
         supply.faults.mute_sets = True
@@ -109,16 +124,14 @@ async def test_GIVEN_a_unit_that_does_not_answer_to_set_WHEN_writing_THEN_readin
 async def test_GIVEN_a_reset_in_the_answer_WHEN_writing_THEN_it_was_sent_once_and_its_outcome_is_known():
     async with connected() as (supply, driver):
 
-        async def heal() -> None:
-            while not sets(supply):
-                await asyncio.sleep(0)
-            supply.faults.reset_mid_reply = False
+        def once(reply: bytes) -> bytes:
+            # switched off after this answer has been prepared: it is the only one that is cut
+            asyncio.get_running_loop().call_soon(setattr, supply.faults, "reset_mid_reply", False)
+            return reply
 
         connections = supply.connections
-        supply.faults.reset_mid_reply = True
-        healing = asyncio.create_task(heal())
+        supply.faults.mangle, supply.faults.reset_mid_reply = once, True
         assert (await driver.write("CH00.VSET", 100.0))["CH00.VSET.RBV"].value == 100.0
-        await healing
         assert len(sets(supply)) == 1
         assert supply.connections == connections + 1
 
