@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.caen_catalogue import BOARD, CHANNEL
 from devices.model import DeviceSettings, Kind, Signal
 from devices.registry import FAMILIES
 from ioc.config import load_site
@@ -188,6 +189,16 @@ def test_type_unit_and_states_are_those_of_the_driver(family: str):
         assert (record.rtyp in OUTPUTS) == signal.settable, name
         assert record.fields.get("EGU", "") == signal.unit, name
         assert labels(record) == signal.labels, name
+
+
+def test_records_are_scanned_as_often_as_the_quantity_is_worth():
+    scans = {"fast": "1 second", "once": "Passive", "passive": "Passive"}
+    quantities = {f"CH00.{name}": row for name, row in CHANNEL.items()} | BOARD
+    known = of_family("caen-dt55xx")
+    for name, row in quantities.items():
+        assert known[name].fields["SCAN"] == scans.get(row.rate.value, row.rate.value), name
+    for name in STATUS_SIGNALS - {"DISABLE"}:
+        assert known[name].fields["SCAN"] == "I/O Intr"
 
 
 def test_every_record_can_be_made(records: list[RecordDef]):
