@@ -36,15 +36,10 @@ class Profile(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """A profile together with the module address, 0..31 in profile B and always 0 in profile A.
-
-    ``closing`` says that this very unit has been seen to end its values with ``;``, as profile A should: one
-    without it is then known to be cut short and refused. Take it from the first reply, ``Reply.closed``.
-    """
+    """A profile together with the module address, 0..31 in profile B and always 0 in profile A."""
 
     profile: Profile
     board: int = 0
-    closing: bool = False
 
     @property
     def start(self) -> str:
@@ -69,13 +64,12 @@ class Reply:
     """A successful reply.
 
     ``text`` is what followed ``VAL:`` without the closing ``;``, None when there was no VAL. ``board`` is the
-    address that the reply carried, None when it carried none. ``closed`` is whether the value ended with ``;``.
-    Every reading method raises Garbled when the reply holds something else than what was asked for.
+    address that the reply carried, None when it carried none. Every reading method raises Garbled when the
+    reply holds something else than what was asked for.
     """
 
     board: int | None
     text: str | None
-    closed: bool = False
 
     def word(self) -> str:
         """Return the one value as text, never empty; may hold spaces and colons."""
@@ -178,13 +172,7 @@ def parse_reply(line: str, dialect: Dialect) -> Reply:
     head, value_follows, text = rest.partition(",VAL:")
     if head.rstrip(";") != "CMD:OK" or (value_follows and head != "CMD:OK"):
         raise Garbled(f"not a reply: {line[:60]!a}")
-    if not value_follows:
-        return Reply(board, None)
-    text = text.strip()
-    closed = text.endswith(";")
-    if dialect.closing and not closed:
-        raise Garbled(f"cut short: {line[:60]!a}")
-    return Reply(board, text.removesuffix(";").strip(), closed)
+    return Reply(board, text.strip().removesuffix(";").strip() if value_follows else None)
 
 
 def _number(text: str) -> float:

@@ -4,8 +4,8 @@ The replies of this protocol carry no mark of the question they belong to, so th
 reply is never taken for the answer to another question:
 
 * one request is in flight at a time;
-* between an answer and the next request there is a short pause, as clients of these units keep it, and
-  whatever has arrived unasked by then is dropped;
+* an answer counts only when nothing follows it for a moment, and clients of these units keep such a pause
+  anyway; whatever arrives unasked later is dropped before the next request is sent;
 * an exchange that did not end with exactly one line leaves the link *in doubt*, also when the waiting task
   was cancelled, and so does ``distrust()``. Before the next request a TCP connection in doubt is closed and
   opened again; a serial line, which forgets nothing when it is reopened, is read until it has been silent for
@@ -26,7 +26,7 @@ from devices.line_transport import SerialAddress, SerialTransport, TcpAddress, T
 from devices.model import LinkStats
 
 CONNECT_TIMEOUT = 2.0  # seconds
-PAUSE = 0.005  # seconds between an answer and the next request
+PAUSE = 0.005  # seconds after an answer in which nothing may follow, and no request is sent
 LONGEST_LINE = 512  # bytes
 PATIENCE = 4  # timeouts that a serial line may take to fall silent
 
@@ -85,7 +85,6 @@ class LineLink:
         self._lock = asyncio.Lock()
         self._connected = False
         self._in_doubt = False
-        self._answered = 0.0
 
     @property
     def connected(self) -> bool:
@@ -135,8 +134,11 @@ class LineLink:
         sent = clock()
         await self._transport.write(request)
         line = await self._receive(request, sent + timeout, timeout)
-        self._answered = clock()
-        self.stats.rtt = self._answered - sent
+        self.stats.rtt = clock() - sent
+        # A line end that is noise cuts a number short, and a late answer may have the right one at its heels.
+        await asyncio.sleep(PAUSE)
+        if self._buffer.feed(await self._transport.read(0)) or self._buffer.rest:
+            raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!a}")
         self._in_doubt = False
         return line
 
@@ -160,8 +162,6 @@ class LineLink:
 
     async def _get_in_step(self) -> None:
         """Leave nothing on the wire that could be taken for the answer to the next request."""
-        if (pause := self._answered + PAUSE - asyncio.get_running_loop().time()) > 0:
-            await asyncio.sleep(pause)
         if not self._in_doubt and not await self._drop_unasked():
             return
         if self._transport.remembers:
@@ -229,6 +229,7 @@ def parse_address(address: str) -> TcpAddress | SerialAddress:
     try:
         url = urlsplit(address)
         if url.scheme == "tcp" and url.hostname and url.port and not (url.path.strip("/") or url.query):
+            url.hostname.encode("idna")  # raises UnicodeError, a ValueError, as the resolver would
             return TcpAddress(url.hostname, url.port)
         if url.scheme == "serial" and url.netloc + url.path:
             options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))

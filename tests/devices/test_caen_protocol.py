@@ -224,16 +224,6 @@ def test_what_is_no_reply_is_refused(data):
         reply(data)
 
 
-def test_a_value_cut_short_is_refused_once_the_unit_is_known_to_close_its_values():
-    first = reply(b"#CMD:OK,VAL:DT5533E;\r\n")
-    assert first.closed
-    closing = Dialect(Profile.A, closing=first.closed)
-    assert reply(b"#CMD:OK,VAL:12.0;\r\n", closing).number() == 12.0
-    assert reply(b"#CMD:OK\r\n", closing).text is None
-    with pytest.raises(Garbled):
-        reply(b"#CMD:OK,VAL:1\r\n", closing)
-
-
 def read_in_every_way(data: bytes) -> None:
     for line in lines(data + b"\r\n"):
         for read in (Reply.word, Reply.number, Reply.integer, lambda r: r.numbers(4), lambda r: r.integers(4)):

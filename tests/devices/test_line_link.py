@@ -141,6 +141,19 @@ async def test_P22_two_answers_to_one_question_are_none():
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
 
 
+async def test_a_second_line_right_behind_an_answer_spoils_it():
+    async def script(count, writer):
+        writer.write(b"#CMD:OK,VAL:1.0;\r\n" if count > 1 else b"#CMD:OK,VAL:1")
+        await writer.drain()
+        if count == 1:
+            writer.write(b"\n2.0;\r\n")  # a line end in the middle of a number
+
+    async with talking_to(script) as (link, _):
+        with pytest.raises(Garbled, match="more than one line"):
+            await link.exchange(ASK)
+        assert await link.exchange(ASK) == "#CMD:OK,VAL:1.0;"
+
+
 async def test_P23_an_echo_is_ignored():
     async with talking_to(scripted(ASK + b"#CMD:OK,VAL:1.0;\r\n")) as (link, _):
         assert await link.exchange(ASK) == "#CMD:OK,VAL:1.0;"
@@ -485,6 +498,7 @@ def test_an_address_is_read(address, expected):
         *("", "tcp://host", "tcp://:23", "tcp://host:0", "tcp://host:99999", "tcp://host:23/x", "udp://host:23"),
         *("serial://", "serial:///dev/ttyS0?baudrate=fast", "serial:///dev/ttyS0?parity=N", "/dev/ttyS0"),
         *("serial:///dev/ttyS0?baudrate=-1", "serial:///dev/ttyS0?xonxoff=yes", "tcp://host:23?x=1", "tcp://[:23"),
+        "tcp://a..b:23",
     ],
 )
 def test_a_bad_address_is_refused_with_what_is_allowed(address):

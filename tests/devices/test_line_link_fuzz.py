@@ -1,10 +1,10 @@
 """Many exchanges over a wire that lies: no value may ever be taken for the answer to another question.
 
 The protocol has no checksum and its replies no mark of the question, so some mistakes cannot be seen by anybody:
-a digit that becomes another digit, a digit or a point that gets lost within a number, and a well-formed line that
-nobody asked for and that arrives between a question and its answer. Those are left out; everything else that
-breaks the framing, the length or the order is in. Every question has its own right answer here, so each value
-that comes through is compared.
+a digit or a point that appears, changes or gets lost within a number, and a well-formed line that nobody asked for
+and that arrives between a question and its answer. Those are left out; everything else that breaks the framing,
+the length or the order is in. Every question has its own right answer here, so each value that comes through is
+compared.
 """
 
 import random
@@ -18,7 +18,7 @@ from devices.line_link import LineLink, open_link
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import simulated_supply
 
-CLOSING = Dialect(Profile.A, closing=True)
+A = Dialect(Profile.A)
 NOISE = bytes(byte for byte in range(256) if byte not in b"0123456789.-+")
 
 
@@ -153,7 +153,7 @@ def with_a_byte_of_noise(wire: LyingWire, answer: bytes) -> None:
 def with_a_changed_byte(wire: LyingWire, answer: bytes) -> None:
     places = [n for n, byte in enumerate(answer) if byte not in b"0123456789."]
     place = wire.random.choice(places)
-    wire.segments += wire.cut(answer[:place] + wire.random.randbytes(1) + answer[place + 1 :])
+    wire.segments += wire.cut(answer[:place] + bytes((wire.random.choice(NOISE),)) + answer[place + 1 :])
 
 
 def without_a_byte(wire: LyingWire, answer: bytes) -> None:
@@ -183,14 +183,14 @@ LIES = (
 
 async def ask(link: LineLink, question: int, count: int) -> tuple[float, ...] | None:
     try:
-        line = await link.exchange(monitor(CLOSING, f"N{count}", question))
+        line = await link.exchange(monitor(A, f"N{count}", question))
     except LinkDown:
         await link.connect()
         return None
     except DeviceError:
         return None
     try:
-        reply = parse_reply(line, CLOSING)
+        reply = parse_reply(line, A)
         return reply.numbers(count) if count > 1 else (reply.number(),)
     except DeviceError:
         link.distrust()
@@ -199,7 +199,7 @@ async def ask(link: LineLink, question: int, count: int) -> tuple[float, ...] | 
 
 @pytest.mark.parametrize("remembers", [False, True], ids=["tcp", "serial"])
 async def test_no_wrong_value_comes_out_of_fifty_thousand_exchanges(remembers, monkeypatch):
-    monkeypatch.setattr("devices.line_link.PAUSE", 0.0)  # nothing arrives by itself in memory
+    monkeypatch.setattr("devices.line_link.PAUSE", 0.0)  # in memory everything is there at once
     wire = LyingWire(20240607, remembers=remembers)
     link = LineLink(wire, "memory", 1.0)
     await link.connect()
@@ -210,7 +210,8 @@ async def test_no_wrong_value_comes_out_of_fifty_thousand_exchanges(remembers, m
         assert values in (None, numbers_of(question, count)), f"question {question}, lies {wire.lies}"
         right += values is not None
     assert set(wire.lies) == {lie.__name__ for lie in LIES}
-    assert right > 20_000, "the link refuses more than the lies explain"
+    harmless = wire.lies["truth"] + wire.lies["with_an_echo"]
+    assert right > 0.95 * harmless > 15_000, "the link refuses more than the lies explain"
     assert link.stats.errors > 10_000
 
 
@@ -233,8 +234,8 @@ async def test_no_wrong_value_comes_out_of_a_socket():
             supply.faults.mangle = mangle
             supply.faults.split = chance.random() < 0.3
             try:
-                line = await link.exchange(monitor(CLOSING, "VSET", question % 4))
-                value = parse_reply(line, CLOSING).number()
+                line = await link.exchange(monitor(A, "VSET", question % 4))
+                value = parse_reply(line, A).number()
             except LinkDown:
                 await link.connect()
             except DeviceError:
