@@ -50,7 +50,7 @@ def test_GIVEN_a_number_WHEN_it_is_read_in_every_type_THEN_each_carries_what_it_
                 assert facts.control == (-100, 100)
     assert channel.get(dbr.CLASS_NAME).value == "ai"
     acknowledge = channel.get(dbr.STSACK_STRING).decoded
-    assert (acknowledge.status, acknowledge.severity, acknowledge.ackt, acknowledge.acks) == (4, 1, 1, 3)
+    assert (acknowledge.status, acknowledge.severity, acknowledge.ackt, acknowledge.acks) == (4, 1, 1, 1)
 
 
 def test_GIVEN_states_WHEN_they_are_put_and_read_THEN_names_and_numbers_convert(client: Context) -> None:
@@ -72,7 +72,7 @@ def test_GIVEN_a_text_that_is_no_number_WHEN_it_is_put_THEN_the_client_is_told_a
     channel = client.channel("T:AO")
     assert channel.put_callback("12.5") == ECA_NORMAL
     before = channel.get(dbr.TIME + dbr.DOUBLE).raw
-    for text in ("abc", "", "--1"):
+    for text in ("abc", "--1"):
         assert channel.put_callback(text) == ECA_PUTFAIL, text
     channel.put("abc")
     client.wait_for(lambda: bool(client.exceptions), 5, lambda: "no exception after a plain put of a text")
