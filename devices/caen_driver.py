@@ -42,7 +42,8 @@ class CaenDriver:
         self._clock = clock or DriverClock()
         self._link = link or open_link(settings.address, settings.timeout)
         count = settings.channels or DEFAULT_CHANNELS
-        self._unit = CaenUnit(self._link, int(settings.options.get("board", 0)), count, self._clock.time)
+        board = int(settings.options.get("board", 0))
+        self._unit = CaenUnit(settings.name, self._link, board, count, self._clock.time)
         self._board = CaenBoard(self._unit, settings, count)
         self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)

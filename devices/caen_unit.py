@@ -17,7 +17,7 @@ from devices.errors import Garbled, ReplyTimeout
 from devices.line_link import LineLink
 from devices.model import Kind
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("labioc.caen")
 
 Plain = float | int | str
 
@@ -53,16 +53,17 @@ def format_of(parameter: str) -> _Format:
 class CaenUnit:
     """The parameters of one supply over one link.
 
-    ``board`` is the address used when the unit speaks the dialect with addresses, ``configured`` the number of
-    channels that anybody wants to know about. All methods that talk raise
-    LinkDown and ReplyTimeout, and Garbled when several answers in a row could not be read; those that say so raise
-    ErrorReply, and Garbled for a single answer, too.
+    ``name`` is that of the device, for messages, ``board`` is the address used when the unit speaks the
+    dialect with addresses, ``configured`` the number of channels that anybody wants to know about. All
+    methods that talk raise LinkDown and ReplyTimeout, and Garbled when several answers in a row could not
+    be read; those that say so raise ErrorReply, and Garbled for a single answer, too.
     """
 
     def __init__(
-        self, link: LineLink, board: int = 0, configured: int = 4, now: Callable[[], float] = time.time
+        self, name: str, link: LineLink, board: int, configured: int, now: Callable[[], float] = time.time
     ) -> None:
         self.link = link
+        self._name = name
         self.channels = 0
         self.unsupported: set[str] = set()
         self.misses: dict[tuple[str, int | None], int] = {}
@@ -250,10 +251,10 @@ class CaenUnit:
 
     def _give_up_groups(self, parameter: str) -> None:
         if self._grouped and (parameter not in self._grouped or parameter in self._wrong_counts):
-            log.warning("%s is not told for all channels at once, reading it one by one", parameter)
+            log.warning("%s: %s is not told for all channels at once, read singly", self._name, parameter)
             self._single.add(parameter)
             return
-        log.warning("nothing is told for all channels at once (%s), reading them one by one", parameter)
+        log.warning("%s: no group reads (%s), reading channel by channel", self._name, parameter)
         self._groups = False
 
     def _wrong_count(self, parameter: str, found: int) -> bool:
@@ -273,7 +274,7 @@ class CaenUnit:
             # It was known a moment ago, so this is about the request as it arrived, not about the firmware.
             self._miss(parameter, channel)
             return
-        log.info("%s is not known to this firmware (%s)", parameter, error.word)
+        log.debug("%s: %s is not known to this firmware (%s)", self._name, parameter, error.word)
         self.unsupported.add(parameter)
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from devices.caen_protocol import Profile
 from devices.errors import Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
@@ -106,6 +108,24 @@ async def test_rounding_never_crosses_a_limit():
     await rig.driver.write("CH00.VSET", 1500.06)
     await rig.driver.write("CH00.VSET", 0.06)
     assert [line.rpartition(":")[2] for line in rig.sets()] == ["1500.0", "0.1"]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.06, 1500.06), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
+def test_whatever_is_sent_is_within_the_limits_and_near_what_was_asked(value, step):
+    rig = bench(CaenModel(channels=1), channels=1, limits={"VSET": (0.06, 1500.06)})
+    rig.link.intercept = lambda request: f"#CMD:OK,VAL:{step};" if request.endswith(b"PAR:VSRES") else None
+
+    async def play() -> str:
+        await rig.start()
+        await rig.driver.write("CH00.VSET", value)
+        return rig.sets()[0].rpartition(":")[2]
+
+    sent = float(asyncio.run(play()))
+    assert sent <= 1500.06
+    assert sent >= 0.06
+    assert abs(sent - value) <= step
+    assert abs(sent / step - round(sent / step)) < 1e-6
 
 
 @pytest.mark.parametrize("name", ["CH00.VMON", "CH00.VSET.RBV", "BD.NAME", "CH09.VSET", "NONSENSE", "STAT"])
