@@ -16,11 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, IntFlag
 
-from devices.modbus_words import signed
+from devices.modbus_words import signed, twin_of
 
-IEEE_AREA = 0x8000
 FILLER = 0x8000  # the second word of a twin that needs only one; also a word without a parameter in a block
-LAST_WORD = 0x3FFF  # from 0x4000 the family keeps the permissions of its display, which nobody may write
 LONGEST_BLOCK = 32  # words; what the oldest members of the family allow in one request
 SEGMENTS = 8  # early firmware has 4
 ENDURANCE = 100_000  # changes that a non-volatile parameter survives (handbook)
@@ -87,7 +85,7 @@ class Register:
     @property
     def twin(self) -> int:
         """Address of the first of the two words in the IEEE area."""
-        return IEEE_AREA + 2 * self.address
+        return twin_of(self.address)
 
     @property
     def signed(self) -> bool:
@@ -324,13 +322,6 @@ REGISTERS: Mapping[str, Register] = {
 
 BY_ADDRESS: Mapping[int, Register] = {row.address: row for row in REGISTERS.values()}
 """Every register by its address."""
-
-
-def twin_of(address: int) -> int:
-    """Return where the IEEE twin of an address begins; raises ValueError beyond the plain parameters."""
-    if not 0 <= address <= LAST_WORD:
-        raise ValueError(f"address {address} has no twin in the IEEE area")
-    return IEEE_AREA + 2 * address
 
 
 def decimals_of(word: int, number: float) -> int | None:

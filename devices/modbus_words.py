@@ -9,6 +9,8 @@ import math
 import struct
 
 FULL_SCALE = 32767
+IEEE_AREA = 0x8000
+LAST_WORD = 0x3FFF  # from 0x4000 the family keeps the permissions of its display, which nobody may write
 
 
 def signed(word: int) -> int:
@@ -38,8 +40,7 @@ def word_from(number: float, decimals: int) -> int:
 
 def float_from(high: int, low: int) -> float:
     """Return the IEEE single in two words; NaN and infinities come through, which mean no reading."""
-    value: float = struct.unpack(">f", struct.pack(">HH", high, low))[0]
-    return value
+    return float(struct.unpack(">f", struct.pack(">HH", high, low))[0])
 
 
 def words_from_float(number: float) -> tuple[int, int]:
@@ -63,3 +64,10 @@ def words_from_seconds(seconds: float) -> tuple[int, int]:
     if not math.isfinite(seconds) or not 0 <= seconds * 1000 <= 0x7FFFFFFF:
         raise ValueError(f"{seconds} s is not a time that fits")
     return divmod(round(seconds * 1000), 0x10000)
+
+
+def twin_of(address: int) -> int:
+    """Return where the IEEE twin of an address begins; raises ValueError beyond the plain parameters."""
+    if not 0 <= address <= LAST_WORD:
+        raise ValueError(f"address {address} has no twin in the IEEE area")
+    return IEEE_AREA + 2 * address
