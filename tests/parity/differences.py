@@ -26,7 +26,31 @@ class InField:
 
 TRANSCRIPTS: tuple[InTranscript, ...] = ()
 
-FIELDS: tuple[InField, ...] = ()
+_TEXT_AS_NUMBER = "base reads memory beyond a text, or refuses, when it is asked for as ENUM or CHAR"
+
+FIELDS: tuple[InField, ...] = (
+    *(InField(f"*.RTYP DBR {dbr_type} *", _TEXT_AS_NUMBER) for dbr_type in (4, 11, 18, 25, 32)),
+    *(
+        InField(f"*.{field} DBR {dbr_type} *", _TEXT_AS_NUMBER)
+        for field in ("DESC", "EGU", "ZNAM", "ZRST", "FLNK")
+        for dbr_type in (3, 10, 17, 24, 31)
+    ),
+    *(InField(f"lsi.VAL DBR {dbr_type} *", _TEXT_AS_NUMBER) for dbr_type in (3, 10, 17, 24, 31, 37)),
+    *(
+        InField(f"F_S[IO] as DBR * DBR {dbr_type}", _TEXT_AS_NUMBER)
+        for dbr_type in (3, 4, 10, 11, 17, 18, 24, 25, 31, 32)
+    ),
+    InField("*.DTYP DBR 31 *", "the choices of DTYP are the device supports that a server has"),
+    InField("*.DTYP DBR 24 *", "the choices of DTYP are the device supports that a server has"),
+    *(
+        InField(f"waveform.VAL DBR {dbr_type} *", "an array without elements reads as 0, for it has its full length")
+        for dbr_type in (0, 7, 14, 21, 28, 37)
+    ),
+    InField("waveform.VAL DBR 38 *", "the record type is told once, not once per element"),
+    InField("F_S[IO] as DBR 0 1e3 DBR *", "base reads the text 1e3 as the integer 1"),
+    InField("F_MBB[IO] as DBR 0 put 1e3", "base reads the text 1e3 as the state 1"),
+    InField("waveform.BUSY DBR 29 *", "limits of a field that nobody displays"),
+)
 
 
 def tolerated(scenario: str, lines: list[str]) -> list[str]:
