@@ -45,13 +45,14 @@ class LyingWire:
         self.segments: list[bytes] = []
         self.late: list[bytes] = []
         self.on_its_way: list[bytes] = []
+        self.unasked: list[bytes] = []
         self.lies = Counter[str]()
         self.lost = False
 
     async def open(self) -> None:
         self.lost = False
         if not self.remembers:
-            self.segments, self.late, self.on_its_way = [], [], []
+            self.segments, self.late, self.on_its_way, self.unasked = [], [], [], []
 
     async def close(self) -> None:
         pass
@@ -66,16 +67,18 @@ class LyingWire:
         lie(self, answer)
 
     async def read(self, seconds: float) -> bytes:
-        if self.segments:
-            return self.segments.pop(0)
-        if self.lost:
+        data = self.segments.pop(0) if self.segments else b""
+        if not data and self.lost:
             raise ConnectionResetError("reset")
-        if seconds and self.on_its_way:
+        if not self.segments and not seconds:
+            # What nobody asked for comes after the look behind an answer and before the next request.
+            self.segments, self.unasked = self.unasked, []
+        if seconds and not data and self.on_its_way:
             self.segments, self.on_its_way = self.on_its_way, []
             return self.segments.pop(0)
-        if seconds:
+        if seconds and not data:
             self.on_its_way, self.late = self.late, []
-        return b""
+        return data
 
     def cut(self, data: bytes) -> list[bytes]:
         """Cut into segments at random places."""
@@ -132,6 +135,16 @@ def late_after_the_end_of_an_older_one(wire: LyingWire, answer: bytes) -> None:
     wire.on_its_way.append(answer)
 
 
+def before_an_unasked_line(wire: LyingWire, answer: bytes) -> None:
+    wire.segments += wire.cut(answer)
+    wire.unasked.append(right_answer(4713, answer.count(b";")))
+
+
+def with_a_line_end_inside(wire: LyingWire, answer: bytes) -> None:
+    place = wire.random.randrange(1, len(answer) - 2)
+    wire.segments += [answer[:place] + b"\n", answer[place:]]
+
+
 def with_an_echo(wire: LyingWire, answer: bytes) -> None:
     wire.segments += wire.cut(b"$CMD:MON,CH:4711,PAR:N1\r\n" + answer)
 
@@ -177,7 +190,14 @@ LIES = (
         after_noise,
         only_noise,
     ),
-    *(with_a_byte_of_noise, with_a_changed_byte, without_a_byte, without_line_end),
+    *(
+        before_an_unasked_line,
+        with_a_line_end_inside,
+        with_a_byte_of_noise,
+        with_a_changed_byte,
+        without_a_byte,
+        without_line_end,
+    ),
 )
 
 
@@ -210,7 +230,7 @@ async def test_no_wrong_value_comes_out_of_fifty_thousand_exchanges(remembers, m
         assert values in (None, numbers_of(question, count)), f"question {question}, lies {wire.lies}"
         right += values is not None
     assert set(wire.lies) == {lie.__name__ for lie in LIES}
-    harmless = wire.lies["truth"] + wire.lies["with_an_echo"]
+    harmless = wire.lies["truth"] + wire.lies["with_an_echo"] + wire.lies["before_an_unasked_line"]
     assert right > 0.95 * harmless > 15_000, "the link refuses more than the lies explain"
     assert link.stats.errors > 10_000
 
