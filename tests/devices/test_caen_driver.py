@@ -256,6 +256,22 @@ async def test_limits_that_could_not_be_read_at_connect_are_asked_for_later():
     assert rig.driver.limits("CH00.VSET").high == 4000.0
 
 
+@pytest.mark.parametrize("count", ["0", "x", "101"])
+async def test_a_supply_that_does_not_tell_its_channels_is_refused(count):
+    rig = bench()
+    rig.link.intercept = lambda request: f"#CMD:OK,VAL:{count};" if b"BDNCH" in request else None
+    with pytest.raises(Garbled, match="number of channels"):
+        await rig.driver.connect()
+    assert not rig.link.connected
+
+
+async def test_a_negative_status_word_is_no_status():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:-1;0;0;0;" if b"PAR:STAT" in request else None
+    assert "CH00.STAT" not in await rig.driver.read(FAST)
+
+
 async def test_a_garbled_word_is_no_value():
     rig = bench()
     await rig.start()

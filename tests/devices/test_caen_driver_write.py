@@ -408,3 +408,61 @@ async def test_writes_at_the_same_time_are_done_one_after_the_other():
     await asyncio.gather(*(rig.driver.write(f"CH{n:02d}.VSET", 100 + n) for n in range(4)))
     kinds = [line[5:8] for line in rig.sent(since)]
     assert kinds == ["SET", "MON"] * 4
+
+
+# ---- units that tell less than others
+
+
+async def test_a_unit_whose_longest_finite_trip_time_is_told_may_still_be_told_never():
+    rig = bench()
+    rig.link.intercept = lambda request: (
+        "#CMD:OK,VAL:999.9;999.9;999.9;999.9;" if request.endswith(b"PAR:TRIPMAX") else None
+    )
+    await rig.start()
+    assert rig.driver.limits("CH00.TRIPTIME").high == 1000.0
+    assert (await rig.driver.write("CH00.TRIPTIME", 1000))["CH00.TRIPTIME.RBV"].value == 1000.0
+
+
+async def test_a_setting_without_a_limit_of_its_own_is_left_to_the_unit():
+    rig = bench()
+    rig.model.unknown.update({"RUPMAX", "RUPMIN", "RUPRES", "RUPDEC"})
+    await rig.start()
+    assert rig.driver.limits("CH00.RAMPUP") is None
+    assert (await rig.driver.read(["CH00.RAMPUP.HI"]))["CH00.RAMPUP.HI"].level is Level.INVALID
+    assert (await rig.driver.write("CH00.RAMPUP", 99.6))["CH00.RAMPUP.RBV"].value == 100.0
+    with pytest.raises(Refused, match="value not accepted"):
+        await rig.driver.write("CH00.RAMPUP", 600)
+    with pytest.raises(OutOfLimits, match="lowest possible"):
+        await rig.driver.write("CH00.RAMPUP", -1)
+
+
+async def test_on_waits_for_the_limits_of_the_voltage():
+    rig = bench()
+    await rig.driver.connect()
+    await rig.driver.read(["CH00.STAT"])
+    with pytest.raises(NotReady, match="VSET and its limits"):
+        await rig.driver.write("CH00.ON", 1)
+
+
+async def test_a_refused_off_leaves_the_demand_as_it_was():
+    rig = await started()
+    await rig.driver.write("CH00.ON", 1)
+    rig.model.local = True
+    with pytest.raises(Refused, match="LOCAL"):
+        await rig.driver.write("CH00.ON", 0)
+    found = await rig.driver.read(["CH00.ON", "CH00.ON.RBV"])
+    assert [reading.value for reading in found.values()] == [1, 1]
+
+
+async def test_a_lost_request_to_sample_the_zero_current_is_told():
+    rig = await started()
+    rig.link.intercept = lost_answer(rig, b"PAR:ZCDTC,VAL", ReplyTimeout("no answer"), executed=False)
+    with pytest.raises(Refused, match="not being sampled"):
+        await rig.driver.write("CH00.ZCDTC.CMD", 1)
+
+
+async def test_a_range_that_is_set_counts_although_what_follows_it_cannot_be_read():
+    rig = await started()
+    answers = ["@"]
+    rig.link.intercept = lambda request: answers.pop() if answers and b"MON,CH:0,PAR:ISET" in request else None
+    assert (await rig.driver.write("CH00.IRANGE", 1))["CH00.IRANGE"].value == 1
