@@ -135,11 +135,10 @@ class _OutputLimits(NumberRecord):
     def _control(self) -> tuple[float, float]:
         return self.number("DRVH"), self.number("DRVL")
 
-    def _convert_output(self) -> None:
+    def _convert(self) -> None:
         high, low = self.number("DRVH"), self.number("DRVL")
         if high > low and not math.isnan(self.val):
             self.val = min(max(self.val, low), high)
-        self.udf = math.isnan(self.val)
 
     def _publish(self, mask: int) -> None:
         super()._publish(mask)
@@ -153,6 +152,11 @@ class AnalogOutput(_OutputLimits):
     rtyp = "ao"
     like_value = _LIKE_VALUE | {"OVAL", "PVAL"}
     shown_like_value = frozenset({"IVOV"})
+
+    def _convert(self) -> None:
+        super()._convert()
+        self.udf = math.isnan(self.val)
+
     no_units = frozenset({"ASLO", "AOFF"})
 
 
@@ -188,8 +192,8 @@ class IntegerOutput(_OutputLimits, IntegerRecord):
     __slots__ = ()
     rtyp = "longout"
 
-    def _convert_output(self) -> None:
-        super()._convert_output()
+    def _convert(self) -> None:
+        super()._convert()
         self.val = int(self.val)
 
     def _control(self) -> tuple[float, float]:

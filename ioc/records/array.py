@@ -15,14 +15,15 @@ from ioc.records.record import Record, Value, live_field
 class Waveform(Record):
     """An array of NELM numbers; NORD of them were given, the rest is zero."""
 
-    __slots__ = ("nord",)
+    __slots__ = ("_posted", "nord")
     rtyp = "waveform"
     val: tuple[float, ...]
     nord: int
+    _posted: tuple[float, ...]
 
     def _initialise(self) -> None:
         self._fields["NELM"] = max(int(self.number("NELM")), 1)
-        self.val = ()
+        self.val = self._posted = ()
         self.nord = 0
         self.lalm = self.alst = self.mlst = 0
 
@@ -73,7 +74,10 @@ class Waveform(Record):
 
     def _value_mask(self) -> int:
         # Arrays are posted each time, whatever they hold: that is the default of MPST and APST in base.
-        return st.DBE_VALUE | st.DBE_LOG
+        changed = self.val != self._posted
+        self._posted = self.val
+        mask = st.DBE_VALUE if changed or not self._fields.get("MPST") else 0
+        return mask | (st.DBE_LOG if changed or not self._fields.get("APST") else 0)
 
     def text_precision(self, spec: FieldSpec) -> int:
         """PREC."""

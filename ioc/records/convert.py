@@ -145,7 +145,7 @@ def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldV
     """
     try:
         if isinstance(value, bytes):
-            return _from_string(spec, dbf, value.split(b"\0")[0].decode("utf-8", "replace"))
+            return _from_string(spec, dbf, value.split(b"\0")[0].decode("utf-8", "surrogateescape"))
         return _from_number(spec, dbf, value)
     except ValueError as error:
         raise PutRefused(f"{spec.name}: {error}") from None
@@ -184,8 +184,8 @@ def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
 
 
 def _truncate(text: str, size: int) -> str:
-    """Cut a text to fit a C string of this size, never in the middle of a character."""
-    return text.encode()[: size - 1].decode("utf-8", "ignore")
+    """Cut a text to fit a C string of this size; bytes that are no UTF-8 stay as they are."""
+    return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")
 
 
 def number_text(value: float | int, precision: int) -> str:
@@ -198,7 +198,7 @@ def number_text(value: float | int, precision: int) -> str:
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
+        return f"{value:>{min(precision, 17) + 7}}"
     if precision > 8 or abs(value) > 1e7:
         if precision > 8 or abs(value) > 1e16:
             digits = min(precision, 17)

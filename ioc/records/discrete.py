@@ -58,7 +58,7 @@ class StateRecord(Record):
             return super().convert(spec, element)
         states = self.enum_strings()
         if isinstance(element, bytes):
-            text = element.split(b"\0")[0].decode("utf-8", "replace")
+            text = element.split(b"\0")[0].decode("utf-8", "surrogateescape")
             if text in states:
                 return states.index(text)
             found = int(text) if text.strip().isdecimal() else None
@@ -66,7 +66,7 @@ class StateRecord(Record):
             found = int(element) if element == element and abs(element) < 1e9 else None  # noqa: PLR0124 (NaN)
         if found is not None and 0 <= found < self._states():
             return found
-        shown = element.split(b"\0")[0].decode("utf-8", "replace") if isinstance(element, bytes) else element
+        shown = element.split(b"\0")[0].decode("utf-8", "surrogateescape") if isinstance(element, bytes) else element
         allowed = ", ".join(f"{i} {name}".rstrip() for i, name in enumerate(states)) or f"0..{self._states() - 1}"
         raise PutRefused(f"{self.name}: {shown!r} is not one of its states ({allowed})")
 
@@ -96,6 +96,11 @@ class BinaryInput(BinaryRecord):
 
     __slots__ = ()
     rtyp = "bi"
+
+    def _initialise(self) -> None:
+        super()._initialise()
+        if self.device is None:
+            self.udf = False  # so does devBiSoft of base, with the alarm INVALID all the same
 
 
 class BinaryOutput(BinaryRecord):

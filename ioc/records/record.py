@@ -122,8 +122,10 @@ class Record:
         """Return DBE_VALUE and DBE_LOG as the change since the last posting asks for, and remember the value."""
         raise NotImplementedError
 
-    def _convert_output(self) -> None:
-        """Clamp an output's value to its drive limits, before the alarms are checked."""
+    def _convert(self) -> None:
+        """Prepare a soft record's value before its alarms are checked: an input counts as defined from now on."""
+        if not self.is_output:
+            self.udf = isinstance(self.val, float) and math.isnan(self.val)
 
     def meta(self, spec: FieldSpec) -> Meta:
         """Units, precision and limits of a field."""
@@ -221,7 +223,7 @@ class Record:
             self._fields[name] = values[name]
             self.post_events(name, st.DBE_VALUE | st.DBE_LOG)
         if changed:
-            self.post_events("VAL", st.DBE_PROPERTY)
+            self.post_all(st.DBE_PROPERTY)
 
     # ---- processing
 
@@ -236,8 +238,7 @@ class Record:
             return
         if not self._disabled():
             self._stamp(time.time())
-            self.udf = isinstance(self.val, float) and math.isnan(self.val)
-            self._convert_output()
+            self._convert()
             self._finish()
 
     def _finish(self) -> None:
@@ -331,23 +332,24 @@ class Record:
         """Acknowledge alarms up to this severity (DBR_PUT_ACKS)."""
         if severity >= self.acks:
             self.acks = 0
-            self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
             self._acknowledged()
+            self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
+            self.post_all(st.DBE_ALARM)
 
     def acknowledge_transient(self, transient: bool) -> None:
         """Choose whether an alarm that has gone must still be acknowledged (DBR_PUT_ACKT)."""
         if bool(self.ackt) == transient:
             return
         self.ackt = int(transient)
+        self._acknowledged()
         self.post_events("ACKT", st.DBE_VALUE | st.DBE_ALARM)
         if not transient and self.acks > self.sevr:
             self.acks = self.sevr
             self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
-        self._acknowledged()
+        self.post_all(st.DBE_ALARM)
 
     def _acknowledged(self) -> None:
-        """Tell all alarm monitors; a soft record is processed, as by any put to its value."""
-        self.post_all(st.DBE_ALARM)
+        """Process a soft record, as any put to its value does."""
         if self.device is None and self.scan == PASSIVE:
             self.process()
 
@@ -454,6 +456,7 @@ class Record:
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and tell its monitors (dbPut)."""
+        before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)
             self.udf = False
@@ -465,8 +468,8 @@ class Record:
             self._fields[spec.name] = value
         if not (spec.name == "VAL" and spec.pp):
             self.post_events(spec.name, st.DBE_VALUE | st.DBE_LOG)
-        if spec.prop:
-            self.post_events("VAL", st.DBE_PROPERTY)
+        if spec.prop and self.get(spec.name) != before:
+            self.post_all(st.DBE_PROPERTY)
 
     def _store_value(self, value: Value) -> None:
         self.val = value

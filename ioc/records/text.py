@@ -12,8 +12,8 @@ MAX_LONG_STRING = 0x7FFF
 
 
 def fit(text: str, size: int) -> str:
-    """Cut a text to fit a C string of ``size`` bytes, never in the middle of a character."""
-    return text.encode()[: size - 1].decode("utf-8", "ignore")
+    """Cut a text to fit a C string of ``size`` bytes; bytes that are no UTF-8 stay as they are."""
+    return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")
 
 
 class TextRecord(Record):
@@ -95,7 +95,7 @@ class LongString(TextRecord):
     @property
     def length(self) -> int:
         """Bytes of the value with its closing NUL, 0 when it was never set."""
-        return len(self.val.encode()) + 1 if self.val or not self.udf else 0
+        return len(self.val.encode("utf-8", "surrogateescape")) + 1 if self.val or not self.udf else 0
 
     def field_type(self, spec: FieldSpec) -> tuple[str, int]:
         """VAL and OVAL are strings here."""
@@ -107,7 +107,13 @@ class LongString(TextRecord):
             return super().convert(spec, element)
         if not isinstance(element, bytes):
             raise PutRefused(f"{self.name} takes text, not {element!r}")
-        return fit(element.split(b"\0")[0].decode("utf-8", "replace"), self.size)
+        return fit(element.split(b"\0")[0].decode("utf-8", "surrogateescape"), self.size)
+
+    def _convert(self) -> None:
+        """Leave UDF alone: unlike its kin, lsi keeps it until a value comes."""
+
+    def _check_alarms(self) -> None:
+        """Raise nothing: in base, too, a long string has no alarm of its own."""
 
     def _publish(self, mask: int) -> None:
         super()._publish(mask)

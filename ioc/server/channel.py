@@ -155,14 +155,14 @@ class Channel:
         """Convert what a client sent to the type of the field. Raises PutRefused."""
         if dbr not in range(7):
             raise PutRefused(f"{self.name}: a put needs a plain type, not DBR type {dbr}")
-        if count < 1:
+        if count < 1 and self.count == 1:
             raise PutRefused(f"{self.name}: a put needs at least one element")
         try:
             elements = decode(payload, dbr, count)
         except CannotConvert as error:
             raise PutRefused(f"{self.name}: {error}") from None
         if self.long_string and dbr in (DBR_CHAR, DBR_STRING):
-            text = elements[0] if isinstance(elements[0], bytes) else bytes(int(byte) for byte in elements)
+            text = b"".join(item if isinstance(item, bytes) else bytes((int(item),)) for item in elements)
             return self.record.convert_long(self.spec, text)
         if self.record.field_type(self.spec)[1] > 1:
             return self.record.convert_array(self.spec, elements)
@@ -206,7 +206,7 @@ def raw_value(dbr: int, payload: bytes) -> object:
         first = decode(payload, dbr, 1)[0] if dbr in range(7) else None
     except CannotConvert:
         return None
-    return first.split(b"\0")[0].decode("utf-8", "replace") if isinstance(first, bytes) else first
+    return first.split(b"\0")[0].decode("utf-8", "surrogateescape") if isinstance(first, bytes) else first
 
 
 def shown(value: object) -> str:

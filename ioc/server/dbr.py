@@ -130,22 +130,20 @@ def _limit(value: float, plain: int) -> float | int:
 
 
 def _cut(text: str, size: int) -> bytes:
-    """Bytes of a text in a C string of this size, whole characters only."""
-    raw = text.encode()
-    if len(raw) >= size:
-        raw = raw[: size - 1].decode("utf-8", "ignore").encode()
-    return raw.ljust(size, b"\0")
+    """Bytes of a text in a C string of this size."""
+    return text.encode("utf-8", "surrogateescape")[: size - 1].ljust(size, b"\0")
 
 
 def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_string: bool) -> bytes:
     value = record.get(spec.name)
     if long_string:
-        return _numbers(padded(str(value).encode(), count), plain)
+        return _numbers(padded(str(value).encode("utf-8", "surrogateescape"), count), plain)
     if isinstance(value, tuple):
         dbf = record.field_type(spec)[0]
         if plain == DBR_STRING:
             precision = record.meta(spec).precision if dbf in FLOAT_TYPES else 0
-            return b"".join(_cut(number_text(number, precision), STRING_SIZE) for number in padded(value, count))
+            texts = b"".join(_cut(number_text(number, precision), STRING_SIZE) for number in value[:count])
+            return texts.ljust(count * STRING_SIZE, b"\0")
         return _numbers(padded(value, count), plain)
     if isinstance(value, str):
         return _from_text(value, plain, spec.dbf in LINK_TYPES)
