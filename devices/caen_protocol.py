@@ -214,14 +214,6 @@ class ChannelStatus(IntFlag):
 
 
 STATUS_BITS = (1 << 14) - 1
-_STATUS_NAMES_B = {ChannelStatus.TWARN: "OVT", ChannelStatus.OVT: "DIS"}
-
-
-def status_names(word: int, profile: Profile) -> tuple[str, ...]:
-    """Return the names of the bits set, lowest first; unknown ones as ``BIT14``."""
-    renamed = _STATUS_NAMES_B if profile is Profile.B else {}
-    names = [renamed.get(bit, str(bit.name)) for bit in ChannelStatus if word & bit]
-    return (*names, *(f"BIT{n}" for n in range(14, word.bit_length()) if word >> n & 1))
 
 
 def unknown_status_bits(word: int) -> int:
@@ -230,16 +222,7 @@ def unknown_status_bits(word: int) -> int:
 
 
 ALARM_BITS_A = 0x1FF8
-"""BDALARM of profile A: status bits 3..12 of all channels, ORed; it does not say whose (DT55xxE manual)."""
+"""BDALARM of profile A: status bits 3..12 of all channels, ORed; it does not say whose (DT55xxE manual).
 
-
-class BoardAlarm(IntFlag):
-    """Board alarm word (BDALARM) of profile B: one bit per channel, then the board's own (N1470 manual)."""
-
-    CH0 = 1 << 0
-    CH1 = 1 << 1
-    CH2 = 1 << 2
-    CH3 = 1 << 3
-    PWFAIL = 1 << 4
-    OVP = 1 << 5
-    HVCKFAIL = 1 << 6
+In profile B bits 0 to 3 are channels in alarm, 4 PWFAIL, 5 OVP and 6 HVCKFAIL are the board's (N1470 manual).
+"""
