@@ -60,6 +60,9 @@ INTEGER_RANGES: Final = {
 }
 
 # The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
+_FLOAT_MIN: Final = 1.1754943508222875e-38
+_FLOAT_MAX: Final = 3.4028234663852886e38
+
 _WIRE_RANGES: Final = {
     DBR_SHORT: (-(2**15), 2**15 - 1),
     DBR_ENUM: (0, 2**16 - 1),
@@ -164,10 +167,18 @@ def _from_string(spec: FieldSpec, dbf: str, text: str) -> FieldValue:
         except ValueError:
             raise ValueError(f"{text!r} is not a number") from None
     try:
-        return check_range(dbf, parse_integer(text))
-    except ValueError:
+        return check_range(dbf, _integer_part(text))
+    except (ValueError, OverflowError):
         low, high = INTEGER_RANGES[dbf]
-        raise ValueError(f"{text!r} is not an integer from {low} to {high}") from None
+        raise ValueError(f"{text!r} is not a number from {low} to {high}") from None
+
+
+def _integer_part(text: str) -> int:
+    """Integer in a text; of a number with a fraction the part before the point, as base takes it."""
+    try:
+        return parse_integer(text)
+    except ValueError:
+        return int(parse_float(text))
 
 
 def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
@@ -231,11 +242,13 @@ def to_integer(value: float | int, dbr: int) -> int:
 
 
 def to_float32(value: float | int) -> float:
-    """Fit a number into a single-precision float; too large a magnitude becomes that of the largest one."""
+    """Fit a number into a single-precision float: one too large or too small becomes the largest or smallest one."""
+    if value and abs(value) < _FLOAT_MIN:
+        return math.copysign(_FLOAT_MIN, value)
     try:
         struct.pack(">f", value)
     except OverflowError:
-        return math.copysign(3.4028234663852886e38, value)
+        return math.copysign(_FLOAT_MAX, value)
     return float(value)
 
 

@@ -97,11 +97,6 @@ class BinaryInput(BinaryRecord):
     __slots__ = ()
     rtyp = "bi"
 
-    def _initialise(self) -> None:
-        super()._initialise()
-        if self.device is None:
-            self.udf = False  # so does devBiSoft of base, with the alarm INVALID all the same
-
 
 class BinaryOutput(BinaryRecord):
     """The bo record."""

@@ -332,7 +332,8 @@ class Record:
         """Acknowledge alarms up to this severity (DBR_PUT_ACKS)."""
         if severity >= self.acks:
             self.acks = 0
-            self._acknowledged()
+            if self.device is None and self.scan == PASSIVE:
+                self.process()  # as any put to the value does
             self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
             self.post_all(st.DBE_ALARM)
 
@@ -341,17 +342,11 @@ class Record:
         if bool(self.ackt) == transient:
             return
         self.ackt = int(transient)
-        self._acknowledged()
         self.post_events("ACKT", st.DBE_VALUE | st.DBE_ALARM)
         if not transient and self.acks > self.sevr:
             self.acks = self.sevr
             self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
         self.post_all(st.DBE_ALARM)
-
-    def _acknowledged(self) -> None:
-        """Process a soft record, as any put to its value does."""
-        if self.device is None and self.scan == PASSIVE:
-            self.process()
 
     # ---- monitors
 
