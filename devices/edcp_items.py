@@ -268,8 +268,8 @@ _GROUP_ITEMS = (
     _group(0x2203, "CurrentLimitAll", Type.UI4, "rw", help=_CLEARS),
     _group(0x2204, "TripAll", Type.UI4, "rw", help=_CLEARS),
     _group(0x2205, "InhibitAll", Type.UI4, "rw", help=_CLEARS),
-    _group(0x2280, "OnAll32", Type.UI4, "rw", help="channels 32 to 63"),
-    _group(0x2290, "EmergencyOffAll32", Type.UI4, "rw", help="channels 32 to 63"),
+    _group(0x2280, "OnAllUpper", Type.UI4, "rw", help="channels 32 to 63"),
+    _group(0x2290, "EmergencyOffAllUpper", Type.UI4, "rw", help="channels 32 to 63"),
 )
 
 _BUS_STATISTICS = (
