@@ -205,3 +205,34 @@ def test_GIVEN_thousands_of_gets_WHEN_they_are_sent_at_once_THEN_all_are_answere
     channels = client.connect([f"M:{number:03d}" for number in range(100)])
     requests = [(channel, dbr.TIME + dbr.LONG, 1) for channel in channels] * 50
     assert {answer.status for answer in client.get_many(requests)} == {ECA_NORMAL}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("T:AO", ""),
+        ("T:AO", "12abc"),
+        ("T:LO", "12.5"),
+        ("T:LO", "1e3"),
+        ("T:LO", float("nan")),
+        ("T:LO", 1e12),
+        ("T:BO", 2),
+        ("T:BO", -1),
+        ("T:MBBI", 3),
+        ("T:MBBI", 16),
+        ("T:CHARS", [256]),
+        ("T:AO.HHSV", 4),
+        ("T:AO.SCAN", 99),
+    ],
+)
+def test_GIVEN_a_value_that_makes_no_sense_WHEN_it_is_put_THEN_labioc_refuses_what_base_bends(
+    client: Context, server: ServerProcess, name: str, value: object
+) -> None:
+    channel = client.channel(name)
+    before = channel.get(dbr.TIME + channel.field_type).canonical
+    code = channel.put_callback(value)
+    if server.name == "softioc":
+        assert code == ECA_NORMAL
+    else:
+        assert code == ECA_PUTFAIL
+        assert channel.get(dbr.TIME + channel.field_type).canonical == before
