@@ -80,6 +80,7 @@ def _facts(context: Context, rtyp: str, record: str) -> _Facts:
     return facts
 
 
+@pytest.mark.parametrize("candidate", ["labioc"], indirect=True, scope="session")
 @pytest.mark.parametrize(("rtyp", "record"), _RECORDS, ids=[record for _, record in _RECORDS])
 def test_GIVEN_equal_records_WHEN_every_field_is_read_THEN_both_servers_answer_the_same(
     clients: tuple[Context, Context], rtyp: str, record: str
@@ -149,6 +150,7 @@ def _values(context: Context, name: str, put_type: int) -> _Facts:
 
 @pytest.mark.parametrize("record", ["F_AI", "B_AI", "F_AO", "F_LI", "F_LO", "F_BI", "F_MBBI", "F_MBBO", "F_SI", "F_SO"])
 @pytest.mark.parametrize("put_type", range(7))
+@pytest.mark.parametrize("candidate", ["labioc"], indirect=True, scope="session")
 def test_GIVEN_a_value_put_in_any_type_WHEN_it_is_read_in_every_type_THEN_both_servers_convert_alike(
     clients: tuple[Context, Context], record: str, put_type: int
 ) -> None:
