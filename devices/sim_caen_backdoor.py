@@ -1,35 +1,23 @@
-"""Back door of the simulated CAEN supply: one text command per line, one line back.
-
-For demonstrations and for tests that run in another process: it puts the unit into states that no client of the
-wire could reach. ``help`` lists the commands. Loopback only, since it asks for no password.
-"""
+"""Back door of the simulated CAEN supply: what the commands of its text port do."""
 
 from __future__ import annotations
 
-import asyncio
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
 
+from devices.sim_backdoor import Action, TextDoor, finite, is_on, switch
 from devices.sim_caen_channel import Channel
 from devices.sim_caen_server import SimulatedSupply
 
 SWITCHES = ("silent", "garbage", "reset_mid_reply", "split", "merge", "duplicate", "echo", "telnet", "mute_sets")
 """Faults of the wire that are on or off."""
 
-Action = Callable[..., Awaitable[str] | str]
 
-
-class BackDoor:
+class BackDoor(TextDoor):
     """Listens on a port of its own; start it after the supply, stop it before."""
 
     def __init__(self, supply: SimulatedSupply, port: int = 0) -> None:
         self._supply = supply
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._sessions: set[asyncio.Task[None]] = set()
-        self._commands: dict[str, tuple[str, Action]] = {
-            "help": ("", self._help),
+        commands: dict[str, tuple[str, Action]] = {
             "show": ("", self._show),
             "load": ("CHANNEL MOHM", self._load),
             "trip": ("CHANNEL", self._trip),
@@ -48,57 +36,9 @@ class BackDoor:
             "drop": ("EVERY", self._drop),
             "disconnect": ("", self._disconnect),
             "listen": ("on|off", self._listen),
-            **{name: ("on|off", self._switch(name)) for name in SWITCHES},
+            **{name: ("on|off", switch(supply.faults, name)) for name in SWITCHES},
         }
-
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens on, once started."""
-        return self._port
-
-    async def start(self) -> None:
-        """Listen on the loopback interface; raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Stop listening and close every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for session in self._sessions:
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
-
-    async def execute(self, line: str) -> str:
-        """Run one command and return its one-line answer, which starts with ``error`` when it went wrong."""
-        name, *words = line.split() or [""]
-        if name not in self._commands:
-            return f"error: no command {name!r}; try help"
-        usage, action = self._commands[name]
-        if len(words) != len(usage.split()):
-            return f"error: use {name} {usage}".rstrip()
-        try:
-            answer = action(*words)
-            return answer if isinstance(answer, str) else await answer
-        except ValueError as error:
-            return f"error: {error}; use {name} {usage}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = asyncio.current_task()
-        assert session is not None
-        self._sessions.add(session)
-        try:
-            while line := await reader.readline():
-                writer.write(f"{await self.execute(line.decode('utf-8', 'replace'))}\n".encode())
-                await writer.drain()
-        except (ValueError, ConnectionError, asyncio.CancelledError):
-            pass  # an endless line, a client that went away, or the end of the simulation
-        finally:
-            self._sessions.discard(session)
-            writer.close()
-            with suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
+        super().__init__(port, commands)
 
     def _channel(self, word: str) -> Channel:
         return self._supply.model.channels[self._number(word)]
@@ -108,9 +48,6 @@ class BackDoor:
         if not word.isdecimal() or int(word) >= count:
             raise ValueError(f"no channel {word}, there are 0 to {count - 1}")
         return int(word)
-
-    def _help(self) -> str:
-        return "; ".join(f"{name} {usage}".rstrip() for name, (usage, _) in sorted(self._commands.items()))
 
     def _show(self) -> str:
         self._supply.advance()
@@ -131,15 +68,15 @@ class BackDoor:
         return "ok"
 
     def _kill(self, channel: str, state: str) -> str:
-        self._supply.model.kill(self._number(channel), _is_on(state))
+        self._supply.model.kill(self._number(channel), is_on(state))
         return "ok"
 
     def _collapse(self, channel: str, state: str) -> str:
-        self._channel(channel).collapsed = _is_on(state)
+        self._channel(channel).collapsed = is_on(state)
         return "ok"
 
     def _drift(self, channel: str, volts: str) -> str:
-        self._channel(channel).error_volts = _finite(volts)
+        self._channel(channel).error_volts = finite(volts)
         return "ok"
 
     def _force(self, channel: str, bits: str) -> str:
@@ -157,19 +94,19 @@ class BackDoor:
         return "ok"
 
     def _interlock(self, state: str) -> str:
-        self._supply.model.interlock(_is_on(state))
+        self._supply.model.interlock(is_on(state))
         return "ok"
 
     def _local(self, state: str) -> str:
-        self._supply.model.local = _is_on(state)
+        self._supply.model.local = is_on(state)
         return "ok"
 
     def _groups(self, state: str) -> str:
-        self._supply.model.refuse_groups = not _is_on(state)
+        self._supply.model.refuse_groups = not is_on(state)
         return "ok"
 
     def _unknown(self, parameter: str, state: str) -> str:
-        if _is_on(state):
+        if is_on(state):
             self._supply.model.unknown.add(parameter)
         else:
             self._supply.model.unknown.discard(parameter)
@@ -180,7 +117,7 @@ class BackDoor:
         return "ok"
 
     def _delay(self, seconds: str) -> str:
-        value = _finite(seconds)
+        value = finite(seconds)
         if value < 0:
             raise ValueError("a delay is not negative")
         self._supply.faults.delay = value
@@ -197,31 +134,11 @@ class BackDoor:
         return "ok"
 
     async def _listen(self, state: str) -> str:
-        if _is_on(state):
+        if is_on(state):
             await self._supply.accept_connections()
         else:
             await self._supply.refuse_connections()
         return "ok"
-
-    def _switch(self, name: str) -> Action:
-        def switch(state: str) -> str:
-            setattr(self._supply.faults, name, _is_on(state))
-            return "ok"
-
-        return switch
-
-
-def _is_on(word: str) -> bool:
-    if word not in ("on", "off"):
-        raise ValueError(f"{word} is neither on nor off")
-    return word == "on"
-
-
-def _finite(word: str) -> float:
-    value = float(word)
-    if not math.isfinite(value):
-        raise ValueError(f"{word} is not a finite number")
-    return value
 
 
 def _status_word(word: str) -> int:

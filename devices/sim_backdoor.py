@@ -1,0 +1,105 @@
+"""The text port behind every simulated device: one command per line, one line back.
+
+For demonstrations and for tests that run in another process: it puts a device into states that no client of the
+wire could reach. ``help`` lists the commands. Loopback only, since it asks for no password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+Action = Callable[..., Awaitable[str] | str]
+
+
+class TextDoor:
+    """Listens on a port of its own; start it after the device, stop it before.
+
+    ``commands`` are the names with their arguments, as one text for the help, and what they do. A ValueError that
+    an action raises is an answer too.
+    """
+
+    def __init__(self, port: int, commands: Mapping[str, tuple[str, Action]]) -> None:
+        self._port = port
+        self._server: asyncio.Server | None = None
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._commands = {"help": ("", self._help), **commands}
+
+    @property
+    def port(self) -> int:
+        """The TCP port that it listens on, once started."""
+        return self._port
+
+    async def start(self) -> None:
+        """Listen on the loopback interface; raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+
+    async def stop(self) -> None:
+        """Stop listening and close every connection."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+    async def execute(self, line: str) -> str:
+        """Run one command and return its one-line answer, which starts with ``error`` when it went wrong."""
+        name, *words = line.split() or [""]
+        if name not in self._commands:
+            return f"error: no command {name!r}; try help"
+        usage, action = self._commands[name]
+        if len(words) != len(usage.split()):
+            return f"error: use {name} {usage}".rstrip()
+        try:
+            answer = action(*words)
+            return answer if isinstance(answer, str) else await answer
+        except ValueError as error:
+            return f"error: {error}; use {name} {usage}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = asyncio.current_task()
+        assert session is not None
+        self._sessions.add(session)
+        try:
+            while line := await reader.readline():
+                writer.write(f"{await self.execute(line.decode('utf-8', 'replace'))}\n".encode())
+                await writer.drain()
+        except (ValueError, ConnectionError, asyncio.CancelledError):
+            pass  # an endless line, a client that went away, or the end of the simulation
+        finally:
+            self._sessions.discard(session)
+            writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    def _help(self) -> str:
+        return "; ".join(f"{name} {usage}".rstrip() for name, (usage, _) in sorted(self._commands.items()))
+
+
+def is_on(word: str) -> bool:
+    """Read ``on`` or ``off``; raises ValueError."""
+    if word not in ("on", "off"):
+        raise ValueError(f"{word} is neither on nor off")
+    return word == "on"
+
+
+def finite(word: str) -> float:
+    """Read a number; raises ValueError."""
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word} is not a finite number")
+    return value
+
+
+def switch(target: object, name: str) -> Action:
+    """Return the action that sets an attribute to on or off."""
+
+    def action(state: str) -> str:
+        setattr(target, name, is_on(state))
+        return "ok"
+
+    return action
