@@ -27,14 +27,14 @@ def unsigned(number: int) -> int:
 
 def number_from(word: int, decimals: int) -> float:
     """Return the number in a scaled word."""
-    return signed(word) / 10**decimals
+    return signed(word) / 10.0**decimals
 
 
 def word_from(number: float, decimals: int) -> int:
     """Return the scaled word nearest to a number; raises ValueError when it does not fit or is not finite."""
     if not math.isfinite(number):
         raise ValueError(f"{number} is not a number")
-    scaled = number * 10**decimals
+    scaled = number * 10.0**decimals
     return unsigned(math.floor(scaled + 0.5) if scaled >= 0 else math.ceil(scaled - 0.5))
 
 
