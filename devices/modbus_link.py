@@ -29,7 +29,7 @@ from devices.modbus_words import (
 )
 from devices.model import LinkStats
 
-ATTEMPTS = 4  # at a read
+ATTEMPTS = 8  # at a read; on a line that spoils 5 % of the answers one read in 10**8 fails
 TIMEOUTS = 3  # that all attempts at a read may take together
 BUSY_PAUSE = 0.05  # seconds before an instrument that was busy is asked again
 UNITS = range(1, 255)
