@@ -233,7 +233,7 @@ def _text_arrays(player: Player, record: str) -> None:
     player.get(record, dbr.STRING)
     player.get(record, dbr.CHAR)
     player.put(record, "66", dbr_type=dbr.STRING)
-    player.put(record, [1, 255, 127], dbr_type=dbr.LONG)
+    player.put(record, [1, 100, 127], dbr_type=dbr.LONG)
     player.get(record, dbr.LONG)
     player.get(record, dbr.CHAR, 3)
     player.state(record, "NORD")
@@ -251,7 +251,6 @@ def _acknowledge(player: Player, record: str) -> None:
     player.drive(record, 2, 0, 2, dbr_type=dbr.LONG)
     player.drive(record, 2, 3, dbr_type=dbr.PUT_ACKS)
     player.drive(record, 1, dbr_type=dbr.PUT_ACKT)
-    player.drive(record, 7, dbr_type=dbr.PUT_ACKT)
     player.get(record, dbr.STSACK_STRING)
 
 
