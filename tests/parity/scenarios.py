@@ -445,7 +445,9 @@ def aliases(player: Player) -> None:
 def filters(player: Player) -> None:
     """Channel filters: dead band, array slices, time stamps."""
     player.watch('H_AI.{"dbnd":{"abs":1.5}}', "V")
-    player.watch('H_AI.VAL{"dbnd":{"d":10,"m":"rel"}}', "V", "VA")
+    # One monitor a channel: in base those of one channel share what its filter remembers.
+    player.watch('H_AI.VAL{"dbnd":{"rel":10}}', "V")
+    player.watch('H_AI.VAL{"dbnd":{"d":10,"m":"rel"}}', "V")
     player.watch('H_AI.{"dbnd":{"abs":0}}', "V")
     player.put("H_AI", *map(float, (10, 11, 11.4, 11.6, 13, 13, 14.6, 1, 0.9, 0.89, 0.5, -20)))
     player.watch('F_AI.{"ts":{}}', "V")
