@@ -108,11 +108,13 @@ def _pack_text(item: Item, value: Value) -> bytes:
 
 
 def unpack(item: Item, data: bytes) -> Value:
-    """Return the value of an item. Raises Garbled when the length is wrong or the number is not finite."""
+    """Return the value of an item. Raises Garbled when the length is wrong or the number is not finite, a text not ASCII."""
     if item.type is Type.TEXT:
         if not data:
             raise Garbled(f"{item.name} without a value")
-        return data.decode("latin-1")
+        if not data.isascii():
+            raise Garbled(f"{item.name} is not ASCII: {data!a}")
+        return data.decode("ascii")
     if item.type is Type.COUNT:
         if not 1 <= len(data) <= 4:
             raise Garbled(f"{item.name} with {len(data)} bytes instead of 1 to 4")

@@ -99,6 +99,7 @@ class SimulatedIsegBus:
         self._port: Port | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._stepped = self._flooded = 0.0
+        self._powered = True
         self._ready: dict[int, float] = {}
         self._late: list[tuple[float, Frame]] = []
         self._thread: threading.Thread | None = None
@@ -193,6 +194,10 @@ class SimulatedIsegBus:
         with self.lock:
             now = self._clock()
             dt, self._stepped = max(0.0, now - self._stepped), now
+            if self.crate.power and not self._powered:
+                for module in self.modules.values():
+                    module.power_cycle()
+            self._powered = self.crate.power
             for address, module in self.modules.items():
                 for frame in module.step(dt):
                     if self._reaches(address):

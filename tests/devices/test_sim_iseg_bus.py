@@ -33,15 +33,8 @@ class Host:
     def hear(self, count, seconds=2.0):
         frames, end = [], time.monotonic() + seconds
         while len(frames) < count and (left := end - time.monotonic()) > 0:
-            if (message := self.bus.recv(left)) is not None:
-                frames.append(
-                    Frame(
-                        message.arbitration_id,
-                        bytes(message.data),
-                        message.is_extended_id,
-                        error=message.is_error_frame,
-                    )
-                )
+            if (m := self.bus.recv(left)) is not None:
+                frames.append(Frame(m.arbitration_id, bytes(m.data), m.is_extended_id, error=m.is_error_frame))
         return frames
 
     def values(self, frame, count=1, seconds=2.0):
