@@ -1,0 +1,324 @@
+"""Write the generated pages of docs/reference: the PVs of each device family, the site file, the command line.
+
+    python scripts/generate_reference.py            writes the pages
+    python scripts/generate_reference.py --check    tells which ones are out of date, exit status 1 when some are
+
+The PVs come from the templates in db/, the keys from the schema that ``labioc schema`` prints, the commands from
+the parser of the command line itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from devices.registry import FAMILIES, Family
+from ioc import cli
+from ioc.dbfile import RecordDef
+from ioc.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
+from ioc.schema import site_schema
+from ioc.templates import family_templates, server_template
+
+FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+NOTE = "<!-- Written by scripts/generate_reference.py: edit the source that it reads, then run it again. -->"
+MACROS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "period"}
+SETTING_PARTS = (":RBV", ":HI", ":LO", ":RES")
+OUTPUTS = {"ao", "bo", "mbbo", "longout", "stringout"}
+LIMIT_FIELDS = {"HIHI": "HHSV", "HIGH": "HSV", "LOW": "LSV", "LOLO": "LLSV"}
+ARCHIVE = {"": "-", "monitor": "on change"}
+
+
+def pages() -> dict[str, str]:
+    """Return the text of every generated page by its file name."""
+    found = {page_of(family): family_page(family) for family in FAMILIES.values()}
+    found |= {
+        "server-pvs.md": server_page(),
+        "site-file.md": site_file_page(),
+        "command-line.md": command_line_page(),
+    }
+    return {name: text.rstrip("\n") + "\n" for name, text in found.items()}
+
+
+def page_of(family: Family) -> str:
+    """Name of the page with the PVs of a family."""
+    return f"{family.type.partition('-')[0]}-pvs.md"
+
+
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return a Markdown table; a bar inside a cell is escaped."""
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    return [*lines, ""]
+
+
+# ---- PVs
+
+
+def states(record: RecordDef) -> str:
+    """States of an enumerated record, each with its severity when that is not NO_ALARM."""
+    names = ("ZNAM", "ONAM") if record.rtyp in {"bi", "bo"} else STATE_STRINGS
+    return ", ".join(record.fields[name] for name in names if name in record.fields)
+
+
+def severities(record: RecordDef) -> str:
+    """What alarms by the template alone, whatever the circumstances."""
+    fields, found = record.fields, []
+    for limit, severity in LIMIT_FIELDS.items():
+        if limit in fields and fields.get(severity, "NO_ALARM") != "NO_ALARM":
+            found.append(f"{limit} {fields[limit]}: {fields[severity]}")
+    pairs = [("ZNAM", "ZSV"), ("ONAM", "OSV"), *zip(STATE_STRINGS, STATE_SEVERITIES, strict=True)]
+    for name, severity in pairs:
+        if fields.get(severity, "NO_ALARM") != "NO_ALARM" and name in fields:
+            found.append(f"{fields[name]}: {fields[severity]}")
+    return ", ".join(found) or "-"
+
+
+def pv_row(suffix: str, record: RecordDef) -> tuple[str, ...]:
+    """One line of a table of PVs."""
+    scan = "" if record.rtyp in OUTPUTS else record.fields.get("SCAN", "Passive")
+    scan = {"Passive": "once", "I/O Intr": "server", "": "-"}.get(scan, scan)
+    text = record.fields["DESC"]
+    if guidance := record.info.get("guidance"):
+        text += f". *{guidance}*"
+    kept = record.info.get("archive", "")
+    kept = ARCHIVE.get(kept, kept.replace("monitor ", "change of "))
+    unit = record.fields.get("EGU", "") or states(record)
+    return f"`{suffix}`", record.rtyp, unit, scan, record.info.get("access", ""), severities(record), kept, text
+
+
+def pv_table(records: Mapping[str, RecordDef]) -> list[str]:
+    """Return a table of PVs, or nothing when there are none."""
+    headings = ("suffix", "record", "unit or states", "read", "who", "severity", "archived", "meaning and what to do")
+    return table(headings, (pv_row(suffix, record) for suffix, record in records.items())) if records else []
+
+
+def sections(records: Mapping[str, RecordDef]) -> Iterator[tuple[str, dict[str, RecordDef]]]:
+    """Sort records into what is read, what is set, the commands and the bits of status words."""
+    settings = {name for name, record in records.items() if record.rtyp in OUTPUTS and not name.endswith(":CMD")}
+    parts = {name + part for name in settings for part in SETTING_PARTS}
+    bits = {name for name in records if name.startswith(("STAT:", "EVT:"))}
+    commands = {name for name, record in records.items() if record.rtyp in OUTPUTS} - settings
+    rest = records.keys() - settings - parts - bits - commands
+    for title, wanted in (
+        ("Measured and derived", rest),
+        ("Settings", settings | parts),
+        ("Commands", commands),
+        ("Status bits", bits),
+    ):
+        if wanted:
+            yield title, {name: record for name, record in records.items() if name in wanted}
+
+
+LEGEND = [
+    "How to read the tables:",
+    "",
+    "- **read**: how often the device is asked; `period` is the key of the site file (1 s when left out), `once` means",
+    "  after each connection, `-` that the PV holds the value last accepted. A client can change it with `.SCAN`.",
+    "- **who** may write: R nobody, O operators and experts, E experts ([access rights](../how-to/access-rights.md)).",
+    "- **severity**: what the record itself makes of its value. What depends on the circumstances (ramping, settling,",
+    "  a read-back that differs) comes on top: [alarms](../explanation/alarms.md).",
+    "- **archived**: when an archiver keeps a point (the `archive` tag of the record), `-` for never.",
+    "- `X:RBV` is the setting as the device reports it, `X:HI` and `X:LO` are the limits in force, `X:RES` is its",
+    "  smallest step. `...:CMD` is a command: write 1, it returns to 0 when done.",
+    "- A text in an `lsi` record may have more than 40 characters; `NAME$` is all: `caget -S 'LAB:HV1:PUT:MSG$'`.",
+    "",
+]
+
+
+def family_page(family: Family) -> str:
+    """Return the page with the PVs of one family."""
+    templates = family_templates(family.type)
+    own = {
+        record.name.removeprefix("P:D:"): record
+        for record in templates.device.expand(MACROS)
+        if record.name.removeprefix("P:D:").replace(":", ".") not in STATUS_SIGNALS
+    }
+    lines = [NOTE, "", f"# PVs of a {family.title}", ""]
+    lines += [f"Type `{family.type}` in the [site file](site-file.md).", ""]
+    lines += [
+        "`LAB` stands for the prefix and `DEV` for the name of the device, both from the site file. The PVs about"
+    ]
+    lines += ["the connection, which every device has, are in [server-pvs.md](server-pvs.md).", "", *LEGEND]
+    if templates.channel is not None:
+        channel = {r.name.removeprefix("P:D:CH00:"): r for r in templates.channel.expand(MACROS)}
+        lines += ["## Channel: `LAB:DEV:CH00:...`", "", "Channels are counted from 00, with two digits.", ""]
+        for title, records in sections(channel):
+            lines += [f"### {title}", "", *pv_table(records)]
+    if own:
+        lines += ["## Device: `LAB:DEV:...`", ""]
+        for title, records in sections(own):
+            lines += [f"### {title}", "", *pv_table(records)]
+    return "\n".join(lines)
+
+
+def server_page() -> str:
+    """Return the page with the PVs of the server and those about the connection to each device."""
+    family = next(iter(FAMILIES))
+    about = {
+        record.name.removeprefix("P:D:"): record
+        for record in family_templates(family).device.expand(MACROS)
+        if record.name.removeprefix("P:D:").replace(":", ".") in STATUS_SIGNALS
+    }
+    server = {record.name.removeprefix("P:IOC:"): record for record in server_template().expand(MACROS)}
+    lines = [NOTE, "", "# PVs about the connections and the server", "", *LEGEND]
+    lines += ["## Connection to each device: `LAB:DEV:...`", ""]
+    lines += [
+        "The server fills these itself. They stay valid while the device is lost; `server` means once a second and"
+    ]
+    lines += ["whenever something happens.", "", *pv_table(about)]
+    lines += ["## Server: `LAB:IOC:...`", "", *pv_table(server)]
+    return "\n".join(lines)
+
+
+# ---- site file
+
+
+def kind(schema: Mapping[str, Any]) -> str:
+    """Say in a few words what a key may hold."""
+    if "const" in schema:
+        return f'`"{schema["const"]}"`'
+    if "enum" in schema:
+        return ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in schema["enum"])
+    if "$ref" in schema:
+        return "table"
+    words = {
+        "string": "text",
+        "integer": "whole number",
+        "boolean": "`true`, `false`",
+        "array": "list",
+        "object": "table",
+    }
+    text = words.get(schema.get("type", ""), str(schema.get("type", "")))
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    if low is not None and "maximum" in schema:
+        text += f", {'above ' if 'exclusiveMinimum' in schema else ''}{low} to {schema['maximum']}"
+    return text
+
+
+def key_rows(section: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """One line for each key of a section that is no table of its own."""
+    definitions = site_schema()["$defs"]
+    for key, schema in section.get("properties", {}).items():
+        target = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+        about = target.get("description") or target.get("items", {}).get("description", "")
+        default = str(schema["default"]).lower() if "default" in schema else "-"
+        if key in section.get("required", ()):
+            default = "**needed**"
+        yield f"`{key}`", kind(schema), f"`{default}`" if default[0] not in "-*" else default, about
+
+
+def key_table(section: Mapping[str, Any]) -> list[str]:
+    """Return the table of the keys of a section, with what is said about the section in front."""
+    about = [section["description"] + ".", ""] if section.get("description") else []
+    return about + table(("key", "value", "default", "meaning"), key_rows(section))
+
+
+def site_file_page() -> str:
+    """Return the page about the keys of the site file."""
+    schema = site_schema()
+    top, definitions = schema["properties"], schema["$defs"]
+    lines = [NOTE, "", "# Site file", ""]
+    lines += ["One TOML file says which devices there are, who may write and where the server listens."]
+    lines += [
+        "`labioc check SITE` tells every mistake at once, `labioc schema` prints the JSON Schema behind this page,"
+    ]
+    lines += ["which editors use to complete and underline. Unknown keys are mistakes. A commented example is"]
+    lines += ["[examples/site.toml](../../examples/site.toml); a walk through is [how to write a site file]"
+              "(../how-to/write-a-site-file.md).", ""]  # fmt: skip
+    for name in ("site", "server", "access"):
+        lines += [f"## `[{name}]`", "", *key_table(top[name])]
+    lines += ["## `[can.NAME]`", "", top["can"]["description"] + ".", ""]
+    lines += ["`interface` is needed; the other keys go to the python-can interface of that name.", ""]
+    for name, family in FAMILIES.items():
+        lines += [
+            f'## `[[device]]` with `type = "{name}"`',
+            "",
+            *key_table({**definitions[name], "description": family.title}),
+        ]
+    lines += channel_sections(definitions)
+    lines += ["## `[archiver]`", "", *key_table(top["archiver"])]
+    lines += ["### `[[archiver.influxdb]]`", "", *key_table(top["archiver"]["properties"]["influxdb"]["items"])]
+    return "\n".join(lines)
+
+
+def channel_sections(definitions: Mapping[str, Any]) -> list[str]:
+    """Return the parts about channels, limits and alarms, which are the same for every family with channels."""
+    channels = next(
+        schema["properties"]["channel"] for schema in definitions.values() if "channel" in schema.get("properties", {})
+    )
+    (channel,) = channels["patternProperties"].values()
+    limits, alarms = definitions["limits"], definitions["alarms"]
+    fields = ", ".join(f"`{name}`" for name in alarms["additionalProperties"]["properties"])
+    return [
+        "## `[device.channel.N]`", "", channels["description"] + ".", "", *key_table(channel),
+        "## `limits`", "", limits["description"] + ".", "",
+        "The limit in force is the tightest of the device's own, that of the device section and that of the channel.",
+        "It is shown as `:HI` and `:LO` of the setting and as its control limits. A put outside is refused.", "",
+        "## `alarms`", "", alarms["description"] + ".", "",
+        f"Fields: {fields}. Which of them a signal has depends on its record type.", "",
+    ]  # fmt: skip
+
+
+# ---- command line
+
+
+def commands(
+    parser: argparse.ArgumentParser, words: str = "labioc"
+) -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
+    """Yield every sub-command that does something: its words, its parser, its help."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, sub in action.choices.items():
+                below = list(commands(sub, f"{words} {name}"))
+                yield from below or [(f"{words} {name}", sub, helps.get(name, ""))]
+
+
+def argument_row(action: argparse.Action) -> tuple[str, str]:
+    """One line of the table of a command."""
+    value = str(action.metavar or "")
+    if action.option_strings:
+        name = ", ".join(f"`{option} {value}`" if value else f"`{option}`" for option in action.option_strings)
+        if action.choices is not None and not value:
+            name = f"`{action.option_strings[-1]} {'|'.join(map(str, action.choices))}`"
+    else:
+        name = f"`{value or action.dest}`"
+    return name, (action.help or "").replace("%(default)s", str(action.default))
+
+
+def command_line_page() -> str:
+    """Return the page about the command line."""
+    lines = [NOTE, "", "# Command line", ""]
+    lines += [
+        "Exit status: 0 ok, 1 failed, 2 wrong usage or site file. What is asked for goes to standard output; logs go"
+    ]
+    lines += ["to standard error, one line per event. `labioc --version` tells the release.", ""]
+    for words, parser, about in commands(cli._parser()):
+        arguments = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+        places = [str(action.metavar or action.dest) for action in arguments if not action.option_strings]
+        lines += [f"## `{' '.join([words, *places])}`", "", about[:1].upper() + about[1:] + ".", ""]
+        if arguments:
+            lines += table(("argument", "meaning"), map(argument_row, arguments))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the pages, or with --check only compare them."""
+    stale = []
+    for name, text in pages().items():
+        path = FOLDER / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(name)
+            if "--check" not in arguments:
+                path.write_text(text, encoding="utf-8")
+    for name in stale:
+        print(f"docs/reference/{name}: {'out of date' if '--check' in arguments else 'written'}")
+    return 1 if stale and "--check" in arguments else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

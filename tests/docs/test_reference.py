@@ -1,0 +1,45 @@
+"""The generated pages are those of the present sources, and the pages hang together."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ioc.config import parse_site
+from scripts import generate_reference
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)]*)?\)")
+BLOCK = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    for name, text in generate_reference.pages().items():
+        page = generate_reference.FOLDER / name
+        assert page.exists(), f"run scripts/generate_reference.py: {name} is missing"
+        assert page.read_text(encoding="utf-8") == text, f"run scripts/generate_reference.py: {name} is out of date"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for match in LINK.finditer(page.read_text(encoding="utf-8")):
+        assert (page.parent / match[1]).exists(), f"{page.name} links to {match[1]}"
+
+
+def test_every_page_is_found_from_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    listed = {(index.parent / match[1]).resolve() for match in LINK.finditer(index.read_text(encoding="utf-8"))}
+    missing = {page for page in PAGES if "docs" in page.parts and page != index} - listed
+    assert not missing, f"not in docs/README.md: {sorted(page.name for page in missing)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_site_files_in_the_pages_are_good(page: Path) -> None:
+    for block in BLOCK.findall(page.read_text(encoding="utf-8")):
+        data = tomllib.loads(block)
+        data.setdefault("site", {"prefix": "LAB"})  # a page may show a part of a file
+        parse_site(data)
