@@ -108,7 +108,10 @@ def _pack_text(item: Item, value: Value) -> bytes:
 
 
 def unpack(item: Item, data: bytes) -> Value:
-    """Return the value of an item. Raises Garbled when the length is wrong or the number is not finite, a text not ASCII."""
+    """Return the value of an item.
+
+    Raises Garbled when the length is wrong, a number not finite or a text not ASCII.
+    """
     if item.type is Type.TEXT:
         if not data:
             raise Garbled(f"{item.name} without a value")
