@@ -146,7 +146,7 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
 
 MODULE_SETTINGS: tuple[Setting, ...] = (
     Setting("MOD.RAMPV", "VoltageRampSpeed", "Voltage ramp speed", "%/s"),
-    Setting("MOD.KILLEN", "ModuleControl", "Trips switch off", labels=_OFF_ON),
+    Setting("MOD.KILLEN", "ModuleStatus", "Trips switch off", labels=_OFF_ON),
     Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events that are told at once", whole=True),
     Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", "Channels whose events are told", whole=True),
 )

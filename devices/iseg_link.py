@@ -15,8 +15,9 @@ from typing import Any
 
 from devices.can_bus import CanBus, join
 from devices.clock import DriverClock
+from devices.edcp_items import BY_NAME
 from devices.edcp_messages import Announcement, Data, Frame, General, Message, Unexplained
-from devices.edcp_protocol import BASE, registration
+from devices.edcp_protocol import BASE, read, registration
 from devices.errors import LinkDown, ReplyTimeout
 from devices.model import LinkStats, Value
 
@@ -44,13 +45,15 @@ class Question:
     """One request and what has come back.
 
     ``wanted`` are the channels (or offsets, or None) that the answers will carry; when it is empty, answers are
-    taken until ``complete`` says so. ``answers`` keeps the order of arrival; ``bad`` holds whose value made no sense.
+    taken until ``complete`` says so. A ``probe`` asks for what this firmware may not know: silence is no error.
+    ``answers`` keeps the order of arrival; ``bad`` holds whose value made no sense.
     """
 
     frame: Frame
     data_id: int
     wanted: frozenset[int | None] = frozenset((None,))
     complete: Callable[[Mapping[int | None, Answer]], bool] | None = None
+    probe: bool = False
     answers: dict[int | None, Answer] = field(default_factory=dict)
     bad: set[int | None] = field(default_factory=set)
     tries: int = 0
@@ -218,10 +221,14 @@ class ModuleLink:
         if due > self._clock.monotonic():
             self._wait(question, due)
             return
-        self._window, self._recovered = max(1, self._window // 2), 0
-        if question.tries < TRIES and not question.answers:
+        if not question.probe:
+            self._window, self._recovered = max(1, self._window // 2), 0
             self._count(f"{self}: no answer to {question.data_id:#06x} within {self._patience:g} s")
+        if question.tries < TRIES and not question.answers:
             self._try(question)
+            if question.tries == TRIES and self.connected:
+                # What every module answers tells one that does not know this item from one that is not there.
+                self.tell(read(self.address, BY_NAME["ModuleStatus"], base=self.base))
             return
         if question.answers or self._last_heard > question.begun:
             self._settle(question)  # it lives, so this item, or this frame, is the trouble

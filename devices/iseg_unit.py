@@ -10,7 +10,7 @@ import logging
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from devices.edcp_items import BY_NAME, Index, Item
@@ -142,7 +142,7 @@ class IsegUnit:
         """Find out whether many channels can be read with one request."""
         status = BY_NAME["ChannelStatus"]
         for self.many in (Many.ALL, Many.MASK):
-            questions = self._many_questions(status, self.every)
+            questions = [replace(question, probe=True) for question in self._many_questions(status, self.every)]
             await self.link.ask(questions)
             told = {index for question in questions for index in question.answers}
             if len(told) * 2 > len(self.every):
@@ -173,10 +173,12 @@ class IsegUnit:
             self._account(item, channels, fresh[item.name])
 
     async def _ask(self, questions: Sequence[tuple[Item, Question]], fresh: dict[str, set[int | None]]) -> None:
+        for item, question in questions:
+            question.probe = item.name not in self._known
         await self.link.ask([question for _, question in questions])
         for item, question in questions:
             for index, answer in _by_channel(item, question).items():
-                self.cells[item.name, index] = answer
+                self.cells[item.name, index] = Answer(decimal(answer.value), answer.time)
                 fresh[item.name].add(index)
                 self._known.add(item.name)
 
@@ -262,6 +264,11 @@ class IsegUnit:
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:
         """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""
         self.link.tell(write(self.link.address, item, value, channel, base=self.link.base))
+
+
+def decimal(value: Value) -> Value:
+    """Undo what single precision makes of a decimal number: 1e-4 arrives as 9.999999747e-05."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
 
 
 def _by_channel(item: Item, question: Question) -> dict[int | None, Answer]:

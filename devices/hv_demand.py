@@ -1,0 +1,59 @@
+"""A setting as an EPICS operator sees it: what was demanded, and whether the device still says the same."""
+
+from __future__ import annotations
+
+import math
+
+from devices.errors import OutOfLimits
+from devices.hv import Mismatch
+from devices.model import Limits, Value
+
+
+class Demand:
+    """One setting: the demand is what was found first, then what users set; ``lasting`` tells of a difference."""
+
+    __slots__ = ("_mismatch", "lasting", "value")
+
+    def __init__(self) -> None:
+        self.value: float | int | None = None
+        self.lasting = False
+        self._mismatch = Mismatch()
+
+    def observe(self, found: float, step: float) -> None:
+        """Take one reading of the setting; up to half a step is no difference."""
+        if self.value is None:
+            self.value = found
+        self.lasting = self._mismatch.observe(abs(self.value - found) > 0.5001 * step)
+
+    def accept(self, value: float) -> None:
+        """Take the value that a user has set and the device has confirmed."""
+        self.value = value
+        self.link_lost()
+
+    def link_lost(self) -> None:
+        """Start counting again; the demand stays."""
+        self.lasting = False
+        self._mismatch.reset()
+
+
+def number_asked(what: str, value: Value) -> float:
+    """Return a demanded number; raises OutOfLimits for what is none."""
+    if isinstance(value, (str, tuple)) or not math.isfinite(value):
+        raise OutOfLimits(f"{what}: {value!r} is not a number")
+    return float(value)
+
+
+def choice_asked(what: str, value: Value, labels: tuple[str, ...]) -> int:
+    """Return a demanded choice as its index; raises OutOfLimits for what is none."""
+    if isinstance(value, (str, tuple)) or value not in range(len(labels)):
+        raise OutOfLimits(f"{what}: {value!r} is none of {', '.join(labels)}")
+    return int(value)
+
+
+def check_limits(what: str, number: float, unit: str, limits: Limits) -> None:
+    """Raise OutOfLimits with a sentence when a demanded number is outside the limits in force."""
+    asked = f"{what} {number:.10g} {unit}".rstrip()
+    if number > limits.high:
+        raise OutOfLimits(f"{asked} is above {limits.high:.10g} {unit} ({limits.high_from})")
+    if number < limits.low:
+        raise OutOfLimits(f"{asked} is below {limits.low:.10g} {unit} ({limits.low_from})")
