@@ -6,10 +6,10 @@ state, whether it is alarming in this context) but nothing about records or Chan
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Value = float | int | str | tuple[float, ...]
 
@@ -102,7 +102,7 @@ class DeviceSettings:
     """One ``[[device]]`` of the site file, as far as a driver cares.
 
     ``limits`` and ``channel_limits`` are site limits by signal suffix (``VSET``), ``options`` the keys that only this
-    device family has.
+    device family has, ``bus`` the options of the adapter that the device shares with others.
     """
 
     name: str
@@ -116,6 +116,7 @@ class DeviceSettings:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     channel_limits: Mapping[int, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
+    bus: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Driver(Protocol):
@@ -163,3 +164,11 @@ class Driver(Protocol):
 
     def precision(self, name: str) -> int | None:
         """Decimals that the device itself shows for this signal; None when it does not tell."""
+
+
+@runtime_checkable
+class Announcing(Protocol):
+    """A driver whose device speaks up by itself, on top of being scanned."""
+
+    def notify(self, hook: Callable[[Collection[str]], None]) -> None:
+        """Call ``hook`` from now on, on the event loop, with signals that are worth reading at once."""

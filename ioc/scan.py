@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Cause, Driver, Limits, Reading, Value
+from devices.model import Announcing, Cause, Driver, Limits, Reading, Value
 from ioc.clock import Clock
 from ioc.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
 from ioc.records import Record
@@ -71,6 +71,8 @@ class DeviceScanner:
         for record in mine:
             record.process_hook = self._read_soon
             record.scan_hook = self._place
+        if isinstance(driver, Announcing):
+            driver.notify(self._look_at)
 
     @property
     def ready(self) -> bool:
@@ -337,6 +339,12 @@ class DeviceScanner:
         scan = "Passive" if record.is_output else record.scan
         self._schedule.place(record.name, signal, scan, self._clock.monotonic())
         self._wake.set()
+
+    def _look_at(self, signals: Collection[str]) -> None:
+        """Read signals of which the device itself says that they have news."""
+        if self.status.connected:
+            self._asked |= dict.fromkeys(signal for signal in signals if signal in self._by_signal)
+            self._wake.set()
 
     def _read_soon(self, record: Record) -> None:
         """Read a record's signal now, together with whatever else has been asked for."""
