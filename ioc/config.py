@@ -114,7 +114,7 @@ def parse_site(data: Mapping[str, Any]) -> Site:
     access = data.get("access")
     return Site(
         prefix=data["site"]["prefix"],
-        devices=tuple(_settings(device) for device in devices),
+        devices=tuple(_settings(device, data.get("can", {})) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
         access=None if access is None else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
         server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port")),
@@ -135,7 +135,7 @@ def _toml_error(message: str, text: str) -> str:
     return f"{where}: {match['what']}"
 
 
-def _settings(device: Mapping[str, Any]) -> DeviceSettings:
+def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceSettings:
     family = FAMILIES[device["type"]]
     defaults = {key: schema["default"] for key, schema in family.options.items() if "default" in schema}
     own = {key: value for key, value in device.items() if key not in _COMMON}
@@ -151,6 +151,7 @@ def _settings(device: Mapping[str, Any]) -> DeviceSettings:
         limits=_limits(device),
         channel_limits={int(number): _limits(channel) for number, channel in device.get("channel", {}).items()},
         options=defaults | own,
+        bus=adapters.get(device.get("can", ""), {}),
     )
 
 

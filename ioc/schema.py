@@ -165,7 +165,7 @@ def _device(family: Family) -> _JSON:
     }
     if not family.default_channels:
         del common["channels"], common["channel"]
-    required = ["name", "type"] if "can" in family.options else ["name", "type", "address"]
+    required = ["name", "type", *(("can", "module") if "can" in family.options else ("address",))]
     return _section(common | dict(family.options), required, family.title)
 
 

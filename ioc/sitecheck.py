@@ -13,6 +13,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError
 
+from devices.can_options import option_mistakes
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.dbfile import RecordDef
@@ -225,6 +226,15 @@ def _addresses(data: Mapping[str, Any]) -> _Found:
             yield ("device", index, "can"), f"found {_shown(adapter)}, allowed: {allowed}"
 
 
+def _adapter_options(data: Mapping[str, Any]) -> _Found:
+    """Refuse options that python-can would not understand."""
+    adapters = data.get("can")
+    for name, options in adapters.items() if isinstance(adapters, dict) else ():
+        if isinstance(options, dict) and isinstance(options.get("interface"), str):
+            for option, reason in option_mistakes(options):
+                yield ("can", name, option), reason
+
+
 def _channel_numbers_exist(data: Mapping[str, Any]) -> _Found:
     """Refuse channels beyond the number of channels of the device."""
     for index, device in _devices(data):
@@ -324,6 +334,7 @@ _RULES: tuple[Callable[[Mapping[str, Any]], _Found], ...] = (
     _numbers,
     _names,
     _addresses,
+    _adapter_options,
     _channel_numbers_exist,
     _limits,
     _alarms,
