@@ -10,9 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from devices.caen_driver import DEFAULT_CHANNELS, CaenDriver
+from devices.iseg_driver import DEFAULT_CHANNELS as ISEG_CHANNELS
+from devices.iseg_driver import IsegDriver
 from devices.model import DeviceSettings, Driver
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import SimulatedSupply
+from devices.sim_iseg import E16C1, SimulatedIsegModule
+from devices.sim_iseg_bus import SimulatedIsegBus
 
 SIMULATED_VOLTS, SIMULATED_MICROAMPS = 0.1, 0.05
 """Noise of simulated readings: a current that never changes would be reported as old data."""
@@ -95,5 +99,56 @@ _CAEN = Family(
     },
 )
 
-FAMILIES: Mapping[str, Family] = {family.type: family for family in (_CAEN,)}
+
+def _simulate_iseg(settings: DeviceSettings, _port: int) -> SimulatedIsegBus:
+    """Return a bus of its own inside this process, which needs no port."""
+    module = SimulatedIsegModule(
+        int(settings.options.get("module", 0)),
+        E16C1,
+        channels=settings.channels or ISEG_CHANNELS,
+        serial=int(settings.options.get("serial", 7900016)),
+    )
+    module.noise_volts, module.noise_amps = SIMULATED_VOLTS, SIMULATED_MICROAMPS * 1e-6
+    return SimulatedIsegBus([module], "virtual", channel=f"simulated {settings.name}")
+
+
+_ISEG = Family(
+    type="iseg-edcp",
+    title="Iseg high voltage modules on CAN (EDCP)",
+    template="iseg-edcp.template",
+    default_channels=ISEG_CHANNELS,
+    make_driver=IsegDriver,
+    make_simulator=_simulate_iseg,
+    options={
+        "can": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Name of the [can.NAME] section of the adapter",
+        },
+        "module": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 63,
+            "description": "Address of the module on the bus, usually its slot",
+        },
+        "serial": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "Serial number expected; another one raises a MAJOR alarm",
+        },
+        "settle": _CAEN.options["settle"],
+        "setpoints": {
+            "enum": ["auto", "signed", "magnitude"],
+            "default": "auto",
+            "description": "Sign of voltage settings on negative boards; auto: that of the nominal voltage",
+        },
+        "allow_kill_off": {
+            "type": "boolean",
+            "default": False,
+            "description": "Do not warn when kill is off (trips do not switch off)",
+        },
+    },
+)
+
+FAMILIES: Mapping[str, Family] = {family.type: family for family in (_CAEN, _ISEG)}
 """Every family by its type."""
