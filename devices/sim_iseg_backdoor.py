@@ -21,7 +21,10 @@ NUMBERS = {"temperature": "temperature", "supply24": "supply24", "supply5": "sup
 
 
 class BackDoor(TextDoor):
-    """Listens on a port of its own; start it after the segment, stop it before."""
+    """Listens on a port of its own; start it after the segment, stop it before.
+
+    The module ``any`` is the one with the lowest address.
+    """
 
     def __init__(self, bus: SimulatedIsegBus, port: int = 0) -> None:
         self._bus = bus
@@ -62,6 +65,8 @@ class BackDoor(TextDoor):
 
     def _module(self, word: str) -> SimulatedIsegModule:
         modules = self._bus.modules
+        if word == "any" and modules:
+            return modules[min(modules)]
         if not word.isdecimal() or int(word) not in modules:
             raise ValueError(f"no module {word}, there are {', '.join(map(str, modules)) or 'none'}")
         return modules[int(word)]

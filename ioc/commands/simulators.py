@@ -9,6 +9,8 @@ from typing import Protocol
 from devices.registry import Simulator
 from devices.sim_caen_backdoor import BackDoor
 from devices.sim_caen_server import SimulatedSupply
+from devices.sim_iseg_backdoor import BackDoor as IsegBackDoor
+from devices.sim_iseg_bus import SimulatedIsegBus
 
 
 class Door(Protocol):
@@ -42,11 +44,21 @@ def _caen(simulator: Simulator, port: int) -> Door:
     return BackDoor(simulator, port)
 
 
+def _iseg(simulator: Simulator, port: int) -> Door:
+    assert isinstance(simulator, SimulatedIsegBus)
+    return IsegBackDoor(simulator, port)
+
+
 BACK_DOORS = {
     "caen-dt55xx": Back(
         _caen,
         "trip 0",
         "{device}:CH00:TRIP turns MAJOR and stays so until {device}:CH00:TRIP:ACK:CMD is written",
-    )
+    ),
+    "iseg-edcp": Back(
+        _iseg,
+        "trip any 0",
+        "{device}:CH00:TRIP turns MAJOR and stays so until {device}:CH00:TRIP:ACK:CMD is written",
+    ),
 }
 """By device family."""

@@ -36,10 +36,8 @@ KEEP = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
 class Host:
     """Speaks to one module by the names of items."""
 
-    def __init__(self, firmware=None, channels=4, **options):
-        self.module = SimulatedIsegModule(
-            5, **({"firmware": firmware} if firmware else {}), channels=channels, **options
-        )
+    def __init__(self, firmware=E16C1, channels=4):
+        self.module = SimulatedIsegModule(5, firmware, channels=channels)
         self.module.register(True)
         self.unasked: list[Frame] = []
 

@@ -37,6 +37,7 @@ async def test_GIVEN_a_port_WHEN_a_line_is_sent_THEN_a_line_comes_back(door):
     [
         ("load 5 1 0.5", lambda bus: bus.modules[5].channels[1].load == 0.5),
         ("trip 5 0", lambda bus: bus.modules[5].channels[0].status() & ChannelStatus.TRIP),
+        ("trip any 1", lambda bus: bus.modules[5].channels[1].status() & ChannelStatus.TRIP),
         ("inhibit 5 0 on", lambda bus: bus.modules[5].channels[0].inhibited),
         ("drift 5 0 -3", lambda bus: bus.modules[5].channels[0].error_volts == -3),
         ("power 5", lambda bus: bus.modules[5].boots == 2),
