@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import minimalmodbus
@@ -30,6 +31,7 @@ QUIET = 0.02  # seconds of silence after which a disturbed line counts as quiet
 PATIENCE = 1.0  # seconds that a disturbed line may take to become quiet
 GAP = 0.03  # seconds without a byte that end a reply that makes no sense; USB adapters pause for up to 16 ms
 LATEST = 10.0  # seconds after which a reply that is late does not come any more
+PROOFS = 4  # asked in one go
 PROOF_ADDRESS = 1  # five words from here on are readable on every Eurotherm instrument
 PROOF_LENGTHS = range(1, 6)
 MOST_BYTES = 2048  # that may arrive before a wait is given up
@@ -75,7 +77,7 @@ class RtuLine:
         self._clock = clock
         self._opened = 0
         self._instruments: dict[int, minimalmodbus.Instrument] = {}
-        self._doubts: dict[int, dict[bytes, float]] = {}
+        self._doubts: dict[int, list[tuple[bytes, float]]] = {}  # heads of requests and when they were sent, in order
         self._disturbed = False
         self._echo: bool | None = None
         self._request = Request(0, READ, 0)
@@ -124,25 +126,38 @@ class RtuLine:
 
         Raises as ``transact``.
         """
-        doubts = self._doubts_about(unit)
-        for _ in range(len(doubts) + 1 if doubts else int(learn_echo and self._echo is None)):
+        if not self._in_doubt(unit):
+            if learn_echo and self._echo is None:
+                self._learn_echo(unit, timeout)
+            return
+        for _ in range(PROOFS):
+            proof = self._proof(unit)
             try:
-                self._exchange(self._proof(unit), timeout)
-                break
+                self._exchange(proof, timeout)
             except ModbusRefusal:
-                continue  # the exception may be the answer to an older request, so ask once for each of them
+                continue  # an exception may be the answer to any older request, so it proves nothing
+            heads = [head for head, _ in self._doubts[unit]]
+            # It answers the first request that it fits, and with that all before are answered or lost.
+            del self._doubts[unit][: heads.index(proof.head) + 1]
+            if not self._doubts[unit]:
+                return
+        raise Garbled(f"unit {unit}: does not get in step")
+
+    def _learn_echo(self, unit: int, timeout: float) -> None:
+        with suppress(ModbusRefusal):  # an answer too
+            self._exchange(self._proof(unit), timeout)
         self._doubts.pop(unit, None)
 
-    def _doubts_about(self, unit: int) -> dict[bytes, float]:
+    def _in_doubt(self, unit: int) -> bool:
         oldest = self._clock() - LATEST
-        doubts = {head: sent for head, sent in self._doubts.get(unit, {}).items() if sent > oldest}
-        self._doubts[unit] = doubts
-        return doubts
+        self._doubts[unit] = [doubt for doubt in self._doubts.get(unit, ()) if doubt[1] > oldest]
+        return bool(self._doubts[unit])
 
     def _proof(self, unit: int) -> Request:
-        doubts = self._doubts.get(unit, {})
+        """Return a read that no request in doubt can be taken for, or the one that was asked for first most lately."""
+        heads = [head for head, _ in self._doubts.get(unit, ())]
         requests = [Request(unit, READ, PROOF_ADDRESS, count) for count in PROOF_LENGTHS]
-        return min(requests, key=lambda request: doubts.get(request.head, 0.0))
+        return max(requests, key=lambda request: heads.index(request.head) if request.head in heads else len(heads))
 
     def _exchange(self, request: Request, timeout: float) -> tuple[int, ...]:
         """Leave the request in doubt unless it succeeds; success leaves the older doubts to the caller."""
@@ -152,7 +167,7 @@ class RtuLine:
             self._calm()
             self._request = request
             self._limit = timeout + (len(request.frame) + request.reply_length + 7) * self._wire.character
-            self._doubts.setdefault(request.unit, {})[request.head] = self._clock()
+            self._doubts.setdefault(request.unit, []).append((request.head, self._clock()))
             return self._through_minimalmodbus(request)
         except ModbusRefusal:
             raise
