@@ -59,10 +59,10 @@ INTEGER_RANGES: Final = {
     "DEVICE": (0, 2**16 - 1),
 }
 
-# The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
 _FLOAT_MIN: Final = 1.1754943508222875e-38
 _FLOAT_MAX: Final = 3.4028234663852886e38
 
+# The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
 _WIRE_RANGES: Final = {
     DBR_SHORT: (-(2**15), 2**15 - 1),
     DBR_ENUM: (0, 2**16 - 1),
@@ -109,8 +109,13 @@ def _choice(spec: FieldSpec, text: str) -> int:
 
 
 def check_range(dbf: str, number: int) -> int:
-    """Return an integer that a field of this type can hold. Raises ValueError otherwise."""
+    """Return an integer that a field of this type can hold. Raises ValueError otherwise.
+
+    A CHAR also takes 128 to 255, the bytes of text, as the negative numbers that they are in C.
+    """
     low, high = INTEGER_RANGES[dbf]
+    if dbf == "CHAR" and high < number <= 0xFF:
+        return number - 0x100
     if not low <= number <= high:
         raise ValueError(f"{number} is outside {low} .. {high}")
     return number
@@ -202,18 +207,19 @@ def _truncate(text: str, size: int) -> str:
 def number_text(value: float | int, precision: int) -> str:
     """Format a number for DBR_STRING with the rules of cvtDoubleToString in base.
 
-    Fixed point with ``precision`` digits; large numbers get fewer digits or an exponent.
+    Fixed point with ``precision`` digits; large numbers get fewer digits or an exponent. A precision that makes no
+    sense counts as 17.
     """
     if isinstance(value, int):
         return str(value)
+    precision = precision if 0 <= precision <= 17 else 17
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
-        return f"{value:>{min(precision, 17) + 7}}"
+        return f"{value:>{precision + 7}}"
     if precision > 8 or abs(value) > 1e7:
         if precision > 8 or abs(value) > 1e16:
-            digits = min(precision, 17)
-            return f"{value:{digits + 7}.{digits}e}"
+            return f"{value:{precision + 7}.{precision}e}"
         return f"{value:.{min(precision, 3)}f}"
     # Halves round away from zero, unlike printf, because base counts in integers here.
     scale = 10**precision

@@ -137,6 +137,11 @@ class MultiBitRecord(StateRecord):
         else:
             self.lalm = self.val
 
+    def _store(self, spec: FieldSpec, value: Value) -> None:
+        super()._store(spec, value)
+        if self.val < len(STATE_STRINGS) and spec.name == STATE_STRINGS[self.val]:
+            self.post_events("VAL", st.DBE_VALUE | st.DBE_LOG)
+
     def state_text(self, index: int) -> str:
         """Text of a state; one without text has an empty one."""
         return str(self._fields.get(STATE_STRINGS[index], "")) if index < len(STATE_STRINGS) else "Illegal Value"
@@ -163,6 +168,14 @@ class MultiBitOutput(MultiBitRecord):
     rtyp = "mbbo"
     is_output = True
     link_field = "OUT"
+
+    def process(self) -> None:
+        """Process as base does: an undefined soft output raises its alarm and leaves the time stamp alone."""
+        if self.device is None and self.udf:
+            self._undefined()
+            self._publish(self._reset_alarms())
+        else:
+            super().process()
 
     def field_type(self, spec: FieldSpec) -> tuple[str, int]:
         """VAL is a state only when there are states."""

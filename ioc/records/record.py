@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from ioc.dbfile import RecordDef
 from ioc.records import status as st
+from ioc.records.alarmed import Alarmed
 from ioc.records.convert import from_client
 from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue, fields_of
 from ioc.records.meta import Meta
@@ -26,16 +27,7 @@ PASSIVE = "Passive"
 _FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
 
 
-class Monitor(Protocol):
-    """Whoever wants to know of changes of one field."""
-
-    mask: int
-
-    def event(self, mask: int, shared: dict[object, bytes]) -> None:
-        """Take the present value; ``shared`` lives for one event and is common to all its monitors."""
-
-
-class Record:
+class Record(Alarmed):
     """Base of the record types; a subclass adds its value, its alarms and its metadata.
 
     ``device`` and ``signal`` name the source when DTYP is labioc, else they are None. ``access`` is the letter of
@@ -46,17 +38,12 @@ class Record:
         "_device_severity",
         "_device_status",
         "_fields",
-        "_nsev",
-        "_nsta",
         "access",
-        "acks",
-        "ackt",
         "alst",
         "defn",
         "device",
         "lalm",
         "mlst",
-        "monitors",
         "name",
         "nanoseconds",
         "peers",
@@ -65,9 +52,7 @@ class Record:
         "refusal_hook",
         "scan_hook",
         "seconds",
-        "sevr",
         "signal",
-        "stat",
         "udf",
         "val",
     )
@@ -88,16 +73,12 @@ class Record:
         self.signal: str | None = link[1] if link else None
         self.access = defn.info.get("access", "")
         self._fields = fields
-        # A value in the database file counts as defined, but the alarm status is UDF until the record is processed.
-        self.udf = "VAL" not in fields
-        self.stat = st.UDF
-        self.sevr = self._undefined_severity() if self.udf else st.NO_ALARM
-        self.acks = 0
-        self.ackt = 1
+        # A value in the database file counts as defined, though the alarm status is UDF until the record is processed;
+        # what comes from a device is undefined until it has been read.
+        self.udf = link is not None or "VAL" not in fields
+        super().__init__(st.UDF, self._undefined_severity() if self.udf else st.NO_ALARM)
         self.seconds = self.nanoseconds = 0
-        self._nsta = self._nsev = 0
         self._device_status = self._device_severity = 0
-        self.monitors: dict[str, list[Monitor]] | None = None
         self.peers: Mapping[str, Record] = {}
         self.put_hook: PutHook | None = None
         self.process_hook: Callable[[Record], None] | None = None
@@ -261,6 +242,15 @@ class Record:
                 self._check_alarms()
             self._publish(self._reset_alarms())
 
+    def _undefined(self) -> bool:
+        if self.udf:
+            self._alarm(st.UDF, self._undefined_severity())
+        return self.udf
+
+    def _undefined_severity(self) -> int:
+        severity = self._fields.get("UDFS")
+        return severity if isinstance(severity, int) else st.INVALID
+
     def _publish(self, mask: int) -> None:
         mask |= self._value_mask()
         if mask:
@@ -294,93 +284,6 @@ class Record:
             return int(float(name))
         except ValueError:
             return 0
-
-    # ---- alarms
-
-    def _alarm(self, status: int, severity: object) -> None:
-        """Remember an alarm if it is worse than those raised before in this processing (recGblSetSevr)."""
-        if isinstance(severity, int) and severity > self._nsev:
-            self._nsta, self._nsev = status, severity
-
-    def _undefined(self) -> bool:
-        if self.udf:
-            self._alarm(st.UDF, self._undefined_severity())
-        return self.udf
-
-    def _undefined_severity(self) -> int:
-        severity = self._fields.get("UDFS")
-        return severity if isinstance(severity, int) else st.INVALID
-
-    def _reset_alarms(self) -> int:
-        """Make the alarms raised the present ones (recGblResetAlarms); return DBE_ALARM when they changed."""
-        mask = (st.DBE_ALARM if self._nsev != self.sevr else 0) | (st.DBE_VALUE if self._nsta != self.stat else 0)
-        status, severity = self._nsta, self._nsev
-        self._nsta = self._nsev = 0
-        if not mask:
-            return 0
-        changed = severity != self.sevr
-        self.stat, self.sevr = status, severity
-        if changed:
-            self.post_events("SEVR", st.DBE_VALUE)
-        self.post_events("STAT", mask)
-        if not self.ackt or severity >= self.acks:
-            self.acks = severity
-            self.post_events("ACKS", st.DBE_VALUE)
-        return st.DBE_ALARM
-
-    def acknowledge(self, severity: int) -> None:
-        """Acknowledge alarms up to this severity (DBR_PUT_ACKS)."""
-        if severity >= self.acks:
-            self.acks = 0
-            if self.device is None and self.scan == PASSIVE:
-                self.process()  # as any put to the value does
-            self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
-            self.post_all(st.DBE_ALARM)
-
-    def acknowledge_transient(self, transient: bool) -> None:
-        """Choose whether an alarm that has gone must still be acknowledged (DBR_PUT_ACKT)."""
-        if bool(self.ackt) == transient:
-            return
-        self.ackt = int(transient)
-        self.post_events("ACKT", st.DBE_VALUE | st.DBE_ALARM)
-        if not transient and self.acks > self.sevr:
-            self.acks = self.sevr
-            self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
-        self.post_all(st.DBE_ALARM)
-
-    # ---- monitors
-
-    def subscribe(self, field: str, monitor: Monitor) -> None:
-        """Add a monitor of one field."""
-        if self.monitors is None:
-            self.monitors = {}
-        self.monitors.setdefault(field, []).append(monitor)
-
-    def unsubscribe(self, field: str, monitor: Monitor) -> None:
-        """Remove a monitor; nothing happens when it is not there."""
-        if self.monitors is None:
-            return
-        there = self.monitors.get(field, [])
-        if monitor in there:
-            there.remove(monitor)
-        if not there:
-            self.monitors.pop(field, None)
-        if not self.monitors:
-            self.monitors = None
-
-    def post_events(self, field: str, mask: int) -> None:
-        """Tell the monitors of a field whose mask has one of these bits."""
-        if self.monitors is None:
-            return
-        shared: dict[object, bytes] = {}
-        for monitor in self.monitors.get(field, ()):
-            if monitor.mask & mask:
-                monitor.event(mask, shared)
-
-    def post_all(self, mask: int) -> None:
-        """Tell the monitors of every field whose mask has one of these bits."""
-        for field in tuple(self.monitors or ()):
-            self.post_events(field, mask)
 
     # ---- puts
 
@@ -468,6 +371,11 @@ class Record:
 
     def _store_value(self, value: Value) -> None:
         self.val = value
+
+    def _put_done(self) -> None:
+        """Process a soft record, as any put to its value does."""
+        if self.device is None and self.scan == PASSIVE:
+            self.process()
 
 
 _LIVE: dict[str, Callable[[Record], FieldValue]] = {

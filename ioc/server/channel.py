@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import struct
@@ -58,12 +59,23 @@ def resolve(records: RecordSet, name: str) -> Target | None:
     filters = None
     if match["filter"]:
         try:
-            filters = parse_channel_filter(match["filter"])
-        except ca.CaprotoError:
-            return None
+            filters = _parse_filter(match["filter"])
+        except (ca.CaprotoError, ValueError, TypeError, KeyError, AttributeError):
+            return None  # to a client, a filter that is wrong or not offered is a name that nobody serves
         if filters.sync is not None:
             return None
     return Target(record, spec, long_string, filters)
+
+
+def _parse_filter(text: str) -> ca.ChannelFilter:
+    """Read a filter; caproto knows deadbands as ``{"abs": 1.5}`` only, base also as ``{"m": "abs", "d": 1.5}``."""
+    if text.startswith("{"):
+        wanted = json.loads(text)
+        deadband = wanted.get("dbnd")
+        if isinstance(deadband, dict) and "d" in deadband:
+            wanted["dbnd"] = {deadband.get("m", "abs"): deadband["d"]}
+        text = json.dumps(wanted)
+    return parse_channel_filter(text)
 
 
 class Channel:

@@ -108,13 +108,20 @@ class Circuit(asyncio.Protocol):
                 handler = self._handlers.get(message.command)
                 if handler is None:
                     raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
-                handler(message)
+                self._handle(handler, message)
         except wire.BrokenStream as error:
             log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
             self.close()
+
+    def _handle(self, handler: Callable[[Message], None], message: Message) -> None:
+        """Serve one request; a mistake of ours fails this request, not the client's other channels."""
+        try:
+            handler(message)
         except Exception:
-            log.exception("client %s:%d: request failed; its connection is closed", *self.address)
-            self.close()
+            log.exception("client %s:%d: request %d failed", *self.address, message.command)
+            channel = self.channels.get(message.parameter1)
+            cid = channel.cid if channel is not None else 0xFFFFFFFF
+            self.send(wire.error(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
 
     def pause_writing(self) -> None:
         """Hold back a client that does not read: its requests are not read either, monitors keep the newest value."""

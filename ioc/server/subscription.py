@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import struct
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,8 @@ from ioc.server.wire import ECA_GETFAIL, ECA_NORMAL, Command, pack
 
 if TYPE_CHECKING:
     from ioc.server.circuit import Circuit
+
+log = logging.getLogger("labioc.server")
 
 _MASK: Final = struct.Struct(">12xH")
 
@@ -47,7 +50,12 @@ class Subscription:
                 return
         message = shared.get(self.key)
         if message is None:
-            message = shared[self.key] = self.encode()
+            try:
+                message = shared[self.key] = self.encode()
+            except Exception:
+                # A mistake in one client's form of the value must not stop the record, nor its other monitors.
+                log.exception("%s: event can't be encoded as DBR type %d", self.channel.name, self.dbr)
+                return
         # Only the subscription id differs between clients: the last word of the header.
         if len(message) < 0xFFFF:
             self.circuit.send_event(self, message[:12] + self.subid.to_bytes(4, "big") + message[16:])

@@ -40,6 +40,7 @@ FIELDS: tuple[InField, ...] = (
         InField(f"F_S[IO] as DBR * DBR {dbr_type}", _TEXT_AS_NUMBER)
         for dbr_type in (3, 4, 10, 11, 17, 18, 24, 25, 31, 32)
     ),
+    InField("F_S[IO] as DBR 2 * DBR *", "a large float put to a text keeps more digits"),
     InField("*.DTYP DBR 31 *", "the choices of DTYP are the device supports that a server has"),
     InField("*.DTYP DBR 24 *", "the choices of DTYP are the device supports that a server has"),
     *(
