@@ -5,9 +5,9 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, TypeAlias
 
-Value = float | int | str | array[float] | array[int] | tuple[str, ...] | None
+Value: TypeAlias = "float | int | str | array[float] | array[int] | tuple[str, ...] | None"
 """A scalar; an array of numbers; several strings; text of a character array; None when there is no value."""
 
 EPICS_EPOCH: Final = 631_152_000

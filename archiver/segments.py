@@ -1,0 +1,400 @@
+"""The durable log: every point goes through it, on its way to the writers and as an archive of its own.
+
+A directory with numbered segment files, which are only ever appended to, and for each reader the position up to
+which its server has acknowledged. What is appended is written to the file system at most ``flush_after`` seconds
+later, so that it survives a kill of the process, and to the disk at most ``sync_after`` seconds later, so that it
+survives a loss of power. Whole segments are dropped, oldest first, when the log is larger or older than allowed; what
+a reader had not yet got is counted as lost for it.
+
+When nothing can be written (disk full) the newest ``MEMORY`` bytes wait in memory, older ones are dropped and counted,
+and the log goes on by itself as soon as there is room. To make room, segments that every reader has got are removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import re
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from archiver import blocks
+
+log = logging.getLogger("labioc.archiver")
+
+FLUSH_BYTES: Final = 256 << 10
+"""Bytes at which a block is written before its time."""
+
+MEMORY: Final = 4 << 20
+"""Bytes that wait in memory while nothing can be written."""
+
+SMALLEST_SEGMENT: Final = 64 << 10
+LARGEST_SEGMENT: Final = 64 << 20
+RETRY: Final = 0.5
+"""Seconds between attempts to write to a full disk."""
+
+_NAME: Final = re.compile(r"(\d{16})\.log")
+_NS: Final = 1_000_000_000
+
+
+class LogInUse(Exception):
+    """Another process writes to this log."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place between two blocks: number of the segment, offset in it."""
+
+    segment: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file; ``end`` is where the last whole block ends; when first and last were written, in Unix ns."""
+
+    number: int
+    path: Path
+    end: int
+    begun_ns: int
+    newest_ns: int
+
+
+class Follower:
+    """What the log does with a reader (archiver.segments_reader)."""
+
+    name: str
+    position: Position
+
+    def appended(self, points: int) -> None:
+        """Points were written."""
+        raise NotImplementedError
+
+    def dropped(self, points: int, position: Position) -> None:
+        """Points that it had not got are gone; it goes on at a position."""
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Put its position on disk."""
+        raise NotImplementedError
+
+
+class SegmentLog:
+    """The writing end; one process at a time. Raises LogInUse, and OSError when the directory cannot be used.
+
+    ``max_bytes`` and ``max_age`` (seconds) bound the log; ``on_flush`` are called after each write. Appending is
+    for one thread; readers may live in others. ``clock`` gives Unix nanoseconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_bytes: int = 1_000_000_000,
+        max_age: float = 30 * 86400.0,
+        flush_after: float = 0.05,
+        sync_after: float = 1.0,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.directory = directory
+        self.lock = threading.RLock()
+        self.segments: list[Segment] = []
+        self.followers: list[Follower] = []
+        self.on_flush: list[Callable[[], None]] = []
+        self.written = 0
+        self.lost = 0
+        self.expired = 0
+        self.error = ""
+        self._max_bytes, self._max_age = max_bytes, max_age
+        self._flush_after, self._sync_after = flush_after, sync_after
+        self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
+        self._clock = clock
+        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._buffered = 0
+        self._oldest_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsynced: dict[int, int] = {}
+        self._syncing = threading.Lock()
+        directory.mkdir(parents=True, exist_ok=True)
+        self._guard = _take(directory / "lock")
+        self._fd = -1
+        try:
+            self.segments = _opened(directory)
+            self._begin_segment()
+        except BaseException:
+            os.close(self._guard)
+            raise
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log on disk."""
+        return sum(segment.end for segment in self.segments)
+
+    @property
+    def waiting(self) -> int:
+        """Points in memory that could not be written yet."""
+        return sum(points for _, points in self._buffer)
+
+    def append(self, batch: bytes, points: int) -> None:
+        """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs)."""
+        if not batch:
+            return
+        if len(batch) > blocks.LARGEST:
+            raise ValueError(f"a batch of {len(batch)} bytes, at most {blocks.LARGEST} are possible")
+        with self.lock:
+            if not self._buffer:
+                self._oldest_ns = self._clock()
+            self._buffer.append((batch, points))
+            self._buffered += len(batch)
+        if self._buffered >= FLUSH_BYTES and not self.error:
+            self.flush()
+        else:
+            self._schedule(RETRY if self.error else self._flush_after)
+
+    def flush(self) -> bool:
+        """Write what has been appended; False when it could not be (it waits in memory then)."""
+        with self.lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self._buffer:
+                return True
+            done = self._write()
+            while not done and self._drop_delivered():
+                done = self._write()
+            if done:
+                self._limit()
+            else:
+                self._shrink_buffer()
+                self._schedule(RETRY)
+        if done:
+            for call in self.on_flush:
+                call()
+        return done
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk, with the positions of the readers. Raises OSError."""
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        with self.lock:
+            number = self.segments[-1].number
+            if number not in self._unsynced and self._fd >= 0:
+                self._unsynced[number] = os.dup(self._fd)
+            waiting, self._unsynced = self._unsynced, {}
+            followers = list(self.followers)
+        try:
+            for fd in waiting.values():
+                os.fdatasync(fd)
+        finally:
+            for fd in waiting.values():
+                os.close(fd)
+        for follower in followers:
+            follower.save()
+
+    async def run(self) -> None:
+        """Flush and sync in time until cancelled; the disk is waited for in a thread."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self.flush()
+            while True:
+                await asyncio.sleep(self._sync_after)
+                try:
+                    await asyncio.to_thread(self.sync)
+                    with self.lock:
+                        self._limit()
+                except OSError as error:
+                    self._failed(error)
+        finally:
+            self._loop = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def close(self) -> None:
+        """Write everything, sync it and let go of the directory; again is harmless."""
+        if self._fd < 0:
+            return
+        try:
+            self.flush()
+            self.sync()
+        except OSError as error:
+            self._failed(error)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+            os.close(self._guard)
+
+    def _schedule(self, delay: float) -> None:
+        if self._loop is not None and self._timer is None:
+            self._timer = self._loop.call_later(delay, self.flush)
+
+    def _write(self) -> bool:
+        """Write the buffer as one block; whatever goes wrong, the file ends with a whole block."""
+        segment = self.segments[-1]
+        payload = b"".join(batch for batch, _ in self._buffer)
+        points = sum(points for _, points in self._buffer)
+        now = self._clock()
+        block = memoryview(blocks.pack(payload, points, self._oldest_ns, now))
+        try:
+            done = 0
+            while done < len(block):
+                done += os.pwrite(self._fd, block[done:], segment.end + done)
+        except OSError as error:
+            self._failed(error)
+            os.ftruncate(self._fd, segment.end)
+            return False
+        if self.error:
+            log.warning("durable log %s: writing again", self.directory)
+            self.error = ""
+        self._buffer.clear()
+        self._buffered = 0
+        segment.end += len(block)
+        segment.newest_ns = now
+        self.written += points
+        for follower in self.followers:
+            follower.appended(points)
+        return True
+
+    def _failed(self, error: OSError) -> None:
+        text = f"{error.strerror or error}"
+        if text != self.error:
+            log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
+        self.error = text
+
+    def _shrink_buffer(self) -> None:
+        gone = 0
+        while self._buffered > MEMORY:
+            batch, points = self._buffer.popleft()
+            self._buffered -= len(batch)
+            gone += points
+        self.lost += gone
+
+    def _limit(self) -> None:
+        """Begin a new segment when it is time, drop what is more or older than allowed."""
+        now = self._clock()
+        last = self.segments[-1]
+        full = last.end >= self._segment_bytes
+        if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
+            try:
+                self._begin_segment()
+            except OSError as error:
+                self._failed(error)
+        while len(self.segments) > 1 and (
+            self.size > self._max_bytes or now - self.segments[0].newest_ns > self._max_age * _NS
+        ):
+            self._drop(self.segments[0])
+
+    def _drop_delivered(self) -> bool:
+        """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
+        oldest = self.segments[0]
+        if len(self.segments) < 2 or not self.followers:
+            return False
+        if any(follower.position.segment <= oldest.number for follower in self.followers):
+            return False
+        self._drop(oldest)
+        return True
+
+    def _drop(self, segment: Segment) -> None:
+        following = Position(self.segments[1].number, len(blocks.MAGIC))
+        late = [follower for follower in self.followers if follower.position < following]
+        fd = os.open(segment.path, os.O_RDONLY)
+        try:
+            if not late:
+                self.expired += blocks.count_points(fd, len(blocks.MAGIC), segment.end)
+            for follower in late:
+                start = follower.position.offset if follower.position.segment == segment.number else len(blocks.MAGIC)
+                points = blocks.count_points(fd, start, segment.end)
+                follower.dropped(points, following)
+                if points:
+                    log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
+        finally:
+            os.close(fd)
+        segment.path.unlink(missing_ok=True)
+        self.segments.remove(segment)
+
+    def _begin_segment(self) -> None:
+        number = self.segments[-1].number + 1 if self.segments else 1
+        path = self.directory / f"{number:016d}.log"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+        try:
+            if os.write(fd, blocks.MAGIC) != len(blocks.MAGIC):
+                raise OSError("disk full")
+            sync_directory(self.directory)
+        except BaseException:
+            os.close(fd)
+            path.unlink()
+            raise
+        if self._fd >= 0:
+            self._unsynced.setdefault(self.segments[-1].number, os.dup(self._fd))
+            os.close(self._fd)
+        self._fd = fd
+        now = self._clock()
+        self.segments.append(Segment(number, path, len(blocks.MAGIC), now, now))
+
+
+def segment_files(directory: Path) -> list[tuple[int, Path]]:
+    """Return the segments of a log, oldest first."""
+    found = []
+    for path in directory.iterdir():
+        match = _NAME.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a new or renamed file in a directory last."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _take(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise LogInUse(f"{path.parent} is written to by another process") from None
+    return fd
+
+
+def _opened(directory: Path) -> list[Segment]:
+    """Look at the segments of earlier runs; the last may have a torn tail, or nothing in it."""
+    segments = []
+    files = segment_files(directory)
+    for number, path in files:
+        status = path.stat()
+        end = _cut(path, status.st_size) if number == files[-1][0] else status.st_size
+        if end > len(blocks.MAGIC):
+            segments.append(Segment(number, path, end, status.st_mtime_ns, status.st_mtime_ns))
+        else:
+            path.unlink()
+    return segments
+
+
+def _cut(path: Path, size: int) -> int:
+    """Cut what follows the last whole block; return where that ends."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        end = len(blocks.MAGIC)
+        for block in blocks.walk(fd, end, size):
+            end = block.end
+        if end < size:
+            log.warning("durable log %s: cut %d bytes of an unfinished write", path, size - end)
+            os.ftruncate(fd, end)
+    finally:
+        os.close(fd)
+    return end

@@ -1,0 +1,229 @@
+"""Reading the durable log: one place in it for each server, and whole histories."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from archiver import blocks
+from archiver.segments import Follower, Position, Segment, SegmentLog, segment_files, sync_directory
+
+log = logging.getLogger("labioc.archiver")
+
+START: Final = len(blocks.MAGIC)
+_NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_DAY_NS: Final = 86400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines to send; ``position`` is behind them, ``oldest_ns`` when the first was appended (Unix ns)."""
+
+    position: Position
+    payload: bytes
+    points: int
+    oldest_ns: int
+
+
+class Reader(Follower):
+    """The place of one server in the log; what it has committed is never read again.
+
+    The position is kept in ``readers/NAME`` (written to a file beside it, synced, renamed) each time the log syncs,
+    so that after a kill up to a second of acknowledged points is read again: the same points, to no effect.
+    A new reader begins with the oldest point there is. Raises ValueError for a name that is no file name.
+    """
+
+    def __init__(self, parent: SegmentLog, name: str) -> None:
+        if not _NAME.fullmatch(name) or name.startswith("."):
+            raise ValueError(f"reader {name!r}: letters, digits, '_', '.' and '-' only")
+        self.name = name
+        self.lost = 0
+        self.corrupt = 0
+        self._log = parent
+        self._path = parent.directory / "readers" / name
+        self._path.parent.mkdir(exist_ok=True)
+        self._handed: deque[tuple[Position, int]] = deque()
+        with parent.lock:
+            self.position = self._load()
+            self._saved: Position | None = None
+            self.queued = sum(_count(*place) for place in self._places(self.position))
+            parent.followers.append(self)
+
+    def read(self, max_bytes: int, after: Position | None = None) -> Block | None:
+        """Return the lines that follow the committed position, or a given one; None when there are none.
+
+        At most ``max_bytes``, but at least one block of the log. May be called from any thread. Raises OSError.
+        """
+        if after is None:
+            self._handed.clear()
+        position = self.position if after is None else max(after, self.position)
+        payloads: list[bytes] = []
+        size = points = oldest = 0
+        for block, number in self._blocks(position):
+            if payloads and size + len(block.payload) > max_bytes:
+                break
+            oldest = oldest or block.oldest_ns
+            payloads.append(block.payload)
+            size += len(block.payload)
+            points += block.points
+            position = Position(number, block.end)
+            if size >= max_bytes:
+                break
+        if not payloads:
+            return None
+        self._handed.append((position, points))
+        return Block(position, b"".join(payloads), points, oldest)
+
+    def commit(self, position: Position) -> None:
+        """The server has everything up to a position; what was read after it can still be committed later."""
+        with self._log.lock:
+            while self._handed and self._handed[0][0] <= position:
+                _, points = self._handed.popleft()
+                self.queued = max(self.queued - points, 0)
+            self.position = max(position, self.position)
+            if self.position == self._end():
+                self.queued = 0
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of the log that are not committed."""
+        with self._log.lock:
+            return sum(end - start for _, start, end in self._places(self.position))
+
+    def appended(self, points: int) -> None:
+        """Points were written."""
+        self.queued += points
+
+    def dropped(self, points: int, position: Position) -> None:
+        """Points that were not committed are gone; go on at a position."""
+        self.lost += points
+        self.queued = max(self.queued - points, 0)
+        self.position = max(position, self.position)
+        self._handed.clear()
+
+    def save(self) -> None:
+        """Put the committed position on disk, when it has changed. Raises OSError."""
+        position = self.position
+        if position == self._saved:
+            return
+        fresh = self._path.with_name(f".{self.name}.new")
+        with open(fresh, "w", encoding="ascii") as file:
+            json.dump({"segment": position.segment, "offset": position.offset}, file)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.replace(self._path)
+        sync_directory(self._path.parent)
+        self._saved = position
+
+    def close(self) -> None:
+        """Save the position and leave the log."""
+        self.save()
+        with self._log.lock:
+            if self in self._log.followers:
+                self._log.followers.remove(self)
+
+    def _end(self) -> Position:
+        last = self._log.segments[-1]
+        return Position(last.number, last.end)
+
+    def _places(self, position: Position) -> list[tuple[Segment, int, int]]:
+        """Segments with what is to be read of them: from offset, to offset."""
+        with self._log.lock:
+            return [
+                (segment, position.offset if segment.number == position.segment else START, segment.end)
+                for segment in self._log.segments
+                if segment.number >= position.segment
+            ]
+
+    def _blocks(self, position: Position) -> Iterator[tuple[blocks.Found, int]]:
+        for segment, start, end in self._places(position):
+            if start >= end:
+                continue
+            try:
+                fd = os.open(segment.path, os.O_RDONLY)
+            except FileNotFoundError:
+                continue  # dropped meanwhile, and counted
+            at = start
+            try:
+                for block in blocks.walk(fd, start, end):
+                    self._skipped(segment, block.start - at)
+                    yield block, segment.number
+                    at = block.end
+                self._skipped(segment, end - at)
+            finally:
+                os.close(fd)
+
+    def _skipped(self, segment: Segment, size: int) -> None:
+        if size:
+            self.corrupt += size
+            log.error("durable log %s: %d broken bytes left out for %s", segment.path, size, self.name)
+
+    def _load(self) -> Position:
+        segments = self._log.segments
+        oldest = Position(segments[0].number, START)
+        try:
+            saved = json.loads(self._path.read_text(encoding="ascii"))
+            position = Position(int(saved["segment"]), int(saved["offset"]))
+        except FileNotFoundError:
+            return oldest
+        except (ValueError, KeyError, TypeError) as error:
+            log.error("durable log: position of %s is broken (%s); sending all again", self.name, error)
+            return oldest
+        if position < oldest or position.offset < START or position.segment > segments[-1].number:
+            return oldest
+        for segment in segments:
+            if segment.number == position.segment:
+                return Position(segment.number, min(position.offset, segment.end))
+        return position
+
+
+def _count(segment: Segment, start: int, end: int) -> int:
+    fd = os.open(segment.path, os.O_RDONLY)
+    try:
+        return blocks.count_points(fd, start, end)
+    finally:
+        os.close(fd)
+
+
+def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterator[bytes]:
+    """Yield the lines that begin with one of ``starts``, without their ends, in the order they were written.
+
+    Blocks written more than a day before ``since_ns`` (Unix ns) are left out: no stamp is further ahead of its block.
+    For any process, also beside the one that writes.
+    """
+    earliest = since_ns - _DAY_NS
+    for _, path in segment_files(directory):
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # dropped meanwhile
+        try:
+            status = os.fstat(fd)
+            if status.st_mtime_ns < earliest:
+                continue
+            for block in blocks.walk(fd, START, status.st_size):
+                if block.newest_ns >= earliest:
+                    yield from _matching(block.payload, starts)
+        finally:
+            os.close(fd)
+
+
+def _matching(payload: bytes, starts: Sequence[bytes]) -> list[bytes]:
+    """Return the lines of a payload that begin with one of ``starts``, in their order."""
+    text = b"\n" + payload
+    found: list[tuple[int, bytes]] = []
+    for start in starts:
+        at = text.find(b"\n" + start)
+        while at >= 0:
+            end = text.find(b"\n", at + 1)
+            end = len(text) if end < 0 else end
+            found.append((at, text[at + 1 : end]))
+            at = text.find(b"\n" + start, end)
+    return [line for _, line in sorted(found)]
