@@ -10,6 +10,8 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
+from can.interfaces import BACKENDS
+
 from devices.clock import DriverClock
 from devices.edcp_items import BY_NAME
 from devices.errors import DeviceError, LinkDown
@@ -213,8 +215,8 @@ def _make_link(settings: DeviceSettings, clock: DriverClock) -> ModuleLink:
     module = int(settings.options.get("module", 0))
     if settings.address:
         interface, separator, channel = settings.address.partition(":")
-        if not separator:
-            raise ValueError(f"found {settings.address!r}, allowed: INTERFACE:CHANNEL")
+        if not separator or interface not in BACKENDS:
+            raise ValueError(f"found {settings.address!r}, allowed: none; can and module say where it is")
         options: Mapping[str, Any] = {"interface": interface, "channel": channel}
         return ModuleLink(settings.address, options, module, settings.timeout, clock)
     return ModuleLink(str(settings.options.get("can", "")), settings.bus, module, settings.timeout, clock)
