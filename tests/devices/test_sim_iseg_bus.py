@@ -219,7 +219,7 @@ def test_GIVEN_a_bit_rate_WHEN_16_channels_are_polled_THEN_it_takes_the_time_of_
         took = time.monotonic() - begun
         assert segment.wire.frames == 170
         assert segment.wire.busy == pytest.approx(segment.wire.bits / 125000)
-        assert segment.wire.busy < took < 2 * segment.wire.busy + 0.1
+        assert segment.wire.busy < took < segment.wire.busy + 2.0  # a loaded machine may take its time
 
 
 @pytest.mark.parametrize(
