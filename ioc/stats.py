@@ -44,9 +44,7 @@ class IocStatistics:
         self._lag = 0.0
         self._last_put = ""
         self.armed = True
-        self.armed_name = next(
-            (record.name for signal, record in self._records if signal == "ARMED"), "ARMED"
-        )
+        self.armed_name = next((record.name for signal, record in self._records if signal == "ARMED"), "ARMED")
 
     async def run(self) -> None:
         """Post all statistics each second, on absolute deadlines, until cancelled."""
