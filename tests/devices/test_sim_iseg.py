@@ -3,6 +3,8 @@
 from itertools import pairwise
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from devices.edcp_bits import (
     Action,
@@ -14,7 +16,7 @@ from devices.edcp_bits import (
     ModuleEvent,
     ModuleStatus,
 )
-from devices.edcp_items import BY_NAME
+from devices.edcp_items import BY_NAME, ITEMS
 from devices.edcp_messages import Announcement, Data, Frame, General, Service
 from devices.edcp_protocol import (
     broadcast,
@@ -418,3 +420,28 @@ def test_GIVEN_noise_WHEN_the_output_is_constant_THEN_readings_vary(host):
         readings.add(host.get("VoltageMeasure", 0))
     assert len(readings) == 5
     assert all(reading == pytest.approx(500.0, abs=1.0) for reading in readings)
+
+
+FRAMES = st.one_of(
+    st.builds(Frame, st.sampled_from([0x228, 0x229, 0x004]), st.binary(max_size=8)),
+    st.builds(
+        lambda identifier, number, many, rest: Frame(identifier, (number | many).to_bytes(2, "big") + rest),
+        st.sampled_from([0x228, 0x229]),
+        st.sampled_from(sorted(ITEMS)),
+        st.sampled_from([0, 0x2000]),
+        st.binary(max_size=6),
+    ),
+)
+
+
+@settings(max_examples=300)
+@given(st.sampled_from([E16C1, E08F2, F460N, FLEX, OLD_MASK]), st.lists(FRAMES, max_size=20))
+def test_GIVEN_any_frames_WHEN_they_arrive_THEN_the_module_lives_and_answers_in_its_own_name(firmware, frames):
+    host = Host(firmware)
+    for frame in frames:
+        for answer in respond(host.module, frame):
+            assert answer.id in (0x228, 0x028)
+            assert isinstance(decode(answer), Data | General)
+        host.wait(0.05)
+    for channel in host.module.channels:
+        assert 0.0 <= channel.volts <= channel.volts_nominal * (1 + 1e-5)
