@@ -185,12 +185,14 @@ class EurothermModel:
 
     def _output(self, dt: float) -> float:
         memory, value, setpoint = self.memory, self.memory["PV.IN"], self.memory["WKG.SP"]
-        band, usable = memory["PB"], math.isfinite(self.memory["PV.IN"])
         low, high = memory["OP.LO"], min(memory["OP.HI"], self.program.power_limit(memory))
         if memory["IM"] != OPERATING:
             output = 0.0
         elif memory["A-M"]:
             output = min(memory["OP.HI"], max(low, memory["MAN.OP"]))
+            if math.isfinite(value):
+                self._pid.track(output, setpoint, value, memory["PB"])
+            return output
         elif self.sensor_broken:
             output = memory["SAFE"]
         elif self.program.output_off(memory):
@@ -199,9 +201,8 @@ class EurothermModel:
             on = setpoint - value > (0.0 if memory["WRK.OP"] > 0 else memory["HYST.H"])
             output = high if on else low
         else:
-            return self._pid.step(dt, setpoint, value, (band, memory["Ti"], memory["Td"]), (low, high))
-        if usable:
-            self._pid.track(output, setpoint, value, band)
+            return self._pid.step(dt, setpoint, value, (memory["PB"], memory["Ti"], memory["Td"]), (low, high))
+        self._pid = Pid()
         return output
 
     def _report(self, dt: float, timer: Status) -> None:
