@@ -24,6 +24,8 @@ from ioc.schema import site_schema
 from ioc.templates import family_templates, server_template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
+INDEX = FOLDER.parent / "README.md"
+MARKS = ("<!-- reference pages, by scripts/generate_reference.py -->", "<!-- end of reference pages -->")
 NOTE = "<!-- Written by scripts/generate_reference.py: edit the source that it reads, then run it again. -->"
 MACROS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "period"}
 SETTING_PARTS = (":RBV", ":HI", ":LO", ":RES")
@@ -41,6 +43,20 @@ def pages() -> dict[str, str]:
         "command-line.md": command_line_page(),
     }
     return {name: text.rstrip("\n") + "\n" for name, text in found.items()}
+
+
+def index_page(written: Iterable[str]) -> str:
+    """Return docs/README.md with every page of docs/reference between its two marks."""
+    names = {path.name for path in FOLDER.glob("*.md")} | set(written)
+    titles = {name: title_of((FOLDER / name).read_text(encoding="utf-8")) for name in sorted(names)}
+    lines = [f"- [{title}](reference/{name})" for name, title in titles.items()]
+    before, rest = INDEX.read_text(encoding="utf-8").split(MARKS[0])
+    return "\n".join([before + MARKS[0], *lines, MARKS[1] + rest.split(MARKS[1])[1]])
+
+
+def title_of(page: str) -> str:
+    """Return the first heading of a page."""
+    return next(line.removeprefix("# ") for line in page.splitlines() if line.startswith("# "))
 
 
 def page_of(family: Family) -> str:
@@ -137,7 +153,7 @@ def family_page(family: Family) -> str:
         for record in templates.device.expand(MACROS)
         if record.name.removeprefix("P:D:").replace(":", ".") not in STATUS_SIGNALS
     }
-    lines = [NOTE, "", f"# PVs of a {family.title}", ""]
+    lines = [NOTE, "", f"# PVs: {family.title}", ""]
     lines += [f"Type `{family.type}` in the [site file](site-file.md).", ""]
     lines += [
         "`LAB` stands for the prefix and `DEV` for the name of the device, both from the site file. The PVs about"
@@ -309,14 +325,16 @@ def command_line_page() -> str:
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or with --check only compare them."""
     stale = []
-    for name, text in pages().items():
+    found = pages()
+    for name, text in [*found.items(), ("../README.md", "")]:
         path = FOLDER / name
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            stale.append(name)
+        wanted = text or index_page(found)
+        if not path.exists() or path.read_text(encoding="utf-8") != wanted:
+            stale.append(path.resolve().relative_to(INDEX.parents[1]))
             if "--check" not in arguments:
-                path.write_text(text, encoding="utf-8")
+                path.write_text(wanted, encoding="utf-8")
     for name in stale:
-        print(f"docs/reference/{name}: {'out of date' if '--check' in arguments else 'written'}")
+        print(f"{name}: {'out of date' if '--check' in arguments else 'written'}")
     return 1 if stale and "--check" in arguments else 0
 
 

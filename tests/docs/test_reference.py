@@ -18,7 +18,10 @@ BLOCK = re.compile(r"^```toml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def test_generated_pages_are_up_to_date() -> None:
-    for name, text in generate_reference.pages().items():
+    pages = generate_reference.pages()
+    index = generate_reference.INDEX.read_text(encoding="utf-8")
+    assert index == generate_reference.index_page(pages), "run scripts/generate_reference.py: the index is out of date"
+    for name, text in pages.items():
         page = generate_reference.FOLDER / name
         assert page.exists(), f"run scripts/generate_reference.py: {name} is missing"
         assert page.read_text(encoding="utf-8") == text, f"run scripts/generate_reference.py: {name} is out of date"
