@@ -151,8 +151,9 @@ class Writer:
                     self._pause(LONGEST_DELAY)
                 except _Stopping:
                     raise
-                except Exception:
+                except Exception as error:
                     log.critical("%s: writer failed, it begins again", self.server.name, exc_info=True)
+                    self._trouble(State.RETRYING, f"the writer failed: {error}")
                     self._pause(LONGEST_DELAY)
         self._client.close()
 
