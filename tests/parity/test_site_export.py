@@ -1,4 +1,4 @@
-"""The soft export of a whole site, loaded in the C softIoc and in labioc side by side and driven with the same values."""
+"""The soft export of a whole site in the C softIoc and in labioc side by side, driven with the same values."""
 
 from __future__ import annotations
 
