@@ -39,7 +39,9 @@ class Slave:
 
     def respond(self, frame: bytes) -> bytes:
         """Return the reply; empty for a foreign or broken frame, a broadcast, an unknown function, and mains off."""
-        if not is_frame(frame) or frame[0] not in (self.unit, BROADCAST) or self.model.silent:
+        if frame_length(frame) != len(frame) or not is_frame(frame):
+            return b""
+        if frame[0] not in (self.unit, BROADCAST) or self.model.silent:
             return b""
         function, data = frame[1], frame[2:-2]
         try:
