@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from devices.errors import Refused
 
 READ, WRITE_ONE, WRITE = 3, 6, 16
+LONGEST = {READ: 125, WRITE_ONE: 1, WRITE: 123}  # words
+LAST_ADDRESS = 0xFFFF
 EXCEPTION = 0x80
 EXCEPTION_LENGTH = 5  # bytes
 ACKNOWLEDGED, BUSY = 5, 6
@@ -64,13 +66,23 @@ class ModbusRefusal(Refused):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """Function 3 (``count`` words from ``address``), 6 (one word) or 16 (``words`` from ``address`` on)."""
+    """Function 3 (``count`` words from ``address``), 6 (one word) or 16 (``words`` from ``address`` on).
+
+    Raises ValueError when an address, count or word is outside what a frame can carry.
+    """
 
     unit: int
     function: int
     address: int
     count: int = 1
     words: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        last, longest = self.address + self.count - 1, LONGEST[self.function]
+        if not 0 <= self.address <= last <= LAST_ADDRESS or self.count > longest:
+            raise ValueError(f"{self}: allowed are 1 to {longest} words at 0 to {LAST_ADDRESS}")
+        if not all(0 <= word <= LAST_ADDRESS for word in self.words):
+            raise ValueError(f"{self}: allowed are words of 0 to {LAST_ADDRESS}")
 
     def __str__(self) -> str:
         if self.function == READ:

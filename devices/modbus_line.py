@@ -9,8 +9,8 @@ port is this module's ``RtuLine``, which hands it a reply only when that is beyo
 * The reply to a read does not tell the address, so a late one looks like that to any read of the same length. After
   an exchange that failed, the unit therefore has to prove first that it is in step: it is asked for a number of
   words that no lost request had. An instrument answers in order, so once that reply is there no older one can come.
-* On a line with echo the echo of a function 6 request equals its reply. Whether there is an echo is learned from reads,
-  and a write waits until that is known.
+  The same is done at the first contact after the port was opened.
+* On a line with echo the echo of a function 6 request equals its reply. Whether there is an echo is learned from reads.
 
 Nothing is ever repeated here.
 """
@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Protocol
 
 import minimalmodbus
@@ -78,6 +77,7 @@ class RtuLine:
         self._opened = 0
         self._instruments: dict[int, minimalmodbus.Instrument] = {}
         self._doubts: dict[int, list[tuple[bytes, float]]] = {}  # heads of requests and when they were sent, in order
+        self._known: set[int] = set()  # units that have been proven once since the line was opened
         self._disturbed = False
         self._echo: bool | None = None
         self._request = Request(0, READ, 0)
@@ -99,6 +99,7 @@ class RtuLine:
             raise LinkDown(f"{self.port}: cannot open: {_reason(error)}") from error
         self._opened += 1
         self.generation = self._opened
+        self._known.clear()
         self._echo, self._disturbed = None, True
 
     def close(self) -> None:
@@ -112,7 +113,7 @@ class RtuLine:
         Raises LinkDown (the line is closed then), ReplyTimeout, Garbled, or ModbusRefusal. Call ``prove`` before
         a write, so that an error here always means that it was sent.
         """
-        self.prove(request.unit, timeout, learn_echo=request.function == WRITE_ONE)
+        self.prove(request.unit, timeout)
         try:
             words = self._exchange(request, timeout)
         except ModbusRefusal:
@@ -121,14 +122,12 @@ class RtuLine:
         self._doubts.pop(request.unit, None)
         return words
 
-    def prove(self, unit: int, timeout: float, *, learn_echo: bool = False) -> None:
+    def prove(self, unit: int, timeout: float) -> None:
         """Make sure that no reply of this unit is still on its way; asks nothing when there is no doubt.
 
         Raises as ``transact``.
         """
         if not self._in_doubt(unit):
-            if learn_echo and self._echo is None:
-                self._learn_echo(unit, timeout)
             return
         for _ in range(PROOFS):
             proof = self._proof(unit)
@@ -143,21 +142,20 @@ class RtuLine:
                 return
         raise Garbled(f"unit {unit}: does not get in step")
 
-    def _learn_echo(self, unit: int, timeout: float) -> None:
-        with suppress(ModbusRefusal):  # an answer too
-            self._exchange(self._proof(unit), timeout)
-        self._doubts.pop(unit, None)
-
     def _in_doubt(self, unit: int) -> bool:
-        oldest = self._clock() - LATEST
-        self._doubts[unit] = [doubt for doubt in self._doubts.get(unit, ()) if doubt[1] > oldest]
-        return bool(self._doubts[unit])
+        now = self._clock()
+        doubts = [doubt for doubt in self._doubts.get(unit, ()) if doubt[1] > now - LATEST]
+        if unit not in self._known:
+            # Whoever had the port before us may have asked anything, also what is asked now as a proof.
+            doubts += [(proof.head, now) for proof in _proofs(unit)]
+        self._known.add(unit)
+        self._doubts[unit] = doubts
+        return bool(doubts)
 
     def _proof(self, unit: int) -> Request:
-        """Return a read that no request in doubt can be taken for, or the one that was asked for first most lately."""
-        heads = [head for head, _ in self._doubts.get(unit, ())]
-        requests = [Request(unit, READ, PROOF_ADDRESS, count) for count in PROOF_LENGTHS]
-        return max(requests, key=lambda request: heads.index(request.head) if request.head in heads else len(heads))
+        """Return a read that no request in doubt can be taken for, or the one whose first doubt is the latest."""
+        heads = [head for head, _ in self._doubts[unit]]
+        return max(_proofs(unit), key=lambda proof: heads.index(proof.head) if proof.head in heads else len(heads))
 
     def _exchange(self, request: Request, timeout: float) -> tuple[int, ...]:
         """Leave the request in doubt unless it succeeds; success leaves the older doubts to the caller."""
@@ -169,10 +167,8 @@ class RtuLine:
             self._limit = timeout + (len(request.frame) + request.reply_length + 7) * self._wire.character
             self._doubts.setdefault(request.unit, []).append((request.head, self._clock()))
             return self._through_minimalmodbus(request)
-        except ModbusRefusal:
-            raise
         except DeviceError:
-            self._disturbed = True
+            self._disturbed = True  # by a refusal too: minimalmodbus keeps no silence after it
             raise
         except minimalmodbus.ModbusException as error:
             self._disturbed = True
@@ -251,6 +247,10 @@ class RtuLine:
         if code == ACKNOWLEDGED and self._request.function != READ:
             raise ReplyTimeout(f"{self._request}: accepted, but not done yet")
         raise ModbusRefusal(self._request, code)
+
+
+def _proofs(unit: int) -> list[Request]:
+    return [Request(unit, READ, PROOF_ADDRESS, count) for count in PROOF_LENGTHS]
 
 
 def _reason(error: OSError) -> str:

@@ -165,7 +165,7 @@ class ModbusUnit:
 
     async def _write(self, request: Request) -> None:
         try:
-            await self._exchange(lambda: self._port.line.prove(self.unit, self.timeout, learn_echo=True))
+            await self._exchange(lambda: self._port.line.prove(self.unit, self.timeout))
         except (ReplyTimeout, Garbled) as error:
             raise LinkDown(f"{request}: not sent, since the instrument does not answer ({error})") from error
         await self._exchange(lambda: self._port.line.transact(request, self.timeout))

@@ -5,6 +5,7 @@ compared. The wire is in memory and brings its own time.
 """
 
 import random
+import time
 from collections import Counter
 
 import pytest
@@ -88,6 +89,29 @@ class LyingWire:
         cuts = sorted(self.random.sample(range(1, len(data)), min(self.random.randrange(3), len(data) - 1)))
         for number, (a, b) in enumerate(zip([0, *cuts], [*cuts, len(data)], strict=True)):
             self.segments.append((begin + 0.002 * number, data[a:b]))
+
+
+class PromptWire(LyingWire):
+    """Answers at once, in real time, and notes how long after an answer the next request comes."""
+
+    name, baudrate, character = "prompt", 9600, 10 / 9600
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.pauses: list[float] = []
+        self.answer = b""
+        self.answered = 0.0
+
+    def write(self, data: bytes) -> None:
+        if self.answered:
+            self.pauses.append(time.monotonic() - self.answered)
+        self.answer = right_answer(data)
+
+    def read(self, seconds: float) -> bytes:
+        if not self.answer:
+            return b""
+        answer, self.answer, self.answered = self.answer, b"", time.monotonic()
+        return answer
 
 
 def truth(wire, request, answer):
@@ -221,6 +245,17 @@ def test_a_port_that_vanishes_is_closed_and_opens_again():
     assert not line.is_open
     line.open()
     assert line.generation == 2
+
+
+def test_the_silence_between_frames_is_kept_and_not_exceeded():
+    wire = PromptWire()
+    line = RtuLine(wire)
+    line.open()
+    for _ in range(20):
+        line.transact(Request(1, READ, 1), TIMEOUT)
+    silence = 3.5 * 11 / wire.baudrate  # minimalmodbus counts 11 bits a character
+    assert all(3.5 * wire.character <= pause < silence + 0.05 for pause in wire.pauses)
+    assert sorted(wire.pauses)[len(wire.pauses) // 2] < silence + 0.002
 
 
 def test_a_line_that_never_becomes_quiet_is_told():

@@ -110,6 +110,7 @@ async def test_answers_of_others_are_not_taken(furnaces, link: ModbusUnit, fault
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 8])
 async def test_exceptions_are_told_with_their_code(furnaces, link: ModbusUnit, code):
+    await link.read_registers(1, 1)
     furnaces.faults.exception = code
     with pytest.raises(ModbusRefusal) as refusal:
         await link.read_registers(1, 5)
@@ -119,10 +120,11 @@ async def test_exceptions_are_told_with_their_code(furnaces, link: ModbusUnit, c
 
 
 async def test_a_busy_instrument_is_asked_again_for_a_read_only(furnaces, link: ModbusUnit):
+    await link.read_registers(1, 1)
     furnaces.faults.exception = 6
     read = asyncio.create_task(link.read_registers(1, 1))
     async with asyncio.timeout(2.0):
-        while len(furnaces.received) < 3:  # noqa: ASYNC110 - the simulator has no such event
+        while len(furnaces.received) < 5:  # noqa: ASYNC110 - the simulator has no such event
             await asyncio.sleep(0.01)
     furnaces.faults.exception = 0
     assert await read == (1005,)

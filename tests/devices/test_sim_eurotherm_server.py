@@ -5,14 +5,13 @@ import time
 import minimalmodbus
 import pytest
 import serial
+from pymodbus.client import ModbusSerialClient
 
 from devices.eurotherm_registers import REGISTERS, Inputs
 from devices.modbus_link import open_unit
 from devices.sim_eurotherm import EurothermModel
 from devices.sim_eurotherm_backdoor import SHARES, SWITCHES, BackDoor
 from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
-
-pymodbus = pytest.importorskip("pymodbus.client")
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ async def furnaces(_task_check):
 
 
 def with_pymodbus(device: str) -> None:
-    client = pymodbus.ModbusSerialClient(device, baudrate=9600, timeout=0.5, retries=0)
+    client = ModbusSerialClient(device, baudrate=9600, timeout=0.5, retries=0)
     assert client.connect()
     try:
         assert client.read_holding_registers(1, count=1, device_id=1).registers == [1834]
