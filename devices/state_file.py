@@ -1,0 +1,91 @@
+"""A small file that survives a power failure: written beside the old one, flushed to the disk, then put in its place.
+
+Written in a thread, one write at a time; of what is saved while one is under way only the newest follows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger("labioc.state")
+
+
+def default_folder() -> Path:
+    """Return the folder of the user for things that programs keep (XDG base directories)."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "labioc"
+
+
+class StateFile:
+    """One JSON object; ``path`` None keeps nothing. That a file cannot be written is logged, and nothing else."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self.writes = 0
+        self._next: Any = None
+        self._task: asyncio.Task[None] | None = None
+        self._failed = False
+
+    async def load(self) -> dict[str, Any] | None:
+        """Return what was saved; None when there is nothing, or nothing that can be read, which is put aside."""
+        if self.path is None:
+            return None
+        return await asyncio.to_thread(_load, self.path)
+
+    def save(self, data: dict[str, Any]) -> None:
+        """Have an object written soon; ``data`` must not be changed afterwards."""
+        if self.path is None:
+            return
+        self._next = data
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._write(), name=f"save {self.path.name}")
+
+    async def flush(self) -> None:
+        """Wait until everything saved is on the disk."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _write(self) -> None:
+        while self._next is not None and self.path is not None:
+            data, self._next = self._next, None
+            try:
+                await asyncio.to_thread(_store, self.path, json.dumps(data))
+                self.writes += 1
+                self._failed = False
+            except OSError as error:
+                if not self._failed:
+                    log.warning("%s cannot be written: %s; going on without", self.path, error.strerror or error)
+                self._failed = True
+
+
+def _load(path: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        log.warning("%s cannot be read: %s; beginning anew, the old file is kept as .bad", path, error)
+        with suppress(OSError):
+            path.replace(path.with_suffix(".bad"))
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _store(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".new")
+    with open(beside, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
