@@ -1,0 +1,101 @@
+"""Channel Access settings of the bridge: the EPICS_CA_* environment variables that every client knows.
+
+Meaning and defaults: EPICS Channel Access Reference Manual, "Configuring EPICS for Channel Access".
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+Address = tuple[str, int]
+
+SERVER_PORT: Final = 5064
+REPEATER_PORT: Final = 5065
+LARGEST_AUTOMATIC: Final = 64 << 20
+"""Bytes of an array that the bridge takes when EPICS_CA_AUTO_ARRAY_BYTES leaves the size open."""
+
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCGIFBRDADDR: Final = 0x8919
+_UP_AND_BROADCAST: Final = 0x1 | 0x2
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where to search; how long a silent server is waited for, in seconds; how large an event may be, in bytes."""
+
+    addresses: tuple[Address, ...]
+    repeater_port: int = REPEATER_PORT
+    connection_timeout: float = 30.0
+    max_search_period: float = 10.0
+    max_message: int = LARGEST_AUTOMATIC
+
+    @classmethod
+    def read(cls, env: Mapping[str, str] | None = None) -> Settings:
+        """Read the environment (or a mapping in its place); raises ValueError that names the variable."""
+        values = os.environ if env is None else env
+        port = _integer(values, "EPICS_CA_SERVER_PORT", SERVER_PORT)
+        addresses = [_address(word, port) for word in values.get("EPICS_CA_ADDR_LIST", "").split()]
+        if values.get("EPICS_CA_AUTO_ADDR_LIST", "YES").upper() != "NO":
+            addresses += [(address, port) for address in broadcast_addresses()]
+        limit = LARGEST_AUTOMATIC
+        if values.get("EPICS_CA_AUTO_ARRAY_BYTES", "YES").upper() == "NO":
+            # As in the C library: 16 kB at least, and some room for the structure around the array.
+            limit = max(_integer(values, "EPICS_CA_MAX_ARRAY_BYTES", 16384), 16384) + 128
+        return cls(
+            tuple(dict.fromkeys(addresses)),
+            _integer(values, "EPICS_CA_REPEATER_PORT", REPEATER_PORT),
+            _seconds(values, "EPICS_CA_CONN_TMO", 30.0),
+            _seconds(values, "EPICS_CA_MAX_SEARCH_PERIOD", 10.0),
+            limit,
+        )
+
+
+def _integer(values: Mapping[str, str], name: str, default: int) -> int:
+    word = values.get(name, "").strip()
+    if not word:
+        return default
+    if not word.isdecimal() or int(word) == 0:
+        raise ValueError(f"{name}: {word!r} is no positive number")
+    return int(word)
+
+
+def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
+    word = values.get(name, "").strip()
+    try:
+        seconds = float(word) if word else default
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e6:
+        raise ValueError(f"{name}: {word!r} is no positive number of seconds")
+    return seconds
+
+
+def _address(word: str, port: int) -> Address:
+    host, _, own = word.partition(":")
+    if own and not (own.isdecimal() and 0 < int(own) < 0x10000):
+        raise ValueError(f"EPICS_CA_ADDR_LIST: {word!r} has no port between 1 and 65535")
+    try:
+        return socket.gethostbyname(host), int(own) if own else port
+    except OSError:
+        raise ValueError(f"EPICS_CA_ADDR_LIST: {host!r} is no host that can be found") from None
+
+
+def broadcast_addresses() -> list[str]:
+    """Return the broadcast address of each interface; of a machine without a network the loopback address."""
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            try:
+                (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)
+                if flags & _UP_AND_BROADCAST == _UP_AND_BROADCAST:
+                    found.append(socket.inet_ntoa(fcntl.ioctl(sock, _SIOCGIFBRDADDR, request)[20:24]))
+            except OSError:
+                continue  # an interface without an IPv4 address
+    return [address for address in found if address != "0.0.0.0"] or ["127.0.0.1"]
