@@ -88,7 +88,8 @@ class Setting:
         yield Quantity(self.name, self.kind, text, self.register, *common, Rate.DEMAND, True)
         yield Quantity(f"{self.name}.RBV", self.kind, f"{text}, read back", self.register, *common, self.rate)
         if self.kind is Kind.FLOAT:
-            moving = self.rate if isinstance(self.low, str) or isinstance(self.high, str) else Rate.ONCE
+            known_by_name = isinstance(self.low, str) or isinstance(self.high, str)
+            moving = Rate.ONCE if not known_by_name else Rate.MEDIUM if self.rate is Rate.FAST else self.rate
             yield Quantity(f"{self.name}.HI", self.kind, f"{text}, highest", "", *common, moving)
             yield Quantity(f"{self.name}.LO", self.kind, f"{text}, lowest", "", *common, moving)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
 
 from devices.clock import DriverClock
 from devices.eurotherm_catalogue import (
@@ -21,7 +20,7 @@ from devices.eurotherm_furnace import FINE, Alarm, FurnaceLimits, FurnaceWatch
 from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, Form, Inputs, Scale, Status, firmware_text
 from devices.eurotherm_unit import EurothermUnit
-from devices.hv import Mismatch
+from devices.hv_demand import Demand
 from devices.modbus_words import FULL_SCALE
 from devices.model import Cause, DeviceSettings, Kind, Level, Limits, Reading, Value
 from devices.power_record import Sample
@@ -33,15 +32,6 @@ TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
 """Settings that move each other."""
 
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
-
-
-@dataclass(slots=True)
-class _Pair:
-    """A demand, once known, and how long the instrument has been saying something else."""
-
-    demand: float | None = None
-    mismatch: Mismatch = field(default_factory=Mismatch)
-    lasting: bool = False
 
 
 class Furnace:
@@ -58,14 +48,13 @@ class Furnace:
         minor, major = options.get("deviation", (None, None))
         self._limits = FurnaceLimits(minor, major, options.get("slope_limit"), float(options.get("settle", 600.0)))
         self._watch = FurnaceWatch(self._limits)
-        self._pairs = {name: _Pair() for name in SETTINGS}
+        self._demands = {name: Demand() for name in SETTINGS}
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection; demands stay."""
         self._watch = FurnaceWatch(self._limits)
-        for pair in self._pairs.values():
-            pair.mismatch.reset()
-            pair.lasting = False
+        for demand in self._demands.values():
+            demand.link_lost()
 
     # What is known
 
@@ -93,7 +82,7 @@ class Furnace:
 
     def demand(self, name: str) -> float | None:
         """Return what was last accepted from a user, or found at the first connection."""
-        return self._pairs[name].demand
+        return self._demands[name].value
 
     def accept(self, *names: str) -> None:
         """Take the values that the instrument has now as what was asked for."""
@@ -104,9 +93,7 @@ class Furnace:
 
     def take(self, name: str, value: float) -> None:
         """Take a value as what was asked for."""
-        pair = self._pairs[name]
-        pair.demand, pair.lasting = value, False
-        pair.mismatch.reset()
+        self._demands[name].accept(value)
 
     def registers(self, name: str) -> tuple[str, ...]:
         """Return what has to be read for a signal now."""
@@ -168,13 +155,12 @@ class Furnace:
             self._look()
 
     def _compare(self, setting: Setting) -> None:
-        pair, found = self._pairs[setting.name], self.setting(setting.name)
+        demand, found = self._demands[setting.name], self.setting(setting.name)
         if found is None:
             return
-        if pair.demand is None or setting.follows:
-            pair.demand = found
-        tolerance = 0.5001 * self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
-        pair.lasting = pair.mismatch.observe(abs(pair.demand - found) > tolerance)
+        if setting.follows:
+            demand.value = found
+        demand.observe(found, self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0)
 
     def _look(self) -> None:
         unit, now = self._unit, self._clock.monotonic()
@@ -290,7 +276,7 @@ class Furnace:
 
     def _setting_alarm(self, name: str, value: float) -> Alarm:
         no_ramp = name == "RATE" and not value and not self._settings.options.get("allow_no_ramp", False)
-        return MINOR if self._pairs[name].lasting or no_ramp else FINE
+        return MINOR if self._demands[name].lasting or no_ramp else FINE
 
 
 def _typed(row: Quantity, value: float) -> Value:

@@ -272,7 +272,9 @@ class EurothermUnit:
             number = float_from(*words) if register.form is Form.FLOAT else seconds_from(*words)
             if not math.isfinite(number) or (register.form is Form.TIME and number < 0):
                 return None
-            return number * self._factor(register) if register.scale is Scale.RATE else number
+            if register.scale is Scale.RATE:
+                number *= self._factor(register)
+            return float(f"{number:.7g}")  # all that an IEEE single tells: 333.3 and not 333.29998779
         (word,) = words
         if register.form is Form.BITS:
             return float(word)

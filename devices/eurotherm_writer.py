@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm_catalogue import QUANTITIES, SETTINGS, VOLATILE, Setting, registers_of
 from devices.eurotherm_meaning import TARGETS, Furnace, differs
 from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Status
 from devices.eurotherm_remote import RemoteKeeper
 from devices.eurotherm_unit import EurothermUnit
+from devices.hv_demand import check_limits, choice_asked, number_asked
 from devices.modbus_frames import MEANINGS, ModbusRefusal
-from devices.model import DeviceSettings, Kind, Limits, Value
+from devices.model import DeviceSettings, Kind, Value
 
 log = logging.getLogger("labioc.eurotherm")
 
@@ -69,28 +69,27 @@ class EurothermWriter:
         if row is None or not row.settable:
             raise Refused(f"{name} cannot be set")
         if name == "PWR.ACK.CMD":
-            if _index(name, value, row.labels):
+            if choice_asked(name, value, row.labels):
                 self._memory.acknowledge()
             return {name} | {other for other in QUANTITIES if other.startswith("PWR.")}
         if self._settings.readonly:
             raise Refused("writes to this device are switched off by the configuration")
         async with self._lock:
             if name.endswith(".CMD"):
-                return await self._command(name) if _index(name, value, row.labels) else {name}
+                return await self._command(name) if choice_asked(name, value, row.labels) else {name}
             setting = SETTINGS[name]
-            number = float(_index(name, value, row.labels)) if row.labels else self._checked(setting, value)
+            number = float(choice_asked(name, value, row.labels)) if row.labels else self._checked(setting, value)
             return await self._set(setting, number)
 
     # Settings
 
     def _checked(self, setting: Setting, value: Value) -> float:
-        if isinstance(value, (str, tuple)) or not math.isfinite(value):
-            raise OutOfLimits(f"{setting.name}: {value!r} is not a number")
+        number = number_asked(setting.name, value)
         limits = self._furnace.limits(setting)
         if limits is None:
             raise NotReady(f"{setting.name}: it and its limits have not been read yet")
-        check_limits(setting.name, float(value), setting.unit, limits)
-        return float(value)
+        check_limits(setting.name, number, setting.unit, limits)
+        return number
 
     async def _set(self, setting: Setting, number: float, sparing: bool = True) -> set[str]:
         name, remote = setting.name, bool(self._unit.value("L-R"))
@@ -302,15 +301,6 @@ class EurothermWriter:
         raise ReplyTimeout(f"{what}: outcome unknown, the answers cannot be read")
 
 
-def check_limits(what: str, number: float, unit: str, limits: Limits) -> None:
-    """Raise OutOfLimits with a sentence for the operator."""
-    asked = f"{what} {number:.10g} {unit}".rstrip()
-    if number > limits.high:
-        raise OutOfLimits(f"{asked} is above {limits.high:.10g} {unit} ({limits.high_from})")
-    if number < limits.low:
-        raise OutOfLimits(f"{asked} is below {limits.low:.10g} {unit} ({limits.low_from})")
-
-
 def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:
     """Return the register at an address that may be written; None when it is not a known one. Raises Refused."""
     register = next((row for row in REGISTERS.values() if row.address == address), None)
@@ -331,9 +321,3 @@ def raw_allowed(address: int, value: float, configuration: bool) -> Register | N
 
 def _signals_of(registers: set[str]) -> set[str]:
     return {name for name in QUANTITIES if not registers.isdisjoint(registers_of(name))}
-
-
-def _index(what: str, value: Value, labels: tuple[str, ...]) -> int:
-    if isinstance(value, (str, tuple)) or value not in range(len(labels)):
-        raise OutOfLimits(f"{what}: {value!r} is none of {', '.join(labels)}")
-    return int(value)
