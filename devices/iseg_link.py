@@ -17,7 +17,7 @@ from devices.can_bus import CanBus, join
 from devices.clock import DriverClock
 from devices.edcp_items import BY_NAME
 from devices.edcp_messages import Announcement, Data, Frame, General, Message, Unexplained
-from devices.edcp_protocol import BASE, read, registration
+from devices.edcp_protocol import BASE, general_request, read, registration
 from devices.errors import LinkDown, ReplyTimeout
 from devices.model import LinkStats, Value
 
@@ -111,6 +111,7 @@ class ModuleLink:
         self._patience = PATIENCE * timeout
         self._clock = clock
         self._failure: LinkDown | None = None
+        self._dcp = False  # it answers the older protocol
         self._registered = 0.0
         self._last_heard = 0.0
         self._waiting: deque[tuple[Question, _Batch]] = deque()
@@ -130,7 +131,7 @@ class ModuleLink:
     async def connect(self) -> None:
         """Join the bus and register the module; nothing confirms that. Raises LinkDown."""
         await self.close()
-        self._failure, self.announced, self._window = None, None, WINDOW
+        self._failure, self.announced, self._window, self._dcp = None, None, WINDOW, False
         try:
             self.bus = await join(self._can, self._options, self)
             self._register()
@@ -227,16 +228,18 @@ class ModuleLink:
         if question.tries < TRIES and not question.answers:
             self._try(question)
             if question.tries == TRIES and self.connected:
-                # What every module answers tells one that does not know this item from one that is not there.
+                # What every module answers tells one that does not know this item from one that is not there,
+                # or that was switched to the older protocol.
                 self.tell(read(self.address, BY_NAME["ModuleStatus"], base=self.base))
+                self.tell(general_request(self.address, base=self.base))
             return
         if question.answers or self._last_heard > question.begun:
             self._settle(question)  # it lives, so this item, or this frame, is the trouble
             return
         seconds = self._clock.monotonic() - question.begun
         text = f"{self}: no answer for {seconds:.1f} s, asked {question.tries} times for {question.data_id:#06x}"
-        if self.announced is not None:
-            text += "; it announces itself but does not answer EDCP, is it switched to DCP?"
+        if self._dcp or self.announced is not None:
+            text += "; it is there but does not answer EDCP, is it switched to the older protocol (DCP)?"
         self._count(text)
         self._flying[question].fail(ReplyTimeout(text))
 
@@ -280,6 +283,8 @@ class ModuleLink:
                 self._last_heard = self._clock.monotonic()
                 log.info("%s: tells of an event (%s)", self, message.detail.name or "no detail")
                 self.on_event()
+            case General():
+                self._dcp = True
             case Unexplained(reason, key):
                 self.unexplained += 1
                 self._count(f"{self}: {reason}")
