@@ -104,7 +104,8 @@ class ArchiverConfig:
     """The ``[archiver]`` section, checked.
 
     ``entries`` are further PVs, each ``NAME [ARCHIVE TAG]``, where NAME may be a wildcard over the site's own.
-    ``addresses`` are added to EPICS_CA_ADDR_LIST. ``status`` is where the page with the metrics is served.
+    ``addresses`` are added to EPICS_CA_ADDR_LIST. ``status`` is where the page with the metrics is served, ``port``
+    the Channel Access port of the ``ARCH`` PVs; 0 is any.
     """
 
     prefix: str
@@ -115,6 +116,7 @@ class ArchiverConfig:
     entries: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     status: tuple[str, int] = ("127.0.0.1", 0)
+    port: int = 0
     servers: tuple[ServerConfig, ...] = ()
 
 
@@ -159,6 +161,7 @@ def read_config(section: Mapping[str, Any], prefix: str, base: Path = Path()) ->
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
         status=status,
+        port=section.get("port", 0),
         servers=servers,
     )
 

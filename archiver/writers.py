@@ -129,6 +129,11 @@ class Writer:
         """Begin to write."""
         self._thread.start()
 
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._thread.is_alive()
+
     def finish(self) -> None:
         """Send what is in the log and end, or end at once when the server gives trouble; returns immediately."""
         self._finishing.set()

@@ -1,0 +1,215 @@
+"""The bridge as a whole: monitor events become points, points go through the durable log, the log to each server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from archiver.catalogue import catalogue
+from archiver.config import ArchiverConfig, PvSpec
+from archiver.deadletter import DeadLetters
+from archiver.events import Event
+from archiver.points import PointBuilder
+from archiver.segments import SegmentLog
+from archiver.segments_reader import Reader
+from archiver.status import BridgeState, ServerStatus, Snapshot, prometheus
+from archiver.status_page import StatusPage
+from archiver.status_pvs import StatusPvs
+from archiver.subscribe import Subscriber
+from archiver.writers import State, Writer
+
+log = logging.getLogger("labioc.archiver")
+
+FINISH_SECONDS = 2.5
+"""How long the writers may go on sending when the bridge ends; what is left waits in the log."""
+
+_PERIOD = 1.0
+_SPOOLING_LAG = 10.0
+_LOSING_SECONDS = 60.0
+"""ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
+
+_PROGRESS_SECONDS = 10.0
+_LINES_AT_ONCE = 4 << 20
+
+
+class Bridge:
+    """One bridge; ``env`` replaces the EPICS_CA_* environment variables, ``clock`` gives Unix seconds.
+
+    Raises ConfigError, LogInUse, ValueError for settings of Channel Access that are wrong, and OSError.
+    """
+
+    def __init__(
+        self,
+        config: ArchiverConfig,
+        pvs: Iterable[PvSpec],
+        env: Mapping[str, str] | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        pvs = list(pvs)
+        self._clock = clock
+        self._started = clock()
+        self.builder = PointBuilder(pvs, config.schema)
+        self.subscriber = Subscriber((pv.name for pv in pvs), self._take, _environment(config, env))
+        self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
+        try:
+            catalogue(pvs, config.schema).save(config.directory)
+            self.readers = [Reader(self.log, server.name) for server in config.servers]
+        except BaseException:
+            self.log.close()
+            raise
+        self.writers = [
+            Writer(server, reader, DeadLetters(config.directory, server.name), clock=clock)
+            for server, reader in zip(config.servers, self.readers, strict=True)
+        ]
+        self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
+        self.pvs = StatusPvs(config.prefix, config.port)
+        self._count = len(pvs)
+        self._seen = (self._started, 0, 0)
+        self._stored = {server.name: 0 for server in config.servers}
+        self._last_loss = float("-inf")
+        self._progress_told = float("-inf")
+        self._tasks: list[asyncio.Task[None]] = []
+        self.snapshot = self._look()
+
+    async def start(self) -> None:
+        """Subscribe and write. Raises OSError when a port cannot be had."""
+        self._tasks.append(asyncio.create_task(self.log.run(), name="durable log"))
+        await asyncio.sleep(0)  # the log learns its loop
+        self.log.append(*self.builder.bridge(True))
+        for writer in self.writers:
+            writer.start()
+        await self.page.start(*self.config.status)
+        await self.pvs.start()
+        await self.subscriber.start()
+        self._tasks.append(asyncio.create_task(self._every_second(), name="bridge status"))
+        where = ", ".join(server.url for server in self.config.servers) or "the log alone"
+        log.info("archiving %d PVs to %s, log in %s", self._count, where, self.config.directory)
+
+    async def stop(self) -> None:
+        """Take no more events, put what there is on the disk and, as far as time allows, to the servers; within 5 s."""
+        await self.subscriber.stop()
+        self.log.append(*self.builder.bridge(False))
+        self.log.flush()
+        for writer in self.writers:
+            writer.finish()
+        alive = [writer for writer in self.writers if writer.alive]
+        await asyncio.gather(*(asyncio.to_thread(writer.stop, FINISH_SECONDS) for writer in alive))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.snapshot = self._look()
+        await self.page.stop()
+        await self.pvs.stop()
+        for reader in self.readers:
+            reader.close()
+        self.log.close()
+        log.info("%d points in the log, %d wait for a server", self.snapshot.points, self.snapshot.queue)
+
+    def _take(self, events: list[Event]) -> None:
+        self._append(*self.builder.build(events))
+
+    def _append(self, lines: bytes, points: int) -> None:
+        if len(lines) <= _LINES_AT_ONCE:
+            self.log.append(lines, points)
+            return
+        while lines:  # big texts came together: the log takes them in pieces
+            end = lines.rfind(b"\n", 0, _LINES_AT_ONCE) + 1 or lines.find(b"\n") + 1
+            self.log.append(lines[:end], lines.count(b"\n", 0, end))
+            lines = lines[end:]
+
+    async def _every_second(self) -> None:
+        while True:
+            await asyncio.sleep(_PERIOD)
+            try:
+                self._append(*self.builder.due())
+                self.snapshot = self._look()
+                self._tell_progress()
+                await self.pvs.show(self.snapshot)
+            except Exception:
+                log.critical("the status of the bridge failed, the bridge goes on", exc_info=True)
+
+    def _look(self) -> Snapshot:
+        now = self._clock()
+        before, events, losses = self._seen
+        passed = now - before
+        servers = tuple(
+            self._server(writer, reader, now, passed) for writer, reader in zip(self.writers, self.readers, strict=True)
+        )
+        lost = self.log.lost + sum(server.lost for server in servers)
+        if lost > losses:
+            self._last_loss = now
+        self._seen = (now, self.subscriber.events, lost)
+        lag = max((server.lag for server in servers), default=0.0)
+        return Snapshot(
+            state=self._state(servers, lag, now),
+            time=now,
+            started=self._started,
+            pvs=self._count,
+            connected=self.subscriber.connected,
+            events=self.subscriber.events,
+            points=self.log.written,
+            rate=(self.subscriber.events - events) / passed if passed > 0 else 0.0,
+            queue=max((server.queued for server in servers), default=0),
+            spool=self.log.size,
+            lost=lost,
+            lag=lag,
+            log_error=self.log.error,
+            expired=self.log.expired,
+            refused={reason.value: count for reason, count in self.builder.refused.items()},
+            servers=servers,
+        )
+
+    def _state(self, servers: tuple[ServerStatus, ...], lag: float, now: float) -> BridgeState:
+        if self.log.error or now - self._last_loss < _LOSING_SECONDS:
+            return BridgeState.LOSING
+        if lag > _SPOOLING_LAG or any(server.state != State.OK.value for server in servers):
+            return BridgeState.SPOOLING
+        return BridgeState.OK
+
+    def _server(self, writer: Writer, reader: Reader, now: float, passed: float) -> ServerStatus:
+        progress, name = writer.progress, writer.server.name
+        rate = (progress.points - self._stored[name]) / passed if passed > 0 else 0.0
+        self._stored[name] = progress.points
+        return ServerStatus(
+            name=name,
+            url=writer.server.url,
+            state=progress.state.value,
+            reason=progress.reason,
+            since=progress.since,
+            points=progress.points,
+            refused=progress.refused,
+            requests=progress.requests,
+            failures=progress.failures,
+            queued=reader.queued,
+            lost=reader.lost,
+            lag=max(now - progress.oldest_ns / 1e9, 0.0) if progress.oldest_ns else 0.0,
+            rate=rate,
+        )
+
+    def _tell_progress(self) -> None:
+        """Say while the log drains how far it is."""
+        if time.monotonic() - self._progress_told < _PROGRESS_SECONDS:
+            return
+        for server in self.snapshot.servers:
+            if server.state == State.OK.value and server.lag > _SPOOLING_LAG and server.rate > 0:
+                self._progress_told = time.monotonic()
+                left = server.queued / server.rate
+                log.info(
+                    "%s: %d points wait, %.0f/s, about %.0f s to go", server.name, server.queued, server.rate, left
+                )
+
+    def _full_status(self) -> dict[str, Any]:
+        return self.snapshot.as_json(self.builder.states())
+
+
+def _environment(config: ArchiverConfig, env: Mapping[str, str] | None) -> dict[str, str]:
+    """Add the addresses of the site file to those of the environment."""
+    values = dict(os.environ if env is None else env)
+    if config.addresses:
+        values["EPICS_CA_ADDR_LIST"] = " ".join((values.get("EPICS_CA_ADDR_LIST", ""), *config.addresses)).strip()
+    return values
