@@ -7,20 +7,19 @@ times a second besides. ``faults`` makes the wire misbehave; the unit behind it 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import socket
 import struct
 import time
-import tty
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from devices.sim_caen import CaenModel
+from devices.sim_terminal import PseudoTerminal
+from devices.sim_time import ModelTime
 
-TICK = 0.1  # seconds
 REMEMBERED = 20_000  # requests kept for inspection
 LONGEST_REQUEST = 512  # bytes
 TELNET_GREETING = b"\xff\xfb\x01\xff\xfb\x03"  # WILL ECHO, WILL SUPPRESS-GO-AHEAD (RFC 854)
@@ -74,10 +73,8 @@ class SimulatedSupply:
         self.connections = 0
         self.answers = 0
         self._port = port
-        self._clock = clock
-        self._stepped = clock()
+        self._time = ModelTime(lambda dt: self.model.step(dt), clock)
         self._server: asyncio.Server | None = None
-        self._ticker: asyncio.Task[None] | None = None
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._terminal: _Terminal | None = None
         self._kept_back = b""
@@ -96,15 +93,11 @@ class SimulatedSupply:
     async def start(self) -> None:
         """Listen and let time pass; raises OSError when the port is taken."""
         await self.accept_connections()
-        self._stepped = self._clock()
-        self._ticker = asyncio.create_task(self._tick(), name="simulated CAEN supply")
+        self._time.start("simulated CAEN supply")
 
     async def stop(self) -> None:
         """Close everything; the model keeps its state and can be started again."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-            self._ticker = None
+        await self._time.stop()
         await self.refuse_connections()
         await self.unplug_serial()
 
@@ -142,14 +135,7 @@ class SimulatedSupply:
 
     def advance(self) -> None:
         """Bring the model up to the clock's now."""
-        now = self._clock()
-        self.model.step(max(0.0, now - self._stepped))
-        self._stepped = now
-
-    async def _tick(self) -> None:
-        while True:
-            self.advance()
-            await asyncio.sleep(TICK)
+        self._time.advance()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = asyncio.current_task()
@@ -247,34 +233,27 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 
 
 class _Terminal:
-    """The far end of a serial line: a pseudo terminal in raw mode."""
+    """A serial line whose requests are answered one after the other."""
 
     def __init__(self, answer: Callable[[bytes], Awaitable[list[bytes | None]]]) -> None:
         self._answer = answer
-        self._ours, self._theirs = os.openpty()
-        tty.setraw(self._theirs)
-        os.set_blocking(self._ours, False)
-        self.path = os.ttyname(self._theirs)
         self._lines = _Lines()
         self._requests: asyncio.Queue[bytes] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._ours, self._readable)
+        self._terminal = PseudoTerminal(self._receive)
+        self.path = self._terminal.path
         self._worker = asyncio.create_task(self._work(), name="simulated serial line")
 
     async def close(self) -> None:
-        self._loop.remove_reader(self._ours)
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
-        os.close(self._ours)
-        os.close(self._theirs)
+        self._terminal.close()
 
-    def _readable(self) -> None:
-        for line in self._lines.feed(os.read(self._ours, LONGEST_REQUEST)):
+    def _receive(self, data: bytes) -> None:
+        for line in self._lines.feed(data):
             self._requests.put_nowait(line)
 
     async def _work(self) -> None:
         while True:
             for piece in await self._answer(await self._requests.get()):
                 if piece is not None:  # a serial line cannot be reset
-                    with suppress(BlockingIOError):  # nobody reads: bytes are lost, as on a real line
-                        os.write(self._ours, piece)
+                    self._terminal.write(piece)

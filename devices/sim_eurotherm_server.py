@@ -11,7 +11,6 @@ import os
 import random
 import tempfile
 import time
-import tty
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -21,8 +20,9 @@ from pathlib import Path
 from devices.modbus_frames import EXCEPTION, is_frame, with_crc
 from devices.sim_eurotherm import EurothermModel
 from devices.sim_eurotherm_slave import Slave, frame_length
+from devices.sim_terminal import PseudoTerminal
+from devices.sim_time import ModelTime
 
-TICK = 0.1  # seconds
 REMEMBERED = 20_000  # requests kept for inspection
 LONGEST_REQUEST = 512  # bytes
 BITS = 10  # of a character without parity
@@ -81,10 +81,8 @@ class SimulatedFurnaces:
         self.latencies = (SINGLE_WORD, SEVERAL_WORDS)
         self._baudrate = baudrate
         self._character = BITS / baudrate
-        self._clock = clock
-        self._stepped = clock()
-        self._ticker: asyncio.Task[None] | None = None
-        self._terminal: _Terminal | None = None
+        self._time = ModelTime(self._step, clock)
+        self._terminal: _Line | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._random = random.Random(1)
 
@@ -109,15 +107,11 @@ class SimulatedFurnaces:
         """Plug the line in and let time pass."""
         self._folder = tempfile.TemporaryDirectory(prefix="labioc-")
         await self.plug_in()
-        self._stepped = self._clock()
-        self._ticker = asyncio.create_task(self._tick(), name="simulated Eurotherm")
+        self._time.start("simulated Eurotherm")
 
     async def stop(self) -> None:
         """Close everything; the models keep their state and can be started again."""
-        if self._ticker is not None:
-            self._ticker.cancel()
-            await asyncio.gather(self._ticker, return_exceptions=True)
-            self._ticker = None
+        await self._time.stop()
         await self.unplug()
         if self._folder is not None:
             self._folder.cleanup()
@@ -125,10 +119,10 @@ class SimulatedFurnaces:
 
     async def plug_in(self) -> None:
         """Create a port, under a new number when the old one still exists, and let the stable name lead to it."""
-        before, self._terminal = self._terminal, _Terminal(self)
+        before, self._terminal = self._terminal, _Line(self)
         with suppress(FileNotFoundError):
             os.unlink(self.device)
-        os.symlink(self._terminal.path, self.device)
+        os.symlink(self._terminal.terminal.path, self.device)
         if before is not None:
             await before.close()
 
@@ -142,19 +136,15 @@ class SimulatedFurnaces:
     def send(self, data: bytes) -> None:
         """Put bytes on the line that nobody asked for."""
         if self._terminal is not None:
-            self._terminal.write(data)
+            self._terminal.terminal.write(data)
 
     def advance(self) -> None:
         """Bring the models up to the clock's now."""
-        now = self._clock()
-        for slave in self.slaves.values():
-            slave.model.step(max(0.0, now - self._stepped))
-        self._stepped = now
+        self._time.advance()
 
-    async def _tick(self) -> None:
-        while True:
-            self.advance()
-            await asyncio.sleep(TICK)
+    def _step(self, dt: float) -> None:
+        for slave in self.slaves.values():
+            slave.model.step(dt)
 
     def answer(self, frame: bytes) -> bytes:
         """Return what comes back for one request; empty for silence."""
@@ -189,7 +179,7 @@ class SimulatedFurnaces:
     def _happens(self, percent: float) -> bool:
         return percent > 0 and self._random.random() * 100 < percent
 
-    async def serve(self, terminal: _Terminal, frame: bytes, arrived: float) -> None:
+    async def serve(self, terminal: PseudoTerminal, frame: bytes, arrived: float) -> None:
         """Answer one request in its time; ``arrived`` is when its first bytes did, by the loop's clock."""
         sent = arrived + (len(frame) + SILENCE) * self._character if self.realtime else arrived
         if self.faults.echo:
@@ -227,42 +217,30 @@ async def simulated_furnaces(
         await furnaces.stop()
 
 
-class _Terminal:
-    """The far end of a serial line: a pseudo terminal in raw mode; requests are answered one after the other."""
+class _Line:
+    """Cuts requests out of what arrives and has them answered one after the other."""
 
     def __init__(self, furnaces: SimulatedFurnaces) -> None:
+        self.terminal = PseudoTerminal(self._receive)
         self._furnaces = furnaces
-        self._ours, self._theirs = os.openpty()
-        tty.setraw(self._theirs)
-        os.set_blocking(self._ours, False)
-        self.path = os.ttyname(self._theirs)
         self._begun = b""
         self._arrived = 0.0
         self._requests: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._ours, self._readable)
         self._worker = asyncio.create_task(self._work(), name="simulated Modbus line")
 
     async def close(self) -> None:
         """Let the port vanish."""
-        self._loop.remove_reader(self._ours)
         self._worker.cancel()
         await asyncio.gather(self._worker, return_exceptions=True)
-        os.close(self._ours)
-        os.close(self._theirs)
+        self.terminal.close()
 
-    def write(self, data: bytes) -> None:
-        """Send; nobody reads: bytes are lost, as on a real line."""
-        with suppress(BlockingIOError):
-            os.write(self._ours, data)
-
-    def _readable(self) -> None:
-        now = self._loop.time()
+    def _receive(self, data: bytes) -> None:
+        now = asyncio.get_running_loop().time()
         if now - self._arrived > STALE:
             self._begun = b""
         if not self._begun:
             self._arrived = now
-        self._begun = (self._begun + os.read(self._ours, LONGEST_REQUEST))[-LONGEST_REQUEST:]
+        self._begun = (self._begun + data)[-LONGEST_REQUEST:]
         while (length := frame_length(self._begun)) and len(self._begun) >= length:
             frame, self._begun = self._begun[:length], self._begun[length:]
             if is_frame(frame):
@@ -272,4 +250,4 @@ class _Terminal:
 
     async def _work(self) -> None:
         while True:
-            await self._furnaces.serve(self, *await self._requests.get())
+            await self._furnaces.serve(self.terminal, *await self._requests.get())
