@@ -73,7 +73,7 @@ class SimulatedSupply:
         self.connections = 0
         self.answers = 0
         self._port = port
-        self._time = ModelTime(lambda dt: self.model.step(dt), clock)
+        self._time = ModelTime(model.step, clock)
         self._server: asyncio.Server | None = None
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._terminal: _Terminal | None = None
