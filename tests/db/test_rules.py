@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,8 +44,17 @@ def records(database: Database) -> list[RecordDef]:
     return list(database.records.values())
 
 
+#: Where a device of each family may be: address and options.
+PLACES: dict[str, tuple[str, dict[str, Any]]] = {
+    "caen-dt55xx": ("tcp://127.0.0.1:23", {}),
+    "iseg-edcp": ("", {"can": "main", "module": 0}),
+    "eurotherm-3200": ("serial:///dev/ttyUSB0", {"unit": 1}),
+}
+
+
 def signals(family: str) -> dict[str, Signal]:
-    settings = DeviceSettings("HV1", family, "tcp://127.0.0.1:23", channels=1)
+    address, options = PLACES[family]
+    settings = DeviceSettings("HV1", family, address, channels=1, options=options)
     return dict(FAMILIES[family].make_driver(settings).signals())
 
 

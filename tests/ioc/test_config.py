@@ -13,11 +13,13 @@ from jsonschema import Draft202012Validator
 
 from devices.line_link import ALLOWED
 from devices.model import DeviceSettings
+from devices.registry import FAMILIES
 from ioc.config import Access, ServerSettings, Site, SiteError, load_site, parse_site
 from ioc.schema import PERIODS, site_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
+_FAMILIES = ", ".join(f'"{name}"' for name in FAMILIES)
 HEAD = '[site]\nprefix = "LAB"\n'
 HV = '[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://127.0.0.1:23"\n'
 
@@ -135,7 +137,7 @@ timeout = 0
         "device[0] (HV1).limits.VSETT: no such numeric setting, allowed: VSET, ISET, RAMPUP, RAMPDN, MAXV, TRIPTIME; "
         "did you mean VSET?",
         "device[0] (HV1).period: found 0.3, allowed: 0.1, 0.2, 0.5, 1, 2, 5, 10",
-        'device[1] (HV1).type: found "caen-dt55x", allowed: "caen-dt55xx"; did you mean caen-dt55xx?',
+        f'device[1] (HV1).type: found "caen-dt55x", allowed: {_FAMILIES}; did you mean caen-dt55xx?',
         f"device[2] (HV1).address: address 'tcp://127.0.0.1:70000': Port out of range 0-65535; allowed is {ALLOWED}",
         'device[2] (HV1).name: found "HV1", which is already device[0]',
         "device[2] (HV1).timeout: found 0, allowed: above 0 to 60",
@@ -149,7 +151,7 @@ timeout = 0
         ("site = 3\n", "site: found 3, allowed: a table"),
         (
             HEAD + "[sit]\n",
-            "sit: unknown key, allowed: site, server, access, can, device, archiver; did you mean site?",
+            "sit: unknown key, allowed: site, server",
         ),
         (HEAD + "port = 5\n", "site.port: unknown key, allowed: prefix"),
         (HEAD + "[server]\nport = 0\n", "server.port: found 0, allowed: from 1 to 65535"),

@@ -288,7 +288,7 @@ async def test_GIVEN_no_number_WHEN_put_THEN_the_record_refuses_and_nothing_is_s
     async with Rig().running() as rig:
         before = alarm(rig["CH00:VSET"])
         with pytest.raises(PutRefused):
-            await rig.put("CH00:VSET", value)
+            rig["CH00:VSET"].check_device_put(fields_of("ao")["VAL"], value)
         assert rig.driver.writes == []
         assert (rig["CH00:VSET"].val, alarm(rig["CH00:VSET"])) == (100.0, before)
 

@@ -370,9 +370,12 @@ def forward_link(player: Player) -> None:
 
 @scenario
 def scan_rates(player: Player) -> None:
-    """SCAN takes the names and numbers of menuScan; a periodic record is not processed by a put."""
+    """SCAN takes the names and numbers of menuScan; a periodic record is not processed by a put.
+
+    Only slow rates: a fast one might process the record in one server before the next put and not in the other.
+    """
     player.watch("H_AI.SCAN", "V", dbr_type=dbr.STRING)
-    player.put("H_AI.SCAN", "5 second", "Passive", "10 second", "Event", 0, 6, "7 second", "8")
+    player.put("H_AI.SCAN", "5 second", "Passive", "10 second", "Event", 0, 4, "7 second", "3")
     player.fields("H_AI", ("SCAN",))
     player.put("H_AI.SCAN", "10 second")
     player.put("H_AI", 5.0)
