@@ -203,8 +203,8 @@ class IsegChannel:
                 (self._limits.nominal("CurrentNominal", self.number) or 0.0) * _CURRENT_STEP * MICRO, 1e-9
             ),
         )
-        if found.tripped:
-            # Frames carry a checksum: one look at the bit is proof, where other supplies need two.
+        if found.tripped or self.hv.trip.active:
+            # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
             self.hv.trip.observe(sample, bool(self.hv.demand_on))
         self._derived |= self.hv.update(sample)
 
