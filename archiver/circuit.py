@@ -228,7 +228,8 @@ class Circuit(asyncio.Protocol):
     def _error(self, command: caproto.ErrorResponse) -> None:
         text = bytes(command.error_message).split(b"\0", 1)[0].decode("latin-1")
         number = int(command.cid)
-        log.error("%s:%d: %s: %s (%s)", *self.address, self.channels.get(number, "circuit"), text, command.status)
+        name, status = self.channels.get(number, "circuit"), int(command.header.parameter2)
+        log.error("%s:%d: %s: %s (ECA status %d)", *self.address, name, text, status)
         channel = self._state.channels.get(number)
         if channel is None or channel.sid is None or number not in self.channels:
             return
