@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from devices.registry import FAMILIES, Family
+from ioc.archiver_schema import archiver_schema
 
 PERIODS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
 """Scan periods in seconds: the periodic choices of the EPICS menuScan."""
@@ -26,7 +27,6 @@ STATE_FIELDS = (
     *("UNSV", "COSV"),
 )
 
-_INFLUX_WORDS = ("database", "org", "bucket", "token", "username", "password")
 _JSON = dict[str, Any]
 
 
@@ -77,7 +77,7 @@ def site_schema() -> _JSON:
                     ],
                 },
             },
-            "archiver": _archiver(),
+            "archiver": archiver_schema(),
         },
         "$defs": {name: _device(family) for name, family in FAMILIES.items()}
         | {"limits": _limits(), "alarms": _alarms()},
@@ -216,43 +216,3 @@ def _alarms() -> _JSON:
         "MAJOR, HIGH and LOW MINOR, unless the severities HHSV, LLSV, HSV and LSV are given too",
         "additionalProperties": _section(fields),
     }
-
-
-def _archiver() -> _JSON:
-    text: _JSON = {"type": "string", "minLength": 1}
-    versions = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"]}
-    return _section(
-        {
-            "measurement_per_type": {
-                "type": "boolean",
-                "default": False,
-                "description": "One measurement per signal name instead of one for all",
-            },
-            "influxdb": {
-                "type": "array",
-                "description": "Where the bridge writes to",
-                "items": {
-                    **_section(
-                        {
-                            "url": {
-                                "type": "string",
-                                "pattern": "^https?://\\S+$",
-                                "description": "http://HOST:PORT",
-                            },
-                            "version": {"enum": list(versions)},
-                            **dict.fromkeys(_INFLUX_WORDS, text),
-                        },
-                        required=["url", "version"],
-                    ),
-                    "allOf": [
-                        {
-                            "if": {"required": ["version"], "properties": {"version": {"const": version}}},
-                            "then": {"required": keys},
-                        }
-                        for version, keys in versions.items()
-                    ],
-                },
-            },
-        },
-        description="The bridge to InfluxDB",
-    )

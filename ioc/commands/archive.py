@@ -1,0 +1,75 @@
+"""``labioc archive SITE``: forward every event of the site's PVs to InfluxDB, through a log on disk."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from pathlib import Path
+
+from archiver import cli
+from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
+from ioc.app import set_up_logging
+from ioc.archiver_pvs import archiver_pvs
+from ioc.config import Site, SiteError, load_site
+from ioc.database import expand
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("archive", help="forward every event to InfluxDB until Ctrl-C or SIGTERM")
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("action", nargs="?", choices=["status"], help="show how a running bridge is, and each PV")
+    parser.add_argument(
+        "--setup", action="store_true", help="create database, retention and downsampling where missing, and end"
+    )
+    parser.add_argument(
+        "--shard",
+        type=shard_number,
+        default=(1, 1),
+        metavar="K/N",
+        help="be bridge K of N, each with its part of the PVs and a log of its own",
+    )
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the bridge, or do what is asked instead; raises SiteError, DatabaseError or OSError."""
+    site = load_site(args.site)
+    config = archiver_config(site, Path(args.site).parent, *args.shard)
+    if args.action == "status":
+        return cli.show_status(config.directory)
+    if args.setup:
+        return cli.set_up_servers(config.servers)
+    pvs = shard(archived(site, config), *args.shard)
+    set_up_logging()
+    return cli.run_bridge(config, pvs)
+
+
+def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> ArchiverConfig:
+    """Return the settings of one bridge of a site; several on one computer keep apart. Raises SiteError."""
+    try:
+        config = read_config(site.archiver, site.prefix, base)
+    except ConfigError as error:
+        raise SiteError(error.errors) from error
+    if of == 1:
+        return config
+    return replace(
+        config, directory=config.directory / f"shard-{number}-of-{of}", prefix=f"{config.prefix}:SHARD{number}"
+    )
+
+
+def archived(site: Site, config: ArchiverConfig) -> list[PvSpec]:
+    """Return the PVs of a site, and others, that are to be archived. Raises SiteError or DatabaseError."""
+    try:
+        return select(archiver_pvs(site, expand(site)), config.entries)
+    except ConfigError as error:
+        raise SiteError(error.errors) from error
+
+
+def shard_number(text: str) -> tuple[int, int]:
+    """Read ``K/N`` of the command line, 1/1 to N/N. Raises ArgumentTypeError."""
+    match = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", text)
+    if match and 1 <= int(match[1]) <= int(match[2]):
+        return int(match[1]), int(match[2])
+    raise argparse.ArgumentTypeError(f"{text!r} is not K/N with K from 1 to N")
