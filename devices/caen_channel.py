@@ -207,7 +207,9 @@ class CaenChannel:
     def _known(self, suffix: str, now: float) -> Reading | None:
         if suffix in self._derived:
             derived = self._derived[suffix]
-            cell = self._cell(suffix)
+            # A measured quantity has the time of its answer; TRIP, say, shares only its name with a wire parameter.
+            measured = suffix in CHANNEL and CHANNEL[suffix].wire == suffix
+            cell = self._cell(suffix) if measured else None
             return derived if cell is None else replace(derived, time=cell.time)
         if suffix.startswith("STAT.") or suffix == "STAT":
             return self._status(suffix.removeprefix("STAT").removeprefix("."))

@@ -148,11 +148,17 @@ class CaenUnit:
         for dialect in sorted(self._candidates, key=lambda candidate: candidate != self._spoken):
             self.dialect = dialect
             try:
-                name = (await self.monitor("BDNAME")).word()
+                reply = await self.monitor("BDNAME")
+                name = reply.word()
             except (ErrorReply, Garbled, ReplyTimeout) as error:
+                if isinstance(error, ReplyTimeout) and dialect == self._spoken:
+                    raise  # it is silent, which says nothing about its dialect
                 failure = error
                 continue
-            self._spoken = dialect
+            if dialect.profile is Profile.B and reply.board is None:
+                # Units without an address take requests with one, but their answers tell what they are.
+                self.dialect = Dialect(Profile.A)
+            self._spoken = self.dialect
             self._store("BDNAME", None, name)
             return
         if isinstance(failure, ReplyTimeout):

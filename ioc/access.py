@@ -29,6 +29,8 @@ class AccessPolicy:
         ``E`` from experts. Every other field (alarm limits, SCAN, DISP...) is for experts, acknowledging
         for operators.
         """
+        if field == "PROC" and record.is_output:
+            field = "VAL"  # processing an output sends its value once more
         if field == "VAL" and not _writable(record):
             return f"{record.name} is a read-only PV"
         if self._open:

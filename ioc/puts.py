@@ -59,7 +59,7 @@ class PutPath:
         lock = self._locks[record.device or "", (record.signal or "").partition(".")[0]]
         reason = self._objection(record, value) or await self._queue(lock, record, value, context)
         if reason is not None:
-            self.note_refusal(record, as_text(record, value), context, reason)
+            self.note_refusal(record, "VAL", as_text(record, value), context, reason)
         else:
             task = asyncio.create_task(self._perform(lock, record, value, context), name=f"put {record.name}")
             self._begun.add(task)
@@ -68,13 +68,17 @@ class PutPath:
         if reason is not None:
             raise PutRefused(reason)
 
-    def note_refusal(self, record: Record, value: str, context: PutContext, reason: str) -> None:
-        """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for."""
-        log.warning("refused %s = %s by %s: %s", record.name, value, _who(context), reason)
+    def note_refusal(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for.
+
+        The reason comes first: of a long string a plain caget shows 39 characters.
+        """
+        name = record.name if field == "VAL" else f"{record.name}.{field}"
+        log.warning("refused %s = %s by %s: %s", name, value, _who(context), reason)
         scanner = self._scanners.get(record.device or "")
         if scanner is not None:
             now = local_time(self._clock.time())
-            scanner.status.note_refusal(f"{now} {record.name} = {value} by {_who(context)}: {reason}")
+            scanner.status.note_refusal(f"{reason} [{name} = {value} by {_who(context)}, {now}]")
 
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
@@ -124,7 +128,7 @@ class PutPath:
         except (DeviceError, PutRefused, asyncio.CancelledError) as error:
             gave_up = isinstance(error, asyncio.CancelledError)
             reason = "the server stopped before the device answered, the outcome is unknown" if gave_up else str(error)
-            self.note_refusal(record, new, context, reason)
+            self.note_refusal(record, "VAL", new, context, reason)
             return reason
         except Exception as error:
             log.exception("%s = %s: internal error", record.name, new)

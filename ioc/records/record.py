@@ -83,7 +83,7 @@ class Record(Alarmed):
         self.put_hook: PutHook | None = None
         self.process_hook: Callable[[Record], None] | None = None
         self.scan_hook: Callable[[Record], None] | None = None
-        self.refusal_hook: Callable[[Record, str, PutContext, str], None] | None = None
+        self.refusal_hook: Callable[[Record, str, str, PutContext, str], None] | None = None
         self._initialise()
 
     # ---- what a subclass defines
@@ -190,8 +190,14 @@ class Record(Alarmed):
             self._publish(self._reset_alarms())
 
     def set_drive_limits(self, low: float, high: float) -> None:
-        """Publish the limits in force for a setting as DRVL, DRVH and control limits."""
-        self._set_properties({"DRVL": low, "DRVH": high})
+        """Publish the limits in force for a setting as DRVL, DRVH and control limits.
+
+        Where the database gives no display range, they are that too: a slider needs one.
+        """
+        values: dict[str, FieldValue] = {"DRVL": low, "DRVH": high}
+        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
+            values |= {"LOPR": low, "HOPR": high}
+        self._set_properties(values)
 
     def set_precision(self, digits: int) -> None:
         """Publish the decimals that the device itself shows, 0 to 15."""

@@ -192,9 +192,9 @@ def alarm_put(channel: Channel, dbr: int, payload: bytes) -> None:
         channel.record.acknowledge_transient(bool(value))
 
 
-def check_access(channel: Channel, policy: Policy, context: PutContext) -> None:
-    """Raise AccessDenied when this client may not put to the channel."""
-    reason = policy.may_put(channel.record, channel.spec.name, context.user, context.host)
+def check_access(channel: Channel, policy: Policy, context: PutContext, field: str | None = None) -> None:
+    """Raise AccessDenied when this client may not put to the channel, or to another field of its record."""
+    reason = policy.may_put(channel.record, field or channel.spec.name, context.user, context.host)
     if reason is not None:
         raise AccessDenied(reason)
 

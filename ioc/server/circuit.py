@@ -328,6 +328,7 @@ class Circuit(asyncio.Protocol):
         value: object = raw_value(message.data_type, message.payload)
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
+                check_access(channel, self.server.policy, context, "ACKS")
                 alarm_put(channel, message.data_type, message.payload)
             else:
                 check_access(channel, self.server.policy, context)
@@ -385,4 +386,4 @@ class Circuit(asyncio.Protocol):
         self.send(self._failure(message, channel, refusal))
         hook = channel.record.refusal_hook
         if hook is not None:
-            hook(channel.record, value, context, str(refusal))
+            hook(channel.record, channel.spec.name, value, context, str(refusal))

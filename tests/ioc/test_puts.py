@@ -68,7 +68,7 @@ class Rig:
         assert (record.val, record.udf, alarm(record)) == before
         if record.device == "HV1":
             assert self.records["PUT:REFUSED"].val == count + 1  # type: ignore[operator]
-            assert str(self.records["PUT:MSG"].val).endswith(str(refused.value))
+            assert str(self.records["PUT:MSG"].val).startswith(f"{refused.value} [LAB:")
         return str(refused.value)
 
 
@@ -103,8 +103,8 @@ async def test_GIVEN_a_driver_that_refuses_WHEN_put_THEN_the_reason_reaches_clie
         rig.driver.write_trouble = OutOfLimits("VSET 1600 V is above 1500 V (site limit)")
         assert await rig.refusal("CH00:VSET", 1600.0) == "VSET 1600 V is above 1500 V (site limit)"
         message = str(rig["PUT:MSG"].val)
-        assert " LAB:HV1:CH00:VSET = 1600 by olga@desk1 (127.0.0.1): VSET 1600 V" in message
-        assert message.startswith("20")
+        expected = "VSET 1600 V is above 1500 V (site limit) [LAB:HV1:CH00:VSET = 1600 by olga@desk1 (127.0.0.1), 20"
+        assert message.startswith(expected)
         assert "refused LAB:HV1:CH00:VSET = 1600 by olga@desk1" in caplog.text
         assert rig["IOC:PUTS"].val == ""
 
@@ -243,7 +243,7 @@ async def test_GIVEN_a_begun_put_WHEN_cancelled_and_then_refused_THEN_that_is_re
         put.cancel()
         rig.driver.gate.set()
         await rig.puts.close(1.0)
-        assert str(rig["PUT:MSG"].val).endswith("too much")
+        assert str(rig["PUT:MSG"].val).startswith("too much [LAB:")
         await asyncio.gather(put, return_exceptions=True)
 
 
@@ -297,10 +297,10 @@ async def test_GIVEN_a_refusal_on_the_way_here_WHEN_noted_THEN_it_counts_for_the
     async with Rig().running() as rig:
         hook = rig["CH00:VMON"].refusal_hook
         assert hook is not None
-        hook(rig["CH00:VMON"], "5", WHO, "LAB:HV1:CH00:VMON is a read-only PV")
+        hook(rig["CH00:VMON"], "VAL", "5", WHO, "LAB:HV1:CH00:VMON is a read-only PV")
         assert rig["PUT:REFUSED"].val == 1
-        assert str(rig["PUT:MSG"].val).endswith("LAB:HV1:CH00:VMON is a read-only PV")
-        rig["IOC:ARMED"].refusal_hook(rig["IOC:ARMED"], "0", WHO, "no")  # type: ignore[misc]
+        assert str(rig["PUT:MSG"].val).startswith("LAB:HV1:CH00:VMON is a read-only PV [LAB:HV1:CH00:VMON = 5 by ")
+        rig["IOC:ARMED"].refusal_hook(rig["IOC:ARMED"], "VAL", "0", WHO, "no")  # type: ignore[misc]
         assert rig["PUT:REFUSED"].val == 1
 
 
