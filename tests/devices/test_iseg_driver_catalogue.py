@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from devices.edcp_items import BY_NAME, Scope
+from devices.iseg_catalogue import CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS, TOLD_BY_EVENTS, all_signals
+from devices.model import Kind
+from ioc.device_status import SIGNALS
+from ioc.templates import family_records
+
+ROWS = {**CHANNEL, **MODULE}
+UNITLESS = {"MOD.NCH"}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_every_quantity_is_sound(row):
+    assert re.fullmatch(r"[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*", row.suffix)
+    assert bool(row.labels) == (row.kind is Kind.ENUM)
+    assert row.kind is not Kind.FLOAT or row.unit
+    assert row.help[0].isupper()
+    assert row.help.isascii()
+    for item in row.items:
+        scope = BY_NAME[item].scope
+        assert scope is (Scope.MODULE if row.suffix in MODULE else Scope.CHANNEL)
+    if row.settable and not row.suffix.endswith(".CMD"):
+        assert f"{row.suffix}.RBV" in ROWS
+
+
+def test_every_setting_can_be_written_on_the_wire():
+    for setting in SETTINGS.values():
+        assert BY_NAME[setting.item].settable or setting.suffix == "MOD.KILLEN", setting.suffix
+        assert BY_NAME[setting.item].readable
+
+
+def test_the_records_and_the_signals_are_the_same_set():
+    of_device, of_channel = family_records("iseg-edcp")
+    assert {suffix.replace(":", ".") for suffix in of_channel} == set(CHANNEL)
+    assert {suffix.replace(":", ".") for suffix in of_device} == set(MODULE) | set(SIGNALS)
+    for suffix, record in {**of_device, **of_channel}.items():
+        row = ROWS.get(suffix.replace(":", "."))
+        if row is None:
+            continue
+        kinds = {
+            Kind.FLOAT: ("ai", "ao"),
+            Kind.INT: ("longin", "longout"),
+            Kind.TEXT: ("stringin", "stringout"),
+            Kind.ENUM: ("bi", "bo") if len(row.labels) == 2 else ("mbbi", "mbbo"),
+        }
+        assert record.rtyp == kinds[row.kind][row.settable], suffix
+        assert record.fields.get("EGU", "") == row.unit, suffix
+        if len(row.labels) == 2:
+            assert (record.fields["ZNAM"], record.fields["ONAM"]) == row.labels or suffix == "CLR:CMD", suffix
+
+
+def test_a_module_has_every_signal_of_the_common_channel():
+    signals = all_signals(16)
+    assert len(signals) == len(MODULE) + 16 * len(CHANNEL)
+    assert signals["CH15.VSET"].settable
+    assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(TOLD_BY_EVENTS)
+    assert len(CHANNEL_SETTINGS) == 7
