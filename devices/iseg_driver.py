@@ -14,7 +14,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.edcp_items import BY_NAME
-from devices.errors import DeviceError, LinkDown
+from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.iseg_catalogue import CHANNEL, LIVE, MODULE, SETTINGS, TOLD_BY_EVENTS, all_signals, channel_prefix
 from devices.iseg_channel import IsegChannel
 from devices.iseg_limits import IsegLimits
@@ -99,6 +99,9 @@ class IsegDriver:
         await self._link.connect()
         try:
             await self._unit.identify()
+        except ReplyTimeout as error:
+            await self._link.close()
+            raise ReplyTimeout(f"{error}; check its power, its address and the bit rate of the bus") from error
         except DeviceError:
             await self._link.close()
             raise
