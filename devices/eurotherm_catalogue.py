@@ -178,7 +178,7 @@ SETTINGS: Mapping[str, Setting] = {
         _choice("TMR.RES", "TM.RES", "Resolution of the timer"),
         _seconds("TMR.DWELL", "DWELL", "Time of the timer", 360_000.0),
         _degrees("TMR.THRES", "THRES", "Distance where timing starts", 0.0),
-        _choice("TMR.END", "End.T", "Action at the end of the timer"),
+        _choice("TMR.END", "End.T", "Action at the end of timing"),
         _choice("TMR.SERVO", "SERVO", "Start after a power failure"),
         _degrees("TMR.SSSP", "SS.SP", "Soft-start setpoint", "SP.LO", "SP.HI"),
         _percent("TMR.SSOUT", "SS.PWR", "Soft-start output limit"),

@@ -26,6 +26,7 @@ from devices.model import Cause, DeviceSettings, Kind, Level, Limits, Reading, V
 from devices.power_record import Sample
 
 INVALID = Level.INVALID, Cause.READ
+TOO_EARLY = Level.INVALID, Cause.UDF
 MINOR, MAJOR = (Level.MINOR, Cause.STATE), (Level.MAJOR, Cause.STATE)
 OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
@@ -270,7 +271,8 @@ class Furnace:
         if name == "TEMP":
             return temp, FINE
         if name == "SLOPE":
-            return watch.slope.value, watch.slope_alarm
+            slope = watch.slope.value
+            return (None, TOO_EARLY) if slope is None else (slope, watch.slope_alarm)
         working = self._unit.value("WKG.SP")
         return (None, INVALID) if working is None else (temp - working, watch.deviation_alarm)
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from devices.caen_driver import DEFAULT_CHANNELS, CaenDriver
+from devices.eurotherm_driver import DEFAULT_UNIT, EurothermDriver
 from devices.iseg_driver import DEFAULT_CHANNELS as ISEG_CHANNELS
 from devices.iseg_driver import IsegDriver
 from devices.model import DeviceSettings, Driver
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import SimulatedSupply
+from devices.sim_eurotherm import EurothermModel
+from devices.sim_eurotherm_server import SimulatedFurnaces
 from devices.sim_iseg import E16C1, SimulatedIsegModule
 from devices.sim_iseg_bus import SimulatedIsegBus
 
@@ -43,7 +46,7 @@ class Family:
     ``template`` is the file in ``db/`` with the records of the device, ``options`` the JSON Schema of each key
     that a ``[[device]]`` of this family may have beyond the common ones. ``make_driver`` raises ValueError when
     the address of the settings is not one of this family; ``make_simulator`` takes the port to listen on, 0 for
-    a free one.
+    a free one. ``timeout`` is the usual one in seconds; ``registers``: the driver knows 16-bit registers by number.
     """
 
     type: str
@@ -53,6 +56,8 @@ class Family:
     make_driver: Callable[[DeviceSettings], Driver]
     make_simulator: Callable[[DeviceSettings, int], Simulator]
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    timeout: float = 1.0
+    registers: bool = False
 
 
 def _simulate_caen(settings: DeviceSettings, port: int) -> SimulatedSupply:
@@ -150,5 +155,86 @@ _ISEG = Family(
     },
 )
 
-FAMILIES: Mapping[str, Family] = {family.type: family for family in (_CAEN, _ISEG)}
+
+def _simulate_eurotherm(settings: DeviceSettings, _port: int) -> SimulatedFurnaces:
+    """Return an instrument on a pseudo terminal, with a furnace that heats up to its setpoint."""
+    model = EurothermModel()
+    model.memory["SP1"], model.memory["SP.RAT"] = 150.0, 20.0
+    model.settle()
+    return SimulatedFurnaces({int(settings.options.get("unit", DEFAULT_UNIT)): model})
+
+
+_EUROTHERM = Family(
+    type="eurotherm-3200",
+    title="Eurotherm 3200 furnace controllers (3216, 3208, 3204) on Modbus RTU",
+    template="eurotherm-3200.template",
+    default_channels=0,
+    make_driver=EurothermDriver,
+    make_simulator=_simulate_eurotherm,
+    timeout=0.5,
+    registers=True,
+    options={
+        "unit": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 254,
+            "default": DEFAULT_UNIT,
+            "description": "Address of the instrument on the line",
+        },
+        "decimals": {
+            "enum": [0, 1, 2],
+            "description": "Decimals of the temperature, for instruments that do not tell",
+        },
+        "deviation": {
+            "type": "array",
+            "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 10000, "description": "Degrees"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "Pair [MINOR, MAJOR]: degrees between temperature and working setpoint that are an alarm",
+        },
+        "settle": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 86400,
+            "default": 600,
+            "description": "Seconds after the setpoint has stopped moving before the deviation counts",
+        },
+        "slope_limit": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 10000,
+            "description": "C/min that tube or crucible stand; more is a MAJOR alarm",
+        },
+        "safe_temperature": {
+            "type": "number",
+            "minimum": -273,
+            "maximum": 3000,
+            "description": "Where SAFE:CMD sends the furnace, in C",
+        },
+        "writes_per_hour": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1000,
+            "default": 30,
+            "description": "How often one register of the non-volatile memory may be written within an hour",
+        },
+        "state_dir": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Folder for the power record and the write counters; ~/.local/state/labioc when left out",
+        },
+        "allow_no_ramp": {
+            "type": "boolean",
+            "default": False,
+            "description": "Do not warn when the setpoint rate limit is off",
+        },
+        "allow_configuration": {
+            "type": "boolean",
+            "default": False,
+            "description": "Let experts write configuration and unknown registers, and enter configuration mode",
+        },
+    },
+)
+
+FAMILIES: Mapping[str, Family] = {family.type: family for family in (_CAEN, _ISEG, _EUROTHERM)}
 """Every family by its type."""

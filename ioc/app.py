@@ -13,6 +13,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import cast
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES, Simulator
@@ -25,6 +26,7 @@ from ioc.records import Record, RecordSet
 from ioc.scan import DeviceScanner
 from ioc.server import Server
 from ioc.stats import DEVICE, IocStatistics
+from ioc.textserver import RegisterDevice, TextServer
 
 log = logging.getLogger("labioc")
 
@@ -49,9 +51,11 @@ class App:
             self._of_device[record.device or ""].append(record)
         self.statistics = IocStatistics(self._of_device[DEVICE], self._clock, site.identity)
         self._puts = PutPath(self.scanners, self.statistics, self._clock)
+        self._policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
+        self.text: TextServer | None = None
         self._server = Server(
             self.records,
-            AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy(),
+            self._policy,
             interfaces=site.server.interfaces or None,
             port=site.server.port if port is None else port,
         )
@@ -71,13 +75,23 @@ class App:
         """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
         for settings in self.site.devices:
             driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
-            self.scanners[settings.name] = DeviceScanner(driver, self._of_device[settings.name], self._clock)
+            scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock)
+            self.scanners[settings.name] = scanner
+            if self.site.textserver is not None and self.site.textserver.device == settings.name:
+                by_signal = {record.signal or "": record for record in self._of_device[settings.name]}
+                registers = cast(RegisterDevice, driver)  # the check of the site file has seen to that
+                self.text = TextServer(self.site.textserver, registers, by_signal, self._policy, scanner)
         for record in self.records.values():
             self._puts.attach(record)
         try:
             await self._server.start()
         except OSError as error:
             raise OSError(f"can't serve Channel Access: {error.strerror or error}") from error
+        if self.text is not None:
+            try:
+                await self.text.start()
+            except OSError as error:
+                raise OSError(f"can't serve the text interface: {error.strerror or error}") from error
         self._spawn(self.statistics.run, "statistics")
         for name, scanner in self.scanners.items():
             self._spawn(scanner.run, name)
@@ -102,6 +116,8 @@ class App:
             await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
         self._tasks.clear()
         await self._server.stop()
+        if self.text is not None:
+            await self.text.stop()
         for simulator in self.simulators.values():
             await simulator.stop()
 

@@ -18,6 +18,7 @@ from typing import Any
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.sitecheck import site_errors
+from ioc.textserver import TextSettings
 
 AlarmFields = Mapping[str, Mapping[str, str]]
 """Record fields by signal suffix: ``{"VMON": {"HIGH": "1490", "HSV": "MINOR"}}``."""
@@ -76,7 +77,8 @@ class Site:
     """One checked site file.
 
     ``access`` is None when everybody may write. ``can`` holds the options of each adapter by name,
-    ``archiver`` the section of the bridge as it stands. ``identity`` is a short hash of the contents.
+    ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
+    ``identity`` is a short hash of the contents.
     """
 
     prefix: str
@@ -86,6 +88,7 @@ class Site:
     server: ServerSettings
     can: Mapping[str, Mapping[str, Any]]
     archiver: Mapping[str, Any]
+    textserver: TextSettings | None
     identity: str
 
 
@@ -120,6 +123,7 @@ def parse_site(data: Mapping[str, Any]) -> Site:
         server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port")),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
+        textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 
@@ -145,7 +149,7 @@ def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceS
         address=device.get("address", ""),
         channels=device.get("channels", family.default_channels),
         period=float(device.get("period", 1.0)),
-        timeout=float(device.get("timeout", 1.0)),
+        timeout=float(device.get("timeout", family.timeout)),
         readonly=device.get("readonly", False),
         simulated=device.get("simulated", False),
         limits=_limits(device),

@@ -78,6 +78,7 @@ def site_schema() -> _JSON:
                 },
             },
             "archiver": archiver_schema(),
+            "textserver": _textserver(),
         },
         "$defs": {name: _device(family) for name, family in FAMILIES.items()}
         | {"limits": _limits(), "alarms": _alarms()},
@@ -126,6 +127,24 @@ def _access() -> _JSON:
     )
 
 
+def _textserver() -> _JSON:
+    return _section(
+        {
+            "device": {"type": "string", "description": "Name of the furnace controller to serve"},
+            "interface": {
+                "type": "string",
+                "minLength": 1,
+                "default": "127.0.0.1",
+                "description": "Address to listen on; without password, so beware of others than 127.0.0.1",
+            },
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": 9000, "description": "TCP port"},
+            "allow_set": {"type": "boolean", "default": False, "description": "Accept the command Set"},
+        },
+        required=["device"],
+        description="Text interface for programs made for an older furnace server; off without this section",
+    )
+
+
 def _device(family: Family) -> _JSON:
     """Return the schema of one ``[[device]]`` of a family: the common keys and its own."""
     common: _JSON = {
@@ -154,7 +173,7 @@ def _device(family: Family) -> _JSON:
             "type": "number",
             "exclusiveMinimum": 0,
             "maximum": 60,
-            "default": 1,
+            "default": family.timeout,
             "description": "Longest wait for one answer in seconds",
         },
         "readonly": {"type": "boolean", "default": False, "description": "Never write to this device"},

@@ -324,6 +324,16 @@ def _length(path: _Path, name: str) -> _Found:
         yield path, f"found {name} with {len(name)} characters, allowed: {MAX_NAME}"
 
 
+def _text_interface(data: Mapping[str, Any]) -> _Found:
+    """Refuse a text interface to a device that has no registers, or does not exist."""
+    section = data.get("textserver")
+    name = section.get("device") if isinstance(section, dict) else None
+    known = [device.get("name") for _, device in _devices(data) if FAMILIES[device["type"]].registers]
+    if isinstance(name, str) and name not in known:
+        allowed = ", ".join(map(str, known)) or "none, there is no furnace controller"
+        yield ("textserver", "device"), f"found {_shown(name)}, allowed: {allowed}"
+
+
 def _prefix(data: Mapping[str, Any]) -> str:
     site = data.get("site")
     prefix = site.get("prefix") if isinstance(site, dict) else None
@@ -340,4 +350,5 @@ _RULES: tuple[Callable[[Mapping[str, Any]], _Found], ...] = (
     _alarms,
     _aliases,
     _lengths,
+    _text_interface,
 )

@@ -19,6 +19,15 @@ PREFIX = "LAB"
 
 DEVICES: Sequence[Mapping[str, Any]] = (
     {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True},
+    {
+        "name": "FURN1",
+        "type": "eurotherm-3200",
+        "address": "serial:///dev/ttyUSB0",
+        "simulated": True,
+        "safe_temperature": 20.0,
+        "slope_limit": 50.0,
+        "deviation": [10.0, 30.0],
+    },
 )
 """What the demo serves, as in a site file; each has a simulator, whose address takes the place of this one."""
 

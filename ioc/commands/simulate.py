@@ -9,7 +9,7 @@ from devices.caen_protocol import Profile
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import SimulatedSupply
 from ioc.app import stop_signal
-from ioc.commands import simulate_iseg
+from ioc.commands import simulate_eurotherm, simulate_iseg
 from ioc.commands.run import port_number
 from ioc.commands.simulators import BACK_DOORS
 
@@ -28,6 +28,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     caen.add_argument("--serial", action="store_true", help="on a pseudo terminal as well")
     caen.set_defaults(func=caen_supply)
     simulate_iseg.add(types)
+    simulate_eurotherm.add(types)
 
 
 def caen_supply(args: argparse.Namespace) -> int:

@@ -9,6 +9,8 @@ from typing import Protocol
 from devices.registry import Simulator
 from devices.sim_caen_backdoor import BackDoor
 from devices.sim_caen_server import SimulatedSupply
+from devices.sim_eurotherm_backdoor import BackDoor as EurothermBackDoor
+from devices.sim_eurotherm_server import SimulatedFurnaces
 from devices.sim_iseg_backdoor import BackDoor as IsegBackDoor
 from devices.sim_iseg_bus import SimulatedIsegBus
 
@@ -49,6 +51,11 @@ def _iseg(simulator: Simulator, port: int) -> Door:
     return IsegBackDoor(simulator, port)
 
 
+def _eurotherm(simulator: Simulator, port: int) -> Door:
+    assert isinstance(simulator, SimulatedFurnaces)
+    return EurothermBackDoor(simulator, port)
+
+
 BACK_DOORS = {
     "caen-dt55xx": Back(
         _caen,
@@ -59,6 +66,11 @@ BACK_DOORS = {
         _iseg,
         "trip any 0",
         "{device}:CH00:TRIP turns MAJOR and stays so until {device}:CH00:TRIP:ACK:CMD is written",
+    ),
+    "eurotherm-3200": Back(
+        _eurotherm,
+        "mains 1 off",
+        "{device}:TEMP turns INVALID; echo mains 1 on the same way, and {device}:PWR:MSG tells the story",
     ),
 }
 """By device family."""

@@ -22,7 +22,7 @@ EXAMPLE = str(Path(__file__).resolve().parents[2] / "examples" / "site.toml")
 def test_check_says_what_there_is(capsys: pytest.CaptureFixture[str]):
     assert main(["check", EXAMPLE]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith(f"{EXAMPLE}: good, 2 devices, ")
+    assert out.startswith(f"{EXAMPLE}: good, 3 devices, ")
     assert err == ""
 
 

@@ -36,7 +36,7 @@ def errors(text: str) -> list[str]:
 
 def test_the_example_is_read_in_full():
     example = load_site(ROOT / "examples" / "site.toml")
-    first, second = example.devices
+    first, second, third = example.devices
     assert example.prefix == "LAB"
     assert first == DeviceSettings(
         name="HV1",
@@ -55,8 +55,10 @@ def test_the_example_is_read_in_full():
     }
     assert (second.channels, second.readonly) == (2, True)
     assert example.tuning["HV2"].alarms["MOVING"] == {"OSV": "MINOR"}
+    assert (third.timeout, third.options["unit"], third.options["settle"]) == (0.5, 1, 600)
     assert example.archiver["measurement_per_type"] is True
     assert example.access is None
+    assert example.textserver is None
     assert example.server == ServerSettings()
 
 
