@@ -17,6 +17,7 @@ from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
 from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
+from ioc.server.search import is_own_address
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
 
@@ -82,6 +83,9 @@ class Circuit(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self.address = (str(peer[0]), int(peer[1]))
         self.host = self.address[0]
+        if self.server.local_only and not is_own_address(self.host):
+            transport.abort()
+            return
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.server.circuits.add(self)

@@ -39,7 +39,8 @@ class Server(Context):  # type: ignore[misc]
     """Serves a set of records.
 
     ``interfaces`` are the addresses to listen at (default: EPICS_CAS_INTF_ADDR_LIST, else all); ``port`` is that of
-    searches and, when free, of TCP (default: EPICS_CA_SERVER_PORT; 0 picks a free one for both).
+    searches and, when free, of TCP (default: EPICS_CA_SERVER_PORT; 0 picks a free one for both). With ``local_only``
+    other computers are not answered, so that a trial run can't be taken for the real thing.
     """
 
     REPLY_WANTED: Final = 10
@@ -50,9 +51,11 @@ class Server(Context):  # type: ignore[misc]
         policy: Policy | None = None,
         interfaces: Sequence[str] | None = None,
         port: int | None = None,
+        local_only: bool = False,
     ) -> None:
         super().__init__({}, list(interfaces) if interfaces else None)
         self.records = records
+        self.local_only = local_only
         self.policy: Policy = policy or Everybody()
         self.circuits: set[Circuit] = set()
         self.max_array_bytes = max(int(self.environ["EPICS_CA_MAX_ARRAY_BYTES"] or 0), _MAX_ARRAY_DEFAULT)
@@ -83,7 +86,7 @@ class Server(Context):  # type: ignore[misc]
                 for address in search_addresses(interface):
                     sock = search_socket(address, self.udp_port)
                     transport, _ = await loop.create_datagram_endpoint(
-                        lambda: SearchResponder(self.knows, self.port), sock=sock
+                        lambda: SearchResponder(self.knows, self.port, self.local_only), sock=sock
                     )
                     self._responders.append(transport)
         except OSError:

@@ -11,6 +11,7 @@ import logging
 import socket
 import struct
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Final, cast
 
 from ioc.server.wire import PROTOCOL_VERSION, Command
@@ -54,12 +55,24 @@ def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[byt
     return [head + b"".join(replies[i : i + room]) for i in range(0, len(replies), room)]
 
 
-class SearchResponder(asyncio.DatagramProtocol):
-    """Answers the searches that arrive at one UDP socket."""
+@lru_cache(maxsize=256)
+def is_own_address(address: str) -> bool:
+    """Whether an address is one of this computer, in that a socket can be bound to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
-    def __init__(self, known: Callable[[str], bool], port: int) -> None:
+
+class SearchResponder(asyncio.DatagramProtocol):
+    """Answers the searches that arrive at one UDP socket; with ``local_only`` those of this computer."""
+
+    def __init__(self, known: Callable[[str], bool], port: int, local_only: bool = False) -> None:
         self._known = known
         self._port = port
+        self._local_only = local_only
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -68,6 +81,8 @@ class SearchResponder(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one datagram."""
+        if self._local_only and not is_own_address(addr[0]):
+            return
         for reply in answer(data, self._known, self._port):
             if self._transport is not None:
                 self._transport.sendto(reply, addr)

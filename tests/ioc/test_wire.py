@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.server.search import answer
+from ioc.server.search import SearchResponder, answer
 from ioc.server.wire import BrokenStream, Command, Message, MessageReader, pack
 
 HEADER = struct.Struct(">HHHHII")
@@ -71,3 +71,18 @@ def test_many_answers_are_split_into_datagrams_that_a_client_can_take() -> None:
 def test_any_datagram_is_answered_or_ignored(datagram: bytes) -> None:
     for reply in answer(datagram, lambda name: True, 5064):
         assert len(reply) % 8 == 0
+
+
+def test_a_local_server_answers_this_computer_only() -> None:
+    sent: list[tuple[bytes, tuple[str, int]]] = []
+
+    class Transport:
+        def sendto(self, data: bytes, address: tuple[str, int]) -> None:
+            sent.append((data, address))
+
+    for local_only in (False, True):
+        responder = SearchResponder(lambda name: True, 5064, local_only)
+        responder.connection_made(Transport())  # type: ignore[arg-type]
+        for address in (("127.0.0.1", 1), ("192.0.2.1", 1)):  # the second is reserved for documentation, RFC 5737
+            responder.datagram_received(_search(b"N", 1), address)
+    assert [address[0] for _, address in sent] == ["127.0.0.1", "192.0.2.1", "127.0.0.1"]
