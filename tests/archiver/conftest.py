@@ -1,0 +1,38 @@
+"""Fixtures of the archiver's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.archiver.databases import Influx1, VictoriaMetrics, program
+from tests.conftest import unavailable
+
+
+@pytest.fixture
+def influxd(tmp_path: Path) -> Iterator[Influx1]:
+    """An InfluxDB 1 with the database ``lab``."""
+    binary = program("influxd", "influxdb")
+    if binary is None:
+        unavailable("no influxd, and Debian's package influxdb cannot be downloaded")
+    server = Influx1(binary, tmp_path / "influxdb")
+    try:
+        server.query("CREATE DATABASE lab")
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def victoria(tmp_path: Path) -> Iterator[VictoriaMetrics]:
+    """A VictoriaMetrics."""
+    binary = program("victoria-metrics", "victoria-metrics")
+    if binary is None:
+        unavailable("no victoria-metrics, and Debian's package victoria-metrics cannot be downloaded")
+    server = VictoriaMetrics(binary, tmp_path / "victoria")
+    try:
+        yield server
+    finally:
+        server.stop()
