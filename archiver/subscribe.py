@@ -98,7 +98,12 @@ class Subscriber:
         self._spawn(self._tend(), "tend circuits")
 
     async def stop(self) -> None:
-        """Close everything; no event comes after this returns, and no change of connection is told."""
+        """Take what has arrived already and close everything; no event comes after this returns.
+
+        That the connections end is not told.
+        """
+        for circuit in list(self._circuits.values()):
+            circuit.drain()
         self._running = False
         for task in self._tasks:
             task.cancel()

@@ -195,6 +195,16 @@ async def test_GIVEN_a_paused_subscriber_WHEN_it_goes_on_THEN_nothing_is_missing
         assert server.received[8] == server.received[9] == 0  # EVENTS_OFF, EVENTS_ON
 
 
+async def test_GIVEN_events_that_have_arrived_WHEN_the_subscriber_stops_THEN_they_are_taken() -> None:
+    async with FakeCaServer(["A"]) as server:
+        async with watching(["A"], server.address) as watch:
+            await watch.until(lambda: bool(watch.values("A")))
+            for value in range(1, 1001):
+                server.event("A", value)
+        assert watch.values("A") == list(range(1001))
+        assert watch.changes["A"] == [True]
+
+
 async def test_GIVEN_nobody_at_the_port_WHEN_a_search_was_answered_THEN_it_is_tried_again() -> None:
     async with FakeCaServer(["A"]) as server:
         right, server.port = server.port, free_port()
