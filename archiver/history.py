@@ -16,13 +16,14 @@ from archiver.config import ServerConfig
 from archiver.influx import authorization
 from archiver.influx_http import HttpClient, NoAnswer
 from archiver.lineprotocol import FieldValue, Point, parse
-from archiver.points import PointBuilder
+from archiver.points import CONNECTION, PointBuilder
 from archiver.segments_reader import lines
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 
 _NS = 1_000_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
+_CONNECTED: Mapping[str, FieldValue] = {"connected": 0}
 _PAGE = 10_000
 _LARGEST_PAGE = 100_000_000
 
@@ -69,7 +70,9 @@ def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int)
     for line in lines(directory, starts, since):
         point = parse(line)
         if point.time is not None and since <= point.time <= until:
-            sample = _sample(point.time, point.fields, template.fields)
+            sample = _sample(
+                point.time, point.fields, _CONNECTED if point.measurement == CONNECTION else template.fields
+            )
             samples[sample.time, sample.connected is None] = sample
     return sorted(samples.values(), key=lambda sample: sample.time)
 

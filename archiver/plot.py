@@ -16,6 +16,7 @@ from datetime import datetime
 from archiver.glyphs import GLYPH_HEIGHT, GLYPH_WIDTH, rows
 from archiver.history import Sample
 
+INVALID = 3
 _NS = 1_000_000_000
 _STEPS = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
 _WHITE, _BLACK, _GREY, _BLUE, _ROSE = range(5)
@@ -34,16 +35,22 @@ class Segment:
 
 
 def segments(samples: Sequence[Sample], since: int, until: int) -> list[Segment]:
-    """Return what the value was when. Texts, lost connections and readings that were no number are gaps."""
+    """Return what the value was when. Texts, lost connections and readings that were no number are gaps.
+
+    Behind a gap in the connection the value is the one before, until another comes: one that is unchanged keeps its old
+    stamp.
+    """
     result: list[Segment] = []
-    begin, value = since, None
+    begin, value, last = since, None, None
     for sample in samples:
         if begin < sample.time:
             result.append(Segment(begin, sample.time, value))
         begin = sample.time
-        if sample.connected is not True:
+        if sample.connected is not None:
+            value = last if sample.connected else None
+        elif sample.value is not None or sample.severity == INVALID:
             number = sample.value
-            value = float(number) if isinstance(number, int | float) and math.isfinite(number) else None
+            value = last = float(number) if isinstance(number, int | float) and math.isfinite(number) else None
     if begin <= until:
         result.append(Segment(begin, until, value))
     return result
