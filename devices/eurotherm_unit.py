@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -221,31 +221,32 @@ class EurothermUnit:
         except ModbusRefusal as refusal:
             return await self._refused(block, refusal)
         except Garbled:
-            self._missed(block)
+            self._missed(block.names)
             self._rubbish += 1
             if self._rubbish >= LOST_AFTER:
                 raise
             return set()
         self._rubbish = 0
-        fresh = set()
+        found: dict[str, float | None] = {}
         for name in block.names:
             at = (REGISTERS[name].address - block.start) * width
-            self.cells[name] = Cell(self._decode(name, words[at : at + width]), self._now())
+            found[name] = self._decode(name, words[at : at + width])
+        if self.confirmed_status:
+            self._confirm_status(found)
+        now = self._now()
+        for name, value in found.items():
+            self.cells[name] = Cell(value, now)
             self.misses.pop(name, None)
-            fresh.add(name)
-        if self.confirmed_status and {"StAt", "StAt.INV"} <= fresh:
-            self._confirm_status(fresh)
-        return fresh
+        return set(found)
 
-    def _missed(self, block: Block) -> None:
-        for name in block.names:
+    def _missed(self, names: Iterable[str]) -> None:
+        for name in names:
             self.misses[name] = self.misses.get(name, 0) + 1
 
     async def _refused(self, block: Block, refusal: ModbusRefusal) -> set[str]:
-        if refusal.code not in ABSENT_CODES:
-            self.link.stats.errors += 1
-            self.link.stats.last_error = str(refusal)
-            self._missed(block)
+        if refusal.code not in ABSENT_CODES or all(name in self.cells for name in block.names):
+            self._count(str(refusal))  # what was there before has not ceased to exist
+            self._missed(block.names)
             return set()
         if self.planner.learn(block):
             return await self.read(block.names)
@@ -253,16 +254,18 @@ class EurothermUnit:
         log.info("%s: %s", self._name, refusal)
         return set()
 
-    def _confirm_status(self, fresh: set[str]) -> None:
+    def _confirm_status(self, found: dict[str, float | None]) -> None:
         """Drop a status word that its complement contradicts."""
-        status, complement = self.value("StAt"), self.value("StAt.INV")
+        status, complement = found.get("StAt"), found.get("StAt.INV")
         if status is None or complement is None or int(status) ^ int(complement) == 0xFFFF:
             return
-        fresh -= {"StAt", "StAt.INV"}
-        for name in ("StAt", "StAt.INV"):
-            self.misses[name] = self.misses.get(name, 0) + 1
+        del found["StAt"], found["StAt.INV"]
+        self._missed(("StAt", "StAt.INV"))
+        self._count(f"status word {int(status):04X} and its complement {int(complement):04X} disagree")
+
+    def _count(self, trouble: str) -> None:
         self.link.stats.errors += 1
-        self.link.stats.last_error = f"status word {int(status):04X} and its complement {int(complement):04X} disagree"
+        self.link.stats.last_error = trouble
 
     def _decode(self, name: str, words: Sequence[int]) -> float | None:
         register = REGISTERS[name]

@@ -158,8 +158,7 @@ class PowerRecord:
             self._open(Kind.LIKELY, before, sample, traces, lost, first)
         elif silent and not first and not paused and gap >= LINK_NOTED:
             self._open(Kind.LINK, before, sample, traces, lost, first)
-        else:
-            self._follow(sample)
+        self._follow(sample)
 
     def _open(
         self, kind: Kind, before: Sample | None, after: Sample, traces: tuple[str, ...], lost: str, first: bool
