@@ -28,6 +28,7 @@ WINDOW_ANSWERS = 32  # answers under way from one module: two requests for 16 ch
 TRIES = 3
 PATIENCE = 0.2  # share of the device's timeout that a try waits while the module is silent
 ANSWER_SECONDS = 0.002  # what each answer that the whole bus still owes adds, two frames at 125 kbit/s
+OVERTAKEN = 0.03  # s without an answer after which a question is over when a later one has been answered
 REGISTERED_GRACE = 2.0  # s after registering in which an announcement may still be an old one
 RECOVERY = 32  # answered requests after which one more may be under way again
 
@@ -59,6 +60,8 @@ class Question:
     tries: int = 0
     begun: float = 0.0  # monotonic time of the first try
     sent: float = 0.0  # of the last one
+    heard: float = 0.0  # of the last answer to it
+    overtaken: bool = False
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -197,7 +200,7 @@ class ModuleLink:
 
     def _try(self, question: Question) -> None:
         question.tries += 1
-        question.sent = self._clock.monotonic()
+        question.sent, question.overtaken = self._clock.monotonic(), False
         try:
             self.tell(question.frame)
         except LinkDown as error:
@@ -206,7 +209,12 @@ class ModuleLink:
         self._wait(question, self._due(question))
 
     def _due(self, question: Question) -> float:
-        """When a try is over: some time after the module's last word, but not for ever."""
+        """When a try is over: some time after the module's last word, but not for ever.
+
+        Boards answer in order, so that what comes late after a later question has been answered is lost, most likely.
+        """
+        if question.overtaken:
+            return max(question.sent, question.heard) + OVERTAKEN
         owed = self.bus.outstanding if self.bus is not None else 0
         patience = self._patience + owed * ANSWER_SECONDS
         return min(max(question.sent, self._last_heard) + patience, question.sent + 3 * patience)
@@ -298,14 +306,26 @@ class ModuleLink:
             if question.complete is None and (index not in question.wanted or index in question.answers):
                 continue
             question.answers[index] = Answer(data.value, stamp)
+            question.heard = now
             question.bad.discard(index)
             self._owe(-1 if index in question.wanted else 0)
             if question.done:
                 self._finished(question, now)
+            elif question.complete is None and index == max(n or 0 for n in question.wanted):
+                self._overtake(question)
             return
+
+    def _overtake(self, question: Question) -> None:
+        # An item that nobody knows yet gets all the time, or it would be given up for ever on a guess.
+        if not (question.overtaken or question.probe) and question.timer is not None:
+            question.overtaken = True
+            question.timer.cancel()
+            self._wait(question, self._clock.monotonic() + OVERTAKEN)
 
     def _finished(self, question: Question, now: float) -> None:
         self.stats.rtt = now - question.sent
+        for other in [other for other in self._flying if other.sent < question.sent]:
+            self._overtake(other)
         self._recovered += 1
         if self._recovered >= RECOVERY and self._window < WINDOW:
             self._window, self._recovered = self._window + 1, 0

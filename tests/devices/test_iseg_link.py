@@ -146,6 +146,24 @@ async def test_GIVEN_a_lost_answer_WHEN_nothing_comes_THEN_it_is_asked_again(lin
     assert link.stats.errors == 1
 
 
+async def test_GIVEN_a_lost_answer_WHEN_a_later_question_is_answered_THEN_it_is_asked_again_soon(link):
+    link._patience = 5.0
+    seen: set[bytes] = set()
+
+    def play(frame):
+        if frame.data[2] == 3 and frame.data not in seen:
+            seen.add(frame.data)
+            return []
+        return [(0, reply) for reply in reply_to(frame)]
+
+    link.bus.play = play
+    questions = [single(n) for n in range(16)]
+    begun = time.monotonic()
+    await link.ask(questions)
+    assert time.monotonic() - begun < 1.0
+    assert all(question.done for question in questions)
+
+
 async def test_GIVEN_a_silent_module_WHEN_asked_THEN_it_is_a_timeout_after_three_tries(link):
     begun = time.monotonic()
     with pytest.raises(ReplyTimeout, match=r"asked 3 times for 0x4102"):
