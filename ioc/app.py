@@ -38,9 +38,14 @@ _CLOSE_SECONDS = 0.7
 
 
 class App:
-    """One running site; ``port`` overrules the site file, 0 is any. Raises DatabaseError for bad records."""
+    """One running site; ``port`` overrules the site file, 0 is any. Raises DatabaseError for bad records.
 
-    def __init__(self, site: Site, port: int | None = None, clock: Clock | None = None) -> None:
+    With ``local_only`` no other computer is answered.
+    """
+
+    def __init__(
+        self, site: Site, port: int | None = None, clock: Clock | None = None, local_only: bool = False
+    ) -> None:
         self.site = site
         self.records = RecordSet.build(expand(site).records.values())
         self.simulators: dict[str, Simulator] = {}
@@ -58,6 +63,7 @@ class App:
             self._policy,
             interfaces=site.server.interfaces or None,
             port=site.server.port if port is None else port,
+            local_only=local_only,
         )
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -63,7 +63,8 @@ async def _demo(port: int | None) -> None:
         port = usual if _is_free(usual) else 0
         if port == 0:
             print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
-    app = App(parse_site({"site": {"prefix": PREFIX}, "device": [dict(device) for device in DEVICES]}), port)
+    site = parse_site({"site": {"prefix": PREFIX}, "device": [dict(device) for device in DEVICES]})
+    app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
     doors: dict[str, Door] = {}
     try:
         await app.start()
@@ -88,12 +89,14 @@ def _presentation(app: App, doors: Mapping[str, Door], usual: int) -> list[str]:
         simulator, door = app.simulators[settings.name], doors[settings.name]
         lines.append(f"  {settings.name:<6} simulated {FAMILIES[settings.type].title}")
         lines.append(f"         {simulator.address}, back door on port {door.port}")
-    lines.append(f"  IOC    {len(app.records)} PVs over Channel Access on port {app.search_port}")
+    lines.append(
+        f"  IOC    {len(app.records)} PVs over Channel Access on port {app.search_port}, for this computer only"
+    )
     if app.tcp_port != app.search_port:
         lines.append(f"         (searches on UDP {app.search_port}, circuits on TCP {app.tcp_port})")
     lines += ["", "Try in another terminal:"]
-    if app.search_port != usual:
-        lines.append(f"  export EPICS_CA_ADDR_LIST=127.0.0.1:{app.search_port} EPICS_CA_AUTO_ADDR_LIST=NO")
+    port = "" if app.search_port == usual else f":{app.search_port}"
+    lines.append(f"  export EPICS_CA_ADDR_LIST=127.0.0.1{port} EPICS_CA_AUTO_ADDR_LIST=NO")
     lines += [
         f"  caget {first}:VMON",
         f"  caput -c {first}:VSET 500; caput {first}:ON 1",
