@@ -13,19 +13,20 @@ and the log goes on by itself as soon as there is room. To make room, segments t
 from __future__ import annotations
 
 import asyncio
-import fcntl
+import contextlib
 import logging
 import os
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from archiver import blocks
+from archiver.segment_files import LogInUse, Position, Segment, begin_segment, open_segments, take_directory
+
+__all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "Follower", "LogInUse", "Position", "SegmentLog"]
 
 log = logging.getLogger("labioc.archiver")
 
@@ -35,36 +36,15 @@ FLUSH_BYTES: Final = 256 << 10
 MEMORY: Final = 4 << 20
 """Bytes that wait in memory while nothing can be written."""
 
+LARGEST_BATCH: Final = blocks.LARGEST - FLUSH_BYTES
+"""Bytes that can be appended at once."""
+
 SMALLEST_SEGMENT: Final = 64 << 10
 LARGEST_SEGMENT: Final = 64 << 20
 RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
 
-_NAME: Final = re.compile(r"(\d{16})\.log")
 _NS: Final = 1_000_000_000
-
-
-class LogInUse(Exception):
-    """Another process writes to this log."""
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
-    """A place between two blocks: number of the segment, offset in it."""
-
-    segment: int
-    offset: int
-
-
-@dataclass(slots=True)
-class Segment:
-    """One file; ``end`` is where the last whole block ends; when first and last were written, in Unix ns."""
-
-    number: int
-    path: Path
-    end: int
-    begun_ns: int
-    newest_ns: int
 
 
 class Follower:
@@ -124,10 +104,10 @@ class SegmentLog:
         self._unsynced: dict[int, int] = {}
         self._syncing = threading.Lock()
         directory.mkdir(parents=True, exist_ok=True)
-        self._guard = _take(directory / "lock")
+        self._guard = take_directory(directory)
         self._fd = -1
         try:
-            self.segments = _opened(directory)
+            self.segments = open_segments(directory)
             self._begin_segment()
         except BaseException:
             os.close(self._guard)
@@ -144,16 +124,21 @@ class SegmentLog:
         return sum(points for _, points in self._buffer)
 
     def append(self, batch: bytes, points: int) -> None:
-        """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs)."""
+        """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs).
+
+        Raises ValueError for more than LARGEST_BATCH bytes.
+        """
         if not batch:
             return
-        if len(batch) > blocks.LARGEST:
-            raise ValueError(f"a batch of {len(batch)} bytes, at most {blocks.LARGEST} are possible")
+        if len(batch) > LARGEST_BATCH:
+            raise ValueError(f"a batch of {len(batch)} bytes, at most {LARGEST_BATCH} are possible")
         with self.lock:
             if not self._buffer:
                 self._oldest_ns = self._clock()
             self._buffer.append((batch, points))
             self._buffered += len(batch)
+            if self.error:
+                self._shrink_buffer()
         if self._buffered >= FLUSH_BYTES and not self.error:
             self.flush()
         else:
@@ -251,7 +236,8 @@ class SegmentLog:
                 done += os.pwrite(self._fd, block[done:], segment.end + done)
         except OSError as error:
             self._failed(error)
-            os.ftruncate(self._fd, segment.end)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, segment.end)
             return False
         if self.error:
             log.warning("durable log %s: writing again", self.directory)
@@ -260,6 +246,7 @@ class SegmentLog:
         self._buffered = 0
         segment.end += len(block)
         segment.newest_ns = now
+        segment.points = (segment.points or 0) + points
         self.written += points
         for follower in self.followers:
             follower.appended(points)
@@ -307,94 +294,23 @@ class SegmentLog:
     def _drop(self, segment: Segment) -> None:
         following = Position(self.segments[1].number, len(blocks.MAGIC))
         late = [follower for follower in self.followers if follower.position < following]
-        fd = os.open(segment.path, os.O_RDONLY)
-        try:
-            if not late:
-                self.expired += blocks.count_points(fd, len(blocks.MAGIC), segment.end)
-            for follower in late:
-                start = follower.position.offset if follower.position.segment == segment.number else len(blocks.MAGIC)
-                points = blocks.count_points(fd, start, segment.end)
-                follower.dropped(points, following)
-                if points:
-                    log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
-        finally:
-            os.close(fd)
+        if not late:
+            self.expired += segment.count()
+        for follower in late:
+            inside = follower.position.segment == segment.number
+            points = segment.count(follower.position.offset if inside else len(blocks.MAGIC))
+            follower.dropped(points, following)
+            if points:
+                log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
         segment.path.unlink(missing_ok=True)
         self.segments.remove(segment)
 
     def _begin_segment(self) -> None:
         number = self.segments[-1].number + 1 if self.segments else 1
-        path = self.directory / f"{number:016d}.log"
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-        try:
-            if os.write(fd, blocks.MAGIC) != len(blocks.MAGIC):
-                raise OSError("disk full")
-            sync_directory(self.directory)
-        except BaseException:
-            os.close(fd)
-            path.unlink()
-            raise
+        fd, path = begin_segment(self.directory, number)
         if self._fd >= 0:
             self._unsynced.setdefault(self.segments[-1].number, os.dup(self._fd))
             os.close(self._fd)
         self._fd = fd
         now = self._clock()
-        self.segments.append(Segment(number, path, len(blocks.MAGIC), now, now))
-
-
-def segment_files(directory: Path) -> list[tuple[int, Path]]:
-    """Return the segments of a log, oldest first."""
-    found = []
-    for path in directory.iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match:
-            found.append((int(match[1]), path))
-    return sorted(found)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make a new or renamed file in a directory last."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _take(path: Path) -> int:
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise LogInUse(f"{path.parent} is written to by another process") from None
-    return fd
-
-
-def _opened(directory: Path) -> list[Segment]:
-    """Look at the segments of earlier runs; the last may have a torn tail, or nothing in it."""
-    segments = []
-    files = segment_files(directory)
-    for number, path in files:
-        status = path.stat()
-        end = _cut(path, status.st_size) if number == files[-1][0] else status.st_size
-        if end > len(blocks.MAGIC):
-            segments.append(Segment(number, path, end, status.st_mtime_ns, status.st_mtime_ns))
-        else:
-            path.unlink()
-    return segments
-
-
-def _cut(path: Path, size: int) -> int:
-    """Cut what follows the last whole block; return where that ends."""
-    fd = os.open(path, os.O_RDWR)
-    try:
-        end = len(blocks.MAGIC)
-        for block in blocks.walk(fd, end, size):
-            end = block.end
-        if end < size:
-            log.warning("durable log %s: cut %d bytes of an unfinished write", path, size - end)
-            os.ftruncate(fd, end)
-    finally:
-        os.close(fd)
-    return end
+        self.segments.append(Segment(number, path, len(blocks.MAGIC), now, now, 0))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from archiver import blocks
-from archiver.segments import Follower, Position, Segment, SegmentLog, segment_files, sync_directory
+from archiver.segment_files import Position, Segment, segment_files, sync_directory
+from archiver.segments import Follower, SegmentLog
 
 log = logging.getLogger("labioc.archiver")
 
@@ -53,7 +54,7 @@ class Reader(Follower):
         with parent.lock:
             self.position = self._load()
             self._saved: Position | None = None
-            self.queued = sum(_count(*place) for place in self._places(self.position))
+            self.queued = sum(segment.count(start) for segment, start, _ in self._places(self.position))
             parent.followers.append(self)
 
     def read(self, max_bytes: int, after: Position | None = None) -> Block | None:
@@ -123,8 +124,11 @@ class Reader(Follower):
         self._saved = position
 
     def close(self) -> None:
-        """Save the position and leave the log."""
-        self.save()
+        """Save the position and leave the log; when it cannot be saved, what was sent since is sent again later."""
+        try:
+            self.save()
+        except OSError as error:
+            log.error("durable log: position of %s not saved (%s)", self.name, error)
         with self._log.lock:
             if self in self._log.followers:
                 self._log.followers.remove(self)
@@ -182,14 +186,6 @@ class Reader(Follower):
             if segment.number == position.segment:
                 return Position(segment.number, min(position.offset, segment.end))
         return position
-
-
-def _count(segment: Segment, start: int, end: int) -> int:
-    fd = os.open(segment.path, os.O_RDONLY)
-    try:
-        return blocks.count_points(fd, start, end)
-    finally:
-        os.close(fd)
 
 
 def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterator[bytes]:

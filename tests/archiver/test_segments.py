@@ -17,7 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from archiver import blocks
-from archiver.segments import MEMORY, LogInUse, Position, SegmentLog
+from archiver.segment_files import LogInUse, Position
+from archiver.segments import MEMORY, SegmentLog
 from archiver.segments_reader import Reader, lines
 
 ROOT = Path(__file__).resolve().parents[2]
