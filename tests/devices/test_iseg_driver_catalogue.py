@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from devices.edcp_items import BY_NAME, Scope
 from devices.iseg_catalogue import CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS, TOLD_BY_EVENTS, all_signals
 from devices.model import Kind
+from ioc.config import load_site
+from ioc.database import expand
 from ioc.device_status import SIGNALS
 from ioc.templates import family_records
 
@@ -60,3 +63,12 @@ def test_a_module_has_every_signal_of_the_common_channel():
     assert signals["CH15.VSET"].settable
     assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(TOLD_BY_EVENTS)
     assert len(CHANNEL_SETTINGS) == 7
+
+
+def test_the_example_is_a_good_site_file():
+    site = load_site(Path(__file__).resolve().parents[2] / "examples" / "iseg.toml")
+    first, second = site.devices
+    assert first.bus == second.bus == {"interface": "socketcan", "channel": "can0", "bitrate": 125000}
+    assert first.limits["MOD.RAMPV"] == (0.01, 5.0)
+    assert (second.options["module"], second.options["setpoints"]) == (4, "auto")
+    assert "LAB:ISEG3:CH15:STAT:TRIP" in expand(site).records
