@@ -19,6 +19,7 @@ PREFIX = "LAB"
 
 DEVICES: Sequence[Mapping[str, Any]] = (
     {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True},
+    {"name": "ISEG1", "type": "iseg-edcp", "can": "demo", "module": 1, "simulated": True},
     {
         "name": "FURN1",
         "type": "eurotherm-3200",
@@ -30,6 +31,9 @@ DEVICES: Sequence[Mapping[str, Any]] = (
     },
 )
 """What the demo serves, as in a site file; each has a simulator, whose address takes the place of this one."""
+
+ADAPTERS: Mapping[str, Mapping[str, str]] = {"demo": {"interface": "virtual"}}
+"""CAN adapters, as in a site file; a simulated module brings its own bus."""
 
 CHANNEL_ACCESS_PORT = 5064
 
@@ -63,7 +67,7 @@ async def _demo(port: int | None) -> None:
         port = usual if _is_free(usual) else 0
         if port == 0:
             print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
-    site = parse_site({"site": {"prefix": PREFIX}, "device": [dict(device) for device in DEVICES]})
+    site = parse_site({"site": {"prefix": PREFIX}, "can": ADAPTERS, "device": [dict(device) for device in DEVICES]})
     app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
     doors: dict[str, Door] = {}
     try:
