@@ -43,7 +43,6 @@ class _Channel:
     name: str
     circuit: Circuit | None = None
     connected: bool = False
-    warned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,8 @@ class Subscriber:
         self._circuits: dict[Address, Circuit] = {}
         self._opened: dict[Address, float] = {}
         self._failures: dict[Address, int] = {}
+        self._doubles: set[tuple[Address, Address]] = set()
+        self._left_out = 0
         self._changes: list[Event] = []
         self._searcher = Searcher(self.settings, self._found)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -129,8 +130,8 @@ class Subscriber:
 
     @property
     def left_out(self) -> int:
-        """Events that were too large, on the circuits there are now."""
-        return sum(circuit.decoder.left_out for circuit in self._circuits.values())
+        """Events that were too large."""
+        return self._left_out + sum(circuit.decoder.left_out for circuit in self._circuits.values())
 
     @property
     def beacons(self) -> int:
@@ -175,6 +176,7 @@ class Subscriber:
         """Look again for all channels of a connection that is gone."""
         if self._circuits.get(circuit.address) is circuit:
             del self._circuits[circuit.address]
+            self._left_out += circuit.decoder.left_out
         if not self._running:
             return
         numbers = list(circuit.channels)
@@ -207,10 +209,13 @@ class Subscriber:
         if circuit.address == address:
             return  # an answer to the same search that came twice
         self.duplicates += 1
-        if not channel.warned:
-            channel.warned = True
+        if (circuit.address, address) not in self._doubles:
+            self._doubles.add((circuit.address, address))
             log.warning(
-                "%s: served twice, by %s:%d and %s:%d; using the first", channel.name, *circuit.address, *address
+                "%s, and perhaps more, is served twice, by %s:%d and %s:%d; using the first",
+                channel.name,
+                *circuit.address,
+                *address,
             )
 
     def _penalty(self, address: Address) -> float:

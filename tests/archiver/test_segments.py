@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from archiver import blocks
 from archiver.segment_files import LogInUse, Position
 from archiver.segments import MEMORY, SegmentLog
-from archiver.segments_reader import Reader, lines
+from archiver.segments_reader import Block, Reader, lines
 
 ROOT = Path(__file__).resolve().parents[2]
 NOW = 1_795_000_000_000_000_000
@@ -318,6 +318,66 @@ def test_a_flipped_bit_costs_one_block_at_most(tmp_path_factory: pytest.TempPath
     assert got == sorted(set(got))
     assert set(got) <= set(range(11))
     assert reader.queued == 0
+    log.close()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 5), st.sampled_from([0, 100, 30_000])),
+        st.tuples(st.just("flush"), st.just(0), st.just(0)),
+        st.tuples(st.just("read"), st.integers(1, 100_000), st.booleans()),
+        st.tuples(st.just("reopen"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(steps=STEPS, max_bytes=st.sampled_from([150_000, 10_000_000]))
+def test_whatever_is_done_each_point_is_read_once_in_order_or_counted_as_lost(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], max_bytes: int
+) -> None:
+    directory = tmp_path_factory.mktemp("log")
+    log = SegmentLog(directory, max_bytes=max_bytes)
+    reader = Reader(log, "server")
+    appended = lost = 0
+    got: list[int] = []
+
+    def take(block: Block, commit: bool) -> None:
+        numbers = [int(line.split()[-1]) for line in block.payload.splitlines()]
+        assert numbers == list(range(numbers[0], numbers[0] + block.points))
+        assert numbers[0] == len(got) + lost + reader.lost
+        if commit:
+            got.extend(numbers)
+            reader.commit(block.position)
+
+    for step, number, option in steps:
+        if step == "append":
+            for _ in range(number):
+                log.append(b"x n=1i%s %d\n" % (b"0" * option, appended), 1)
+                appended += 1
+        elif step == "flush":
+            assert log.flush()
+        elif step == "read":
+            block = reader.read(number)
+            if block is not None:
+                take(block, bool(option))
+        else:
+            lost += reader.lost
+            reader.close()
+            log.close()  # writes what waits, and may drop for the readers that are there: none now
+            before = len(got) + lost
+            log = SegmentLog(directory, max_bytes=max_bytes)
+            reader = Reader(log, "server")
+            assert reader.queued <= appended - before
+            lost = appended - reader.queued - len(got)
+        assert log.size <= max_bytes + 200_000
+    log.flush()
+    assert reader.queued == appended - len(got) - lost - reader.lost
+    while (block := reader.read(50_000)) is not None:
+        take(block, True)
+    assert len(got) + lost + reader.lost == appended
+    assert (reader.queued, reader.queued_bytes, reader.corrupt) == (0, 0, 0)
     log.close()
 
 
