@@ -1,0 +1,161 @@
+"""A furnace controller on a pseudo terminal behind the whole server: what each fault does to its PVs, for how long.
+
+Figures are printed: run with ``-s`` to see them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from devices.modbus_frames import READ
+from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
+from ioc.app import App
+from tests.ioc.test_app import DEVICE, record, running, until
+
+INVALID = 3
+FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.2, "timeout": 0.2, "allow_no_ramp": True}
+SHOWN = ("TEMP", "TSET", "TSET:RBV", "OUT", "STAT", "PB:RBV", "STAT:SBREAK")
+
+
+def get(app: App, suffix: str) -> object:
+    return record(app, suffix, "FURN1").val
+
+
+def severities(app: App) -> set[int]:
+    return {record(app, suffix, "FURN1").sevr for suffix in SHOWN}
+
+
+def lost(app: App) -> bool:
+    return severities(app) == {INVALID}
+
+
+def well(app: App) -> bool:
+    return severities(app) == {0} and get(app, "COMM") == 1
+
+
+@asynccontextmanager
+async def served(folder: Path) -> AsyncIterator[tuple[SimulatedFurnaces, App]]:
+    """Serve a furnace at 25 C and a supply next to it; TEMP must never show anything else."""
+    async with simulated_furnaces() as furnaces:
+        furnaces.model.held = 25.0
+        async with running(FURNACE | {"address": furnaces.address, "state_dir": str(folder)}, DEVICE) as app:
+            watcher = asyncio.create_task(_watch(app))
+            try:
+                yield furnaces, app
+            finally:
+                watcher.cancel()
+                await asyncio.gather(watcher, return_exceptions=True)
+            assert watcher.cancelled(), watcher.exception()
+            assert record(app, "COMM:RECONN", "HV1").val == 0
+
+
+async def _watch(app: App) -> None:
+    while True:
+        assert get(app, "TEMP") == 25.0
+        assert get(app, "TSET:RBV") == 0.0
+        await asyncio.sleep(0.01)
+
+
+def writes(furnaces: SimulatedFurnaces) -> list[bytes]:
+    return [frame for frame in furnaces.received if frame[1] != READ]
+
+
+Fault = Callable[[SimulatedFurnaces], None]
+
+
+def switched(name: str, on: object, off: object) -> tuple[Fault, Fault]:
+    return (lambda f: setattr(f.faults, name, on)), (lambda f: setattr(f.faults, name, off))
+
+
+FAULTS: dict[str, tuple[Fault, Fault]] = {
+    "silent": switched("silent", True, False),
+    "late replies (1.5 s)": switched("delay", 1.5, 0.0),
+    "bad CRC, all": switched("crc", 100.0, 0.0),
+    "exceptions 04": switched("exception", 4, 0),
+    "exceptions 02": switched("exception", 2, 0),
+    "truncated": switched("truncated", True, False),
+    "wrong address": switched("wrong_unit", True, False),
+    "mains off": (lambda f: f.model.mains_off(), lambda f: f.model.mains_on()),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_GIVEN_a_controller_WHEN_a_fault_comes_and_goes_THEN_INVALID_and_back_and_nothing_wrong(
+    fault: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as (furnaces, app):
+        begin, end = FAULTS[fault]
+        begin(furnaces)
+        values = SHOWN[:1] if fault.startswith("exceptions") else SHOWN
+        gone = await until(lambda: all(record(app, s, "FURN1").sevr == INVALID for s in values), 3.0, "INVALID")
+        end(furnaces)
+        back = await until(lambda: well(app), 10.0, "well again")
+        print(f"{fault}: INVALID after {gone:.2f} s, back after {back:.2f} s")
+        assert writes(furnaces) == []
+
+
+@pytest.mark.parametrize("fault", ["crc", "lost"])
+async def test_GIVEN_a_bad_line_WHEN_5_percent_are_spoilt_THEN_nothing_is_INVALID_and_it_is_counted(
+    fault: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as (furnaces, app):
+        setattr(furnaces.faults, fault, 5.0)
+        begun = len(furnaces.received)
+
+        def enough() -> bool:
+            assert INVALID not in severities(app)
+            return len(furnaces.received) - begun > 40
+
+        seconds = await until(enough, 15.0, "40 exchanges")
+        count = len(furnaces.received) - begun
+        print(f"5 % {fault}: {get(app, 'COMM:ERRORS')} errors in {count} exchanges, {seconds:.1f} s")
+        assert int(str(get(app, "COMM:ERRORS"))) > 0
+        assert get(app, "COMM:RECONN") == 0
+
+
+@pytest.mark.parametrize("fault", ["echo", "noise"])
+async def test_GIVEN_an_adapter_that_adds_bytes_WHEN_used_THEN_values_and_puts_are_right(
+    fault: str, tmp_path: Path
+) -> None:
+    async with served(tmp_path) as (furnaces, app):
+        setattr(furnaces.faults, fault, True)
+        scanner = app.scanners["FURN1"]
+        await scanner.write("SP2", 120.0)
+        assert get(app, "SP2:RBV") == 120.0
+        assert furnaces.model.memory["SP2"] == 120.0
+        assert well(app)
+
+
+async def test_GIVEN_a_pulled_plug_WHEN_it_comes_back_under_another_number_THEN_it_is_found(tmp_path: Path) -> None:
+    async with served(tmp_path) as (furnaces, app):
+        await furnaces.unplug()
+        gone = await until(lambda: lost(app), 3.0, "INVALID")
+        await furnaces.plug_in()
+        back = await until(lambda: well(app), 10.0, "well again")
+        await furnaces.plug_in()  # while in use
+        again = await until(lambda: get(app, "COMM:RECONN") == 2 and well(app), 10.0, "well again")
+        print(
+            f"unplugged: INVALID after {gone:.2f} s, back after {back:.2f} s; re-numbered while in use: {again:.2f} s"
+        )
+        assert get(app, "PWR:COUNT") == 0
+
+
+async def test_GIVEN_a_cut_WHEN_the_server_is_restarted_in_it_THEN_the_record_tells_it(tmp_path: Path) -> None:
+    async with simulated_furnaces() as furnaces:
+        site = FURNACE | {"address": furnaces.address, "state_dir": str(tmp_path)}
+        async with running(site):
+            furnaces.model.mains_off()
+        furnaces.model.mains_on()
+        furnaces.model.step(5.0)
+        async with running(site) as app:
+            await until(lambda: get(app, "PWR:COUNT") == 1, 3.0)
+            assert "This server was not running in between" in str(get(app, "PWR:MSG"))
+            assert record(app, "PWR:COUNT", "FURN1").sevr == 2
+            await app.scanners["FURN1"].write("PWR.ACK.CMD", 1)
+            assert record(app, "PWR:COUNT", "FURN1").sevr == 0
+            assert record(app, "STAT:MAINS", "FURN1").sevr == 2
