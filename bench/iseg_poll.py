@@ -3,7 +3,8 @@
 Simulated modules answer in this process over python-can's virtual bus, with frames that take as long as on a real wire
 (stuff bits counted, lowest identifier first) and 0.5 ms of latency before each answer. A cycle is voltage, current and
 status of every channel, and the module status. The theoretical maximum is the time of just these frames on the wire.
-isegcan then polls the same quantities of one such module, one request after the other, as it can.
+isegcan then polls the same quantities of one such module, one request after the other, as it can; most of its time
+goes into the 0.3 s that it waits after each request whatever comes.
 
 Run: python -m bench.iseg_poll [SECONDS]
 """

@@ -41,7 +41,7 @@ class IsegLimits:
         """
         if self._signs == "magnitude":
             return 1.0
-        return -1.0 if self.negative(channel) else 1.0
+        return -1.0 if (self._unit.number("VoltageNominal", channel) or 0.0) < 0 else 1.0
 
     def negative(self, channel: int) -> bool:
         """Tell whether the output is negative: by its nominal voltage, or by OutputPolarity where it can be switched.
