@@ -188,7 +188,7 @@ class IsegWriter:
     async def _set_kill(self, on: bool) -> list[str]:
         """Change one bit of ModuleControl; a write replaces the whole word, so it is read just before."""
         target = _Target("MOD.KILLEN", "ModuleControl")
-        old = int(str(await self._read_back(target)))
+        old = await self._read_before(target)
         word = int((old | _KEPT) & ~ModuleControl.CLEAR & ~ModuleControl.KILL_ENABLE)
         word |= int(ModuleControl.KILL_ENABLE) if on else 0
         if not await self._apply(target, word, lambda found: found == word):
@@ -242,8 +242,8 @@ class IsegWriter:
         return [name, *self._told(number)]
 
     async def _refuse_what_must_be_cleared(self, number: int) -> None:
-        status = _bits(await self._read_back(_Target("ON", "ChannelStatus", number)))
-        events = _bits(await self._read_back(_Target("ON", "ChannelEventStatus", number)))
+        status = await self._read_before(_Target("ON", "ChannelStatus", number))
+        events = await self._read_before(_Target("ON", "ChannelEventStatus", number))
         if (status | events) & ChannelStatus.TRIP:
             raise Refused("ON: tripped, clear it with CLR:CMD first")
         if (status | events) & ChannelStatus.EMERGENCY_OFF:
@@ -321,7 +321,7 @@ class IsegWriter:
         """Release an emergency off and clear the events; a trip's mark goes with its event."""
         number = channel.number
         control = _Target("clear", "ChannelControl", number)
-        word = _bits(await self._read_back(control))
+        word = await self._read_before(control)
         if word & ChannelControl.EMERGENCY_OFF:
             bits = word & ~int(ChannelControl.EMERGENCY_OFF)
             if not await self._apply(control, bits, lambda found: not _bits(found) & ChannelControl.EMERGENCY_OFF):
@@ -338,7 +338,7 @@ class IsegWriter:
 
     async def _clear_module(self, name: str) -> list[str]:
         target = _Target("clear", "ModuleEventStatus")
-        pending = _bits(await self._read_back(target))
+        pending = await self._read_before(target)
         if pending:
             # An event whose cause persists comes back at once, which is no reason to complain here.
             await self._apply(target, pending, lambda found: _bits(found) != pending)
@@ -374,6 +374,13 @@ class IsegWriter:
             if agrees(await self._read_back(target)):
                 return True
         return False
+
+    async def _read_before(self, target: _Target) -> int:
+        """Read a word that a write depends on. Raises ReplyTimeout when it cannot be learnt."""
+        try:
+            return _bits(await self._unit.read_back(BY_NAME[target.item], target.channel))
+        except DeviceError as error:
+            raise ReplyTimeout(f"{target.what}: nothing was sent, {target.item} cannot be read: {error}") from error
 
     async def _read_back(self, target: _Target) -> Value:
         """Read an item during a write. Raises ReplyTimeout when it cannot be learnt."""

@@ -285,6 +285,9 @@ async def test_GIVEN_a_module_that_falls_silent_WHEN_put_THEN_the_outcome_is_unk
         made.segment.faults.silent.add(5)
         with pytest.raises(ReplyTimeout, match="outcome unknown"):
             await made.driver.write("CH03.VSET", 123.0)
+        for name in ("CH03.ON", "CH03.CLR.CMD", "MOD.KILLEN", "MOD.CLR.CMD"):
+            with pytest.raises(ReplyTimeout, match="nothing was sent"):
+                await made.driver.write(name, 1)
         await made.driver.close()
         with pytest.raises(LinkDown):
             await made.driver.write("CH03.VSET", 123.0)
