@@ -15,6 +15,11 @@ from collections.abc import AsyncIterator, Iterator
 from typing import NoReturn
 
 import pytest
+from hypothesis import settings
+
+# How long one example takes says more about the machine than about the code; the time limit of the test stays.
+settings.register_profile("labioc", deadline=None)
+settings.load_profile("labioc")
 
 os.environ.update(
     EPICS_CA_ADDR_LIST="127.0.0.1",
