@@ -229,6 +229,9 @@ class Circuit(asyncio.Protocol):
             self._error(command)
 
     def _create(self, number: int, name: str) -> None:
+        if number in self._state.channels:
+            self._gone(number, "still being cleared")  # the server's word for the old channel is awaited
+            return
         channel = caproto.ClientChannel(name, self._state, cid=number)
         self._send(channel.create())
 

@@ -56,13 +56,14 @@ class FakeCaServer(asyncio.DatagramProtocol):
         self.deaf = False  # takes everything, answers nothing
         self.create_fails = False
         self.subscription_error = b""
+        self.slow_to_clear = False
+        self.cleared: list[Callable[[], None]] = []  # answers that are held back
         self.received: Counter[int] = Counter()
         self.searches: Counter[str] = Counter()
         self.searched = asyncio.Event()
         self.accepted = 0
         self.connections: list[_Connection] = []
         self.channels: dict[str, tuple[_Connection, int, int]] = {}  # name: connection, cid, subscription
-        self.on_search: Callable[[str], None] | None = None
 
     async def __aenter__(self) -> FakeCaServer:
         loop = asyncio.get_running_loop()
@@ -124,7 +125,9 @@ class FakeCaServer(asyncio.DatagramProtocol):
             self.channels[name] = (peer, one - 1000, two)
             self.event(name, 0)
         elif command == 12:
-            write(message(12, 0, 0, one, two))
+            self.cleared.append(lambda: write(message(12, 0, 0, one, two)))
+            if not self.slow_to_clear:
+                self.clear()
         elif command == 23:
             write(message(23))
 
@@ -135,6 +138,12 @@ class FakeCaServer(asyncio.DatagramProtocol):
 
     def send(self, name: str, data: bytes) -> None:
         self.channels[name][0].transport.write(data)
+
+    def clear(self) -> None:
+        """Tell that channels are cleared."""
+        for tell in self.cleared:
+            tell()
+        self.cleared.clear()
 
     def destroy(self, name: str) -> None:
         peer, cid, _ = self.channels.pop(name)

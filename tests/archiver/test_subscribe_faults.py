@@ -82,6 +82,18 @@ async def test_GIVEN_a_subscription_error_WHEN_it_is_over_THEN_the_channel_gives
             assert server.accepted == 1
 
 
+async def test_GIVEN_a_server_slow_to_clear_a_channel_WHEN_it_is_found_again_THEN_the_circuit_survives() -> None:
+    async with FakeCaServer(["A"]) as server:
+        server.subscription_error, server.slow_to_clear = b"no memory", True
+        async with watching(["A"], server.address) as watch:
+            await watch.until(lambda: watch.changes.get("A", [])[:2] == [True, False])
+            await reaches(lambda: server.searches["A"] >= 3, 5)
+            server.subscription_error, server.slow_to_clear = b"", False
+            server.clear()
+            await watch.until(lambda: bool(watch.values("A")))
+            assert server.accepted == 1
+
+
 async def test_GIVEN_no_right_to_read_WHEN_it_is_granted_THEN_the_channel_counts_as_connected() -> None:
     async with FakeCaServer(["A"]) as server:
         server.rights = 0
