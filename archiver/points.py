@@ -23,7 +23,7 @@ from archiver.events import EPICS_EPOCH, Event, Kind, Value
 from archiver.lineprotocol import escape_key, escape_measurement, quote
 from archiver.thinning import Thinner, parse_tag
 
-__all__ = ["Event", "FieldType", "Kind", "PointBuilder", "PvState", "Refused", "field_type"]
+__all__ = ["Event", "FieldType", "Kind", "PointBuilder", "PvState", "Refused", "conflicts", "field_type"]
 
 CONNECTION: Final = "archive_connection"
 """Measurement of changes of connection: tag ``pv`` (and those of the PV), field ``connected`` 0 or 1."""
@@ -85,6 +85,26 @@ class PvState:
     events: int
     points: int
     refused: int
+
+
+def conflicts(pvs: Iterable[PvSpec], schema: Schema) -> list[str]:
+    """Say which PVs would overwrite one another's points, or want one field of a measurement with two types.
+
+    InfluxDB keeps the type of a field that it saw first, for all devices of the measurement, and refuses others.
+    """
+    errors = []
+    owners: dict[str, str] = {}
+    fields: dict[tuple[str, str], tuple[FieldType, str]] = {}
+    for pv in pvs:
+        series = _make(pv, schema)
+        owner = owners.setdefault(series.start, pv.name)
+        if owner != pv.name:
+            errors.append(f"{pv.name}: its points would be those of {owner} ({series.start.rstrip('=')})")
+        field = "value" if schema.per_pv or not pv.field else pv.field
+        kind, first = fields.setdefault((schema.measurement(pv), field), (series.type, pv.name))
+        if kind is not series.type and pv.field and not schema.per_pv:
+            errors.append(f"{pv.name}: field {field} would be {series.type.value}, for {first} it is {kind.value}")
+    return errors
 
 
 class _Group:

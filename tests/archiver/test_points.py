@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from array import array
+from dataclasses import replace
 
 import pytest
 
 from archiver.config import PvSpec, Schema
 from archiver.events import Event, Kind, Value
 from archiver.lineprotocol import Point, parse, parse_all
-from archiver.points import LONGEST_TEXT, FieldType, PointBuilder, Refused, field_type
+from archiver.points import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
 from archiver.thinning import Thinning, parse_tag
 
 NOW = 1_795_000_000_000_000_000
@@ -162,6 +163,14 @@ def test_each_pv_tells_its_state() -> None:
 )
 def test_the_type_of_a_field_follows_from_the_record_type(rtyp: str, expected: FieldType) -> None:
     assert field_type(rtyp) is expected
+
+
+def test_pvs_that_would_share_a_series_or_a_field_of_another_type_are_named() -> None:
+    twin = replace(VMON, name="LAB:HV1:CH00:VMON2")
+    other = replace(VMON, name="LAB:HV2:CH00:VMON", device="HV2", rtyp="longin")
+    assert conflicts([VMON, IS_ON, MSG, FOREIGN, replace(FOREIGN, name="X")], Schema()) == []
+    assert [error.partition(":C")[0] for error in conflicts([VMON, twin, other], Schema())] == ["LAB:HV1", "LAB:HV2"]
+    assert conflicts([VMON, twin, other], Schema(per_pv=True)) == []
 
 
 @pytest.mark.parametrize(
