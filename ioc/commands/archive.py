@@ -9,6 +9,7 @@ from pathlib import Path
 
 from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
+from archiver.points import conflicts
 from ioc.app import set_up_logging
 from ioc.archiver_pvs import archiver_pvs
 from ioc.config import Site, SiteError, load_site
@@ -62,9 +63,13 @@ def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> Arc
 def archived(site: Site, config: ArchiverConfig) -> list[PvSpec]:
     """Return the PVs of a site, and others, that are to be archived. Raises SiteError or DatabaseError."""
     try:
-        return select(archiver_pvs(site, expand(site)), config.entries)
+        pvs = select(archiver_pvs(site, expand(site)), config.entries)
     except ConfigError as error:
         raise SiteError(error.errors) from error
+    errors = conflicts(pvs, config.schema)
+    if errors:
+        raise SiteError(errors)
+    return pvs
 
 
 def shard_number(text: str) -> tuple[int, int]:
