@@ -56,7 +56,7 @@ class StatusPage:
         task.add_done_callback(self._clients.discard)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+        try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 head = await reader.readuntil(b"\r\n\r\n")
                 status, kind, body = self._page(head.split(b" ", 2))
@@ -66,7 +66,12 @@ class StatusPage:
                     + body
                 )
                 await writer.drain()
-        writer.close()
+        except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+            pass  # the client went away, or never said what it wanted
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     def _page(self, request: list[bytes]) -> tuple[str, str, bytes]:
         if request[0] != b"GET" or len(request) < 3:
