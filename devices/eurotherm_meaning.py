@@ -152,7 +152,7 @@ class Furnace:
         for name, setting in SETTINGS.items():
             if setting.register in fresh or (name == "TSET" and self.remote and "Rm.SP" in fresh):
                 self._compare(setting)
-        if {"PV.IN", "StAt", "Di.IP"} <= set(fresh):
+        if "PV.IN" in fresh and "StAt" in self._unit.cells:
             self._look()
 
     def _compare(self, setting: Setting) -> None:
