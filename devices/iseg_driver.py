@@ -107,10 +107,13 @@ class IsegDriver:
             raise
         for channel in self._channels:
             channel.connected()
+        release = self._unit.value("FirmwareRelease")
         log.info(
             "%s: %s, serial %s, firmware %s, %d channels, at %s",
             self._settings.name,
-            *(self._unit.value(item) for item in ("FirmwareName", "SerialNumber", "FirmwareRelease")),
+            self._unit.value("FirmwareName"),
+            self._unit.value("SerialNumber"),
+            ".".join(map(str, release)) if isinstance(release, tuple) else release,
             self._unit.channels,
             self._link,
         )
