@@ -67,7 +67,7 @@ class Bridge:
             for server, reader in zip(config.servers, self.readers, strict=True)
         ]
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
-        self.pvs = StatusPvs(config.prefix, config.port)
+        self.pvs = StatusPvs(config.prefix, config.port, config.local_only)
         self._count = len(pvs)
         self._seen = (self._started, 0, 0)
         self._stored = {server.name: 0 for server in config.servers}

@@ -105,7 +105,7 @@ class ArchiverConfig:
 
     ``entries`` are further PVs, each ``NAME [ARCHIVE TAG]``, where NAME may be a wildcard over the site's own.
     ``addresses`` are added to EPICS_CA_ADDR_LIST. ``status`` is where the page with the metrics is served, ``port``
-    the Channel Access port of the ``ARCH`` PVs; 0 is any.
+    the Channel Access port of the ``ARCH`` PVs; 0 is any. ``local_only`` keeps these to this computer.
     """
 
     prefix: str
@@ -117,6 +117,7 @@ class ArchiverConfig:
     addresses: tuple[str, ...] = ()
     status: tuple[str, int] = ("127.0.0.1", 0)
     port: int = 0
+    local_only: bool = False
     servers: tuple[ServerConfig, ...] = ()
 
 

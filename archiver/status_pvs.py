@@ -62,11 +62,11 @@ class _Pvs(PVGroup):  # type: ignore[misc]
 
 
 class StatusPvs:
-    """Serves the PVs; ``port`` is that of the circuits and of unicast searches, 0 for any."""
+    """Serves the PVs, if asked for this computer only; ``port`` is that of circuits and unicast searches, 0 for any."""
 
-    def __init__(self, prefix: str, port: int = 0, interfaces: tuple[str, ...] = ("0.0.0.0",)) -> None:
+    def __init__(self, prefix: str, port: int = 0, local_only: bool = False) -> None:
         self._pvs = _Pvs(prefix=f"{prefix}:ARCH:")
-        self._context = _Context(self._pvs.pvdb, list(interfaces), port)
+        self._context = _Context(self._pvs.pvdb, port, local_only)
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -116,8 +116,10 @@ class StatusPvs:
 class _Context(Context):  # type: ignore[misc]
     """caproto's server with its own ideas of ports; the class it comes from offers no other way to say them."""
 
-    def __init__(self, pvdb: Any, interfaces: list[str], port: int) -> None:
-        super().__init__(pvdb, interfaces)
+    def __init__(self, pvdb: Any, port: int, local_only: bool) -> None:
+        super().__init__(pvdb, ["127.0.0.1"] if local_only else None)
+        local_only = local_only or all(interface.startswith("127.") for interface in self.interfaces)
+        self._broadcasts = {_LOOPBACK_BROADCAST, *(() if local_only else broadcast_addresses())}
         self.ready = asyncio.Event()
         self._own_port = port
         self._open: list[asyncio.DatagramTransport] = []
@@ -135,7 +137,7 @@ class _Context(Context):  # type: ignore[misc]
     async def _create_broadcaster_transport(self, interface: str) -> None:
         """Listen for searches: unicast ones at our own port, broadcasts at that of Channel Access."""
         await self._listen(interface, interface, self.port)
-        for address in {*broadcast_addresses(), _LOOPBACK_BROADCAST} - {"127.0.0.1"}:
+        for address in self._broadcasts - {"127.0.0.1"}:
             try:
                 await self._listen(interface, address, self.ca_server_port)
             except OSError as error:

@@ -1,4 +1,4 @@
-"""``labioc demo``: simulated devices behind their real transports and the IOC that serves them, in one go."""
+"""``labioc demo``: simulated devices behind their real transports, the IOC that serves them, and the archiver."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from devices.registry import FAMILIES
 from ioc.app import App, set_up_logging, stop_signal
+from ioc.commands.demo_archiver import DemoArchiver
 from ioc.commands.run import port_number
 from ioc.commands.simulators import BACK_DOORS, Door
 from ioc.config import parse_site
@@ -70,22 +71,27 @@ async def _demo(port: int | None) -> None:
     site = parse_site({"site": {"prefix": PREFIX}, "can": ADAPTERS, "device": [dict(device) for device in DEVICES]})
     app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
     doors: dict[str, Door] = {}
+    archiver: DemoArchiver | None = None
     try:
         await app.start()
+        archiver = DemoArchiver(site, app.search_port)
+        archiver.start()
         for device in DEVICES:
             name = device["name"]
             doors[name] = BACK_DOORS[device["type"]].make(app.simulators[name], 0)
             await doors[name].start()
         await app.wait_until_read(_READ_SECONDS)
-        print("\n".join(_presentation(app, doors, usual)), flush=True)
+        print("\n".join(_presentation(app, doors, archiver, usual)), flush=True)
         await stop.wait()
     finally:
+        if archiver is not None:
+            await archiver.stop()
         for door in doors.values():
             await door.stop()
         await app.stop()
 
 
-def _presentation(app: App, doors: Mapping[str, Door], usual: int) -> list[str]:
+def _presentation(app: App, doors: Mapping[str, Door], archiver: DemoArchiver, usual: int) -> list[str]:
     """Say what is running where, and what to try."""
     first = f"{PREFIX}:{DEVICES[0]['name']}:CH00"
     lines = ["", "Running on this computer, without any hardware:"]
@@ -98,13 +104,14 @@ def _presentation(app: App, doors: Mapping[str, Door], usual: int) -> list[str]:
     )
     if app.tcp_port != app.search_port:
         lines.append(f"         (searches on UDP {app.search_port}, circuits on TCP {app.tcp_port})")
-    lines += ["", "Try in another terminal:"]
+    lines += ["  archiver  every event, in a log that is removed at the end", "", "Try in another terminal:"]
     port = "" if app.search_port == usual else f":{app.search_port}"
     lines.append(f"  export EPICS_CA_ADDR_LIST=127.0.0.1{port} EPICS_CA_AUTO_ADDR_LIST=NO")
     lines += [
         f"  caget {first}:VMON",
         f"  caput -c {first}:VSET 500; caput {first}:ON 1",
         f"  camonitor {first}:VMON {first}:STATE",
+        f"  labioc history {first}:VMON --since 10m --plot terminal --directory {archiver.directory}",
         "Without EPICS base: caproto-get, caproto-put and caproto-monitor do the same.",
         "",
         "Make something go wrong (bash; or telnet to the back door and type help):",
