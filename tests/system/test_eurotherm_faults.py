@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from devices.modbus_frames import READ
+from devices.sim_eurotherm import EurothermModel
 from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
 from ioc.app import App
 from tests.ioc.test_app import DEVICE, record, running, until
 
 INVALID = 3
-FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.2, "timeout": 0.2, "allow_no_ramp": True}
+FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.1, "timeout": 0.15, "allow_no_ramp": True}
 SHOWN = ("TEMP", "TSET", "TSET:RBV", "OUT", "STAT", "PB:RBV", "STAT:SBREAK")
 
 
@@ -65,6 +66,12 @@ def writes(furnaces: SimulatedFurnaces) -> list[bytes]:
     return [frame for frame in furnaces.received if frame[1] != READ]
 
 
+def power_up(model: EurothermModel) -> None:
+    """Let the mains return, and the instrument have started already."""
+    model.mains_on()
+    model.step(5.0)
+
+
 Fault = Callable[[SimulatedFurnaces], None]
 
 
@@ -80,7 +87,7 @@ FAULTS: dict[str, tuple[Fault, Fault]] = {
     "exceptions 02": switched("exception", 2, 0),
     "truncated": switched("truncated", True, False),
     "wrong address": switched("wrong_unit", True, False),
-    "mains off": (lambda f: f.model.mains_off(), lambda f: f.model.mains_on()),
+    "mains off": (lambda f: f.model.mains_off(), lambda f: power_up(f.model)),
 }
 
 
@@ -145,13 +152,31 @@ async def test_GIVEN_a_pulled_plug_WHEN_it_comes_back_under_another_number_THEN_
         assert get(app, "PWR:COUNT") == 0
 
 
+async def test_GIVEN_two_controllers_on_one_line_WHEN_one_is_off_THEN_the_other_goes_on(tmp_path: Path) -> None:
+    models = {1: EurothermModel(), 2: EurothermModel()}
+    models[2].held = 700.0
+    async with simulated_furnaces(models) as furnaces:
+        common = FURNACE | {"address": furnaces.address, "state_dir": str(tmp_path)}
+        async with running(common, common | {"name": "FURN2", "unit": 2}) as app:
+            assert record(app, "TEMP", "FURN2").val == 700.0
+            models[2].mains_off()
+            await until(lambda: record(app, "TEMP", "FURN2").sevr == INVALID, 4.0)
+            before = record(app, "TEMP", "FURN1").seconds
+            await until(lambda: record(app, "TEMP", "FURN1").seconds >= before + 2, 5.0)
+            assert well(app)
+            assert get(app, "COMM:RECONN") == 0
+            await app.scanners["FURN1"].write("SP2", 50.0)
+            power_up(models[2])
+            await until(lambda: record(app, "PWR:COUNT", "FURN2").val == 1, 10.0)
+            assert get(app, "PWR:COUNT") == 0
+
+
 async def test_GIVEN_a_cut_WHEN_the_server_is_restarted_in_it_THEN_the_record_tells_it(tmp_path: Path) -> None:
     async with simulated_furnaces() as furnaces:
         site = FURNACE | {"address": furnaces.address, "state_dir": str(tmp_path)}
         async with running(site):
             furnaces.model.mains_off()
-        furnaces.model.mains_on()
-        furnaces.model.step(5.0)
+        power_up(furnaces.model)
         async with running(site) as app:
             await until(lambda: get(app, "PWR:COUNT") == 1, 3.0)
             assert "This server was not running in between" in str(get(app, "PWR:MSG"))
