@@ -180,7 +180,8 @@ class Furnace:
                 remote=self._label("REMOTE"),
                 program=self._label("TMR.STATE") if unit.value("TM.CFG") else "",
                 left=unit.value("T.REMN"),
-            )
+            ),
+            now,
         )
 
     def _label(self, name: str) -> str:

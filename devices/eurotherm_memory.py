@@ -70,10 +70,10 @@ class FurnaceMemory:
         for file in self._files.values():
             await file.flush()
 
-    def observe(self, sample: Sample) -> None:
-        """Take one reading."""
+    def observe(self, sample: Sample, now: float) -> None:
+        """Take one reading; ``now`` is monotonic time in seconds."""
         before = self.power.event, self.power.count
-        self.power.observe(sample)
+        self.power.observe(sample, now)
         if (self.power.event, self.power.count) != before and self.power.count != before[1]:
             log.warning("%s: %s", self._name, self.power.message)
         age = None if self._saved is None else sample.time - self._saved.time
@@ -114,7 +114,7 @@ class FurnaceMemory:
             "PWR.TMIN": None if event is None else event.lowest,
             "PWR.TAFTER": None if event is None else event.after.temp,
         }
-        duration = None if event is None else event.duration
+        duration = None if event is None else event.lasted
         return {
             "PWR.COUNT": Reading(self.power.count, now, *alarm),
             "PWR.START": Reading(start, now, *alarm),

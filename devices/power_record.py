@@ -1,6 +1,7 @@
 """Power interruptions of a furnace: what happened, told from the readings before and after.
 
-No I/O and no clock: every reading comes with its Unix time. What tells the cases apart (handbook HA028651):
+No I/O and no clock: every reading comes with its Unix time, and with monotonic time for the silence before it, since
+the clock of a small computer may jump after its start. What tells the cases apart (handbook HA028651):
 
 * The controller's mains-failure flag is set by every failure and stays until its alarms are acknowledged. Newly set,
   it proves an interruption, whether or not the link was silent too.
@@ -61,14 +62,16 @@ class Sample:
 class Interruption:
     """One event; ``before`` is None when nothing is known of the time before.
 
-    ``restarted``: this program was not running throughout. ``computer``: nor was the computer, which started at that
-    Unix time. ``link`` says how the link failed. ``lowest`` is the lowest temperature since, in C; ``back`` the Unix
-    time at which the temperature was that of before again.
+    ``lasted`` is how many seconds it was at most, None when that cannot be told. ``restarted``: this program was not
+    running throughout. ``computer``: nor was the computer, which started at that Unix time. ``link`` says how the link
+    failed. ``lowest`` is the lowest temperature since, in C; ``back`` the Unix time at which the temperature was that
+    of before again.
     """
 
     kind: Kind
     before: Sample | None
     after: Sample
+    lasted: float | None = None
     traces: tuple[str, ...] = ()
     restarted: bool = False
     computer: float | None = None
@@ -76,11 +79,6 @@ class Interruption:
     lowest: float | None = None
     lowest_at: float = 0.0
     back: float | None = None
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds that it lasted at most."""
-        return None if self.before is None else max(0.0, self.after.time - self.before.time)
 
     def as_json(self) -> dict[str, Any]:
         """Return what ``from_json`` reads."""
@@ -119,6 +117,7 @@ class PowerRecord:
     _paused: bool = False
     _lost: str = ""
     _seen: bool = False
+    _seen_at: float = 0.0
     _watched: Interruption | None = None
 
     @property
@@ -145,30 +144,46 @@ class PowerRecord:
         """Clear the latch."""
         self.changed, self.latched = True, False
 
-    def observe(self, sample: Sample) -> None:
-        """Take one reading."""
+    def observe(self, sample: Sample, now: float) -> None:
+        """Take one reading; ``now`` is monotonic time in seconds."""
         before, lost, first, paused = self.last, self._lost, not self._seen, self._paused
         self.last, self._lost, self._seen, self._paused = sample, "", True, False
-        gap = 0.0 if before is None else sample.time - before.time
-        silent = first or bool(lost) or gap > self.quiet
+        gap = None if before is None else sample.time - before.time if first else now - self._seen_at
+        self._seen_at = now
+        silent = first or bool(lost) or (gap or 0.0) > self.quiet
         traces = _traces(before, sample) if before is not None and silent else ()
         if sample.flag and (before is None or not before.flag):
-            self._open(Kind.MAINS, before, sample, traces, lost, first)
+            self._open(Kind.MAINS, before, sample, gap, traces, lost, first)
         elif sample.flag and traces:
-            self._open(Kind.LIKELY, before, sample, traces, lost, first)
-        elif silent and not first and not paused and gap >= LINK_NOTED:
-            self._open(Kind.LINK, before, sample, traces, lost, first)
+            self._open(Kind.LIKELY, before, sample, gap, traces, lost, first)
+        elif silent and not first and not paused and (gap or 0.0) >= LINK_NOTED:
+            self._open(Kind.LINK, before, sample, gap, traces, lost, first)
         self._follow(sample)
 
     def _open(
-        self, kind: Kind, before: Sample | None, after: Sample, traces: tuple[str, ...], lost: str, first: bool
+        self,
+        kind: Kind,
+        before: Sample | None,
+        after: Sample,
+        gap: float | None,
+        traces: tuple[str, ...],
+        lost: str,
+        first: bool,
     ) -> None:
         known = before is not None
         computer = self.boot if first and before is not None and self.boot and self.boot > before.time else None
         event = Interruption(
-            kind, before, after, traces, restarted=first and known, computer=computer, link=lost,
-            lowest=after.temp, lowest_at=after.time,
-        )  # fmt: skip
+            kind,
+            before,
+            after,
+            gap if gap is None or gap >= 0 else None,
+            traces,
+            restarted=first and known,
+            computer=computer,
+            link=lost,
+            lowest=after.temp,
+            lowest_at=after.time,
+        )
         self.history = [*self.history, event][-KEPT:]
         self.changed = True
         if kind is not Kind.LINK:
@@ -241,7 +256,9 @@ def _headline(event: Interruption) -> str:
     }[event.kind]  # fmt: skip
     if before is None:
         return f"{what} at some time before {moment(after.time)}: the record begins there."
-    lasted = f"{'' if event.kind is Kind.LINK else 'at most '}{span(event.duration or 0.0)}"
+    if event.lasted is None:
+        return f"{what} before {moment(after.time)}, last reading {moment(before.time)}: the clock cannot be right."
+    lasted = f"{'' if event.kind is Kind.LINK else 'at most '}{span(event.lasted)}"
     return f"{what} between {moment(before.time)} and {moment(after.time)}, {lasted}."
 
 

@@ -16,27 +16,32 @@ from devices.state_file import StateFile
 HOT = Sample(1000.0, False, 600.0, 600.0, 600.0, 40.0, "AUTO", "LOCAL", "RUN", 4800.0)
 
 
+def see(power: PowerRecord, sample: Sample) -> None:
+    """Take a reading on a computer whose clock is right."""
+    power.observe(sample, sample.time)
+
+
 def record(**fields: object) -> PowerRecord:
     """A record that has seen the furnace hot and running."""
     made = PowerRecord(quiet=5.0, **fields)  # type: ignore[arg-type]
-    made.observe(HOT)
+    made.observe(HOT, HOT.time)
     return made
 
 
 def test_readings_of_a_furnace_that_goes_on_are_no_event():
     power = record()
     for n in range(1, 100):
-        power.observe(replace(HOT, time=1000.0 + n, temp=600.0 - n))
+        see(power, replace(HOT, time=1000.0 + n, temp=600.0 - n))
     assert (power.count, power.latched, power.history, power.message) == (0, False, [], "")
 
 
 def test_a_new_flag_after_a_silence_is_an_interruption():
     power = record()
     power.lost("no answer")
-    power.observe(replace(HOT, time=1095.0, flag=True, temp=571.2, program="RESET"))
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.2, program="RESET"))
     event = power.event
     assert event is not None
-    assert (event.kind, event.duration, power.count, power.latched) == (Kind.MAINS, 95.0, 1, True)
+    assert (event.kind, event.lasted, power.count, power.latched) == (Kind.MAINS, 95.0, 1, True)
     assert "at most 95 s" in power.message
     assert "Temperature 600.0 C before, 571.2 C after" in power.message
     assert "The computer kept running" in power.message
@@ -45,15 +50,15 @@ def test_a_new_flag_after_a_silence_is_an_interruption():
 
 def test_a_new_flag_without_silence_is_a_dip():
     power = record()
-    power.observe(replace(HOT, time=1001.0, flag=True))
+    see(power, replace(HOT, time=1001.0, flag=True))
     assert power.event is not None
-    assert power.event.duration == 1.0
+    assert power.event.lasted == 1.0
 
 
 def test_silence_with_the_flag_clear_is_a_lost_link():
     power = record()
     power.lost("the serial port was gone")
-    power.observe(replace(HOT, time=1095.0, temp=600.2))
+    see(power, replace(HOT, time=1095.0, temp=600.2))
     assert (power.count, power.latched, power.event) == (0, False, None)
     assert power.history[-1].kind is Kind.LINK
     assert "Link lost" in power.message
@@ -65,16 +70,16 @@ def test_silence_with_the_flag_clear_is_a_lost_link():
 def test_a_short_silence_and_a_pause_for_maintenance_are_not_worth_a_report():
     power = record()
     power.lost("no answer")
-    power.observe(replace(HOT, time=1008.0))
+    see(power, replace(HOT, time=1008.0))
     power.paused()
-    power.observe(replace(HOT, time=5000.0))
+    see(power, replace(HOT, time=5000.0))
     assert power.history == []
 
 
 def test_a_flag_set_during_maintenance_counts():
     power = record()
     power.paused()
-    power.observe(replace(HOT, time=5000.0, flag=True))
+    see(power, replace(HOT, time=5000.0, flag=True))
     assert power.count == 1
 
 
@@ -90,20 +95,20 @@ def test_a_flag_set_during_maintenance_counts():
 def test_with_the_flag_set_before_the_traces_decide(after: dict[str, object], kind: Kind):
     power = PowerRecord(quiet=5.0)
     flagged = replace(HOT, flag=True)
-    power.observe(flagged)
+    see(power, flagged)
     power.acknowledge()
     power.lost("no answer")
-    power.observe(replace(flagged, time=1095.0, **after))  # type: ignore[arg-type]
+    see(power, replace(flagged, time=1095.0, **after))  # type: ignore[arg-type]
     assert power.history[-1].kind is kind
     assert power.latched is (kind is Kind.LIKELY)
 
 
 def test_a_flag_at_the_first_reading_ever_is_an_interruption_of_unknown_begin():
     power = PowerRecord(quiet=5.0)
-    power.observe(replace(HOT, flag=True))
+    see(power, replace(HOT, flag=True))
     assert power.count == 1
     assert power.event is not None
-    assert power.event.duration is None
+    assert power.event.lasted is None
     assert "at some time before" in power.message
 
 
@@ -112,7 +117,7 @@ def test_a_flag_at_the_first_reading_ever_is_an_interruption_of_unknown_begin():
 )
 def test_after_a_restart_the_reading_on_disk_is_the_one_before(boot: float, text: str):
     power = PowerRecord(quiet=5.0, last=HOT, boot=boot)
-    power.observe(replace(HOT, time=1095.0, flag=True, temp=570.0))
+    see(power, replace(HOT, time=1095.0, flag=True, temp=570.0))
     assert power.count == 1
     assert text in power.message
     assert "600.0 C before" in power.message
@@ -120,17 +125,17 @@ def test_after_a_restart_the_reading_on_disk_is_the_one_before(boot: float, text
 
 def test_a_restart_of_this_program_alone_is_no_event():
     power = PowerRecord(quiet=5.0, last=HOT, boot=10.0)
-    power.observe(replace(HOT, time=9000.0))
+    see(power, replace(HOT, time=9000.0))
     assert power.history == []
 
 
 def test_the_lowest_temperature_and_the_recovery_are_followed():
     power = record()
     power.lost("no answer")
-    power.observe(replace(HOT, time=1095.0, flag=True, temp=571.0))
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
     power.changed = False
     for time, temp in ((1100.0, 568.0), (1104.0, 580.0), (1200.0, 599.5), (1203.0, 500.0)):
-        power.observe(replace(HOT, time=time, flag=True, temp=temp))
+        see(power, replace(HOT, time=time, flag=True, temp=temp))
     assert power.event is not None
     assert (power.event.lowest, power.event.lowest_at, power.event.back) == (568.0, 1100.0, 1200.0)
     assert power.changed
@@ -140,20 +145,38 @@ def test_the_lowest_temperature_and_the_recovery_are_followed():
 
 def test_a_lost_link_does_not_hide_an_interruption_that_waits():
     power = record()
-    power.observe(replace(HOT, time=1001.0, flag=True))
+    see(power, replace(HOT, time=1001.0, flag=True))
     power.lost("no answer")
-    power.observe(replace(HOT, time=1101.0, flag=True))
+    see(power, replace(HOT, time=1101.0, flag=True))
     assert "Power interruption" in power.message
     power.acknowledge()
     assert "Link lost" in power.message
     assert power.count == 1
 
 
+def test_a_clock_that_jumps_is_no_silence():
+    power = record()
+    power.observe(replace(HOT, time=1e9), HOT.time + 1)
+    power.observe(replace(HOT, time=500.0), HOT.time + 2)
+    assert power.history == []
+    power.observe(replace(HOT, time=501.0, flag=True), HOT.time + 32)
+    assert power.event is not None
+    assert power.event.lasted == 30.0
+
+
+def test_a_clock_that_is_behind_after_the_start_leaves_the_duration_open():
+    power = PowerRecord(quiet=5.0, last=HOT)
+    see(power, replace(HOT, time=100.0, flag=True))
+    assert power.event is not None
+    assert power.event.lasted is None
+    assert "the clock cannot be right" in power.message
+
+
 def test_the_history_is_bounded():
     power = record()
     for n in range(1, KEPT + 20):
-        power.observe(replace(HOT, time=1000.0 + 2 * n, flag=True))
-        power.observe(replace(HOT, time=1001.0 + 2 * n, flag=False))
+        see(power, replace(HOT, time=1000.0 + 2 * n, flag=True))
+        see(power, replace(HOT, time=1001.0 + 2 * n, flag=False))
     assert len(power.history) == KEPT
     assert power.count == KEPT + 19
 
@@ -176,7 +199,7 @@ samples = st.builds(
 def test_any_history_can_be_told_and_survives_the_disk(readings: list[Sample], boot: float | None):
     power = PowerRecord(quiet=5.0, boot=boot)
     for reading in readings:
-        power.observe(reading)
+        see(power, reading)
     again = PowerRecord(quiet=5.0)
     again.restore(json.loads(json.dumps(power.as_json())))
     assert (again.count, again.latched, again.history) == (power.count, power.latched, power.history)
