@@ -56,7 +56,10 @@ def _work(config: ArchiverConfig, pvs: list[PvSpec], environment: Mapping[str, s
     os.environ.update(environment)
     set_up_logging()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    cli.run_bridge(config, pvs)
+    try:
+        cli.run_bridge(config, pvs)
+    finally:
+        shutil.rmtree(config.directory, ignore_errors=True)
 
 
 def _end_with_parent() -> None:
