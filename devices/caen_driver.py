@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from devices.caen_board import CaenBoard
 from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, all_signals, channel_prefix
 from devices.caen_channel import LIVE, CaenChannel
 from devices.caen_limits import once_parameters, settled
+from devices.caen_raw import USAGE, CaenRaw
 from devices.caen_unit import CaenUnit
 from devices.caen_writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.line_link import LineLink, open_link
-from devices.model import DeviceSettings, Limits, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
 
 log = logging.getLogger("labioc.caen")
 
@@ -47,6 +48,7 @@ class CaenDriver:
         self._board = CaenBoard(self._unit, settings, count)
         self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
+        self._raw = CaenRaw(self._unit, self._writer)
         self._signals = all_signals(count)
         self._places = {
             channel_prefix(channel.number) + suffix: (channel, suffix)
@@ -162,6 +164,15 @@ class CaenDriver:
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.caen_writer for what it promises."""
         return self._readings(await self._writer.write(name, value))
+
+    @property
+    def raw_usage(self) -> str:
+        """The words that ``raw_request`` takes."""
+        return USAGE
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access in words; see devices.caen_raw for what it promises."""
+        return self._raw.request(words, value)
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""

@@ -28,13 +28,14 @@ STATUS_PAUSE = 0.1  # s between these looks
 CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
 READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
 
-_SENTENCES = {
+SENTENCES = {
     "LOC": "front panel is in LOCAL",
     "VAL": "value not accepted",
     "CH": "no such channel",
     "PAR": "parameter not known to this firmware",
     "CMD": "command not accepted, no reason given",
 }
+"""What the error words of the unit mean."""
 
 _AFFECTED = {
     "VSET": ("MAXV.RBV",),
@@ -69,7 +70,7 @@ class CaenWriter:
         self._channels = channels
         self._settings = settings
         self._clock = clock
-        self._lock = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self._places = {channel_prefix(channel.number): channel for channel in channels}
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -83,9 +84,9 @@ class CaenWriter:
         row = CHANNEL.get(suffix) if channel else BOARD.get(suffix)
         if row is None or not row.settable:
             raise Refused(f"{name} cannot be set")
-        if self._settings.readonly and suffix != "TRIP.ACK.CMD":
-            raise Refused("writes to this device are switched off by the configuration")
-        async with self._lock:
+        if suffix != "TRIP.ACK.CMD":
+            self.require_writable()
+        async with self.lock:
             if suffix.endswith(".CMD"):
                 return await self._command(name, suffix, channel, value)
             if suffix == "ON" and channel:
@@ -94,6 +95,18 @@ class CaenWriter:
             if channel is None or not setting.numeric:
                 return await self._choose(name, setting, channel, value)
             return await self._set_number(name, setting, channel, value)
+
+    def require_writable(self) -> None:
+        """Raise Refused when the configuration forbids writing."""
+        if self._settings.readonly:
+            raise Refused("writes to this device are switched off by the configuration")
+
+    async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
+        """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.
+
+        The caller holds the lock. Raises Refused, or ReplyTimeout when the outcome is not known.
+        """
+        return await self._send(_Target(parameter, parameter, channel), text)
 
     # Settings
 
@@ -261,7 +274,7 @@ class CaenWriter:
             await self._unit.set(target.parameter, target.channel, text, timeout)
         except ErrorReply as error:
             self._board.refused_as_local = error.word == "LOC" or self._board.refused_as_local
-            sentence = _SENTENCES.get(error.word, "unknown reason")
+            sentence = SENTENCES.get(error.word, "unknown reason")
             raise Refused(f"{target.what}: device refused: {error.word} ({sentence})") from error
         except (Garbled, ReplyTimeout) as error:
             log.warning("%s: %s: %s; reading back", self._settings.name, target.what, error)

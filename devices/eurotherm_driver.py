@@ -7,18 +7,19 @@ often is spread over the scans in between, so that no scan becomes long.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm_catalogue import QUANTITIES, SETTINGS, SIGNALS, Rate, registers_of
 from devices.eurotherm_meaning import Furnace
 from devices.eurotherm_memory import FurnaceMemory
+from devices.eurotherm_raw_words import USAGE, eurotherm_request
 from devices.eurotherm_registers import BY_ADDRESS, REGISTERS
 from devices.eurotherm_unit import EurothermUnit, Link
 from devices.eurotherm_writer import TIMER_COMMANDS, EurothermWriter
 from devices.modbus_link import open_unit
-from devices.model import DeviceSettings, Limits, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
 
 DEFAULT_UNIT = 1
 DECIMALS_EVERY = 30.0  # seconds; they can be changed at the front panel at any time
@@ -172,6 +173,15 @@ class EurothermDriver:
         memory hold as for any put. Raises Refused and its kin, ReplyTimeout, LinkDown, Garbled.
         """
         return await self._writer.raw(register, value, as_float)
+
+    @property
+    def raw_usage(self) -> str:
+        """The words that ``raw_request`` takes."""
+        return USAGE
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access in words; see devices.model.RawAccess."""
+        return eurotherm_request(self.raw, words, value)
 
     def word(self, register: int) -> int | None:
         """Return a register's word, 0 to 65535, from the last scan; None when there is no reading.

@@ -7,7 +7,7 @@ sent by connecting and reading. Writing is in devices.iseg_writer.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from can.interfaces import BACKENDS
@@ -21,9 +21,10 @@ from devices.iseg_limits import IsegLimits
 from devices.iseg_link import ModuleLink
 from devices.iseg_module import IsegModule
 from devices.iseg_raw import IsegRaw
+from devices.iseg_raw_words import USAGE, iseg_request
 from devices.iseg_unit import IsegUnit, Wanted
 from devices.iseg_writer import IsegWriter
-from devices.model import DeviceSettings, Limits, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
 
 log = logging.getLogger("labioc.iseg")
 
@@ -200,6 +201,15 @@ class IsegDriver:
     ) -> Mapping[int | None, Value]:
         """Read any item by its name or DATA_ID, or set it; see devices.iseg_raw for what is refused."""
         return await self._raw.access(item, index, value)
+
+    @property
+    def raw_usage(self) -> str:
+        """The words that ``raw_request`` takes."""
+        return USAGE
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access in words; see devices.model.RawAccess."""
+        return iseg_request(self.raw, words, value)
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of nominal, hardware limit and site; None when there is none or it is not known."""

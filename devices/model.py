@@ -6,7 +6,7 @@ state, whether it is alarming in this context) but nothing about records or Chan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Any, Protocol, runtime_checkable
@@ -172,3 +172,33 @@ class Announcing(Protocol):
 
     def notify(self, hook: Callable[[Collection[str]], None]) -> None:
         """Call ``hook`` from now on, on the event loop, with signals that are worth reading at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawRequest:
+    """One access past the PVs, understood but not begun.
+
+    ``what`` names the place for people and the log, ``channel`` is the one whose puts it must not overtake. ``value``
+    is what is to be written, as it was given, None for a read. ``perform`` does it, reads back after a write, and
+    returns the lines to show; like ``Driver.write`` it raises errors of ``devices.errors`` only.
+    """
+
+    what: str
+    value: str | None
+    perform: Callable[[], Awaitable[Sequence[str]]]
+    channel: int | None = None
+
+
+@runtime_checkable
+class RawAccess(Protocol):
+    """A driver that lets experts reach what has no PV."""
+
+    @property
+    def raw_usage(self) -> str:
+        """The words that ``raw_request`` takes, as a usage line: ``PARAMETER [CHANNEL] [= VALUE]``."""
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand the words that name a place, and the value to write there (None: read it).
+
+        Sends nothing. Raises Refused with a sentence when they make no sense.
+        """
