@@ -57,6 +57,8 @@ def kill_again_and_again(kills: int, root: Path, softioc: object, influxd: Influ
                 influxd.kill()
         bridge = start_bridge(root, softioc, influxd, _RECORDS, False)
         while status(root).get("connected", 0) < _RECORDS:
+            if bridge.poll() is not None:
+                sys.exit(f"the bridge ended by itself after {kill} kills")
             time.sleep(0.02)
         time.sleep(0.3 + chance.random() * 0.7)
         if kill == kills:
