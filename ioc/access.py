@@ -33,9 +33,15 @@ class AccessPolicy:
             field = "VAL"  # processing an output sends its value once more
         if field == "VAL" and not _writable(record):
             return f"{record.name} is a read-only PV"
+        return self._lacks_role(field not in _ACKNOWLEDGE and (field != "VAL" or record.access != "O"), user, host)
+
+    def may_write_raw(self, user: str, host: str) -> str | None:
+        """Return why this user may not write past the PVs, None when nothing speaks against it: it takes an expert."""
+        return self._lacks_role(True, user, host)
+
+    def _lacks_role(self, needs_expert: bool, user: str, host: str) -> str | None:
         if self._open:
             return None
-        needs_expert = field not in _ACKNOWLEDGE and (field != "VAL" or record.access != "O")
         allowed = self._experts if needs_expert else self._operators
         if allowed & {_normal(user), _normal(f"{user}@{host}")}:
             return None

@@ -55,12 +55,12 @@ class App:
         for record in self.records.values():
             self._of_device[record.device or ""].append(record)
         self.statistics = IocStatistics(self._of_device[DEVICE], self._clock, site.identity)
-        self._puts = PutPath(self.scanners, self.statistics, self._clock)
-        self._policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
+        self.puts = PutPath(self.scanners, self.statistics, self._clock)
+        self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
         self.text: TextServer | None = None
         self._server = Server(
             self.records,
-            self._policy,
+            self.policy,
             interfaces=site.server.interfaces or None,
             port=site.server.port if port is None else port,
             local_only=local_only,
@@ -86,9 +86,9 @@ class App:
             if self.site.textserver is not None and self.site.textserver.device == settings.name:
                 by_signal = {record.signal or "": record for record in self._of_device[settings.name]}
                 registers = cast(RegisterDevice, driver)  # the check of the site file has seen to that
-                self.text = TextServer(self.site.textserver, registers, by_signal, self._policy, scanner)
+                self.text = TextServer(self.site.textserver, registers, by_signal, self.policy, scanner)
         for record in self.records.values():
-            self._puts.attach(record)
+            self.puts.attach(record)
         try:
             await self._server.start()
         except OSError as error:
@@ -115,7 +115,7 @@ class App:
 
     async def stop(self) -> None:
         """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
-        await self._puts.close(_PUTS_SECONDS)
+        await self.puts.close(_PUTS_SECONDS)
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 from devices.errors import DeviceError
-from devices.model import Cause, Level, Value
+from devices.model import Cause, Level, RawRequest, Value
 from ioc.clock import Clock, local_time
 from ioc.device_status import ALARM_STATUS, SIGNALS
 from ioc.records import PutContext, PutRefused, Record
@@ -21,6 +22,8 @@ from ioc.scan import DeviceScanner, is_command
 from ioc.stats import DEVICE, IocStatistics
 
 log = logging.getLogger("labioc.puts")
+
+_Result = TypeVar("_Result")
 
 QUEUE_SECONDS = 5.0
 """How long a put may wait behind others before it is refused."""
@@ -42,7 +45,7 @@ class PutPath:
         self._queue_seconds = queue_seconds
         self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
         self._closing = False
-        self._begun: set[asyncio.Task[str | None]] = set()
+        self._begun: set[asyncio.Task[Any]] = set()
 
     def attach(self, record: Record) -> None:
         """Become the way of this record's puts, and hear of those that are refused on the way here."""
@@ -57,14 +60,13 @@ class PutPath:
         to finish by itself.
         """
         lock = self._locks[record.device or "", (record.signal or "").partition(".")[0]]
-        reason = self._objection(record, value) or await self._queue(lock, record, value, context)
+        objection = partial(self._objection, record, value)
+        reason = objection() or await self._queue(lock, objection, context)
         if reason is not None:
             self.note_refusal(record, "VAL", as_text(record, value), context, reason)
         else:
             task = asyncio.create_task(self._perform(lock, record, value, context), name=f"put {record.name}")
-            self._begun.add(task)
-            task.add_done_callback(self._begun.discard)
-            reason = await asyncio.shield(task)
+            reason = await asyncio.shield(self._begin(task))
         if reason is not None:
             raise PutRefused(reason)
 
@@ -74,8 +76,50 @@ class PutPath:
         The reason comes first: of a long string a plain caget shows 39 characters.
         """
         name = record.name if field == "VAL" else f"{record.name}.{field}"
+        self._note_refusal(self._scanners.get(record.device or ""), name, value, context, reason)
+
+    async def read_raw(self, device: str, request: RawRequest) -> Sequence[str]:
+        """Read past the PVs of a device; returns the lines to show. Raises PutRefused when it can't be."""
+        scanner = self._scanners[device]
+        reason = self._out_of_reach(scanner)
+        if reason is not None:
+            raise PutRefused(reason)
+        try:
+            return await scanner.raw(request)
+        except DeviceError as error:
+            raise PutRefused(str(error)) from error
+
+    async def write_raw(
+        self, device: str, request: RawRequest, context: PutContext, denied: str | None
+    ) -> Sequence[str]:
+        """Write past the PVs of a device, guarded, queued and noted like a put to the channel that it concerns.
+
+        ``denied`` is why this user may not, if so. Returns the lines to show; raises PutRefused when it was not
+        applied or its outcome is not known.
+        """
+        scanner, name = self._scanners[device], f"{device} raw {request.what}"
+        lock = self._locks[device, "" if request.channel is None else f"CH{request.channel:02d}"]
+        objection = partial(self._closed_to_writes, scanner)
+        reason = denied or objection() or await self._queue(lock, objection, context)
+        if reason is not None:
+            self._note_refusal(scanner, name, request.value or "", context, reason)
+            raise PutRefused(reason)
+        task = asyncio.create_task(self._perform_raw(lock, scanner, name, request, context), name=name)
+        lines, reason = await asyncio.shield(self._begin(task))
+        if reason is not None:
+            raise PutRefused(reason)
+        return lines
+
+    def _begin(self, task: asyncio.Task[_Result]) -> asyncio.Task[_Result]:
+        """Keep a task that must be finished once it has begun."""
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return task
+
+    def _note_refusal(
+        self, scanner: DeviceScanner | None, name: str, value: str, context: PutContext, reason: str
+    ) -> None:
         log.warning("refused %s = %s by %s: %s", name, value, _who(context), reason)
-        scanner = self._scanners.get(record.device or "")
         if scanner is not None:
             now = local_time(self._clock.time())
             scanner.status.note_refusal(f"{reason} [{name} = {value} by {_who(context)}, {now}]")
@@ -94,26 +138,37 @@ class PutPath:
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
         if scanner is None or signal in SIGNALS:
             return None
-        if self._closing:
-            return "the server is stopping"
-        if not self._statistics.armed:
-            return f"the server is not armed ({self._statistics.armed_name} is 0)"
-        if scanner.status.disabled:
-            return f"{scanner.name} is disabled for maintenance"
-        if not scanner.ready:
-            return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
+        if (reason := self._closed_to_writes(scanner)) is not None:
+            return reason
         if record.udf and not is_command(signal) and not (record.rtyp == "bo" and value == 0):
             return "not read yet"  # switching something off is always tried
         return None
 
-    async def _queue(self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext) -> str | None:
+    def _closed_to_writes(self, scanner: DeviceScanner) -> str | None:
+        """Return why nothing can be written to a device at the moment."""
+        if self._closing:
+            return "the server is stopping"
+        if not self._statistics.armed:
+            return f"the server is not armed ({self._statistics.armed_name} is 0)"
+        return self._out_of_reach(scanner)
+
+    @staticmethod
+    def _out_of_reach(scanner: DeviceScanner) -> str | None:
+        """Return why a device can't be talked to at the moment."""
+        if scanner.status.disabled:
+            return f"{scanner.name} is disabled for maintenance"
+        if not scanner.ready:
+            return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
+        return None
+
+    async def _queue(self, lock: asyncio.Lock, objection: Callable[[], str | None], context: PutContext) -> str | None:
         """Wait for this turn and take the lock; when it must not be sent return why, without the lock."""
         try:
             async with asyncio.timeout(self._queue_seconds):
                 await lock.acquire()
         except TimeoutError:
             return f"waited {self._queue_seconds:g} s behind earlier puts; nothing was sent"
-        reason = self._objection(record, value)
+        reason = objection()
         if context.callback and context.cancelled.is_set():
             reason = "the client gave up before its turn; nothing was sent"
         if reason is not None:
@@ -126,8 +181,7 @@ class PutPath:
         try:
             await self._write(record, value)
         except (DeviceError, PutRefused, asyncio.CancelledError) as error:
-            gave_up = isinstance(error, asyncio.CancelledError)
-            reason = "the server stopped before the device answered, the outcome is unknown" if gave_up else str(error)
+            reason = _reason(error)
             self.note_refusal(record, "VAL", new, context, reason)
             return reason
         except Exception as error:
@@ -137,10 +191,27 @@ class PutPath:
             lock.release()
         if not is_command(record.signal or ""):
             new = as_text(record, record.val)
-        log.info("%s: %s -> %s by %s", record.name, old, new, _who(context))
-        now = local_time(self._clock.time())
-        self._statistics.note_put(f"{now} {_who(context)} {record.name} {old} -> {new}")
+        self._note_put(record.name, f"{old} -> {new}", context)
         return None
+
+    async def _perform_raw(
+        self, lock: asyncio.Lock, scanner: DeviceScanner, name: str, request: RawRequest, context: PutContext
+    ) -> tuple[Sequence[str], str | None]:
+        """Write, and release the lock; returns the lines to show, and the reason when it was refused."""
+        try:
+            lines = await scanner.raw(request)
+        except (DeviceError, asyncio.CancelledError) as error:
+            reason = _reason(error)
+            self._note_refusal(scanner, name, request.value or "", context, reason)
+            return (), reason
+        finally:
+            lock.release()
+        self._note_put(name, f"set to {request.value}" if request.value else "sent", context)
+        return lines, None
+
+    def _note_put(self, name: str, change: str, context: PutContext) -> None:
+        log.info("%s: %s by %s", name, change, _who(context))
+        self._statistics.note_put(f"{local_time(self._clock.time())} {_who(context)} {name} {change}")
 
     async def _write(self, record: Record, value: Value) -> None:
         signal = record.signal or ""
@@ -175,6 +246,11 @@ def as_text(record: Record, value: Any) -> str:
     if isinstance(value, int) and 0 <= value < len(choices) and choices[value]:
         return str(choices[value])
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def _reason(error: BaseException) -> str:
+    gave_up = isinstance(error, asyncio.CancelledError)
+    return "the server stopped before the device answered, the outcome is unknown" if gave_up else str(error)
 
 
 def _who(context: PutContext) -> str:

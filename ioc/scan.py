@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Announcing, Cause, Driver, Limits, Reading, Value
+from devices.model import Announcing, Cause, Driver, Limits, RawRequest, Reading, Value
 from ioc.clock import Clock
 from ioc.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
 from ioc.records import Record
@@ -108,6 +108,29 @@ class DeviceScanner:
             raise self._fault from error
         finally:
             self._writing -= 1
+            self._wake.set()
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, for what it knows without talking to the device; talking is for this engine alone."""
+        return self._driver
+
+    async def raw(self, request: RawRequest) -> Sequence[str]:
+        """Perform an access past the PVs; after a write everything is read anew. Raises DeviceError only.
+
+        That nothing answers says little about the link: many devices are silent when asked for what they do not have.
+        """
+        self._writing += 1
+        try:
+            return await request.perform()
+        except DeviceError:
+            raise
+        except Exception as error:
+            raise LinkDown(self._unexpected(error)) from error
+        finally:
+            self._writing -= 1
+            if request.value is not None and self.status.connected:
+                self._asked |= dict.fromkeys(self._readable)
             self._wake.set()
 
     async def disable(self, off: bool) -> None:
