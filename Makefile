@@ -11,6 +11,10 @@ run: $(VENV)/run.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
+# The comparison of Channel Access servers, about ten minutes; `make bench BENCH=--quick` takes two.
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m bench.ca_compare $(BENCH)
+
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -31,6 +35,12 @@ $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
 
 $(VENV)/lint.stamp: pyproject.toml $(VENV)/test.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	@touch $@
+
+# pcaspy needs a compiler where there is no wheel for it; without it the comparison leaves it out.
+$(VENV)/bench.stamp: pyproject.toml $(VENV)/test.stamp
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check pcaspy
 	@touch $@
 
 clean:
