@@ -23,7 +23,7 @@ from ioc.config import Site
 from ioc.database import expand
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
-from ioc.scan import DeviceScanner
+from ioc.scan import DeviceScanner, PostingTurns
 from ioc.server import Server
 from ioc.stats import DEVICE, IocStatistics
 from ioc.textserver import RegisterDevice, TextServer
@@ -79,9 +79,10 @@ class App:
 
     async def start(self) -> None:
         """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
+        turns = PostingTurns(self._clock)
         for settings in self.site.devices:
             driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
-            scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock)
+            scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock, turns)
             self.scanners[settings.name] = scanner
             if self.site.textserver is not None and self.site.textserver.device == settings.name:
                 by_signal = {record.signal or "": record for record in self._of_device[settings.name]}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -29,10 +30,10 @@ LONGEST_PAUSE = 1.0
 """Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
 
 SLICE = 0.002
-"""Seconds of posting after which clients and other devices get a turn."""
+"""Seconds of posting, by all devices together, after which the server's senders and requests of clients get a turn."""
 
-BREATH = 0.001
-"""Seconds of that turn; a pause of length zero does not let the server's senders run (measured)."""
+PRECISION_PERIOD = 5.0
+"""Seconds after which a change of the decimals that a device shows is followed at the latest."""
 
 _ANSWERS = (LinkDown, ReplyTimeout, Garbled)
 
@@ -42,25 +43,62 @@ def is_command(signal: str) -> bool:
     return signal.endswith(".CMD")
 
 
-class DeviceScanner:
-    """One device: its driver, its records, and the task that `run` is."""
+class PostingTurns:
+    """Lets one device post at a time, first come, first served, and nobody for longer than a slice at a stretch.
 
-    def __init__(self, driver: Driver, records: Iterable[Record], clock: Clock) -> None:
+    Used as an asynchronous context manager; whoever is inside calls ``breathe`` after each reading.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = asyncio.Lock()
+        self._begun = self._ended = -math.inf
+
+    async def __aenter__(self) -> None:
+        await self._lock.acquire()
+        now = self._clock.monotonic()
+        if now - self._ended > SLICE:  # else the loop may not have had a turn since, and the slice goes on
+            self._begun = now
+
+    async def __aexit__(self, *_: object) -> None:
+        self._ended = self._clock.monotonic()
+        self._lock.release()
+
+    async def breathe(self) -> None:
+        """Give everybody else a turn when the slice is used up."""
+        if self._clock.monotonic() - self._begun >= SLICE:
+            await self._clock.sleep(0)
+            self._begun = self._clock.monotonic()
+
+
+class DeviceScanner:
+    """One device: its driver, its records, and the task that `run` is.
+
+    All devices of a server share their ``turns``.
+    """
+
+    def __init__(
+        self, driver: Driver, records: Iterable[Record], clock: Clock, turns: PostingTurns | None = None
+    ) -> None:
         mine = [record for record in records if record.signal]
         self.name = driver.settings.name
         self.status = DeviceStatus(driver, [record for record in mine if record.signal in SIGNALS], clock)
         self._driver = driver
         self._clock = clock
+        self._turns = turns or PostingTurns(clock)
         self._records = [record for record in mine if record.signal not in SIGNALS]
         self._by_signal: defaultdict[str, list[Record]] = defaultdict(list)
         for record in self._records:
             self._by_signal[record.signal or ""].append(record)
+        outputs = {signal: [one for one in mine if one.is_output] for signal, mine in self._by_signal.items()}
+        self._outputs = {signal: mine for signal, mine in outputs.items() if mine}
         self._readable = [signal for signal in self._by_signal if not is_command(signal)]
         self._schedule = Schedule()
         self._asked: dict[str, None] = {}
         self._written: dict[str, float] = {}
         self._limits: dict[str, Limits] = {}
         self._digits: dict[str, int] = {}
+        self._refreshed = -math.inf
         self._seen = False
         self._invalid_by: Cause | None = None
         self._fault: DeviceError | None = None
@@ -269,10 +307,10 @@ class DeviceScanner:
     async def _invalidate(self, cause: Cause) -> None:
         self._invalid_by = cause
         status = ALARM_STATUS[cause]
-        begun = self._clock.monotonic()
-        for record in self._records:
-            record.lose(status)
-            begun = await self._breathe(begun)
+        async with self._turns:
+            for record in self._records:
+                record.lose(status)
+                await self._turns.breathe()
 
     async def _finish_writes(self) -> None:
         """Let writes that have begun find out what became of them, before the link is closed under them."""
@@ -305,23 +343,16 @@ class DeviceScanner:
         self._written.clear()
         readings = await self._driver.read(names)
         self.status.answered()
-        slice_begun = self._clock.monotonic()
-        for name, reading in readings.items():
-            # what a put has read back while this batch was on its way is newer than what the batch says
-            if reading.time >= self._written.get(name, reading.time):
-                self._post(name, reading)
-            slice_begun = await self._breathe(slice_begun)
+        async with self._turns:
+            for name, reading in readings.items():
+                # what a put has read back while this batch was on its way is newer than what the batch says
+                if reading.time >= self._written.get(name, reading.time):
+                    self._post(name, reading)
+                await self._turns.breathe()
         self._refresh()
         if not self.status.connected:
             self._settle_commands()
         self.status.cycle(self._clock.monotonic() - begun)
-
-    async def _breathe(self, begun: float) -> float:
-        """Give others a turn when a slice of posting is used up; returns when the present slice began."""
-        if self._clock.monotonic() - begun < SLICE:
-            return begun
-        await self._clock.sleep(BREATH)
-        return self._clock.monotonic()
 
     def _post(self, name: str, reading: Reading) -> None:
         status = ALARM_STATUS[reading.cause]
@@ -336,21 +367,29 @@ class DeviceScanner:
                 self._post(name, Reading(0, now))
 
     def _refresh(self) -> None:
-        """Hand limits in force and precision to the records, where they have changed."""
+        """Hand limits in force and precision to the records, where they have changed.
+
+        Limits follow every poll and put; the precision, which hardly ever changes, follows every few seconds, since
+        asking for that of a thousand signals takes as long as posting some of them.
+        """
+        for name, records in self._outputs.items():
+            limits = self._driver.limits(name)
+            if limits is not None and limits != self._limits.get(name):
+                self._limits[name] = limits
+                for record in records:
+                    record.set_drive_limits(limits.low, limits.high)
+        now = self._clock.monotonic()
+        if not self.status.connected or now - self._refreshed >= PRECISION_PERIOD:
+            self._refreshed = now
+            self._refresh_precision()
+
+    def _refresh_precision(self) -> None:
         for name, records in self._by_signal.items():
-            self._refresh_limits(name, [record for record in records if record.is_output])
             digits = self._driver.precision(name)
             if digits is not None and digits != self._digits.get(name):
                 self._digits[name] = digits
                 for record in records:
                     record.set_precision(digits)
-
-    def _refresh_limits(self, name: str, outputs: list[Record]) -> None:
-        limits = self._driver.limits(name) if outputs else None
-        if limits is not None and limits != self._limits.get(name):
-            self._limits[name] = limits
-            for record in outputs:
-                record.set_drive_limits(limits.low, limits.high)
 
     # ---- hooks of the records
 
