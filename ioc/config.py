@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ class Site:
 
     ``access`` is None when everybody may write. ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
-    ``identity`` is a short hash of the contents.
+    ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
     prefix: str
@@ -90,6 +90,7 @@ class Site:
     archiver: Mapping[str, Any]
     textserver: TextSettings | None
     identity: str
+    ioc: str = "IOC"
 
 
 def load_site(path: Path | str) -> Site:
@@ -105,6 +106,22 @@ def load_site(path: Path | str) -> Site:
     except tomllib.TOMLDecodeError as error:
         raise SiteError([f"{path}: {_toml_error(str(error), text)}"]) from error
     return parse_site(data)
+
+
+def only(site: Site, names: Sequence[str]) -> Site:
+    """Return the part of a site with these devices, as one of several IOCs serves it.
+
+    Its own PVs are called after its first device, ``LAB:IOC_HV1:HEARTBEAT``, so that no two IOCs have the same.
+    Raises SiteError when there is no such device, or one is named twice.
+    """
+    known = {device.name: device for device in site.devices}
+    errors = [f"--only: there is no device {name!r}" for name in names if name not in known]
+    errors += [f"--only: {name} is named twice" for name in sorted({one for one in names if names.count(one) > 1})]
+    if errors:
+        raise SiteError(errors)
+    text = site.textserver if site.textserver is not None and site.textserver.device in names else None
+    devices = tuple(device for device in site.devices if device.name in names)
+    return replace(site, devices=devices, textserver=text, ioc=f"IOC_{names[0]}")
 
 
 def parse_site(data: Mapping[str, Any]) -> Site:

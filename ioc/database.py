@@ -48,7 +48,7 @@ def expand(site: Site) -> Database:
     allowed or used twice, links to a device or signal that does not exist.
     """
     signals: dict[str, Collection[str]] = {SERVER_DEVICE: SERVER_SIGNALS}
-    definitions = server_template().expand({"P": site.prefix})
+    definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
         definitions += _device_records(site.prefix, settings, site.tuning[settings.name])

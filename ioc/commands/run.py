@@ -7,7 +7,7 @@ import asyncio
 
 from ioc.app import run as run_app
 from ioc.app import set_up_logging
-from ioc.config import load_site
+from ioc.config import load_site, only
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,12 +20,20 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="N",
         help="Channel Access port, 0 for any (default: the site file, EPICS_CA_SERVER_PORT, or 5064)",
     )
+    parser.add_argument(
+        "--only",
+        type=device_names,
+        metavar="DEV,...",
+        help="serve only these devices of the site; other processes serve the others",
+    )
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
     site = load_site(args.site)
+    if args.only:
+        site = only(site, args.only)
     set_up_logging()
     asyncio.run(run_app(site, args.port))
     return 0
@@ -36,3 +44,11 @@ def port_number(text: str) -> int:
     if text.isascii() and text.isdecimal() and int(text) <= 65535:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a port number, 0 to 65535")
+
+
+def device_names(text: str) -> list[str]:
+    """Split the names of ``--only``. Raises ArgumentTypeError when there is an empty one."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of devices, HV1,HV2 for example")
+    return names
