@@ -74,14 +74,19 @@ class NumberRecord(Record):
         self.lalm = self.val
 
     def _value_mask(self) -> int:
-        mask = 0
-        if exceeds(self.mlst, self.val, self.number("MDEL")):
+        mask, fields, value = 0, self._fields, self.val
+        # without a deadband, a value that has not changed takes the short way
+        if (self.mlst != value or "MDEL" in fields) and exceeds(self.mlst, value, self._deadband("MDEL")):
             mask = st.DBE_VALUE
-            self.mlst = self.val
-        if exceeds(self.alst, self.val, self.number("ADEL")):
+            self.mlst = value
+        if (self.alst != value or "ADEL" in fields) and exceeds(self.alst, value, self._deadband("ADEL")):
             mask |= st.DBE_LOG
-            self.alst = self.val
+            self.alst = value
         return mask
+
+    def _deadband(self, name: str) -> float:
+        width = self._fields.get(name)
+        return width if isinstance(width, (int, float)) else 0.0
 
     def _control(self) -> tuple[float, float]:
         return self.number("HOPR"), self.number("LOPR")

@@ -269,9 +269,12 @@ class Record(Alarmed):
 
     def _disabled(self) -> bool:
         """Whether DISA equals DISV; shows the DISABLE alarm once when it does."""
-        link = self._fields.get("SDIS")
+        fields = self._fields
+        link = fields.get("SDIS")
         if link:
-            self._fields["DISA"] = self._read_link(str(link))
+            fields["DISA"] = self._read_link(str(link))
+        elif "DISA" not in fields and "DISV" not in fields:
+            return False  # the short way of nearly every reading: their defaults differ
         if self.number("DISA") != self.number("DISV"):
             return False
         if self.stat != st.DISABLE:
