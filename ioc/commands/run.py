@@ -13,6 +13,12 @@ from ioc.config import load_site, only
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser("run", help="serve a site until Ctrl-C or SIGTERM")
+    add_arguments(parser)
+    parser.set_defaults(func=run)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which site to serve, and where."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument(
         "--port",

@@ -1,0 +1,25 @@
+"""``labioc console SITE``: serve a site with a prompt in the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+
+from ioc.app import set_up_logging
+from ioc.commands.run import add_arguments
+from ioc.config import load_site
+from ioc.console import run as run_console
+
+
+def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the sub-command."""
+    parser = subparsers.add_parser("console", help="serve a site and take commands, at a prompt or from standard input")
+    add_arguments(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
+    site = load_site(args.site)
+    set_up_logging()
+    return asyncio.run(run_console(site, args.port))
