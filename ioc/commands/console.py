@@ -6,8 +6,7 @@ import argparse
 import asyncio
 
 from ioc.app import set_up_logging
-from ioc.commands.run import add_arguments
-from ioc.config import load_site
+from ioc.commands.run import add_arguments, site_of
 from ioc.console import run as run_console
 
 
@@ -20,6 +19,6 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
-    site = load_site(args.site)
+    site = site_of(args)
     set_up_logging()
     return asyncio.run(run_console(site, args.port))

@@ -7,7 +7,7 @@ import asyncio
 
 from ioc.app import run as run_app
 from ioc.app import set_up_logging
-from ioc.config import load_site, only
+from ioc.config import Site, load_site, only
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -32,17 +32,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEV,...",
         help="serve only these devices of the site; other processes serve the others",
     )
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
-    site = load_site(args.site)
-    if args.only:
-        site = only(site, args.only)
+    site = site_of(args)
     set_up_logging()
     asyncio.run(run_app(site, args.port))
     return 0
+
+
+def site_of(args: argparse.Namespace) -> Site:
+    """Load the site, or the part of it that is to be served. Raises SiteError."""
+    site = load_site(args.site)
+    return only(site, args.only) if args.only else site
 
 
 def port_number(text: str) -> int:
