@@ -6,9 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ioc.config import load_site
+from ioc.commands.run import device_names
+from ioc.config import load_site, only
 from ioc.database import expand
 from ioc.export.db import write_db
+from ioc.export.epics_containers import write_values
+from ioc.stats import release
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -20,13 +23,31 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     db.add_argument("--soft", action="store_true", help="soft channels in place of devices, for a C softIoc")
     db.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there, not to standard output")
     db.set_defaults(func=export_db)
+    helm = formats.add_parser("epics-containers", help="the values of a Helm chart of epics-containers for one IOC")
+    helm.add_argument("site", metavar="SITE", help="the site file; it belongs into the service's folder config")
+    helm.add_argument("--image", metavar="IMAGE", default=f"labioc:{release()}", help="container image with labioc")
+    helm.add_argument("--only", type=device_names, metavar="DEV,...", help="for an IOC that serves only these devices")
+    helm.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there, not to standard output")
+    helm.set_defaults(func=export_epics_containers)
 
 
 def export_db(args: argparse.Namespace) -> int:
     """Write the database; raises SiteError, DatabaseError or OSError."""
-    text = write_db(expand(load_site(args.site)).records.values(), soft=args.soft)
-    if args.output is None:
+    return _write(write_db(expand(load_site(args.site)).records.values(), soft=args.soft), args.output)
+
+
+def export_epics_containers(args: argparse.Namespace) -> int:
+    """Write the values file; raises SiteError, DatabaseError or OSError."""
+    site = load_site(args.site)
+    if args.only:
+        site = only(site, args.only)
+    records = len(expand(site).records)
+    return _write(write_values(site, Path(args.site).name, records, args.image, args.only or ()), args.output)
+
+
+def _write(text: str, output: Path | None) -> int:
+    if output is None:
         sys.stdout.write(text)
     else:
-        args.output.write_text(text, encoding="utf-8")
+        output.write_text(text, encoding="utf-8")
     return 0

@@ -1,0 +1,131 @@
+"""The Helm values: read by a YAML parser, of the chart's structure, and starting what they say."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from ioc.cli import main
+from ioc.config import parse_site
+from ioc.export.epics_containers import write_values
+
+SITE = {
+    "site": {"prefix": "LAB"},
+    "device": [
+        {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://192.0.2.1:23"},
+        {"name": "HV2", "type": "caen-dt55xx", "address": "serial:///dev/ttyACM0?baudrate=9600"},
+        {"name": "HV3", "type": "caen-dt55xx", "address": "serial:///dev/ttyACM1", "simulated": True},
+    ],
+}
+
+TEXTS = {"type": "array", "items": {"type": "string"}}
+LIMITS = {
+    "type": "object",
+    "properties": {"cpu": {"type": "string"}, "memory": {"type": "string", "pattern": "^[0-9]+Mi$"}},
+    "additionalProperties": False,
+}
+#: What the chart's own schema says of the keys that are used.
+CHART = {
+    "type": "object",
+    "required": ["ioc-instance"],
+    "additionalProperties": False,
+    "properties": {
+        "ioc-instance": {
+            "type": "object",
+            "required": ["image"],
+            "additionalProperties": False,
+            "properties": {
+                "image": {"type": "string", "minLength": 1},
+                "command": TEXTS,
+                "args": TEXTS,
+                "hostNetwork": {"type": "boolean"},
+                "livenessExecutable": {"type": "string"},
+                "preStopExecutable": {"type": "string"},
+                "livenessProbe": {
+                    "type": "object",
+                    "properties": {
+                        "exec": {"type": "object", "properties": {"command": TEXTS}, "additionalProperties": False},
+                        "initialDelaySeconds": {"type": "integer"},
+                        "periodSeconds": {"type": "integer"},
+                    },
+                    "additionalProperties": False,
+                },
+                "dataVolume": {
+                    "type": "object",
+                    "properties": {"pvc": {"type": "boolean"}, "hostPath": {"type": "string"}},
+                    "additionalProperties": False,
+                },
+                "resources": {
+                    "type": "object",
+                    "properties": {"limits": LIMITS, "requests": LIMITS},
+                    "additionalProperties": False,
+                },
+                "securityContext": {"type": "object"},
+                "volumes": {"type": "array"},
+                "volumeMounts": {"type": "array"},
+            },
+        }
+    },
+}
+
+
+def values(site: dict[str, Any], **arguments: Any) -> dict[str, Any]:
+    settings = {"file_name": "site.toml", "records": 1000, "image": "example.org/labioc:1", **arguments}
+    read = yaml.safe_load(write_values(parse_site(site), **settings))
+    jsonschema.validate(read, CHART)
+    instance: dict[str, Any] = read["ioc-instance"]
+    return instance
+
+
+def test_the_container_serves_the_site_file_in_the_config_folder() -> None:
+    instance = values(SITE)
+    assert instance["image"] == "example.org/labioc:1"
+    assert [*instance["command"], *instance["args"]] == ["labioc", "run", "/epics/ioc/config/site.toml"]
+    assert instance["hostNetwork"] is True
+    assert instance["livenessExecutable"] == instance["preStopExecutable"] == ""
+
+
+def test_serial_lines_of_the_host_are_mounted_and_those_of_simulated_devices_are_not() -> None:
+    instance = values(SITE)
+    assert [volume["hostPath"]["path"] for volume in instance["volumes"]] == ["/dev/ttyACM0"]
+    assert instance["volumeMounts"] == [{"name": "device-0", "mountPath": "/dev/ttyACM0"}]
+    assert instance["securityContext"] == {"privileged": True}
+
+
+def test_a_site_without_serial_lines_needs_no_privileges() -> None:
+    assert not {"volumes", "volumeMounts", "securityContext"} & values({**SITE, "device": SITE["device"][:1]}).keys()  # type: ignore[index]
+
+
+def test_memory_grows_with_the_records() -> None:
+    small, large = (int(values(SITE, records=count)["resources"]["limits"]["memory"][:-2]) for count in (100, 40_000))
+    assert small < large < 512
+
+
+def test_the_probe_asks_the_port_of_the_site() -> None:
+    probe = values({**SITE, "server": {"interfaces": ["192.0.2.9"], "port": 5099}})["livenessProbe"]
+    code = probe["exec"]["command"][2]
+    compile(code, "probe", "exec")
+    assert "('192.0.2.9', 5099)" in code
+
+
+@pytest.mark.parametrize("text", ["plain", "a: b # c", "'\"\\ \u00e4", "- x", "{}", ""])
+def test_any_text_survives(text: str) -> None:
+    assert values(SITE, image="i" + text)["image"] == "i" + text
+
+
+def test_the_command_writes_the_file_for_a_part_of_the_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    site = Path(__file__).resolve().parents[2] / "examples" / "site.toml"
+    output = tmp_path / "values.yaml"
+    assert main(["export", "epics-containers", str(site), "--only", "HV1,HV2", "-o", str(output)]) == 0
+    instance = yaml.safe_load(output.read_text(encoding="utf-8"))["ioc-instance"]
+    assert shlex.join(instance["args"]) == "run /epics/ioc/config/site.toml --only HV1,HV2"
+    assert json.dumps(instance["volumes"]).count("ttyACM0") == 1
+    assert capsys.readouterr().out == ""
+    assert main(["export", "epics-containers", str(site), "--only", "NONE"]) == 2
+    assert "no device 'NONE'" in capsys.readouterr().err
