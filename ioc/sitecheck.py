@@ -226,6 +226,40 @@ def _addresses(data: Mapping[str, Any]) -> _Found:
             yield ("device", index, "can"), f"found {_shown(adapter)}, allowed: {allowed}"
 
 
+def _places(data: Mapping[str, Any]) -> _Found:
+    """Refuse two devices at one place: each would take the other's answers and undo its settings.
+
+    A simulated device has a place of its own, whatever the file says.
+    """
+    seen: dict[tuple[object, ...], int] = {}
+    for index, device in _devices(data):
+        found = None if device.get("simulated") is True else _place(device)
+        if found is None:
+            continue
+        place, key, text = found
+        if place in seen:
+            other = _at(data, ("device", seen[place])).get("name")
+            yield ("device", index, key), f"{text} is already device[{seen[place]}] ({other})"
+        seen.setdefault(place, index)
+
+
+def _place(device: Mapping[str, Any]) -> tuple[tuple[object, ...], str, str] | None:
+    """Return where a device is, the key that says so and its description; None when that cannot be told."""
+    family = FAMILIES[device["type"]]
+    if "module" in family.options:
+        adapter, module = device.get("can"), device.get("module")
+        if isinstance(adapter, str) and isinstance(module, int):
+            return (adapter, module), "module", f"module {module} on CAN adapter {adapter}"
+        return None
+    number = next((key for key in ("board", "unit") if key in family.options), "")
+    value = device.get(number, family.options.get(number, {}).get("default"))
+    if not isinstance(device.get("address"), str) or not isinstance(value, int):
+        return None
+    line = device["address"].partition("?")[0].rstrip("/")
+    same = line.lower() if line.startswith("tcp:") else line  # names of hosts do not care about case, those of ports do
+    return (same, value), number if number in device else "address", f"{number} {value} at {line}"
+
+
 def _adapter_options(data: Mapping[str, Any]) -> _Found:
     """Refuse options that python-can would not understand."""
     adapters = data.get("can")
@@ -344,6 +378,7 @@ _RULES: tuple[Callable[[Mapping[str, Any]], _Found], ...] = (
     _numbers,
     _names,
     _addresses,
+    _places,
     _adapter_options,
     _channel_numbers_exist,
     _limits,
