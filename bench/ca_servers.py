@@ -279,7 +279,12 @@ def _pcaspy(load: Load) -> None:
     server.createPV("BENCH:", database)
     driver = Driver()
     reasons = [name.partition(":")[2] for name in names(load.published)]
-    threading.Thread(target=lambda: (_serve_stats(dict), os._exit(0)), daemon=True).start()
+
+    def watch_input() -> None:
+        _serve_stats(dict)
+        os._exit(0)
+
+    threading.Thread(target=watch_input, daemon=True).start()
     _ready(load)
     due, value = time.monotonic(), 0.0
     while True:
