@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,13 +43,15 @@ def wait(condition: Callable[[], bool], seconds: float = 15.0, what: Callable[[]
 class BridgeProcess:
     """``labioc archive`` on a site file of its own."""
 
-    def __init__(self, root: Path, port: int, servers: str = "", extra: str = "") -> None:
+    def __init__(
+        self, root: Path, port: int, servers: str = "", extra: str = "", pvs: Sequence[str] = NAMES
+    ) -> None:
         self.directory = root / "log"
         self.site = root / "site.toml"
         self.site.write_text(
             f'[site]\nprefix = "LAB"\n[archiver]\ndirectory = "log"\nlists = ["pvs.txt"]\n{extra}{servers}'
         )
-        (root / "pvs.txt").write_text("# counters\n" + "\n".join(NAMES))
+        (root / "pvs.txt").write_text("# other IOCs\n" + "\n".join(pvs))
         self._environment = {
             **os.environ,
             "EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}",
