@@ -86,7 +86,8 @@ class Server(Context):  # type: ignore[misc]
                 for address in search_addresses(interface):
                     sock = search_socket(address, self.udp_port)
                     transport, _ = await loop.create_datagram_endpoint(
-                        lambda: SearchResponder(self.knows, self.port, self.local_only), sock=sock
+                        lambda: SearchResponder(self.knows, self.port, self.local_only, self.ignore_addresses),
+                        sock=sock,
                     )
                     self._responders.append(transport)
         except OSError:

@@ -10,7 +10,7 @@ import fcntl
 import logging
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import lru_cache
 from typing import Final, cast
 
@@ -67,12 +67,18 @@ def is_own_address(address: str) -> bool:
 
 
 class SearchResponder(asyncio.DatagramProtocol):
-    """Answers the searches that arrive at one UDP socket; with ``local_only`` those of this computer."""
+    """Answers the searches that arrive at one UDP socket, but for those of hosts that are ``ignored``.
 
-    def __init__(self, known: Callable[[str], bool], port: int, local_only: bool = False) -> None:
+    With ``local_only`` it answers this computer alone.
+    """
+
+    def __init__(
+        self, known: Callable[[str], bool], port: int, local_only: bool = False, ignored: Collection[str] = ()
+    ) -> None:
         self._known = known
         self._port = port
         self._local_only = local_only
+        self._ignored = frozenset(ignored)
         self._transport: asyncio.DatagramTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -81,7 +87,7 @@ class SearchResponder(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         """Answer one datagram."""
-        if self._local_only and not is_own_address(addr[0]):
+        if addr[0] in self._ignored or (self._local_only and not is_own_address(addr[0])):
             return
         for reply in answer(data, self._known, self._port):
             if self._transport is not None:

@@ -73,16 +73,16 @@ def test_any_datagram_is_answered_or_ignored(datagram: bytes) -> None:
         assert len(reply) % 8 == 0
 
 
-def test_a_local_server_answers_this_computer_only() -> None:
+def test_a_local_server_answers_this_computer_only_and_none_answers_ignored_hosts() -> None:
     sent: list[tuple[bytes, tuple[str, int]]] = []
 
     class Transport:
         def sendto(self, data: bytes, address: tuple[str, int]) -> None:
             sent.append((data, address))
 
-    for local_only in (False, True):
-        responder = SearchResponder(lambda name: True, 5064, local_only)
+    for local_only, ignored in ((False, ()), (True, ()), (False, ("127.0.0.1",))):
+        responder = SearchResponder(lambda name: True, 5064, local_only, ignored)
         responder.connection_made(Transport())  # type: ignore[arg-type]
         for address in (("127.0.0.1", 1), ("192.0.2.1", 1)):  # the second is reserved for documentation, RFC 5737
             responder.datagram_received(_search(b"N", 1), address)
-    assert [address[0] for _, address in sent] == ["127.0.0.1", "192.0.2.1", "127.0.0.1"]
+    assert [address[0] for _, address in sent] == ["127.0.0.1", "192.0.2.1", "127.0.0.1", "192.0.2.1"]
