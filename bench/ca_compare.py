@@ -44,7 +44,7 @@ class Plan:
     connects: tuple[int, ...] = (10_000, 20_000)
     events: tuple[int, ...] = (5_000, 20_000)
     clients: int = 4
-    seconds: float = 4.0
+    seconds: float = 3.0
     requests: int = 300
     flat_out: int = 20_000
 
@@ -220,15 +220,22 @@ def main(argv: Sequence[str] | None = None) -> None:
     for kind in kinds:
         print(f"# {kind}", flush=True)
         results["servers"][kind] = measure(kind, plan)
+        save(results, args.output)
     if "caproto" in kinds:
         results["servers"]["caproto ai"] = ca_growth.with_fields(1_000 if args.quick else 5_000)
     if "labioc" in kinds:
+        print("# labioc: growth", flush=True)
         results["growth"] = ca_growth.growth(args.quick)
     results["about"]["seconds"] = f"{time.monotonic() - begun:.0f}"
-    args.output.mkdir(parents=True, exist_ok=True)
-    (args.output / "ca.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    save(results, args.output)
     print(ca_report.table(results))
-    ca_report.plot(results, args.output / "ca.png")
+
+
+def save(results: dict[str, Any], folder: Path) -> None:
+    """Write what is there so far: figures and picture."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ca.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    ca_report.plot(results, folder / "ca.png")
 
 
 if __name__ == "__main__":
