@@ -1,0 +1,267 @@
+"""The whole bridge while others fail: the disk, the clock of an IOC, IOCs that restart and change what they serve."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import resource
+import struct
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from archiver.bridge import Bridge
+from archiver.catalogue import load
+from archiver.config import ArchiverConfig, PvSpec, ServerConfig
+from archiver.history import Sample, from_log
+from archiver.points import Refused
+from archiver.status import BridgeState
+from tests.archiver.databases import Influx1
+from tests.archiver.fake_ca import FakeCaServer, message
+from tests.archiver.test_bridge import (
+    COUNTERS,
+    NAMES,
+    NS,
+    TIME_STRING,
+    BridgeProcess,
+    assert_no_hole,
+    history,
+    influx1,
+    softioc,
+    wait,
+)
+from tests.conftest import unavailable
+from tests.libca import Context
+from tests.softioc import ServerProcess, free_port, start_softioc
+
+__all__ = ["softioc"]
+
+EPICS_EPOCH = 631_152_000
+DAY = 86_400 * NS
+
+
+@pytest.fixture
+def processes() -> Iterator[list[BridgeProcess]]:
+    """Bridges that are killed at the end when the test has not stopped them."""
+    started: list[BridgeProcess] = []
+    yield started
+    for one in started:
+        if one.process.poll() is None:
+            one.kill()
+
+
+def limit_files(pid: int, size: int) -> None:
+    """Let no file of a process grow beyond a size: its writes fail from there on, as on a full disk."""
+    _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, hard))
+
+
+def test_GIVEN_a_disk_that_takes_no_more_WHEN_there_is_room_again_THEN_the_alarm_ends_and_no_event_is_missing(
+    softioc: ServerProcess, influxd: Influx1, tmp_path: Path, processes: list[BridgeProcess]
+) -> None:
+    port = free_port()
+    one = BridgeProcess(tmp_path, softioc.port, influx1(influxd.url), f"port = {port}\n")
+    processes.append(one)
+    one.wait_points(COUNTERS * 5)
+    (segment,) = one.directory.glob("0*.log")
+    with Context(f"127.0.0.1:{port}") as context:
+        (state,) = context.connect(["LAB:ARCH:STATE"])
+        told = state.monitor(TIME_STRING)
+        told.wait_value("OK")
+        limit_files(one.process.pid, segment.stat().st_size + 2000)
+        full = told.wait_value("LOSING")
+        assert (full.decoded.value, full.decoded.severity) == ("LOSING", 2)
+        assert one.status()["log_error"]
+        before = one.status()
+        wait(lambda: one.status()["events"] >= before["events"] + COUNTERS * 5)
+        assert one.status()["points"] == before["points"]
+        limit_files(one.process.pid, resource.RLIM_INFINITY)
+        state.monitor(TIME_STRING).wait_value("OK", 10)
+        one.wait_points(before["events"] + COUNTERS * 5)
+        assert one.status()["lost"] == 0
+        assert one.status()["log_error"] == ""
+    assert one.stop() < 5
+    for name in NAMES:
+        assert_no_hole([row["value"] for row in influxd.rows(f'SELECT value FROM "{name}"', "lab")])
+        assert_no_hole([float(one.value) for one in history(one.directory, name) if one.value is not None])
+
+
+def write_database(path: Path, *records: str) -> Path:
+    path.write_text("\n".join(records))
+    return path
+
+
+COUNTER = 'record(calc, "T:COUNT") { field(INPA, "T:COUNT NPP NMS") field(CALC, "A+1") field(SCAN, ".1 second") }'
+NUMBER = 'record(ai, "T:X") { field(VAL, "2.5") field(PINI, "YES") }'
+TEXT = 'record(stringin, "T:X") { field(VAL, "cold") field(PINI, "YES") }'
+
+
+def test_GIVEN_an_ioc_WHEN_it_restarts_without_a_pv_and_with_another_type_of_it_THEN_the_data_tell_all_of_it(
+    influxd: Influx1, tmp_path: Path, processes: list[BridgeProcess]
+) -> None:
+    port = free_port()
+    one = BridgeProcess(tmp_path, port, influx1(influxd.url), pvs=["T:COUNT", "T:X"])
+    processes.append(one)
+    lives = ((COUNTER, NUMBER), (COUNTER,), (COUNTER, TEXT), (COUNTER, NUMBER))
+    for number, records in enumerate(lives):
+        try:
+            server = start_softioc([(write_database(tmp_path / f"{number}.db", *records), {})], port=port)
+        except (RuntimeError, TimeoutError) as error:
+            unavailable(f"the softIoc does not start: {error}")
+        try:
+            wait_connected(one, len(records))
+            one.wait_points(one.status()["points"] + 5)
+        finally:
+            server.kill()
+        wait_connected(one, 0)
+    wait(lambda: one.status()["servers"][0]["refused"] == 1 and one.status()["queue"] == 0, 20, one.status)
+    assert one.stop() < 5
+
+    # In the log: everything, a value with the stamp of its IOC in front of the connection. T:X was away during the
+    # second life, and a text in the third.
+    shown = [sample.value if sample.connected is None else sample.connected for sample in history(one.directory, "T:X")]
+    assert shown == [2.5, True, False, "cold", True, False, 2.5, True, False]
+
+    # In the database: numbers, and the changes of connection; the text of a field of numbers is a dead letter.
+    assert [row["value"] for row in influxd.rows('SELECT value FROM "T:X"', "lab")] == [2.5, 2.5]
+    changes = {name: list(connections(influxd, name)) for name in ("T:X", "T:COUNT")}
+    assert {name: [change for _, change in told] for name, told in changes.items()} == {
+        "T:X": [1, 0] * 3,
+        "T:COUNT": [1, 0] * 4,
+    }
+    reason, line = (one.directory / "dead-letters-db.lp").read_text().splitlines()
+    assert "field type conflict" in reason
+    assert line.startswith('T:X value="cold"')
+
+    # The counter began anew with each life, which the changes of connection keep apart, and each is without a hole.
+    counts = [(row["time"], row["value"]) for row in influxd.rows('SELECT value FROM "T:COUNT"', "lab")]
+    ends = [stamp for stamp, change in changes["T:COUNT"] if change == 0]
+    for begin, end in itertools.pairwise([0, *ends]):
+        values = [value for stamp, value in counts if begin < stamp <= end]
+        assert len(values) >= 5
+        assert_no_hole(values)
+
+
+def wait_connected(one: BridgeProcess, pvs: int) -> None:
+    wait(lambda: one.status().get("connected") == pvs, 20, one.status)
+
+
+def connections(influxd: Influx1, pv: str) -> Iterator[tuple[int, int]]:
+    for row in influxd.rows(f"SELECT connected FROM archive_connection WHERE pv = '{pv}'", "lab"):
+        yield row["time"], row["connected"]
+
+
+@asynccontextmanager
+async def bridging(directory: Path, server: FakeCaServer, **settings: Any) -> AsyncIterator[Bridge]:
+    """A bridge in this process, on the names of a fake Channel Access server."""
+    config = ArchiverConfig("LAB", directory, local_only=True, **settings)
+    env = {"EPICS_CA_ADDR_LIST": server.address, "EPICS_CA_AUTO_ADDR_LIST": "NO", "EPICS_CA_MAX_SEARCH_PERIOD": "1"}
+    bridge = Bridge(config, [PvSpec(name) for name in sorted(server.names)], env)
+    await bridge.start()
+    try:
+        yield bridge
+    finally:
+        await bridge.stop()
+
+
+async def until(condition: Callable[[], bool], deadline: float = 15.0) -> None:
+    async with asyncio.timeout(deadline):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def arrived(bridge: Bridge, events: int) -> None:
+    await until(lambda: bridge.subscriber.events == events)
+
+
+def send(server: FakeCaServer, name: str, value: int, stamp: int) -> None:
+    """Send a value with a stamp, in Unix nanoseconds."""
+    seconds, nanoseconds = divmod(stamp, NS)
+    payload = struct.pack(">HHIIi", 0, 0, seconds - EPICS_EPOCH, nanoseconds, value)
+    server.send(name, message(1, 19, 1, 1, server.channels[name][2], payload))
+
+
+async def test_GIVEN_an_ioc_whose_clock_is_wrong_WHEN_it_is_set_right_THEN_only_wrong_stamps_are_missing_and_counted(
+    influxd: Influx1, tmp_path: Path
+) -> None:
+    stamp_of = Refused.STAMP.value
+    database = ServerConfig("db", influxd.url, database="lab")
+    async with FakeCaServer(["T:WRONG", "T:RIGHT"]) as server:
+        async with bridging(tmp_path, server, servers=(database,)) as bridge:
+            await arrived(bridge, 2)
+            first = bridge.builder.refused[Refused.STAMP]
+            now = time.time_ns()
+            wrong = (EPICS_EPOCH * NS, EPICS_EPOCH * NS + 100 * DAY, now + 2 * DAY, now + 400 * DAY)
+            for number, stamp in enumerate(wrong):
+                send(server, "T:WRONG", 100 + number, stamp)
+                send(server, "T:RIGHT", 200 + number, now + number)
+            for number in range(3):  # the last of them 23 h ahead: a clock that differs is not yet one that is wrong
+                send(server, "T:WRONG", 300 + number, now + number * DAY * 23 // 48)
+            await arrived(bridge, 2 + 2 * len(wrong) + 3)
+            await until(lambda: bridge.snapshot.refused.get(stamp_of) == first + len(wrong))
+            states = {state.pv: state.refused for state in bridge.builder.states()}
+            assert states["T:WRONG"] - states["T:RIGHT"] == len(wrong)
+            assert bridge.snapshot.state is BridgeState.OK
+        for name, values in (("T:WRONG", [300, 301, 302]), ("T:RIGHT", [200, 201, 202, 203])):
+            assert [one.value for one in samples(tmp_path, name) if one.value] == values
+            rows = await asyncio.to_thread(rows_of, influxd, name)
+            assert [row["value"] for row in rows if row["value"]] == values
+        assert [one.connected for one in samples(tmp_path, name) if one.connected is not None] == [True]
+
+
+def rows_of(influxd: Influx1, name: str) -> list[dict[str, Any]]:
+    return list(influxd.rows(f'SELECT value FROM "{name}" WHERE time > 0 AND time < now() + 1000d', "lab"))
+
+
+async def test_GIVEN_a_pv_WHEN_it_goes_and_comes_back_while_its_server_runs_THEN_the_gap_is_told_from_silence(
+    tmp_path: Path,
+) -> None:
+    async with FakeCaServer(["T:A", "T:B"]) as server, bridging(tmp_path, server) as bridge:
+        await arrived(bridge, 2)
+        server.names.discard("T:A")
+        server.destroy("T:A")
+        await until(lambda: bridge.subscriber.connected == 1)
+        send(server, "T:B", 7, time.time_ns())
+        server.names.add("T:A")
+        await until(lambda: bridge.subscriber.connected == 2 and bridge.subscriber.events == 4)
+        bridge.log.flush()
+        changes = {
+            name: [one.connected for one in samples(tmp_path, name) if one.connected is not None]
+            for name in ("T:A", "T:B")
+        }
+        assert changes == {"T:A": [True, False, True], "T:B": [True]}
+
+
+def samples(directory: Path, name: str) -> list[Sample]:
+    return from_log(directory, load(directory), name, 0, time.time_ns() + 1000 * DAY)
+
+
+async def test_GIVEN_a_small_log_and_no_database_WHEN_it_is_full_THEN_the_oldest_events_go_and_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nowhere = ServerConfig("db", f"http://127.0.0.1:{free_port()}", database="lab")
+    total, together = 20_000, 500
+    async with (
+        FakeCaServer(["T:A"]) as server,
+        bridging(tmp_path, server, servers=(nowhere,), max_bytes=300_000) as bridge,
+    ):
+        await arrived(bridge, 1)
+        began = time.time_ns()
+        for start in range(1, total + 1, together):
+            for number in range(start, start + together):
+                send(server, "T:A", number, began + number)
+            await arrived(bridge, start + together)
+            bridge.log.flush()
+        # Start of the bridge, connection and the event at the beginning are points too.
+        await until(lambda: bridge.snapshot.lost + bridge.snapshot.queue == total + 3)
+        assert bridge.snapshot.state is BridgeState.LOSING
+        assert bridge.snapshot.spool < 400_000
+        kept = [int(one.value) for one in samples(tmp_path, "T:A") if one.value is not None]
+        assert kept == list(range(total - len(kept) + 1, total + 1))
+        assert len(kept) == bridge.snapshot.queue
+        monkeypatch.setattr("archiver.bridge._LOSING_SECONDS", 0.0)
+        await until(lambda: bridge.snapshot.state is BridgeState.SPOOLING)
