@@ -13,7 +13,7 @@ from archiver.catalogue import catalogue
 from archiver.config import ArchiverConfig, PvSpec
 from archiver.deadletter import DeadLetters
 from archiver.events import Event
-from archiver.points import PointBuilder
+from archiver.points import PointBuilder, field_types
 from archiver.segments import SegmentLog
 from archiver.segments_reader import Reader
 from archiver.status import BridgeState, ServerStatus, Snapshot, prometheus
@@ -62,8 +62,9 @@ class Bridge:
         except BaseException:
             self.log.close()
             raise
+        fields = field_types(pvs, config.schema)
         self.writers = [
-            Writer(server, reader, DeadLetters(config.directory, server.name), clock=clock)
+            Writer(server, reader, DeadLetters(config.directory, server.name), clock=clock, fields=fields)
             for server, reader in zip(config.servers, self.readers, strict=True)
         ]
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
@@ -189,6 +190,7 @@ class Bridge:
             lost=reader.lost,
             lag=max(now - progress.oldest_ns / 1e9, 0.0) if progress.oldest_ns else 0.0,
             rate=rate,
+            conflicts=progress.conflicts,
         )
 
     def _tell_progress(self) -> None:

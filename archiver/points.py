@@ -23,7 +23,7 @@ from archiver.events import EPICS_EPOCH, Event, Kind, Value
 from archiver.lineprotocol import escape_key, escape_measurement, quote
 from archiver.thinning import Thinner, parse_tag
 
-__all__ = ["Event", "FieldType", "Kind", "PointBuilder", "PvState", "Refused", "conflicts", "field_type"]
+__all__ = ["Event", "FieldType", "Kind", "PointBuilder", "PvState", "Refused", "conflicts", "field_type", "field_types"]
 
 CONNECTION: Final = "archive_connection"
 """Measurement of changes of connection: tag ``pv`` (and those of the PV), field ``connected`` 0 or 1."""
@@ -100,11 +100,21 @@ def conflicts(pvs: Iterable[PvSpec], schema: Schema) -> list[str]:
         owner = owners.setdefault(series.start, pv.name)
         if owner != pv.name:
             errors.append(f"{pv.name}: its points would be those of {owner} ({series.start.rstrip('=')})")
-        field = "value" if schema.per_pv or not pv.field else pv.field
-        kind, first = fields.setdefault((schema.measurement(pv), field), (series.type, pv.name))
-        if kind is not series.type and pv.field and not schema.per_pv:
-            errors.append(f"{pv.name}: field {field} would be {series.type.value}, for {first} it is {kind.value}")
+        place = _place(pv, schema)
+        kind, first = fields.setdefault(place, (series.type, pv.name))
+        if kind is not series.type:
+            errors.append(f"{pv.name}: field {place[1]} would be {series.type.value}, for {first} it is {kind.value}")
     return errors
+
+
+def field_types(pvs: Iterable[PvSpec], schema: Schema) -> dict[tuple[str, str], FieldType]:
+    """Return the types that the fields of some PVs are sent with, by measurement and field; severities too."""
+    types = {}
+    for pv in pvs:
+        measurement, field = _place(pv, schema)
+        types[measurement, field] = field_type(pv.rtyp)
+        types[measurement, f"{field}_sev"] = FieldType.INTEGER
+    return types
 
 
 class _Group:
@@ -301,10 +311,16 @@ def _make(pv: PvSpec, schema: Schema) -> _Series:
         tags += f",channel={escape_key(str(int(pv.channel)) if pv.channel.isdecimal() else pv.channel)}"
     if pv.device:
         tags += f",device={escape_key(pv.device)}"
-    field = "value" if schema.per_pv or not pv.field else escape_key(pv.field)
-    measurement = schema.measurement(pv) if schema.per_pv or pv.field else pv.name
+    measurement, field = _place(pv, schema)
     thinner = None if rules.every else Thinner(rules)
-    return _Series(pv.name, escape_measurement(measurement), tags, field, field_type(pv.rtyp), thinner)
+    return _Series(pv.name, escape_measurement(measurement), tags, escape_key(field), field_type(pv.rtyp), thinner)
+
+
+def _place(pv: PvSpec, schema: Schema) -> tuple[str, str]:
+    """Return the measurement and the field of a PV's points."""
+    if schema.per_pv or not pv.field:
+        return pv.name, "value"
+    return schema.measurement(pv), pv.field
 
 
 def _with_severity(series: _Series, text: str | None, severity: int, stamp: int) -> str:

@@ -25,7 +25,8 @@ class BridgeState(IntEnum):
 class ServerStatus:
     """One server: its state in words, what it got (points) and what waits for it (``queued`` points, ``lag`` s).
 
-    ``rate`` is how fast it takes them now, in points per second.
+    ``rate`` is how fast it takes them now, in points per second; ``conflicts`` says which fields it has with another
+    type.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ServerStatus:
     lost: int
     lag: float
     rate: float = 0.0
+    conflicts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ def prometheus(snapshot: Snapshot) -> str:
         ("server_failures_total", "counter", "Requests that failed", lambda one: one.failures),
         ("server_queued_points", "gauge", "Points that wait for the server", lambda one: one.queued),
         ("server_lost_points_total", "counter", "Points dropped before the server had them", lambda one: one.lost),
+        ("server_field_conflicts", "gauge", "Fields it has with another type", lambda one: len(one.conflicts)),
         ("server_lag_seconds", "gauge", "Age of the oldest point that waits", lambda one: one.lag),
     )
     for name, kind, text, get in servers:
@@ -139,6 +142,7 @@ def as_text(status: JSON) -> str:
         )
         if server["reason"]:
             lines.append(f"           since {_moment(server['since'])}: {server['reason']}")
+        lines += [f"           {conflict}" for conflict in server["conflicts"]]
         if server["queued"]:
             lines.append(
                 f"           {server['queued']} points wait, the oldest for {server['lag']:.0f} s{_left(server)}"

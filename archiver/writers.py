@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from archiver.config import ServerConfig
 from archiver.deadletter import DeadLetters
 from archiver.influx import Meaning, Verdict, authorization, judge, write_request
+from archiver.influx_fields import Fields, FieldsUnknown, other_types
 from archiver.influx_http import HttpClient, NoAnswer
 from archiver.lineprotocol import split_lines
 
@@ -33,6 +34,10 @@ _GZIP_LEVEL = 1
 """Line protocol shrinks to a tenth even so; higher levels cost four times the time."""
 
 _LOG_SECONDS = 60.0
+_COMPARISONS = 2
+"""A server that does not tell its fields at the start is asked again once it has taken points, then no more."""
+
+_CONFLICTS_LOGGED = 20
 
 
 class Block(Protocol):
@@ -77,7 +82,8 @@ class State(Enum):
 class Progress:
     """What a writer has done; ``since`` (Unix seconds) is when the state began, ``oldest_ns`` what waits longest.
 
-    ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters.
+    ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters, ``conflicts``
+    says which fields the database has with another type.
     """
 
     state: State = State.OK
@@ -90,6 +96,7 @@ class Progress:
     bytes_sent: int = 0
     last_stored: float = 0.0
     oldest_ns: int = 0
+    conflicts: tuple[str, ...] = ()
 
 
 class _Stopping(Exception):
@@ -97,7 +104,10 @@ class _Stopping(Exception):
 
 
 class Writer:
-    """Writes to one server until told to stop; ``time`` is Unix time in seconds."""
+    """Writes to one server until told to stop; ``clock`` gives Unix seconds.
+
+    ``fields`` are compared with those of the database before the first points are sent.
+    """
 
     def __init__(
         self,
@@ -107,6 +117,7 @@ class Writer:
         *,
         clock: Callable[[], float] = time.time,
         first_delay: float = FIRST_DELAY,
+        fields: Fields | None = None,
     ) -> None:
         self.server = server
         self.progress = Progress(since=clock())
@@ -122,6 +133,8 @@ class Writer:
         self._finishing = threading.Event()
         self._stop = threading.Event()
         self._logged = 0.0
+        self._fields = fields or {}
+        self._comparisons = _COMPARISONS if self._fields else 0
         self._block: Block | None = None
         self._thread = threading.Thread(target=self._run, name=f"writer {server.name}", daemon=True)
 
@@ -171,11 +184,29 @@ class Writer:
                 raise _Stopping
         else:
             self._note(oldest_ns=block.oldest_ns)
+            if self._comparisons:
+                self._compare_fields()
             self._store(block)
             self._source.commit(block.position)
             self._block = None
         if block is None or len(block.payload) < self.server.batch_bytes // 2:
             self._finishing.wait(self.server.batch_seconds)
+
+    def _compare_fields(self) -> None:
+        """Say which fields the database has with another type; points of these will be refused."""
+        self._comparisons -= 1
+        try:
+            found = other_types(self._client, self.server, self._fields)
+        except (NoAnswer, FieldsUnknown) as error:
+            if not self._comparisons:
+                log.info("%s: its fields could not be compared: %s", self.server.name, error)
+            return
+        self._comparisons = 0
+        self._note(conflicts=tuple(found))
+        for conflict in found[:_CONFLICTS_LOGGED]:
+            log.warning("%s: %s", self.server.name, conflict)
+        if len(found) > _CONFLICTS_LOGGED:
+            log.warning("%s: and %d more fields like that", self.server.name, len(found) - _CONFLICTS_LOGGED)
 
     def _store(self, block: Block) -> None:
         """Return when every point of a block is stored or with the dead letters."""
