@@ -88,6 +88,8 @@ class Circuit(asyncio.Protocol):
             return
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        # asyncio does this only for sockets that were made with IPPROTO_TCP; without, an event can wait 40 ms
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.circuits.add(self)
         self.send(wire.pack(Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
 
