@@ -46,7 +46,7 @@ def is_command(signal: str) -> bool:
 class PostingTurns:
     """Lets one device post at a time, first come, first served, and nobody for longer than a slice at a stretch.
 
-    Used as an asynchronous context manager; whoever is inside calls ``breathe`` after each reading.
+    Used as an asynchronous context manager; whoever is inside asks ``over`` after each reading, and then breathes.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -64,11 +64,14 @@ class PostingTurns:
         self._ended = self._clock.monotonic()
         self._lock.release()
 
+    def over(self) -> bool:
+        """Tell whether the slice is used up."""
+        return self._clock.monotonic() - self._begun >= SLICE
+
     async def breathe(self) -> None:
-        """Give everybody else a turn when the slice is used up."""
-        if self._clock.monotonic() - self._begun >= SLICE:
-            await self._clock.sleep(0)
-            self._begun = self._clock.monotonic()
+        """Give everybody else a turn and begin a new slice."""
+        await self._clock.sleep(0)
+        self._begun = self._clock.monotonic()
 
 
 class DeviceScanner:
@@ -310,7 +313,8 @@ class DeviceScanner:
         async with self._turns:
             for record in self._records:
                 record.lose(status)
-                await self._turns.breathe()
+                if self._turns.over():
+                    await self._turns.breathe()
 
     async def _finish_writes(self) -> None:
         """Let writes that have begun find out what became of them, before the link is closed under them."""
@@ -348,14 +352,16 @@ class DeviceScanner:
                 # what a put has read back while this batch was on its way is newer than what the batch says
                 if reading.time >= self._written.get(name, reading.time):
                     self._post(name, reading)
-                await self._turns.breathe()
+                if self._turns.over():
+                    await self._turns.breathe()
         self._refresh()
         if not self.status.connected:
             self._settle_commands()
         self.status.cycle(self._clock.monotonic() - begun)
 
     def _post(self, name: str, reading: Reading) -> None:
-        status = ALARM_STATUS[reading.cause]
+        # nearly always the first; looking up an enum member is slow
+        status = 0 if reading.cause is Cause.NONE else ALARM_STATUS[reading.cause]
         for record in self._by_signal.get(name, ()):
             record.post(reading.value, reading.time, reading.level, status)
 

@@ -56,11 +56,12 @@ class Subscription:
                 # A mistake in one client's form of the value must not stop the record, nor its other monitors.
                 log.exception("%s: event can't be encoded as DBR type %d", self.channel.name, self.dbr)
                 return
-        # Only the subscription id differs between clients: the last word of the header.
-        if len(message) < 0xFFFF:
-            self.circuit.send_event(self, message[:12] + self.subid.to_bytes(4, "big") + message[16:])
+        elif len(message) < 0xFFFF:
+            # Only the subscription id differs between clients: the last word of the header.
+            message = message[:12] + self.subid.to_bytes(4, "big") + message[16:]
         else:
-            self.circuit.send_event(self, self.encode())
+            message = self.encode()
+        self.circuit.send_event(self, message)
 
     def encode(self) -> bytes:
         """Encode the present value as a complete message."""
