@@ -43,9 +43,7 @@ def wait(condition: Callable[[], bool], seconds: float = 15.0, what: Callable[[]
 class BridgeProcess:
     """``labioc archive`` on a site file of its own."""
 
-    def __init__(
-        self, root: Path, port: int, servers: str = "", extra: str = "", pvs: Sequence[str] = NAMES
-    ) -> None:
+    def __init__(self, root: Path, port: int, servers: str = "", extra: str = "", pvs: Sequence[str] = NAMES) -> None:
         self.directory = root / "log"
         self.site = root / "site.toml"
         self.site.write_text(
