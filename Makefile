@@ -11,7 +11,7 @@ run: $(VENV)/run.stamp
 test: $(VENV)/test.stamp
 	$(BIN)/python -m pytest
 
-# The comparison of Channel Access servers, about ten minutes; `make bench BENCH=--quick` takes two.
+# The comparison of Channel Access servers, about ten minutes; `make bench BENCH=--quick` takes two to three.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m bench.ca_compare $(BENCH)
 

@@ -205,7 +205,7 @@ def about() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.ca_compare", description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="smaller numbers and shorter times, under two minutes")
+    parser.add_argument("--quick", action="store_true", help="smaller numbers and shorter times, two to three minutes")
     parser.add_argument("--soak", type=float, metavar="HOURS", help="only the memory of labioc over this time")
     parser.add_argument("--only", metavar="KIND,...", help=f"of {', '.join(SERVERS)}")
     parser.add_argument("--output", type=Path, default=Path("bench/results"), metavar="FOLDER")
