@@ -22,11 +22,15 @@ def default_folder() -> Path:
 
 
 class StateFile:
-    """One JSON object; ``path`` None keeps nothing. That a file cannot be written is logged, and nothing else."""
+    """One JSON object; ``path`` None keeps nothing. That a file cannot be written is logged, and nothing else.
 
-    def __init__(self, path: Path | None) -> None:
+    A ``readable`` file has a line for each value, for people who look into it.
+    """
+
+    def __init__(self, path: Path | None, readable: bool = False) -> None:
         self.path = path
         self.writes = 0
+        self._indent = 2 if readable else None
         self._next: Any = None
         self._task: asyncio.Task[None] | None = None
         self._failed = False
@@ -54,7 +58,7 @@ class StateFile:
         while self._next is not None and self.path is not None:
             data, self._next = self._next, None
             try:
-                await asyncio.to_thread(_store, self.path, json.dumps(data))
+                await asyncio.to_thread(_store, self.path, data, self._indent)
                 self.writes += 1
                 self._failed = False
             except OSError as error:
@@ -66,17 +70,20 @@ class StateFile:
 def _load(path: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict):
+            raise ValueError("it holds no JSON object")
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.warning("%s cannot be read: %s; beginning anew, the old file is kept as .bad", path, error)
+        log.error("%s cannot be read: %s; beginning anew, the old file is kept as .bad", path, error)
         with suppress(OSError):
             path.replace(path.with_suffix(".bad"))
         return None
-    return data if isinstance(data, dict) else None
+    return data
 
 
-def _store(path: Path, text: str) -> None:
+def _store(path: Path, data: dict[str, Any], indent: int | None) -> None:
+    text = json.dumps(data, indent=indent)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
     with open(beside, "w", encoding="utf-8") as file:
