@@ -176,6 +176,7 @@ class CaenWriter:
 
     async def _switch(self, name: str, channel: CaenChannel, on: bool) -> list[str]:
         word = "ON" if on else "OFF"
+        self._require_channel(word, channel.number)
         if on:  # off is allowed whatever is known
             if self._unit.value("STAT", channel.number) is None:
                 raise NotReady("ON: the state of the channel has not been read yet")
@@ -263,7 +264,12 @@ class CaenWriter:
     def _require(self, what: str, parameter: str, channel: int | None) -> None:
         if parameter in self._unit.unsupported:
             raise Refused(f"{what}: this firmware does not know {parameter}")
-        if channel is not None and self._unit.channels and channel >= self._unit.channels:
+        if channel is not None:
+            self._require_channel(what, channel)
+
+    def _require_channel(self, what: str, channel: int) -> None:
+        """Refuse a channel that is not there: the number behind the last one means all of them on the wire."""
+        if self._unit.channels and channel >= self._unit.channels:
             raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
 
     async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:

@@ -170,6 +170,18 @@ async def test_a_setting_that_the_firmware_does_not_know_is_refused():
         await two.driver.write("CH03.VSET", 1)
 
 
+@pytest.mark.parametrize("value", [0, 1])
+async def test_a_channel_that_the_unit_does_not_have_is_never_switched(value):
+    """Its number would be the one that stands for all channels of the unit."""
+    rig = await started(CaenModel(channels=2))
+    await rig.driver.write("CH00.ON", 1)
+    since = len(rig.link.log)
+    with pytest.raises(Refused, match="only 2 channels"):
+        await rig.driver.write("CH02.ON", value)
+    assert rig.sent(since) == []
+    assert rig.model.channels[0].on
+
+
 @pytest.mark.parametrize(
     ("word", "sentence"),
     [
