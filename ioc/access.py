@@ -15,9 +15,14 @@ _ACKNOWLEDGE = frozenset({"ACKS", "ACKT", "PROC"})
 
 
 class AccessPolicy:
-    """Operators and experts, each ``user`` or ``user@host``; None for both: everybody is an expert."""
+    """Operators and experts, each ``user`` or ``user@host``; None for both: everybody is an expert.
+
+    ``asked_by`` is who was judged last, as ``user@host``. A put to a field of a record is judged and applied in one go,
+    so that meanwhile it tells who puts.
+    """
 
     def __init__(self, operators: Iterable[str] | None = None, experts: Iterable[str] | None = None) -> None:
+        self.asked_by = "nobody"
         self._open = operators is None and experts is None
         self._experts = frozenset(_normal(name) for name in experts or ())
         self._operators = self._experts | {_normal(name) for name in operators or ()}
@@ -29,6 +34,7 @@ class AccessPolicy:
         ``E`` from experts. Every other field (alarm limits, SCAN, DISP...) is for experts, acknowledging
         for operators.
         """
+        self.asked_by = f"{user}@{host}"
         if field == "PROC" and record.is_output:
             field = "VAL"  # processing an output sends its value once more
         if field == "VAL" and not _writable(record):

@@ -53,10 +53,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
-    """Where the server listens: no interfaces means all, no port what the environment says (or 5064)."""
+    """Where the server listens: no interfaces means all, no port what the environment says (or 5064).
+
+    ``state_dir`` is where it keeps what must survive a restart; None is the user's folder for such things.
+    """
 
     interfaces: tuple[str, ...] = ()
     port: int | None = None
+    state_dir: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +141,7 @@ def parse_site(data: Mapping[str, Any]) -> Site:
         devices=tuple(_settings(device, data.get("can", {})) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
         access=None if access is None else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
-        server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port")),
+        server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port"), server.get("state_dir")),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,

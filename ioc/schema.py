@@ -108,6 +108,12 @@ def _server() -> _JSON:
                 "maximum": 65535,
                 "description": "Channel Access port; EPICS_CA_SERVER_PORT, or 5064, when left out",
             },
+            "state_dir": {
+                "type": "string",
+                "pattern": "^/",
+                "description": "Folder, as an absolute path, for alarm limits tuned at run time; "
+                "~/.local/state/labioc when left out",
+            },
         }
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar, Final
 
+from ioc.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.convert import check_range
-from ioc.records.fieldtable import FieldSpec
+from ioc.records.fieldtable import FieldSpec, FieldValue
 from ioc.records.meta import NAN, Meta, default_precision, type_range
 from ioc.records.record import Record, Value, live_field
 
@@ -19,6 +21,8 @@ _LIMITS: Final = (
     ("HIGH", "HSV", st.HIGH, 1),
     ("LOW", "LSV", st.LOW, -1),
 )
+#: What decides when a number alarms.
+THRESHOLDS: Final = ("HIHI", "HIGH", "LOW", "LOLO", "HHSV", "HSV", "LSV", "LLSV", "HYST")
 
 
 def exceeds(old: float, new: float, deadband: float) -> bool:
@@ -32,9 +36,12 @@ def exceeds(old: float, new: float, deadband: float) -> bool:
 
 
 class NumberRecord(Record):
-    """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands."""
+    """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands.
 
-    __slots__ = ()
+    ``tuned_hook`` is called with the field and its former value when a client has put to one of the ``THRESHOLDS``.
+    """
+
+    __slots__ = ("tuned_hook",)
 
     value_type: ClassVar[str] = "DOUBLE"
     no_units: ClassVar[frozenset[str]] = frozenset()
@@ -44,6 +51,21 @@ class NumberRecord(Record):
     lalm: float
     alst: float
     mlst: float
+
+    def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
+        super().__init__(defn, fields, link)
+        self.tuned_hook: Callable[[NumberRecord, FieldSpec, FieldValue], None] | None = None
+
+    def put(self, spec: FieldSpec, value: Value) -> None:
+        """Apply a put to the record alone, and tell of a threshold that it tuned. Raises PutRefused."""
+        before = self.get(spec.name)
+        super().put(spec, value)
+        if self.tuned_hook is not None and spec.name in THRESHOLDS:
+            self.tuned_hook(self, spec, before)
+
+    def preset(self, name: str, value: FieldValue) -> None:
+        """Give one of the ``THRESHOLDS`` another value before the record is served."""
+        self._fields[name] = value
 
     def _initialise(self) -> None:
         initial = self._fields.pop("VAL", None)

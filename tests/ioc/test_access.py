@@ -70,3 +70,11 @@ def test_without_the_section_everybody_may_write_what_can_be_written() -> None:
 def test_a_section_that_names_nobody_lets_nobody_write() -> None:
     policy = AccessPolicy(operators=[], experts=[])
     assert policy.may_put(RECORDS["O"], "VAL", "anybody", "anywhere") is not None
+
+
+def test_the_policy_remembers_whom_it_judged_last() -> None:
+    policy = AccessPolicy(experts=["ann"])
+    policy.may_put(RECORDS["E"], "HIHI", "ann", "desk")
+    assert policy.asked_by == "ann@desk"
+    policy.may_put(RECORDS["E"], "VAL", "bob", "hall")
+    assert policy.asked_by == "bob@hall"
