@@ -153,24 +153,24 @@ class CaenChannel:
             if pair.demand is None:
                 pair.demand = cell.value
             pair.lasting = pair.mismatch.observe(not self._agrees(setting, pair.demand, cell.value))
-        if "STAT" in parameters:
-            self._update(parameters, now)
+        self._update(parameters.intersection(LIVE), now)
 
     def _agrees(self, setting: Setting, demand: Plain, found: Plain) -> bool:
         if isinstance(demand, str) or isinstance(found, str) or not setting.numeric:
             return demand == found
         return abs(demand - found) <= 0.5001 * self.limits.resolution(setting.suffix)
 
-    def _update(self, parameters: set[str], now: float) -> None:
-        status = self._cell("STAT")
-        if status is None:
+    def _update(self, fresh: set[str], now: float) -> None:
+        cells = {name: cell for name in fresh if (cell := self._cell(name)) is not None}
+        if not cells:
             return
+        status = cells.get("STAT")
         sample = Sample(
-            time=status.time,
+            time=max(cell.time for cell in cells.values()),
             now=now,
-            conditions=conditions(int(status.value), self._unit.dialect.profile),
-            vmon=self._number("VMON") if "VMON" in parameters else None,
-            imon=self._number("IMON") if "IMON" in parameters else None,
+            conditions=None if status is None else conditions(int(status.value), self._unit.dialect.profile),
+            vmon=self._number("VMON") if "VMON" in cells else None,
+            imon=self._number("IMON") if "IMON" in cells else None,
             vset=self._number("VSET"),
             iset=self._number("ISET"),
             current_step=self.limits.resolution("IMON"),

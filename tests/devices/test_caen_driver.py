@@ -215,6 +215,23 @@ async def test_a_bad_answer_is_left_out_once_and_invalid_the_second_time():
     assert (await rig.driver.read(FAST))["CH00.STATE"].value == State.OFF
 
 
+async def test_a_current_is_that_of_its_time_whatever_became_of_the_status():
+    rig = bench()
+    rig.model.channels[0].vset = 500.0
+    await rig.start()
+    await rig.driver.write("CH00.ON", 1)
+    rig.pass_time(15.0)
+    assert (await rig.look("EFFLOAD"))["IMON"].value == 50.0
+    rig.link.intercept = one_of("STAT")
+    rig.model.channels[0].load = 20.0
+    for _ in range(3):
+        rig.pass_time(1.0)
+        found = await rig.look("EFFLOAD", "STAT")
+        assert (found["IMON"].value, found["IMON"].time) == (25.0, START + rig.seconds)
+        assert (found["EFFLOAD"].value, found["EFFLOAD"].time) == (20.0, START + rig.seconds)
+    assert found["STAT"].level is Level.INVALID
+
+
 async def test_an_error_reply_to_a_parameter_that_was_known_does_not_drop_it():
     rig = bench()
     await rig.start()
