@@ -48,6 +48,7 @@ _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
 _DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
 """What the meaning of a fast scan also depends on; asked for when it has not been read yet."""
+_DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
 _CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stand still
 
 
@@ -178,19 +179,18 @@ class IsegChannel:
             ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
             if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
                 self.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, self.number))
-        if "ChannelStatus" in fresh or "ChannelEventStatus" in fresh:
+        if not _DERIVED_FROM.isdisjoint(fresh):
             self._update(fresh, now)
 
     def _update(self, fresh: Collection[str], now: float) -> None:
-        cell = self._cell("ChannelStatus")
-        if cell is None:
-            return
+        """Derive what depends on several items; without a new word of the channel only what is measured."""
         vmon, imon = self._magnitude("VoltageMeasure"), self._magnitude("CurrentMeasure")
         vset, iset = self._magnitude("VoltageSet"), self._magnitude("CurrentSet")
-        status = self._unit.word("ChannelStatus", self.number)
-        module = self._unit.word("ModuleStatus") if ("ModuleStatus", None) in self._unit.cells else None
-        rising = bool(status & ChannelStatus.ON) and (vmon is None or vset is None or vmon <= vset)
-        found = conditions(status, self._unit.word("ChannelEventStatus", self.number), module, rising)
+        words = "ChannelStatus" in fresh or "ChannelEventStatus" in fresh
+        found = self._conditions(vmon, vset) if words else None
+        told = "ChannelStatus" if found is not None else "CurrentMeasure"
+        if (cell := self._cell(told)) is None:
+            return
         sample = Sample(
             time=cell.time,
             now=now,
@@ -203,10 +203,19 @@ class IsegChannel:
                 (self._limits.nominal("CurrentNominal", self.number) or 0.0) * _CURRENT_STEP * MICRO, 1e-9
             ),
         )
-        if found.tripped or self.hv.trip.active:
+        if found is not None and (found.tripped or self.hv.trip.active):
             # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
             self.hv.trip.observe(sample, bool(self.hv.demand_on))
         self._derived |= self.hv.update(sample)
+
+    def _conditions(self, vmon: float | None, vset: float | None) -> Conditions | None:
+        """Return what the last words of channel and module say, None before the first one."""
+        if self._cell("ChannelStatus") is None:
+            return None
+        status = self._unit.word("ChannelStatus", self.number)
+        module = self._unit.word("ModuleStatus") if ("ModuleStatus", None) in self._unit.cells else None
+        rising = bool(status & ChannelStatus.ON) and (vmon is None or vset is None or vmon <= vset)
+        return conditions(status, self._unit.word("ChannelEventStatus", self.number), module, rising)
 
     def _cell(self, item: str) -> Answer | None:
         return self._unit.cells.get((item, self.number))
@@ -253,7 +262,8 @@ class IsegChannel:
         return None if cell is None else Reading(self._shown(suffix, cell.value), cell.time)
 
     def _time(self, suffix: str, known: float) -> float:
-        cell = self._cell(CHANNEL[suffix].items[0]) if suffix in ("IMON", "VDIFF", "EFFLOAD") else None
+        # A load that cannot be told now keeps the time at which it was measured.
+        cell = self._cell(CHANNEL[suffix].items[0]) if suffix in ("IMON", "VDIFF") else None
         return known if cell is None else cell.time
 
     @staticmethod
