@@ -35,10 +35,11 @@ RECOVERY = 32  # answered requests after which one more may be under way again
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One value and the Unix time at which it arrived."""
+    """One value and the Unix time at which it arrived; ``order`` is the monotonic one, which never goes back."""
 
     value: Value
     time: float
+    order: float = 0.0
 
 
 @dataclass(eq=False, slots=True)
@@ -144,8 +145,8 @@ class ModuleLink:
 
     async def close(self) -> None:
         """Leave the bus. The module stays registered for a minute, its outputs stay as they are."""
-        bus, self.bus = self.bus, None
         self._abandon(LinkDown(f"{self}: closed"))
+        bus, self.bus = self.bus, None
         if bus is not None:
             await bus.leave(self)
 
@@ -305,7 +306,7 @@ class ModuleLink:
             index = data.index
             if question.complete is None and (index not in question.wanted or index in question.answers):
                 continue
-            question.answers[index] = Answer(data.value, stamp)
+            question.answers[index] = Answer(data.value, stamp, now)
             question.heard = now
             question.bad.discard(index)
             self._owe(-1 if index in question.wanted else 0)
@@ -370,6 +371,9 @@ class ModuleLink:
         batches = {id(batch): batch for batch in [*self._flying.values(), *(batch for _, batch in self._waiting)]}
         for batch in batches.values():
             batch.fail(error)
+        self._waiting.clear()
+        for question in list(self._flying):
+            self._remove(question)  # or the bus, which other modules still use, would be owed answers for ever
 
     def _count(self, text: str) -> None:
         self.stats.errors += 1

@@ -178,7 +178,10 @@ class IsegUnit:
         await self.link.ask([question for _, question in questions])
         for item, question in questions:
             for index, answer in _by_channel(item, question).items():
-                self.cells[item.name, index] = Answer(decimal(answer.value), answer.time)
+                # A put may have read it anew while the rest of this batch was on its way.
+                cell = self.cells.get((item.name, index))
+                if cell is None or cell.order <= answer.order:
+                    self.cells[item.name, index] = replace(answer, value=decimal(answer.value))
                 fresh[item.name].add(index)
                 self._known.add(item.name)
 
@@ -278,7 +281,7 @@ def _by_channel(item: Item, question: Question) -> dict[int | None, Answer]:
     if item.index is Index.PART:
         text = _text(question.answers)
         last = list(question.answers.values())[-1]
-        return {} if text is None else {None: Answer(text, last.time)}
+        return {} if text is None else {None: replace(last, value=text)}
     return {None: next(iter(question.answers.values()))}
 
 

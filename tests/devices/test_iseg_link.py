@@ -260,3 +260,40 @@ def test_an_answer_is_what_a_question_waits_for():
     assert not question.done
     question.answers[3] = iseg_link.Answer(data.value, 0.0)
     assert question.done
+
+
+async def test_GIVEN_a_batch_still_open_WHEN_one_of_its_items_is_read_anew_THEN_the_batch_does_not_bring_the_old_value_back(
+    link,
+):
+    unit, told, slow = IsegUnit(link, 16), iter((1.0, 2.0)), BY_NAME["BoardTemperature"]
+    unit.channels = 16
+    held: list[Frame] = []
+
+    def play(frame):
+        item = decode(frame).item
+        if item is slow:
+            held.append(answer(5, slow, 31.0))
+            return []
+        return [(0, answer(5, item, next(told), 3))]
+
+    link.bus.play = play
+    link._patience = 5.0
+    batch = asyncio.create_task(unit.read(Wanted((slow,), {BY_NAME["VoltageSet"]: frozenset((3,))})))
+    while not held or not link.stats.rtt:  # the set point has come, the batch goes on
+        await asyncio.sleep(0.001)
+    assert await unit.read_back(BY_NAME["VoltageSet"], 3) == 2.0
+    link.bus.deliver(held[0])
+    await batch
+    assert unit.value("VoltageSet", 3) == 2.0
+    assert unit.value("BoardTemperature") == 31.0
+
+
+async def test_GIVEN_questions_under_way_WHEN_the_link_is_closed_THEN_the_bus_is_owed_nothing_any_more(link):
+    bus = link.bus
+    task = asyncio.create_task(link.ask([single(n) for n in range(16)]))
+    await asyncio.sleep(0)
+    assert bus.outstanding > 0
+    await link.close()
+    with pytest.raises(LinkDown, match="closed"):
+        await task
+    assert bus.outstanding == 0
