@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import math
 import socket
 import struct
 import subprocess
@@ -124,8 +125,11 @@ class Client:
             time.sleep(0.01)
         return percentiles(taken)
 
-    def search(self, known: str, seconds: float) -> dict[str, float]:
-        """Ask for names that nobody has; one known name at the end of each datagram tells that it has been read."""
+    def search(self, known: str, seconds: float, rate: float = math.inf) -> dict[str, float]:
+        """Ask for names that nobody has; one known name at the end of each datagram tells that it has been read.
+
+        ``rate`` is how many names are asked for in a second at most.
+        """
         host, port = self._address.split(":")
         datagram = _HEADER.pack(0, 0, 0, 13, 0, 0)
         for number in range(_DATAGRAM_NAMES):
@@ -137,9 +141,13 @@ class Client:
             sock.settimeout(0.5)
             begun = time.perf_counter()
             while time.perf_counter() - begun < seconds:
-                while sent - answered < _WINDOW:
+                allowed = (time.perf_counter() - begun) * rate / _DATAGRAM_NAMES + 1
+                while sent - answered < _WINDOW and sent < allowed:
                     sock.send(datagram)
                     sent += 1
+                if sent == answered:
+                    time.sleep(_DATAGRAM_NAMES / rate)
+                    continue
                 try:
                     sock.recv(4096)
                     answered += 1

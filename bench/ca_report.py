@@ -39,8 +39,13 @@ def table(results: dict[str, Any]) -> str:
 def _growth(growth: dict[str, Any]) -> list[str]:
     lines = ["labioc, us of CPU per event by records: " + _course(growth["records"])]
     lines.append("labioc, us of CPU per delivered event by clients: " + _course(growth["clients"]))
-    burst = ", ".join(f"{key} {_shown(value)}" for key, value in growth["burst"].items())
-    return [*lines, f"labioc, 5000 readings at one moment: {burst}"]
+    for key, title in (
+        ("burst", "5000 readings at one moment"),
+        ("quiet", "5000 readings spread over the second"),
+        ("searches", "the same while names of others are asked for"),
+    ):
+        lines.append(f"labioc, {title}: " + ", ".join(f"{name} {_shown(value)}" for name, value in growth[key].items()))
+    return lines
 
 
 def _course(points: list[list[float]]) -> str:

@@ -14,6 +14,7 @@ import asyncio
 import gc
 import json
 import os
+import selectors
 import sys
 import tempfile
 import threading
@@ -44,8 +45,8 @@ _LOCAL = {
 class Load:
     """What a server publishes.
 
-    For labioc, ``together`` makes all of it change at one moment instead of spread over the period, as the answers of
-    many devices are; ``watch`` times the event loop, at some cost.
+    For labioc, ``together`` makes all devices answer at one moment instead of spreading them over the period;
+    ``watch`` times the event loop, at some cost.
     """
 
     port: int = 0
@@ -88,23 +89,36 @@ def _percentile(values: list[float], share: float) -> float:
 
 
 class _Watch:
-    """Scan jitter of all devices, pauses of the event loop, and the CPU time that it was held without a turn; ms."""
+    """Scan jitter of all devices, and how long each turn of the event loop kept clients waiting; ms.
+
+    ``pauses`` are the computer's time from one look at the sockets to the next, ``held`` the CPU time in it, which
+    other programs do not lengthen.
+    """
 
     def __init__(self) -> None:
         self.jitter: list[float] = []
         self.pauses: list[float] = []
         self.held: list[float] = []
 
-    async def run(self) -> None:
-        while True:
-            begun, busy = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.001)
-            self.pauses.append((time.perf_counter() - begun - 0.001) * 1e3)
-            self.held.append((time.thread_time() - busy) * 1e3)
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """Make an event loop that is watched."""
+        watch = self
+
+        class Watched(selectors.DefaultSelector):
+            begun = busy = 0.0
+
+            def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+                if self.begun:
+                    watch.pauses.append((time.perf_counter() - self.begun) * 1e3)
+                    watch.held.append((time.thread_time() - self.busy) * 1e3)
+                ready = super().select(timeout)
+                self.begun, self.busy = time.perf_counter(), time.thread_time()
+                return ready
+
+        return asyncio.SelectorEventLoop(Watched())
 
     def stats(self) -> dict[str, float]:
-        jitter, pauses = self.jitter, self.pauses
-        held = self.held
+        jitter, pauses, held = self.jitter, self.pauses, self.held
         self.jitter, self.pauses, self.held = [], [], []
         return {
             "jitter_p99": _percentile(jitter, 0.99),
@@ -120,20 +134,20 @@ def _labioc(load: Load) -> None:
     from ioc.dbfile import RecordDef, parse_text  # noqa: PLC0415
     from ioc.puts import PutPath  # noqa: PLC0415
     from ioc.records import RecordSet  # noqa: PLC0415
-    from ioc.scan import DeviceScanner, PostingTurns  # noqa: PLC0415
+    from ioc.scan import DeviceScanner  # noqa: PLC0415
     from ioc.server import Server  # noqa: PLC0415
     from ioc.stats import IocStatistics  # noqa: PLC0415
+    from ioc.turns import Turns, phase  # noqa: PLC0415
 
     watch = _Watch()
 
     class MadeUp:
-        """A device whose answers come after ``delay`` seconds of each period, or at once with all the others'."""
+        """A device that answers at once."""
 
-        def __init__(self, name: str, signals: list[str], delay: float) -> None:
+        def __init__(self, name: str, signals: list[str]) -> None:
             self.settings = DeviceSettings(name, "bench", period=load.period)
             self.stats = LinkStats()
             self._names = signals
-            self._delay = delay
             self._count = 0.0
             self._last = 0.0
 
@@ -141,7 +155,7 @@ def _labioc(load: Load) -> None:
             return {name: Signal(name, Kind.FLOAT) for name in self._names}
 
         async def connect(self) -> None:
-            await asyncio.sleep(self._delay)
+            pass
 
         async def close(self) -> None:
             pass
@@ -179,22 +193,20 @@ def _labioc(load: Load) -> None:
 
     async def serve() -> None:
         records, clock = make(), SystemClock()
-        turns = PostingTurns(clock)
+        turns = Turns(clock)
         devices: dict[str, list[str]] = {}
         for record in records.values():
             devices.setdefault(record.device or "", []).append(record.name)
         scanners = {}
         for number, (name, owned) in enumerate(devices.items()):
-            delay = 0.0 if load.together else number * PER_DEVICE / max(load.published, 1) % 1.0 * load.period
-            driver = MadeUp(name, [one.partition(":")[2] for one in owned], delay)
-            scanners[name] = DeviceScanner(driver, [records[one] for one in owned], clock, turns)
+            driver = MadeUp(name, [one.partition(":")[2] for one in owned])
+            begin = 0.0 if load.together else phase(number)
+            scanners[name] = DeviceScanner(driver, [records[one] for one in owned], clock, turns, begin)
         puts = PutPath(scanners, IocStatistics([], clock, "bench"), clock)
         puts.attach(records[SETTING])
         server = Server(records, interfaces=["127.0.0.1"], port=load.port)
         await server.start()
         tasks = [asyncio.create_task(scanner.run()) for scanner in scanners.values()]
-        if load.watch:
-            tasks.append(asyncio.create_task(watch.run()))
         gc.collect()
         gc.freeze()
         _ready(load)
@@ -206,7 +218,8 @@ def _labioc(load: Load) -> None:
             await asyncio.gather(*tasks, return_exceptions=True)
             await server.stop()
 
-    asyncio.run(serve())
+    with asyncio.Runner(loop_factory=watch.loop if load.watch else None) as runner:
+        runner.run(serve())
 
 
 # ---- the others

@@ -23,10 +23,11 @@ from ioc.config import Site
 from ioc.database import expand
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
-from ioc.scan import DeviceScanner, PostingTurns
+from ioc.scan import DeviceScanner
 from ioc.server import Server
 from ioc.stats import DEVICE, IocStatistics
 from ioc.textserver import RegisterDevice, TextServer
+from ioc.turns import Turns, phase
 
 log = logging.getLogger("labioc")
 
@@ -79,10 +80,10 @@ class App:
 
     async def start(self) -> None:
         """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
-        turns = PostingTurns(self._clock)
-        for settings in self.site.devices:
+        turns = Turns(self._clock)
+        for number, settings in enumerate(self.site.devices):
             driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
-            scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock, turns)
+            scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock, turns, phase(number))
             self.scanners[settings.name] = scanner
             if self.site.textserver is not None and self.site.textserver.device == settings.name:
                 by_signal = {record.signal or "": record for record in self._of_device[settings.name]}

@@ -20,6 +20,7 @@ from ioc.clock import Clock
 from ioc.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
 from ioc.records import Record
 from ioc.schedule import Schedule
+from ioc.turns import Turns
 
 log = logging.getLogger("labioc.scan")
 
@@ -28,9 +29,6 @@ FIRST_PAUSE = 0.25
 
 LONGEST_PAUSE = 1.0
 """Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
-
-SLICE = 0.002
-"""Seconds of posting, by all devices together, after which the server's senders and requests of clients get a turn."""
 
 PRECISION_PERIOD = 5.0
 """Seconds after which a change of the decimals that a device shows is followed at the latest."""
@@ -43,52 +41,27 @@ def is_command(signal: str) -> bool:
     return signal.endswith(".CMD")
 
 
-class PostingTurns:
-    """Lets one device post at a time, first come, first served, and nobody for longer than a slice at a stretch.
-
-    Used as an asynchronous context manager; whoever is inside asks ``over`` after each reading, and then breathes.
-    """
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._lock = asyncio.Lock()
-        self._begun = self._ended = -math.inf
-
-    async def __aenter__(self) -> None:
-        await self._lock.acquire()
-        now = self._clock.monotonic()
-        if now - self._ended > SLICE:  # else the loop may not have had a turn since, and the slice goes on
-            self._begun = now
-
-    async def __aexit__(self, *_: object) -> None:
-        self._ended = self._clock.monotonic()
-        self._lock.release()
-
-    def over(self) -> bool:
-        """Tell whether the slice is used up."""
-        return self._clock.monotonic() - self._begun >= SLICE
-
-    async def breathe(self) -> None:
-        """Give everybody else a turn and begin a new slice."""
-        await self._clock.sleep(0)
-        self._begun = self._clock.monotonic()
-
-
 class DeviceScanner:
     """One device: its driver, its records, and the task that `run` is.
 
-    All devices of a server share their ``turns``.
+    All devices of a server share their ``turns``; ``phase``, from 0 to 1, is where in the period its scans begin.
     """
 
     def __init__(
-        self, driver: Driver, records: Iterable[Record], clock: Clock, turns: PostingTurns | None = None
+        self,
+        driver: Driver,
+        records: Iterable[Record],
+        clock: Clock,
+        turns: Turns | None = None,
+        phase: float = 0.0,
     ) -> None:
         mine = [record for record in records if record.signal]
         self.name = driver.settings.name
         self.status = DeviceStatus(driver, [record for record in mine if record.signal in SIGNALS], clock)
         self._driver = driver
         self._clock = clock
-        self._turns = turns or PostingTurns(clock)
+        self._turns = turns or Turns(clock)
+        self._phase = phase
         self._records = [record for record in mine if record.signal not in SIGNALS]
         self._by_signal: defaultdict[str, list[Record]] = defaultdict(list)
         for record in self._records:
@@ -96,7 +69,7 @@ class DeviceScanner:
         outputs = {signal: [one for one in mine if one.is_output] for signal, mine in self._by_signal.items()}
         self._outputs = {signal: mine for signal, mine in outputs.items() if mine}
         self._readable = [signal for signal in self._by_signal if not is_command(signal)]
-        self._schedule = Schedule()
+        self._schedule = Schedule(phase)
         self._asked: dict[str, None] = {}
         self._written: dict[str, float] = {}
         self._limits: dict[str, Limits] = {}
@@ -196,12 +169,15 @@ class DeviceScanner:
     # ---- the task
 
     async def _report(self) -> None:
+        pause = 1.0 - self._phase / 2  # so that not all devices go on at one moment
         while True:
-            try:
-                self.status.report()
-            except Exception as error:
-                self._unexpected(error)
-            await self._clock.sleep(1.0)
+            async with self._turns:
+                try:
+                    self.status.report()
+                except Exception as error:
+                    self._unexpected(error)
+            await self._clock.sleep(pause)
+            pause = 1.0
 
     async def _stay_connected(self) -> None:
         pause = FIRST_PAUSE
@@ -229,6 +205,7 @@ class DeviceScanner:
         while not self.status.disabled:
             if self._fault is not None:
                 raise self._fault
+            await self._turns.start()
             due = self._schedule.take(self._clock.monotonic())
             asked = list(self._asked)
             self._asked.clear()

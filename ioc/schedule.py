@@ -25,9 +25,10 @@ _EARLY = 0.002
 
 
 class Schedule:
-    """The periodic signals of one device, by rate."""
+    """The periodic signals of one device, by rate; the grid is moved by ``phase`` of the shortest period."""
 
-    def __init__(self) -> None:
+    def __init__(self, phase: float = 0.0) -> None:
+        self._phase = phase
         self._groups: dict[float, dict[str, str]] = {}
         self._due: dict[float, float] = {}
         self._origin = 0.0
@@ -43,9 +44,9 @@ class Schedule:
             self._due.setdefault(period, self._after(now, period))
 
     def start(self, now: float) -> None:
-        """Lay the grid so that everything counts as read at this moment."""
-        self._origin = now
-        self._due = {period: now + period for period in self._groups}
+        """Lay the grid so that everything counts as read at this moment, or up to one shortest period before it."""
+        self._origin = now - self._phase * min(self._groups, default=0.0)
+        self._due = {period: self._origin + period for period in self._groups}
 
     def next_due(self) -> float | None:
         """Return the monotonic time of the next tick; None when nothing is periodic."""

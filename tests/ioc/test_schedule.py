@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -66,3 +67,25 @@ def test_deadlines_stay_on_the_grid_and_ahead(scan: str, pauses: list[float]) ->
         assert due is not None
         assert now < due <= now + period + 0.003
         assert abs(due / period - round(due / period)) < 1e-6
+
+
+@given(
+    st.floats(0.0, 0.999),
+    st.lists(st.sampled_from(sorted(PERIODS)), min_size=1, max_size=4, unique=True),
+    st.floats(0.0, 1e6),
+)
+def test_a_phase_moves_the_whole_grid_by_less_than_the_shortest_period(
+    phase: float, scans: list[str], now: float
+) -> None:
+    made = Schedule(phase)
+    for scan in scans:
+        made.place(scan, scan, scan, now)
+    made.start(now)
+    shortest = min(PERIODS[scan] for scan in scans)
+    first = made.next_due()
+    assert first is not None
+    assert first == pytest.approx(now + (1 - phase) * shortest, abs=1e-6)
+    made.take(first)
+    following = made.next_due()
+    assert following is not None
+    assert following > first
