@@ -89,6 +89,10 @@ class Circuit(asyncio.Protocol):
         except (OSError, TimeoutError) as error:
             self._reason = f"no connection: {error or 'no answer'}"
             self.connection_lost(None)
+        except asyncio.CancelledError:
+            # Nobody else tells the end of a connection that never began, and stop() waits for it.
+            self.connection_lost(None)
+            raise
 
     def add(self, number: int, name: str) -> None:
         """Create a channel and subscribe to it."""

@@ -105,6 +105,7 @@ class Subscriber:
         """
         for circuit in list(self._circuits.values()):
             circuit.drain()
+        self._flush_changes()
         self._running = False
         for task in self._tasks:
             task.cancel()

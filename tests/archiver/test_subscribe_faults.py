@@ -229,6 +229,20 @@ async def test_GIVEN_nobody_at_the_port_WHEN_a_search_was_answered_THEN_it_is_tr
             await watch.connected("A")
 
 
+async def test_GIVEN_a_server_that_does_not_take_the_connection_WHEN_the_subscriber_stops_THEN_it_does() -> None:
+    async with FakeCaServer(["A"]) as server:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as full, socket.socket() as waiting:
+            # A queue of one that is full: the kernel drops whoever comes next, as a firewall does.
+            full.bind(("127.0.0.1", 0))
+            full.listen(0)
+            right, server.port = server.port, full.getsockname()[1]
+            waiting.connect(full.getsockname())
+            async with watching(["A"], f"127.0.0.1:{right}") as watch:
+                await reaches(lambda: bool(watch.subscriber._circuits), 5)
+                async with asyncio.timeout(2):
+                    await watch.subscriber.stop()
+
+
 @pytest.mark.parametrize("name", ["", "A B", "A\n", "\u00b5A", 'A.{"nonsense":{}}', "A" * 501])
 def test_a_name_that_cannot_be_searched_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="PV name"):
