@@ -27,6 +27,7 @@ _CONFIGURATION = re.compile(
     r"|(?:organization|bucket)\b.*\bnot found|authorization failed|unauthorized",
     re.IGNORECASE,
 )
+"""How such an error begins; further on the words may be those of a point."""
 
 
 class Meaning(Enum):
@@ -72,9 +73,13 @@ def judge(answer: Answer, now: datetime | None = None) -> Verdict:
     status = answer.status
     if status == 204:
         return Verdict(Meaning.STORED)
-    reason = f"{status} {_words(answer)}".strip()
-    if status in (401, 403, 404) or (status in (400, 500) and _CONFIGURATION.search(reason)):
+    words, from_database = _words(answer)
+    reason = f"{status} {words}".strip()
+    if status in (401, 403, 404) or (status in (400, 500) and _CONFIGURATION.match(words)):
         return Verdict(Meaning.MISCONFIGURED, reason)
+    if status in (400, 422) and not from_database:
+        # A proxy, or http where https is wanted: every point would become a dead letter.
+        return Verdict(Meaning.MISCONFIGURED, f"{reason} (no database says so: is the address right?)")
     if status in (400, 413, 422):
         return Verdict(Meaning.REFUSED, reason)
     if status in (408, 425, 429) or status >= 500:
@@ -82,20 +87,23 @@ def judge(answer: Answer, now: datetime | None = None) -> Verdict:
     return Verdict(Meaning.MISCONFIGURED, f"{reason} (204 expected: is this the address of a database?)")
 
 
-def _words(answer: Answer) -> str:
-    """Return the text of an error: v1 and v3 say ``error``, v2 ``message``; v3 adds what is wrong with which line."""
+def _words(answer: Answer) -> tuple[str, bool]:
+    """Return the text of an error, and whether it has the form in which databases tell one.
+
+    That is JSON: v1 and v3 say ``error``, v2 ``message``; v3 adds what is wrong with which line.
+    """
     text = answer.body.decode("utf-8", "replace").strip()
     try:
         data = json.loads(text)
     except ValueError:
-        return " ".join(text.split())[:500]
+        data = None
     if not isinstance(data, dict):
-        return text[:500]
+        return " ".join(text.split())[:500], False
     words = str(data.get("error") or data.get("message") or text)
     details = data.get("data")
     if isinstance(details, list) and details and isinstance(details[0], dict):
         words += f": {details[0].get('error_message', details[0])}"
-    return " ".join(words.split())[:500]
+    return " ".join(words.split())[:500], True
 
 
 def _retry_after(answer: Answer, now: datetime | None) -> float | None:

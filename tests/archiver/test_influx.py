@@ -65,6 +65,26 @@ def test_each_version_is_written_to_in_its_own_way() -> None:
             "occurred: invalid column type",
         ),
         (500, "[1]", Meaning.BUSY, "[1]"),
+        # What stands between us and the database knows nothing of points.
+        (400, "Client sent an HTTP request to an HTTPS server.", Meaning.MISCONFIGURED, "HTTPS server"),
+        (400, "<html>400 The plain HTTP request was sent to HTTPS port</html>", Meaning.MISCONFIGURED, "no database"),
+        (400, "", Meaning.MISCONFIGURED, "no database"),
+        (422, "[]", Meaning.MISCONFIGURED, "no database"),
+        # Words in a point are not those of the server.
+        (
+            400,
+            '{"error":"partial write: field type conflict: input field \\"v\\" on \\"DOOR:UNAUTHORIZED\\""}',
+            Meaning.REFUSED,
+            "UNAUTHORIZED",
+        ),
+        (
+            400,
+            '{"error":"unable to parse \'m v=\\"database not found\\"\': invalid number"}',
+            Meaning.REFUSED,
+            "unable to parse",
+        ),
+        (400, '{"message":"bucket \\"b\\" not found"}', Meaning.MISCONFIGURED, "not found"),
+        (400, '{"error":"organization name \\"o\\" not found"}', Meaning.MISCONFIGURED, "not found"),
     ],
 )
 def test_answers_are_judged(status: int, body: str, meaning: Meaning, words: str) -> None:

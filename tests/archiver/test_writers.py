@@ -187,7 +187,7 @@ def test_GIVEN_a_server_that_refuses_whole_batches_WHEN_they_are_split_THEN_all_
     store = bench.fake.store
 
     def all_or_nothing(points: list[Point]) -> str:
-        return "nothing of it" if any(point.time == 10**18 + 20 for point in points) else store(points)
+        return '{"error":"nothing of it"}' if any(point.time == 10**18 + 20 for point in points) else store(points)
 
     bench.fake.refusal = code
     bench.fake.store = all_or_nothing  # type: ignore[method-assign]
