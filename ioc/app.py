@@ -12,7 +12,9 @@ import signal
 import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import cast
 
 from devices.model import DeviceSettings
@@ -27,6 +29,7 @@ from ioc.scan import DeviceScanner
 from ioc.server import Server
 from ioc.stats import DEVICE, IocStatistics
 from ioc.textserver import RegisterDevice, TextServer
+from ioc.thresholds import Thresholds, state_folder
 from ioc.turns import Turns, phase
 
 log = logging.getLogger("labioc")
@@ -35,17 +38,26 @@ _PUTS_SECONDS = 1.0
 """How long puts that have begun may take to finish when the server ends."""
 
 _CLOSE_SECONDS = 0.7
-"""How long the links may take to close after that; together less than the two seconds that are promised."""
+"""How long the links may take to close after that."""
+
+_DISK_SECONDS = 0.2
+"""How long the last change of an alarm limit may take to get to the disk; all less than the promised two seconds."""
 
 
 class App:
     """One running site; ``port`` overrules the site file, 0 is any. Raises DatabaseError for bad records.
 
-    With ``local_only`` no other computer is answered.
+    With ``local_only`` no other computer is answered. ``folder`` is where alarm limits that clients tune are kept;
+    None keeps nothing.
     """
 
     def __init__(
-        self, site: Site, port: int | None = None, clock: Clock | None = None, local_only: bool = False
+        self,
+        site: Site,
+        port: int | None = None,
+        clock: Clock | None = None,
+        local_only: bool = False,
+        folder: Path | None = None,
     ) -> None:
         self.site = site
         self.records = RecordSet.build(expand(site).records.values())
@@ -58,6 +70,7 @@ class App:
         self.statistics = IocStatistics(self._of_device[DEVICE], self._clock, site.identity)
         self.puts = PutPath(self.scanners, self.statistics, self._clock)
         self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
+        self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
         self.text: TextServer | None = None
         self._server = Server(
             self.records,
@@ -80,6 +93,7 @@ class App:
 
     async def start(self) -> None:
         """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
+        await self.thresholds.restore()
         turns = Turns(self._clock)
         for number, settings in enumerate(self.site.devices):
             driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
@@ -126,6 +140,8 @@ class App:
         await self._server.stop()
         if self.text is not None:
             await self.text.stop()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self.thresholds.flush(), _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()
 
@@ -152,7 +168,7 @@ class App:
 async def run(site: Site, port: int | None = None) -> None:
     """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
     stop = stop_signal()
-    app = App(site, port)
+    app = App(site, port, folder=state_folder(site))
     try:
         await app.start()
         await stop.wait()

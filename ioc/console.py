@@ -19,6 +19,7 @@ from ioc.records import PutRefused
 from ioc.shell_devices import details, find_device, overview, raw_request
 from ioc.shell_pvs import CommandError, Watch, all_fields, find, local_context, names, put, value_line
 from ioc.shell_terminal import StandardStreams, Terminal
+from ioc.thresholds import state_folder
 
 log = logging.getLogger("labioc.console")
 
@@ -189,7 +190,7 @@ async def run(site: Site, port: int | None = None) -> int:
     In a script a command that failed makes it 1. Raises OSError or DatabaseError when the site can't be served.
     """
     stop = stop_signal()
-    app = App(site, port)
+    app = App(site, port, folder=state_folder(site))
     terminal = None
     try:
         await app.start()

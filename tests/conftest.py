@@ -32,6 +32,12 @@ for _name in ("EPICS_CA_NAME_SERVERS", "EPICS_CA_SERVER_PORT", "EPICS_CAS_SERVER
     os.environ.pop(_name, None)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep what servers remember over a restart away from that of the user who runs the tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 def unavailable(what: str) -> NoReturn:
     """Skip the test because a server or library it needs is not to be had; under CI that is a failure."""
     if os.environ.get("CI") == "true":
