@@ -2,8 +2,8 @@
 
 Keys are those of the chart's values file, version 5 (github.com/epics-containers/ec-helm-charts): ``image``,
 ``command`` and ``args`` of the container, its probes, volumes and resources. The chart mounts the ``config`` folder of
-a service, where the site file belongs, at ``/epics/ioc/config``; location and domain come from the values that all
-services share.
+a service, where the site file belongs, at ``/epics/ioc/config``, and a volume that outlives the container at
+``/autosave``; location and domain come from the values that all services share.
 """
 
 from __future__ import annotations
@@ -17,9 +17,11 @@ from devices.model import DeviceSettings
 from ioc.config import Site
 
 CONFIG: Final = PurePosixPath("/epics/ioc/config")
+STATE: Final = PurePosixPath("/autosave")
 
 _CA_PORT: Final = 5064
 _START_SECONDS, _PROBE_SECONDS = 30, 30
+_ANSWER_SECONDS = 5
 # Measured (docs/reference/performance.md): an idle server, and what each record adds, rounded up.
 _BASE_MB, _RECORDS_PER_MB = 64, 500
 
@@ -43,6 +45,8 @@ def _instance(site: Site, file_name: str, records: int, image: str, names: Seque
         "image": image,
         "command": ["labioc"],
         "args": ["run", str(CONFIG / file_name), *only],
+        # tuned limits, records of power interruptions and counters of writes; the chart's home directory is /tmp
+        "env": [{"name": "XDG_STATE_HOME", "value": str(STATE)}],
         # name searches are broadcasts, which do not leave the network of a pod
         "hostNetwork": True,
         # the chart's defaults are scripts of the images for C IOCs; SIGTERM is all that labioc needs to end
@@ -64,20 +68,20 @@ def _instance(site: Site, file_name: str, records: int, image: str, names: Seque
             ],
             "volumeMounts": [{"name": f"device-{number}", "mountPath": node} for number, node in enumerate(nodes)],
             # a container may not open a device node of its host otherwise
-            "securityContext": {"privileged": True},
+            "securityContext": {"privileged": True, "allowPrivilegeEscalation": True},
         }
     return instance
 
 
 def _probe(site: Site) -> dict[str, Node]:
-    """Connect to the port of the server: a hung event loop still accepts, but one that has died does not."""
+    """Connect and wait for the server's greeting, which a hung event loop does not send."""
     host = site.server.interfaces[0] if site.server.interfaces else "127.0.0.1"
-    target = f"({host!r}, {site.server.port or _CA_PORT})"
-    code = f"import socket; socket.create_connection({target}, 5).close()"
+    connect = f"socket.create_connection(({host!r}, {site.server.port or _CA_PORT}), {_ANSWER_SECONDS})"
     return {
-        "exec": {"command": ["python", "-c", code]},
+        "exec": {"command": ["python", "-c", f"import socket, sys; sys.exit(not {connect}.recv(1))"]},
         "initialDelaySeconds": _START_SECONDS,
         "periodSeconds": _PROBE_SECONDS,
+        "timeoutSeconds": 2 * _ANSWER_SECONDS,
     }
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
+import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +15,12 @@ import jsonschema
 import pytest
 import yaml
 
+from devices.state_file import default_folder
 from ioc.cli import main
 from ioc.config import parse_site
 from ioc.export.epics_containers import write_values
+from ioc.records import RecordSet
+from ioc.server import Server
 
 SITE = {
     "site": {"prefix": "LAB"},
@@ -44,6 +51,15 @@ CHART = {
                 "image": {"type": "string", "minLength": 1},
                 "command": TEXTS,
                 "args": TEXTS,
+                "env": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["name", "value"],
+                        "properties": {"name": {"type": "string"}, "value": {"type": "string"}},
+                        "additionalProperties": False,
+                    },
+                },
                 "hostNetwork": {"type": "boolean"},
                 "livenessExecutable": {"type": "string"},
                 "preStopExecutable": {"type": "string"},
@@ -53,6 +69,7 @@ CHART = {
                         "exec": {"type": "object", "properties": {"command": TEXTS}, "additionalProperties": False},
                         "initialDelaySeconds": {"type": "integer"},
                         "periodSeconds": {"type": "integer"},
+                        "timeoutSeconds": {"type": "integer"},
                     },
                     "additionalProperties": False,
                 },
@@ -95,7 +112,8 @@ def test_serial_lines_of_the_host_are_mounted_and_those_of_simulated_devices_are
     instance = values(SITE)
     assert [volume["hostPath"]["path"] for volume in instance["volumes"]] == ["/dev/ttyACM0"]
     assert instance["volumeMounts"] == [{"name": "device-0", "mountPath": "/dev/ttyACM0"}]
-    assert instance["securityContext"] == {"privileged": True}
+    # the chart's own value of the second one is false, which Kubernetes does not take together with the first
+    assert instance["securityContext"] == {"privileged": True, "allowPrivilegeEscalation": True}
 
 
 def test_a_site_without_serial_lines_needs_no_privileges() -> None:
@@ -107,11 +125,34 @@ def test_memory_grows_with_the_records() -> None:
     assert small < large < 512
 
 
-def test_the_probe_asks_the_port_of_the_site() -> None:
-    probe = values({**SITE, "server": {"interfaces": ["192.0.2.9"], "port": 5099}})["livenessProbe"]
-    code = probe["exec"]["command"][2]
-    compile(code, "probe", "exec")
-    assert "('192.0.2.9', 5099)" in code
+def probe(port: int) -> int:
+    """Run the liveness probe of a server on this port; returns its exit status."""
+    site = {**SITE, "server": {"interfaces": ["127.0.0.1"], "port": port}}
+    command = values(site)["livenessProbe"]["exec"]["command"]
+    return subprocess.run([sys.executable, *command[1:]], capture_output=True, check=False, timeout=60).returncode
+
+
+async def test_the_probe_finds_a_server_that_serves() -> None:
+    server = Server(RecordSet.build([]), interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        assert await asyncio.to_thread(probe, server.port) == 0
+    finally:
+        await server.stop()
+
+
+def test_the_probe_fails_where_a_server_hangs_or_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ioc.export.epics_containers._ANSWER_SECONDS", 1)
+    with socket.create_server(("127.0.0.1", 0)) as hung:  # the system accepts for it, as for a hung event loop
+        port = hung.getsockname()[1]
+        assert probe(port) == 1
+    assert probe(port) == 1
+
+
+def test_what_must_survive_the_container_goes_to_the_volume_that_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    for setting in values(SITE)["env"]:
+        monkeypatch.setenv(setting["name"], setting["value"])
+    assert default_folder() == Path("/autosave/labioc")
 
 
 @pytest.mark.parametrize("text", ["plain", "a: b # c", "'\"\\ \u00e4", "- x", "{}", ""])
