@@ -11,12 +11,12 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ioc.commands import archive, check, console, demo, export, history, pvs, run, schema, simulate
+from ioc.commands import archive, check, console, demo, export, history, pvs, run, schema, simulate, tuned
 from ioc.config import SiteError
 from ioc.dbfile import DatabaseError
 from ioc.stats import release
 
-_COMMANDS = (run, console, demo, check, pvs, schema, export, archive, history, simulate)
+_COMMANDS = (run, console, demo, check, pvs, tuned, schema, export, archive, history, simulate)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -128,6 +128,17 @@ def only(site: Site, names: Sequence[str]) -> Site:
     return replace(site, devices=devices, textserver=text, ioc=f"IOC_{names[0]}")
 
 
+def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
+    """Return the parts of a site that several IOCs serve, each with one of these lists of devices; no list: the whole.
+
+    Raises SiteError when there is no such device, or one is named twice.
+    """
+    named = [name for names in lists for name in names]
+    if named:
+        only(site, named)  # tells every name that can't be
+    return [only(site, names) for names in lists] or [site]
+
+
 def parse_site(data: Mapping[str, Any]) -> Site:
     """Check the contents of a site file and turn them into a Site; raises SiteError with every mistake."""
     errors = site_errors(data)

@@ -63,6 +63,16 @@ def expand(site: Site) -> Database:
     return database
 
 
+def expand_all(sites: Iterable[Site]) -> Database:
+    """Return the records of all parts of a site, which several IOCs serve. Raises DatabaseError."""
+    whole = Database({}, {})
+    for site in sites:
+        part = expand(site)
+        whole.records.update(part.records)
+        whole.aliases.update(part.aliases)
+    return whole
+
+
 def _signals(settings: DeviceSettings) -> Collection[str]:
     """Return the signals that a device has, those of the server about it included."""
     driver = FAMILIES[settings.type].make_driver(settings)

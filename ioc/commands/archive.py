@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, se
 from archiver.points import conflicts
 from ioc.app import set_up_logging
 from ioc.archiver_pvs import archiver_pvs
+from ioc.commands.shares import add_shares, shares_of
 from ioc.config import Site, SiteError, load_site
-from ioc.database import expand
+from ioc.database import expand_all
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -31,6 +33,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="K/N",
         help="be bridge K of N, each with its part of the PVs and a log of its own",
     )
+    add_shares(parser)
     parser.set_defaults(func=run)
 
 
@@ -42,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         return cli.show_status(config.directory)
     if args.setup:
         return cli.set_up_servers(config.servers)
-    pvs = shard(archived(site, config), *args.shard)
+    pvs = shard(archived(site, config, shares_of(args, site)), *args.shard)
     set_up_logging()
     return cli.run_bridge(config, pvs)
 
@@ -60,10 +63,13 @@ def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> Arc
     )
 
 
-def archived(site: Site, config: ArchiverConfig) -> list[PvSpec]:
-    """Return the PVs of a site, and others, that are to be archived. Raises SiteError or DatabaseError."""
+def archived(site: Site, config: ArchiverConfig, parts: Sequence[Site] = ()) -> list[PvSpec]:
+    """Return the PVs of a site, and others, that are to be archived; ``parts`` is how several IOCs share it out.
+
+    Raises SiteError or DatabaseError.
+    """
     try:
-        pvs = select(archiver_pvs(site, expand(site)), config.entries)
+        pvs = select(archiver_pvs(site, expand_all(parts or [site])), config.entries)
     except ConfigError as error:
         raise SiteError(error.errors) from error
     errors = conflicts(pvs, config.schema)

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 from ioc.commands.run import device_names
+from ioc.commands.shares import add_shares, shares_of
 from ioc.config import load_site, only
-from ioc.database import expand
+from ioc.database import expand, expand_all
 from ioc.export.db import write_db
 from ioc.export.epics_containers import write_values
 from ioc.stats import release
@@ -21,6 +22,7 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     db = formats.add_parser("db", help="the expanded database as one EPICS .db file")
     db.add_argument("site", metavar="SITE", help="the site file")
     db.add_argument("--soft", action="store_true", help="soft channels in place of devices, for a C softIoc")
+    add_shares(db)
     db.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there, not to standard output")
     db.set_defaults(func=export_db)
     helm = formats.add_parser("epics-containers", help="the values of a Helm chart of epics-containers for one IOC")
@@ -33,7 +35,8 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def export_db(args: argparse.Namespace) -> int:
     """Write the database; raises SiteError, DatabaseError or OSError."""
-    return _write(write_db(expand(load_site(args.site)).records.values(), soft=args.soft), args.output)
+    records = expand_all(shares_of(args, load_site(args.site))).records
+    return _write(write_db(records.values(), soft=args.soft), args.output)
 
 
 def export_epics_containers(args: argparse.Namespace) -> int:

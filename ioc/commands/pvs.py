@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
+from ioc.commands.shares import add_shares, shares_of
 from ioc.config import load_site
-from ioc.database import expand
+from ioc.database import expand_all
 from ioc.dbfile import RecordDef
 
 _HEADINGS = ("name", "type", "unit", "scan", "access", "description")
@@ -18,12 +19,13 @@ def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = subparsers.add_parser("pvs", help="list the PVs of a site")
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="as JSON, with aliases and all info tags")
+    add_shares(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the list; raises SiteError or DatabaseError."""
-    records = expand(load_site(args.site)).records.values()
+    records = expand_all(shares_of(args, load_site(args.site))).records.values()
     print(_as_json(records) if args.json else _as_table(records))
     return 0
 
@@ -35,7 +37,11 @@ def _row(record: RecordDef) -> tuple[str, ...]:
 
 
 def _as_table(records: Iterable[RecordDef]) -> str:
-    rows = [_HEADINGS, *map(_row, records)]
+    return in_columns([_HEADINGS, *map(_row, records)])
+
+
+def in_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Return a table as text, each column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 

@@ -13,6 +13,8 @@ import pytest
 
 from devices.registry import FAMILIES
 from ioc.cli import main
+from ioc.commands.archive import archived, archiver_config
+from ioc.config import load_site, shares
 from ioc.dbfile import DatabaseError, parse_template
 from ioc.schema import site_schema
 
@@ -49,7 +51,7 @@ def test_a_broken_database_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys:
     def broken(*_: object) -> None:
         raise DatabaseError(["a.template:3: record X: field Y: no", "a.template:4: record Z: no"])
 
-    monkeypatch.setattr("ioc.commands.check.expand", broken)
+    monkeypatch.setattr("ioc.commands.check.expand_all", broken)
     assert main(["check", EXAMPLE]) == 1
     assert capsys.readouterr().err.splitlines()[1:] == [
         "  a.template:3: record X: field Y: no",
@@ -72,6 +74,46 @@ def test_pvs_as_json_holds_aliases_and_info_tags(capsys: pytest.CaptureFixture[s
     assert (vset["type"], vset["unit"], vset["access"]) == ("ao", "V", "O")
     assert vset["aliases"] == ["CALO:PMT07:VSET"]
     assert vset["info"]["archive"] == "monitor"
+
+
+def names_of(printed: str) -> set[str]:
+    return {entry["name"] for entry in json.loads(printed)}
+
+
+def test_a_site_shared_out_lists_the_PVs_that_its_IOCs_serve(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["pvs", "--json", EXAMPLE]) == 0
+    whole = names_of(capsys.readouterr().out)
+    both = ["--only", "HV1,FURN1", "--only", "HV2"]
+    assert main(["pvs", "--json", EXAMPLE, *both]) == 0
+    shared = names_of(capsys.readouterr().out)
+    servers = {name for name in whole if name.startswith("LAB:IOC:")}
+    assert len(servers) > 5
+    assert shared == whole - servers | {
+        name.replace("LAB:IOC:", f"LAB:IOC_{first}:") for name in servers for first in ("HV1", "HV2")
+    }
+    assert main(["check", EXAMPLE, *both]) == 0
+    assert f"good, 3 devices, {len(shared)} PVs" in capsys.readouterr().out
+    assert main(["export", "db", EXAMPLE, *both]) == 0
+    printed = capsys.readouterr().out
+    assert "LAB:IOC_HV2:LAG" in printed
+    assert "LAB:IOC:LAG" not in printed
+    site = load_site(EXAMPLE)
+    pvs = archived(site, archiver_config(site, tmp_path), shares(site, [["HV1", "FURN1"], ["HV2"]]))
+    assert {pv.name for pv in pvs} <= shared
+    assert "LAB:IOC_HV2:LAG" in {pv.name for pv in pvs}
+
+
+def test_a_device_in_no_list_is_not_listed(capsys: pytest.CaptureFixture[str]):
+    assert main(["pvs", "--json", EXAMPLE, "--only", "HV1"]) == 0
+    assert not [name for name in names_of(capsys.readouterr().out) if name.startswith(("LAB:HV2:", "LAB:FURN1:"))]
+
+
+@pytest.mark.parametrize("command", [["check"], ["pvs"], ["export", "db"], ["archive"]])
+def test_a_device_in_two_lists_or_unknown_is_told(command: list[str], capsys: pytest.CaptureFixture[str]):
+    assert main([*command, EXAMPLE, "--only", "HV1,NONE", "--only", "HV1"]) == 2
+    errors = capsys.readouterr().err
+    assert "--only: there is no device 'NONE'" in errors
+    assert "--only: HV1 is named twice" in errors
 
 
 def test_schema_prints_the_schema_that_the_check_uses(capsys: pytest.CaptureFixture[str]):
