@@ -100,16 +100,16 @@ class CaenUnit:
 
     async def monitor(self, parameter: str, channel: int | None = None) -> Reply:
         """Ask for one parameter. Raises ErrorReply and Garbled."""
-        return await self._exchange(monitor(self.dialect, parameter, channel), None)
+        return await self._exchange(monitor(self.dialect, parameter, channel))
 
     async def set(
         self, parameter: str, channel: int | None = None, value: str | None = None, timeout: float | None = None
     ) -> None:
         """Send one setting or command, exactly once. Raises ErrorReply and Garbled."""
-        await self._exchange(set_value(self.dialect, parameter, channel, value), timeout)
+        await self._exchange(set_value(self.dialect, parameter, channel, value), timeout, changes=True)
 
-    async def _exchange(self, request: bytes, timeout: float | None) -> Reply:
-        line = await self.link.exchange(request, timeout=timeout)
+    async def _exchange(self, request: bytes, timeout: float | None = None, *, changes: bool = False) -> Reply:
+        line = await self.link.exchange(request, timeout=timeout, changes=changes)
         try:
             return parse_reply(line, self.dialect)
         except Garbled as error:

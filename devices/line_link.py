@@ -11,6 +11,9 @@ reply is never taken for the answer to another question:
   opened again; a serial line, which forgets nothing when it is reopened, is read until it has been silent for
   one whole timeout.
 
+A request that changes the device and has no answer is taken back: what the kernel has not delivered by then it must not
+deliver minutes later, when the cable is plugged in again and everybody believes that the change has failed.
+
 A connection that the other end closed is not reopened here: that raises LinkDown until somebody calls
 ``connect()``, who then also knows that the device may be another one.
 """
@@ -85,6 +88,7 @@ class LineLink:
         self._lock = asyncio.Lock()
         self._connected = False
         self._in_doubt = False
+        self._changing = False  # a request that changes the device is on its way and has no answer yet
 
     @property
     def connected(self) -> bool:
@@ -101,23 +105,25 @@ class LineLink:
     async def close(self) -> None:
         """Close the connection; an exchange under way fails with LinkDown. Safe to call at any time."""
         self._connected = False
+        self._take_back()
         await self._transport.close()
 
     def distrust(self) -> None:
         """Say that the last line made no sense: get in step again before the next request."""
         self._in_doubt = True
 
-    async def exchange(self, request: bytes, *, timeout: float | None = None) -> str:
+    async def exchange(self, request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
         """Send a request and return the one line that answers it, without its line end.
 
-        Raises LinkDown (not connected, closed, reset), ReplyTimeout (sent, but no complete line within
+        ``changes`` says that the request changes the device: when this raises, what had not been delivered of it never
+        will be. Raises LinkDown (not connected, closed, reset), ReplyTimeout (sent, but no complete line within
         ``timeout`` seconds) or Garbled (unreadable bytes, or more than one line).
         """
         async with self._lock:
             try:
                 if not self._connected:
                     raise LinkDown(f"{self.address}: not connected")
-                return await self._exchange(request, self.timeout if timeout is None else timeout)
+                return await self._exchange(request, self.timeout if timeout is None else timeout, changes)
             except DeviceError as error:
                 self._count(error)
                 raise
@@ -127,9 +133,19 @@ class LineLink:
                 await self.close()
                 raise lost from error
 
-    async def _exchange(self, request: bytes, timeout: float) -> str:
+    async def _exchange(self, request: bytes, timeout: float, changes: bool) -> str:
         await self._get_in_step()
         self._in_doubt = True  # until exactly one line has come back, whatever ends this before
+        self._changing = changes
+        try:
+            line = await self._ask(request, timeout)
+            self._changing = False
+        finally:
+            self._take_back()
+        self._in_doubt = False
+        return line
+
+    async def _ask(self, request: bytes, timeout: float) -> str:
         clock = asyncio.get_running_loop().time
         sent = clock()
         await self._transport.write(request)
@@ -139,7 +155,6 @@ class LineLink:
         await asyncio.sleep(PAUSE)
         if self._buffer.feed(await self._transport.read(0)) or self._buffer.rest:
             raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!a}")
-        self._in_doubt = False
         return line
 
     async def _receive(self, request: bytes, deadline: float, timeout: float) -> str:
@@ -159,6 +174,11 @@ class LineLink:
                 return text
         begun = f", only {self._buffer.rest[:60]!a}" if self._buffer.rest else ""
         raise ReplyTimeout(f"no answer to {_shown(request)} within {timeout:g} s{begun}")
+
+    def _take_back(self) -> None:
+        if self._changing:
+            self._changing = False
+            self._transport.take_back()
 
     async def _get_in_step(self) -> None:
         """Leave nothing on the wire that could be taken for the answer to the next request."""

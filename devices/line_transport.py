@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
+import termios
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -30,6 +34,9 @@ class Transport(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send all of data."""
+
+    def take_back(self) -> None:
+        """Have what was sent but not delivered thrown away; what is on the wire already stays there. Never raises."""
 
     async def read(self, seconds: float) -> bytes:
         """Return what has arrived, empty when nothing did for so long; 0 does not wait."""
@@ -105,6 +112,15 @@ class TcpTransport:
             raise ConnectionResetError("closed")
         self._socket.write(data)
 
+    def take_back(self) -> None:
+        """Reset the connection: after an orderly end the kernel tries for minutes to deliver what is left."""
+        if self._socket is None:
+            return
+        with suppress(OSError):  # it is gone already, and with it what was to be taken back
+            linger_not = struct.pack("ii", 1, 0)
+            self._socket.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not)
+        self._socket.abort()
+
     async def read(self, seconds: float) -> bytes:
         """Return what has arrived; raises ConnectionResetError when that is all there will ever be."""
         if self._inbox is None:
@@ -152,6 +168,11 @@ class SerialTransport:
         """Send; raises OSError when the other end does not take it within a second."""
         await self._run(lambda: self._opened().write(data))
 
+    def take_back(self) -> None:
+        """Empty the output buffer, which a line that was told to wait (XOFF) may send much later."""
+        if self._worker is not None:
+            self._worker.submit(self._drop_output)
+
     async def read(self, seconds: float) -> bytes:
         """Return what has arrived."""
         clock = asyncio.get_running_loop().time
@@ -185,6 +206,11 @@ class SerialTransport:
         if self._port is not None:
             self._port.close()
         self._port = None
+
+    def _drop_output(self) -> None:
+        if self._port is not None:
+            with suppress(OSError, termios.error):
+                self._port.reset_output_buffer()
 
     def _opened(self) -> serial.Serial:
         if self._port is None:

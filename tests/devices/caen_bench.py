@@ -44,7 +44,8 @@ class ModelLink:
     def distrust(self) -> None:
         self.distrusted += 1
 
-    async def exchange(self, request: bytes, *, timeout: float | None = None) -> str:
+    async def exchange(self, request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
+        assert changes == (b"CMD:SET" in request)
         if not self.connected:
             raise LinkDown("model: not connected")
         assert request.endswith(b"\r\n")

@@ -391,9 +391,9 @@ async def test_a_clear_is_given_more_time_than_other_commands():
     patience = []
     exchange = rig.link.exchange
 
-    async def noting(request: bytes, *, timeout: float | None = None) -> str:
+    async def noting(request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
         patience.append(timeout)
-        return await exchange(request, timeout=timeout)
+        return await exchange(request, timeout=timeout, changes=changes)
 
     rig.link.exchange = noting
     await rig.driver.write("BD.CLR.CMD", 1)

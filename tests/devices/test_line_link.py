@@ -8,6 +8,7 @@ import tty
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+import serial
 
 from devices.caen_protocol import Dialect, Profile, monitor, parse_reply
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
@@ -15,6 +16,7 @@ from devices.line_link import LineBuffer, open_link, parse_address
 from devices.line_transport import SerialAddress, TcpAddress
 
 ASK = b"$CMD:MON,CH:0,PAR:VMON\r\n"
+SET = b"$CMD:SET,CH:0,PAR:VSET,VAL:500.0\r\n"
 TIMEOUT = 0.3  # seconds; long enough for a busy machine
 
 
@@ -296,6 +298,72 @@ async def test_closing_ends_an_exchange_under_way_and_may_be_repeated():
         assert not link.connected
 
 
+@asynccontextmanager
+async def watched_ends():
+    """Serve nobody; yield a link and the ways in which its connections ended, ``reset`` or ``end``."""
+    ends = []
+
+    async def serve(reader, writer):
+        try:
+            while await reader.read(100):
+                pass
+            ends.append("end")
+        except ConnectionResetError:
+            ends.append("reset")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    link = open_link(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", 0.05)
+    await link.connect()
+    try:
+        yield link, ends
+    finally:
+        await link.close()
+        server.close()
+
+
+@pytest.mark.parametrize(("changes", "end"), [(True, "reset"), (False, "end")])
+async def test_a_change_without_an_answer_is_taken_back_and_not_delivered_later(changes, end):
+    """After an orderly end the kernel goes on delivering: into a unit whose cable is plugged in minutes later."""
+    async with watched_ends() as (link, ends):
+        with pytest.raises(ReplyTimeout):
+            await link.exchange(SET, changes=changes)
+        await link.close()
+        await until(lambda: ends)
+        assert ends == [end]
+
+
+async def test_a_change_under_way_when_the_link_is_closed_is_taken_back():
+    async with watched_ends() as (link, ends):
+        link.timeout = 10.0
+        exchange = asyncio.create_task(link.exchange(SET, changes=True))
+        await until(lambda: link._in_doubt)
+        await link.close()
+        with pytest.raises(LinkDown):
+            await asyncio.wait_for(exchange, 1.0)
+        await until(lambda: ends)
+        assert ends == ["reset"]
+
+
+async def test_an_answered_change_ends_in_order():
+    ends = []
+
+    async def serve(reader, writer):
+        await reader.readline()
+        writer.write(b"#CMD:OK\r\n")
+        ends.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    link = open_link(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", TIMEOUT)
+    await link.connect()
+    assert await link.exchange(SET, changes=True) == "#CMD:OK"
+    await link.close()
+    await until(lambda: ends)
+    assert ends == [b""]
+    server.close()
+
+
 async def test_a_refused_connection_is_down_at_once():
     async with talking_to(scripted()) as (link, _):
         address = link.address
@@ -394,6 +462,21 @@ async def test_after_a_timeout_the_serial_line_is_read_until_it_is_silent(serial
     assert await line.request() == ASK
     line.say(b"#CMD:OK,VAL:2.0;\r\n")
     assert await next_one == "#CMD:OK,VAL:2.0;"
+
+
+async def test_a_change_that_a_serial_line_has_not_sent_yet_is_taken_back(serial_link, line, monkeypatch):
+    dropped = []
+
+    def drop(port):
+        dropped.append(port)
+
+    monkeypatch.setattr(serial.Serial, "reset_output_buffer", drop)
+    with pytest.raises(ReplyTimeout):
+        await serial_link.exchange(ASK, timeout=0.02)
+    assert not dropped
+    with pytest.raises(ReplyTimeout):
+        await serial_link.exchange(SET, timeout=0.02, changes=True)
+    await until(lambda: dropped)
 
 
 async def test_a_cancelled_exchange_leaves_no_answer_on_the_serial_line(serial_link, line):
