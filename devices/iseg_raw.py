@@ -11,9 +11,10 @@ from devices.edcp_items import BY_NAME, ITEMS, Index, Item, Scope, Type
 from devices.edcp_protocol import read
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg_catalogue import CHANNEL_SETTINGS, MODULE_SETTINGS
+from devices.iseg_exchange import LOOKS, PAUSE
 from devices.iseg_link import Question
 from devices.iseg_unit import IsegUnit
-from devices.iseg_writer import PAUSE, IsegWriter
+from devices.iseg_writer import IsegWriter
 from devices.model import Value
 
 _HAVE_PVS = {
@@ -30,7 +31,6 @@ _HAVE_PVS = {
 """Items that are written through a PV, where limits in force and demands are known."""
 
 _MUST_STAY = int(ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT)
-_LOOKS = 3
 _SENSORS = 16  # more than any board has; what does not answer is not there
 
 
@@ -58,7 +58,7 @@ class IsegRaw:
             return await self._read(found, index)
         self._writer.require_writable()
         _check(found, value)
-        async with self._writer.lock:
+        async with self._writer.turn(index if found.index is Index.CHANNEL else None):
             return await self._write(found, index, value)
 
     async def _read(self, item: Item, index: int | None) -> dict[int | None, Value]:
@@ -82,7 +82,7 @@ class IsegRaw:
             return {}
         clears = "clears" in item.help
         shown: dict[int | None, Value] = defaultdict(float)
-        for look in range(_LOOKS):
+        for look in range(LOOKS):
             if look:
                 await self._clock.sleep(PAUSE)
             shown = await self._read(item, index)
