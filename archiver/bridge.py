@@ -94,6 +94,7 @@ class Bridge:
     async def stop(self) -> None:
         """Take no more events, put what there is on the disk and, as far as time allows, to the servers; within 5 s."""
         await self.subscriber.stop()
+        self._append(*self.builder.finish())
         self.log.append(*self.builder.bridge(False))
         self.log.flush()
         for writer in self.writers:
@@ -127,7 +128,7 @@ class Bridge:
         while True:
             await asyncio.sleep(_PERIOD)
             try:
-                self._append(*self.builder.due())
+                self._append(*self.builder.due(self.subscriber.heard))
                 self.snapshot = self._look()
                 self._tell_progress()
                 await self.pvs.show(self.snapshot)

@@ -62,7 +62,10 @@ class Owner(Protocol):
 
 
 class Circuit(asyncio.Protocol):
-    """A connection; ``channels`` are the names that live on it, by number."""
+    """A connection; ``channels`` are the names that live on it, by number.
+
+    ``heard`` is when the server last said something, in the time of the loop.
+    """
 
     def __init__(self, owner: Owner, address: Address, settings: Settings) -> None:
         self.address = address
@@ -76,7 +79,7 @@ class Circuit(asyncio.Protocol):
         self._state = caproto.VirtualCircuit(caproto.CLIENT, address, 0)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         self._asked = 0.0
         self._paused = False
         self._reason = "closed by the server"
@@ -106,7 +109,7 @@ class Circuit(asyncio.Protocol):
         if paused == self._paused:
             return
         self._paused = paused
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         if self._transport is not None and not self._transport.is_closing():
             if paused:
                 self._transport.pause_reading()
@@ -117,11 +120,11 @@ class Circuit(asyncio.Protocol):
         """Ask a silent server whether it lives, and give it up when it does not answer; about once a second."""
         now = self._loop.time()
         if self._paused:
-            self._heard = now
+            self.heard = now
         elif self._asked:
             if now - self._asked >= min(ECHO_TIMEOUT, self._timeout):
-                self.close(f"silent for {now - self._heard:.0f} s")
-        elif now - self._heard >= self._timeout:
+                self.close(f"silent for {now - self.heard:.0f} s")
+        elif now - self.heard >= self._timeout:
             if self.ready:
                 self._send(caproto.EchoRequest())
                 self._flush()
@@ -171,7 +174,7 @@ class Circuit(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Decode; what no server may send closes the connection."""
-        self._heard = self._loop.time()
+        self.heard = self._loop.time()
         self._asked = 0.0
         try:
             self.decoder.feed(data)

@@ -37,6 +37,9 @@ EARLIEST_NS: Final = (EPICS_EPOCH + 365 * 86400) * 1_000_000_000
 AHEAD_NS: Final = 86400 * 1_000_000_000
 """A stamp further ahead of the bridge's clock comes from a clock that is wrong."""
 
+ON_THE_WAY_NS: Final = 2 * 1_000_000_000
+"""How late an event may be; a value is repeated for no moment from which another might still be on its way."""
+
 LONGEST_TEXT: Final = 60_000
 """Bytes of a string value; InfluxDB takes 64 KiB."""
 
@@ -130,11 +133,14 @@ class _Series:
     """One PV: how its points begin, and what is remembered of the last event."""
 
     __slots__ = (
+        "arrived_ns",
         "connected",
         "connection",
         "events",
         "floats",
+        "given_ns",
         "group",
+        "last",
         "last_ns",
         "points",
         "pv",
@@ -156,14 +162,20 @@ class _Series:
         self.type = kind
         self.floats = kind is FieldType.FLOAT or kind is FieldType.NUMBER_OR_TEXT
         self.thinner = thinner
-        self.group = _Group()
+        self.group: _Group | None = None
         self.severity = -1  # so that the first point of a run tells it
         self.connected = False
         self.last_ns = self.events = self.points = self.refused = 0
+        self.last = Event(pv, 0, None, 0)
+        self.given_ns = 0  # the stamp that the IOC gave to it
+        self.arrived_ns = 0  # when, by the monotonic clock of the bridge; only where thinner is
 
 
 class PointBuilder:
-    """Makes lines of events. ``clock`` gives Unix nanoseconds; raises ValueError for a bad archive tag."""
+    """Makes lines of events. Raises ValueError for a bad archive tag.
+
+    ``clock`` gives Unix nanoseconds, ``monotonic`` nanoseconds as ``time.monotonic_ns`` does.
+    """
 
     def __init__(
         self,
@@ -172,9 +184,11 @@ class PointBuilder:
         *,
         host: str | None = None,
         clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.refused: Counter[Refused] = Counter()
         self._clock = clock
+        self._monotonic = monotonic
         self._host = host or socket.gethostname()
         self._series: dict[str, _Series] = {}
         self._thinned: list[_Series] = []
@@ -182,15 +196,20 @@ class PointBuilder:
         for pv in pvs:
             series = self._series[pv.name] = _make(pv, schema)
             if pv.device:
-                series.group = groups.setdefault(pv.device, series.group)
+                series.group = groups.setdefault(pv.device, _Group())
             if series.thinner is not None:
                 self._thinned.append(series)
 
     def build(self, events: Iterable[Event]) -> tuple[bytes, int]:
-        """Return the lines of events and how many they are; refused ones are counted."""
+        """Return the lines of events and how many they are; refused ones are counted.
+
+        An event with the stamp of the one before and another content gets a stamp 1 ns later: a database would put
+        it in the place of that.
+        """
         lines: list[str] = []
         known = self._series
         latest = self._clock() + AHEAD_NS
+        arrived = self._monotonic()
         for event in events:
             series = known.get(event.pv)
             if series is None:
@@ -204,12 +223,18 @@ class PointBuilder:
             series.last_ns = stamp
             if not EARLIEST_NS <= stamp <= latest:
                 self._refuse(series, Refused.STAMP)
+                lines += self._begin_again(series)
                 continue
+            if series.given_ns <= stamp <= series.last.seconds_ns:
+                stamp = event.seconds_ns = _apart(series.last, event)
+            series.given_ns, series.last = series.last_ns, event
             group = series.group
-            if stamp > group.newest_ns:  # noqa: PLR1730 -- max() costs four times as much
+            if group is not None and stamp > group.newest_ns:
                 group.newest_ns = stamp
-            if series.thinner is not None and not series.thinner.passes(event):
-                continue
+            if series.thinner is not None:
+                series.arrived_ns = arrived
+                if not series.thinner.passes(event):
+                    continue
             value, severity = event.value, event.severity
             if type(value) is float and series.floats and value - value == 0.0:
                 text: str | None = repr(value)
@@ -225,16 +250,36 @@ class PointBuilder:
                 series.points += 1
         return "".join(lines).encode(), len(lines)
 
-    def due(self) -> tuple[bytes, int]:
+    def due(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
         """Return what minimum interval and heartbeat ask for now; to be called about once a second.
 
-        A repeated value carries the newest stamp of its device, so that it stays in the time of the IOC.
+        A repeated value carries the newest stamp of its device, so that it stays in the time of the IOC. A PV that
+        belongs to no device has nobody beside it that tells the time: its own stamp and what has passed since then are
+        taken, up to the moment at which its server was last ``heard`` (by the monotonic clock, ns).
         """
         lines = []
+        now = self._monotonic()
         for series in self._thinned:
             thinner = series.thinner
             assert thinner is not None
-            found = thinner.due(series.group.newest_ns) if series.connected else None
+            if not series.connected:
+                continue
+            last = series.last.seconds_ns
+            if series.group is not None:
+                valid = series.group.newest_ns
+            else:
+                valid = last + heard(series.pv) - series.arrived_ns - ON_THE_WAY_NS
+            found = thinner.due(max(last + now - series.arrived_ns, valid), valid)
+            if found is not None:
+                lines += self._again(series, *found)
+        return "".join(lines).encode(), len(lines)
+
+    def finish(self) -> tuple[bytes, int]:
+        """Return what the minimum interval still holds back."""
+        lines = []
+        for series in self._thinned:
+            assert series.thinner is not None
+            found = series.thinner.held_back()
             if found is not None:
                 lines += self._again(series, *found)
         return "".join(lines).encode(), len(lines)
@@ -261,16 +306,20 @@ class PointBuilder:
             yield PvState(one.pv, one.connected, one.last_ns, one.events, one.points, one.refused)
 
     def _changed(self, series: _Series, event: Event) -> list[str]:
-        lines: list[str] = []
-        thinner = series.thinner
-        if thinner is not None:
-            if thinner.waiting and thinner.latest is not None:
-                lines += self._again(series, thinner.latest, thinner.latest.seconds_ns)
-            thinner.forget()
+        lines = self._begin_again(series)
         series.connected = event.connected
         series.severity = -1
         lines.append(f"{series.connection}{int(event.connected)}i {event.seconds_ns}\n")
         return lines
+
+    def _begin_again(self, series: _Series) -> list[str]:
+        """Repeat the last value no more, because it may hold no more; return what was held back of it."""
+        thinner = series.thinner
+        if thinner is None:
+            return []
+        found = thinner.held_back()
+        thinner.forget()
+        return self._again(series, *found) if found is not None else []
 
     def _again(self, series: _Series, event: Event, stamp: int) -> list[str]:
         """Make the point of a value that was held back, or of one that is repeated."""
@@ -321,6 +370,12 @@ def _place(pv: PvSpec, schema: Schema) -> tuple[str, str]:
     if schema.per_pv or not pv.field:
         return pv.name, "value"
     return schema.measurement(pv), pv.field
+
+
+def _apart(last: Event, event: Event) -> int:
+    """Return the stamp under which an event is told from the last one; the same for the same once more."""
+    same = event.severity == last.severity and event.value == last.value
+    return last.seconds_ns if same else last.seconds_ns + 1
 
 
 def _with_severity(series: _Series, text: str | None, severity: int, stamp: int) -> str:

@@ -79,6 +79,7 @@ class Subscriber:
         self._on_batch = on_batch
         self._clock = clock
         self._channels = [_Channel(_checked(name)) for name in dict.fromkeys(names)]
+        self._numbers = {channel.name: number for number, channel in enumerate(self._channels)}
         self._circuits: dict[Address, Circuit] = {}
         self._opened: dict[Address, float] = {}
         self._failures: dict[Address, int] = {}
@@ -149,6 +150,11 @@ class Subscriber:
         for channel in self._channels:
             server = "{}:{}".format(*channel.circuit.address) if channel.circuit is not None else ""
             yield ChannelState(channel.name, channel.connected, server)
+
+    def heard(self, name: str) -> int:
+        """Tell when the server of a PV last said something, by the monotonic clock in ns; 0 while nobody serves it."""
+        circuit = self._channels[self._numbers[name]].circuit
+        return round(circuit.heard * 1e9) if circuit is not None else 0
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what a circuit received."""

@@ -92,26 +92,30 @@ class Thinner:
             return False
         return self.took(event, event.seconds_ns)
 
-    def due(self, now_ns: int) -> tuple[Event, int] | None:
+    def due(self, now_ns: int, valid_ns: int) -> tuple[Event, int] | None:
         """Return an event that has waited for long enough, or the last value once more, with its stamp; else None.
 
-        ``now_ns`` is the newest stamp of the device that the PV belongs to.
+        ``now_ns`` is what the clock of the IOC must show, ``valid_ns`` until when the last value is known to hold.
         """
-        event = self.latest
-        if event is None:
+        if self.latest is None:
             return None
-        elapsed = now_ns - self.sent_ns
-        if self.waiting and elapsed >= self._minimum:
-            self.waiting = False
-            self.took(event, event.seconds_ns)
-            return event, event.seconds_ns
-        if self._heartbeat and elapsed >= self._heartbeat:
-            self.took(event, now_ns)
-            return event, now_ns
+        if self.waiting and now_ns - self.sent_ns >= self._minimum:
+            return self.held_back()
+        if self._heartbeat and valid_ns - self.sent_ns >= self._heartbeat:
+            self.took(self.latest, valid_ns)
+            return self.latest, valid_ns
         return None
 
+    def held_back(self) -> tuple[Event, int] | None:
+        """Return the event that waits, with its stamp; it waits no more."""
+        if self.latest is None or not self.waiting:
+            return None
+        self.waiting = False
+        self.took(self.latest, self.latest.seconds_ns)
+        return self.latest, self.latest.seconds_ns
+
     def forget(self) -> None:
-        """Begin again after a loss of connection: nothing is repeated, the next event passes."""
+        """Begin again when the last value holds no more: nothing is repeated, the next event passes."""
         self.sent = self.latest = None
         self.waiting = False
 

@@ -156,11 +156,13 @@ def connections(influxd: Influx1, pv: str) -> Iterator[tuple[int, int]]:
 
 
 @asynccontextmanager
-async def bridging(directory: Path, server: FakeCaServer, **settings: Any) -> AsyncIterator[Bridge]:
+async def bridging(
+    directory: Path, server: FakeCaServer, tag: str = "monitor", **settings: Any
+) -> AsyncIterator[Bridge]:
     """A bridge in this process, on the names of a fake Channel Access server."""
     config = ArchiverConfig("LAB", directory, local_only=True, **settings)
     env = {"EPICS_CA_ADDR_LIST": server.address, "EPICS_CA_AUTO_ADDR_LIST": "NO", "EPICS_CA_MAX_SEARCH_PERIOD": "1"}
-    bridge = Bridge(config, [PvSpec(name) for name in sorted(server.names)], env)
+    bridge = Bridge(config, [PvSpec(name, archive=tag) for name in sorted(server.names)], env)
     await bridge.start()
     try:
         yield bridge
@@ -265,3 +267,38 @@ async def test_GIVEN_a_small_log_and_no_database_WHEN_it_is_full_THEN_the_oldest
         assert len(kept) == bridge.snapshot.queue
         monkeypatch.setattr("archiver.bridge._LOSING_SECONDS", 0.0)
         await until(lambda: bridge.snapshot.state is BridgeState.SPOOLING)
+
+
+async def test_GIVEN_a_minimum_interval_WHEN_the_bridge_stops_THEN_the_value_that_waited_is_in_the_log(
+    tmp_path: Path,
+) -> None:
+    async with FakeCaServer(["T:A"]) as server:
+        async with bridging(tmp_path, server, tag="monitor min 1000") as bridge:
+            await arrived(bridge, 1)
+            now = time.time_ns()
+            for number in (1, 2, 3):
+                send(server, "T:A", number, now + number)
+            await arrived(bridge, 4)
+        assert [(one.value, one.time) for one in samples(tmp_path, "T:A") if one.value] == [(1, now + 1), (3, now + 3)]
+
+
+async def test_GIVEN_a_heartbeat_WHEN_a_pv_of_another_ioc_is_silent_THEN_its_value_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archiver.points.ON_THE_WAY_NS", 0)
+    async with (
+        FakeCaServer(["T:A", "T:B"]) as server,
+        bridging(tmp_path, server, tag="monitor 1 heartbeat 1") as bridge,
+    ):
+        await arrived(bridge, 2)
+        now = time.time_ns()
+        send(server, "T:A", 5, now)
+        states = {state.pv: state for state in bridge.builder.states()}
+        await arrived(bridge, 3)
+        while next(state.points for state in bridge.builder.states() if state.pv == "T:A") < states["T:A"].points + 3:
+            send(server, "T:B", 1, time.time_ns())  # the server lives
+            await asyncio.sleep(0.05)
+        bridge.log.flush()
+        seen = [(one.value, one.time - now) for one in samples(tmp_path, "T:A") if one.value]
+        assert [what for what, _ in seen] == [5, 5, 5]
+        assert all(second - first >= NS for (_, first), (_, second) in itertools.pairwise(seen))

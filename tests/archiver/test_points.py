@@ -131,6 +131,43 @@ def test_after_a_connection_the_first_point_tells_its_severity() -> None:
     assert b"VMON_sev=0i" in one.build([value(VMON, 1.0, NOW + 1)])[0]
 
 
+def test_two_events_with_one_stamp_are_two_points() -> None:
+    # A reading whose device is lost keeps its stamp, a put to a scanned record of base brings no new one.
+    one = builder()
+    made, _ = one.build(
+        [
+            value(VMON, 1.0),
+            value(VMON, 1.0, severity=3),
+            value(VMON, 2.0, severity=3),
+            value(VMON, 4.0, NOW + 1, severity=3),
+            value(VMON, 5.0, NOW + 3),
+        ]
+    )
+    assert [(point.time, point.fields["VMON"], point.fields.get("VMON_sev")) for point in points(made)] == [
+        (NOW, 1.0, 0),
+        (NOW + 1, 1.0, 3),
+        (NOW + 2, 2.0, 3),
+        (NOW + 3, 4.0, 3),
+        (NOW + 4, 5.0, 0),
+    ]
+
+
+def test_an_event_that_comes_again_is_the_same_point() -> None:
+    one = builder()
+    lost, found = (Event(VMON.name, Kind.CONNECTION, None, NOW, connected=connected) for connected in (False, True))
+    one.build([value(VMON, 1.0), value(VMON, 1.0, severity=3)])
+    made, _ = one.build([lost, found, value(VMON, 1.0, severity=3)])
+    assert points(made)[-1] == Point(
+        "DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1.0, "VMON_sev": 3}, NOW + 1
+    )
+
+
+def test_a_clock_that_was_set_back_keeps_its_stamps() -> None:
+    one = builder()
+    made, _ = one.build([value(VMON, 1.0, NOW), value(VMON, 2.0, 0), value(VMON, 3.0, NOW - SECOND)])
+    assert [point.time for point in points(made)] == [NOW, NOW - SECOND]
+
+
 def test_lines_begin_as_told() -> None:
     one = builder()
     assert one.build([value(VMON, 1.0)])[0].startswith(one.line_start(VMON.name))
@@ -265,3 +302,63 @@ def test_a_pv_that_is_not_connected_is_not_repeated_and_a_waiting_value_is_sent_
     made, _ = one.build([Event("X", Kind.CONNECTION, None, NOW + 9, connected=False), other(100)])
     assert [dict(point.fields) for point in points(made)][:2] == [{"X": 2.0}, {"connected": 0}]
     assert one.due() == (b"", 0)
+
+
+def test_a_value_whose_stamp_is_refused_ends_the_repetition_of_the_one_before() -> None:
+    one = pair("monitor 5 min 1 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 9.0, NOW + 5)])
+    made, _ = one.build([value(PvSpec("X"), 100.0, 0, severity=3), other(61)])
+    assert [dict(point.fields) for point in points(made)] == [{"X": 9.0}, {"Y": 0.0, "Y_sev": 0}]
+    assert one.due() == (b"", 0)
+
+
+class Lone:
+    """A PV of another IOC, and the monotonic clock of the bridge, in ns."""
+
+    def __init__(self, tag: str) -> None:
+        self.now = 10**15
+        self.pv = PvSpec("MAG:I", archive=tag)
+        self.made = PointBuilder([self.pv], Schema(), host="bridge", clock=lambda: NOW, monotonic=lambda: self.now)
+        self.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW)])
+
+    def event(self, what: float, seconds: float) -> list[float]:
+        return self.values(self.made.build([value(self.pv, what, NOW + round(seconds * SECOND))]))
+
+    def due(self, passed: float, heard: float | None = None) -> list[tuple[float, float]]:
+        """Value and stamp (s) of what is due when so much time has passed since the start."""
+        self.now = 10**15 + round(passed * SECOND)
+        seen = self.now if heard is None else 10**15 + round(heard * SECOND)
+        payload, _ = self.made.due(lambda pv: seen)
+        return [(float(point.fields["value"]), ((point.time or 0) - NOW) / SECOND) for point in points(payload)]
+
+    @staticmethod
+    def values(made: tuple[bytes, int]) -> list[float]:
+        return [float(point.fields["value"]) for point in points(made[0])]
+
+
+def test_the_last_value_of_another_iocs_pv_is_not_lost_to_the_minimum_interval() -> None:
+    one = Lone("monitor min 5")
+    assert one.event(1.0, 0) == [1.0]
+    assert one.event(2.0, 0.1) == []
+    assert one.due(4.0) == []
+    assert one.due(5.1) == [(2.0, 0.1)]
+    assert one.due(99.0) == []
+
+
+def test_what_was_held_back_is_written_at_the_end() -> None:
+    one = Lone("monitor min 5")
+    one.event(1.0, 0)
+    one.event(2.0, 0.1)
+    assert one.values(one.made.finish()) == [2.0]
+    assert one.made.finish() == (b"", 0)
+
+
+def test_a_silent_pv_of_another_ioc_is_repeated_for_as_long_as_its_server_is_heard() -> None:
+    one = Lone("monitor 1 heartbeat 60")
+    one.event(7.0, 0)
+    assert one.due(61.0) == []  # some time is left to an event that is on its way
+    assert one.due(70.0, heard=30.0) == []
+    assert one.due(70.0, heard=65.0) == [(7.0, 63.0)]
+    assert one.due(75.0) == []
+    one.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW, connected=False)])
+    assert one.due(1000.0) == []
