@@ -74,6 +74,7 @@ class CaenUnit:
         self._now = now
         self._known: set[str] = set()
         self._spoken = self.dialect
+        self._heard = False  # it has spoken that dialect, and has not been silent since
         self._groups = True
         self._understood = False
         self._rubbish = 0  # parameters in a row of which no answer could be read
@@ -151,14 +152,18 @@ class CaenUnit:
                 reply = await self.monitor("BDNAME")
                 name = reply.word()
             except (ErrorReply, Garbled, ReplyTimeout) as error:
-                if isinstance(error, ReplyTimeout) and dialect == self._spoken:
-                    raise  # it is silent, which says nothing about its dialect
+                if isinstance(error, ReplyTimeout) and self._heard:
+                    self._heard = False  # next time it may be another unit, one deaf to this dialect
+                    raise
                 failure = error
+                continue
+            if dialect.profile is Profile.A and reply.board is not None:
+                failure = Garbled(f"answers as board {reply.board}")
                 continue
             if dialect.profile is Profile.B and reply.board is None:
                 # Units without an address take requests with one, but their answers tell what they are.
                 self.dialect = Dialect(Profile.A)
-            self._spoken = self.dialect
+            self._spoken, self._heard = self.dialect, True
             self._store("BDNAME", None, name)
             return
         if isinstance(failure, ReplyTimeout):

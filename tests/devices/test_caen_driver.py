@@ -49,6 +49,50 @@ async def test_the_address_of_the_module_comes_from_the_site_file():
     assert (await rig.driver.read(["BD.NAME"]))["BD.NAME"].value == "NDT1470"
 
 
+def deaf_without_an_address(request: bytes) -> Exception | None:
+    return None if request.startswith(b"$BD:") else ReplyTimeout("no answer")
+
+
+async def test_a_unit_that_only_hears_its_address_is_found():
+    rig = bench(CaenModel(Profile.B, board=3), options={"board": 3})
+    rig.link.intercept = deaf_without_an_address
+    await rig.start()
+    assert rig.link.log[-1].startswith("$BD:03,")
+    await rig.driver.close()
+    since = len(rig.link.log)
+    await rig.start()
+    assert all(line.startswith("$BD:03,") for line in rig.sent(since))
+
+
+async def test_a_unit_that_fell_silent_costs_one_timeout_and_may_have_been_replaced():
+    rig = bench(CaenModel())
+    await rig.start()
+    rig.link.intercept = lambda _: ReplyTimeout("no answer")
+    since = len(rig.link.log)
+    with pytest.raises(ReplyTimeout):
+        await rig.driver.connect()
+    assert len(rig.sent(since)) == 1
+    rig.link.model = CaenModel(Profile.B)
+    rig.link.intercept = deaf_without_an_address
+    await rig.start()
+    assert (await rig.driver.read(["BD.NAME"]))["BD.NAME"].value == "NDT1470"
+
+
+async def test_a_unit_that_answers_with_its_address_is_one_of_profile_b():
+    model = CaenModel(Profile.B)
+    rig = bench(model)
+
+    def any_address(request: bytes) -> str | None:
+        if request.startswith(b"$BD:"):
+            return None
+        return model.respond(request.replace(b"$", b"$BD:00,") + b"\r\n").decode().strip()
+
+    rig.link.intercept = any_address
+    await rig.start()
+    model.channels[0].forced = 1024
+    assert (await rig.look("STATE"))["STATE"].value == State.INHIBITED  # bit 10 is the enable switch there
+
+
 async def test_what_is_no_supply_is_refused():
     rig = bench()
     rig.link.intercept = lambda _: "SSH-2.0-OpenSSH_9.6"
