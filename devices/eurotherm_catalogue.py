@@ -307,6 +307,9 @@ VOLATILE = frozenset({"MAN.OP", "Rm.SP", "PV.CM", "T.STAT", "A.TUNE", "Ac.ALL", 
 
 _LIVE = ("PV.IN", "TG.SP", "MAN.OP", "WRK.OP", "WKG.SP", "StAt", "StAt.INV", "Di.IP")
 
+UNIT_OF: Mapping[Scale, str] = {Scale.RATE: "RAMPU", Scale.TIMER: "TM.RES"}
+"""The registers that say in which unit the instrument counts others; both can be changed at the front panel."""
+
 _DERIVED: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys(("TDIFF", "SLOPE", "TEMP", "OUT"), _LIVE),
     **{f"STAT.{name}": ("StAt", "StAt.INV") for name in STATUS_BITS},
@@ -322,7 +325,8 @@ def registers_of(name: str) -> tuple[str, ...]:
         return _DERIVED[name]
     row = QUANTITIES[name]
     if row.register:
-        return (row.register,)
+        unit = UNIT_OF.get(REGISTERS[row.register].scale)
+        return (row.register,) if unit is None else (row.register, unit)
     base = SETTINGS.get(name.rpartition(".")[0])
     if base is None:
         return ()

@@ -10,6 +10,7 @@ from devices.eurotherm_catalogue import (
     QUANTITIES,
     SETTINGS,
     STATUS_BITS,
+    UNIT_OF,
     Bound,
     Quantity,
     Setting,
@@ -102,7 +103,8 @@ class Furnace:
             return ()
         if name in ("TSET", "TSET.RBV") and self.remote:
             return ("TG.SP", "Rm.SP")
-        return registers_of(name)
+        absent = self._unit.missing.intersection(UNIT_OF.values())  # what they would tell is then known anyway
+        return tuple(register for register in registers_of(name) if register not in absent)
 
     # Limits
 
@@ -128,9 +130,8 @@ class Furnace:
     def resolution(self, setting: Setting) -> float:
         """Return the step of a setting as the front panel shows it."""
         register = REGISTERS[setting.register]
-        if register.scale is Scale.TIMER:
-            return 1.0 if self._unit.value("TM.RES") else 60.0
-        return 10.0 ** -shown_decimals(register.scale, self._unit.decimals, setting.digits)
+        step = 10.0 ** -shown_decimals(register.scale, self._unit.decimals, setting.digits)
+        return step * (self._unit.factor(register) or 1.0)
 
     def precision(self, name: str) -> int | None:
         """Return the decimals that the front panel shows for a signal; None when it does not tell."""

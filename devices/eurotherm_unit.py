@@ -27,7 +27,7 @@ from devices.eurotherm_registers import (
     firmware_text,
 )
 from devices.modbus_frames import ModbusRefusal
-from devices.modbus_words import float_from, number_from, seconds_from, signed, unsigned, word_from
+from devices.modbus_words import float_from, number_from, seconds_from, signed, twin_of, word_from
 from devices.model import LinkStats
 
 log = logging.getLogger("labioc.eurotherm")
@@ -70,7 +70,10 @@ class Link(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One register as last read; ``value`` is None when the instrument has no number there (absent, NaN)."""
+    """One register as last read; ``value`` is None when the instrument has no number there (absent, NaN).
+
+    Rates are in the instrument's own unit, timers that were read as words in minutes or seconds as it counts them.
+    """
 
     value: float | None
     time: float
@@ -91,6 +94,7 @@ class EurothermUnit:
         self.decimals: int | None = assumed
         self.planner = Planner()
         self.confirmed_status = True
+        self.forbidden = ""  # why nothing may be written at present
         self._name = name
         self._assumed = assumed
         self._now = now
@@ -99,7 +103,15 @@ class EurothermUnit:
     def value(self, name: str) -> float | None:
         """Return a register as last read in this connection; None when it was not, or holds no number."""
         cell = self.cells.get(name)
-        return None if cell is None else cell.value
+        if cell is None or cell.value is None:
+            return None
+        register = REGISTERS[name]
+        if register.scale is not Scale.RATE and register.scale is not Scale.TIMER:
+            return cell.value
+        if register.scale is Scale.TIMER and reads_twin(register, self.planner.floats):
+            return cell.value
+        factor = self.factor(register)
+        return None if factor is None else cell.value * factor
 
     def decimals_at(self, register: Register) -> int | None:
         """Return the decimals of a register's word; None when nobody knows."""
@@ -111,15 +123,15 @@ class EurothermUnit:
         """Return the word of an address, 0 to 65535, from the last reading; None when there is none."""
         register = BY_ADDRESS.get(address)
         value = None if register is None else self.value(register.name)
-        if register is None or value is None:
+        if register is None or value is None or self.misses.get(register.name, 0) > 1:
             return None
         if not register.signed:
             return int(value) & 0xFFFF
-        decimals = self.decimals_at(register)
-        if decimals is None:
+        decimals, factor = self.decimals_at(register), self.factor(register)
+        if decimals is None or factor is None:
             return None
         try:
-            return word_from(value / self._factor(register), decimals)
+            return word_from(value / factor, decimals)
         except ValueError:
             return None
 
@@ -127,16 +139,33 @@ class EurothermUnit:
         """Return what a word of a register means; None when its scale is not known."""
         if not register.signed:
             return float(word)
-        decimals = self.decimals_at(register)
-        return None if decimals is None else number_from(word, decimals) * self._factor(register)
+        number, factor = self._plain(register, word), self.factor(register)
+        return None if number is None or factor is None else number * factor
 
-    def _factor(self, register: Register) -> float:
-        """Return what the instrument's own unit is in ours."""
+    def _plain(self, register: Register, word: int) -> float | None:
+        """Return the number in a word, in the instrument's own unit; None when its decimals are not known."""
+        decimals = self.decimals_at(register)
+        return None if decimals is None else number_from(word, decimals)
+
+    def factor(self, register: Register) -> float | None:
+        """Return what the instrument's own unit of rates or times is in ours; None as long as that is not known.
+
+        An instrument without a register for it has ramp rates per minute and timers in minutes.
+        """
         if register.scale is Scale.RATE:
-            return PER_MINUTE.get(int(self.value("RAMPU") or 0), 1.0)
-        if register.scale is Scale.TIMER and not self.value("TM.RES"):
-            return 60.0
+            unit = self.value("RAMPU")
+            return PER_MINUTE.get(0 if "RAMPU" in self.missing else -1 if unit is None else int(unit))
+        if register.scale is Scale.TIMER:
+            unit = self.value("TM.RES")
+            return 60.0 if "TM.RES" in self.missing else None if unit is None else 1.0 if unit else 60.0
         return 1.0
+
+    def own_factor(self, register: Register) -> float:
+        """Return the factor. Raises Refused when it is not known."""
+        factor = self.factor(register)
+        if factor is None:
+            raise Refused(f"{register.name}: in which unit the instrument counts is not known; nothing was sent")
+        return factor
 
     # After connecting
 
@@ -275,31 +304,37 @@ class EurothermUnit:
             number = float_from(*words) if register.form is Form.FLOAT else seconds_from(*words)
             if not math.isfinite(number) or (register.form is Form.TIME and number < 0):
                 return None
-            if register.scale is Scale.RATE:
-                number *= self._factor(register)
             return float(f"{number:.7g}")  # all that an IEEE single tells: 333.3 and not 333.29998779
         (word,) = words
         if register.form is Form.BITS:
             return float(word)
-        return None if word == FILLER else self.number(register, word)
+        if not register.signed and word != FILLER:
+            return float(word)
+        return None if word == FILLER else self._plain(register, word)
 
     # Writing
 
     async def write(self, register: Register, value: float) -> None:
         """Write a register, once, in the IEEE area when it has decimals or is a time there.
 
-        Raises Refused when the value does not fit or its scale is not known (nothing was sent), ModbusRefusal, and
-        Garbled when the outcome is unknown.
+        Raises Refused when writes are forbidden, the value does not fit or its scale is not known (nothing was sent),
+        ModbusRefusal, and Garbled when the outcome is unknown.
         """
+        self.check_permitted(register.name)
         try:
             if not reads_twin(register, self.planner.floats):
                 await self.link.write_register(register.address, self._word_for(register, value))
             elif register.form is Form.TIME:
                 await self.link.write_seconds(register.address, value)
             else:
-                await self.link.write_float(register.address, value / self._factor(register))
+                await self.link.write_float(register.address, value / self.own_factor(register))
         except ValueError as error:
             raise Refused(f"{register.name}: {error}; nothing was sent") from error
+
+    def check_permitted(self, what: str) -> None:
+        """Raise Refused while writes are forbidden."""
+        if self.forbidden:
+            raise Refused(f"{what}: nothing was sent: {self.forbidden}")
 
     def _word_for(self, register: Register, value: float) -> int:
         if not register.signed:
@@ -307,21 +342,47 @@ class EurothermUnit:
         decimals = self.decimals_at(register)
         if decimals is None:
             raise Refused(f"{register.name}: where its decimal point is cannot be told; nothing was sent")
-        return word_from(value / self._factor(register), decimals)
+        return word_from(value / self.own_factor(register), decimals)
 
     async def read_raw(self, address: int, as_float: bool) -> float:
-        """Read any address as a signed word, or its twin as a float. Raises Garbled, ModbusRefusal, ValueError."""
+        """Read any address as a signed word, or its twin as a number, times in seconds.
+
+        Raises Garbled, ModbusRefusal, and ValueError when there is no such form.
+        """
         if not as_float:
             return signed((await self.link.read_registers(address, 1))[0])
-        if not 0 <= address < FILLER // 2:
-            raise ValueError(f"register {address} has no float form")
-        return float_from(*await self.link.read_registers(FILLER + 2 * address, 2))
+        form, twin = _twin_form(address), twin_of(address)
+        words = await self.link.read_registers(twin, 2)
+        return seconds_from(*words) if form is Form.TIME else float_from(*words)
 
     async def write_raw(self, address: int, value: float, as_float: bool) -> None:
-        """Write any address. Raises Garbled, ModbusRefusal, ValueError when the value does not fit."""
-        if as_float:
+        """Write any address, as a word of -32768 to 65535, or its twin as a number, times in seconds.
+
+        Raises Refused when writes are forbidden, Garbled, ModbusRefusal, and ValueError when the value does not fit or
+        there is no such form.
+        """
+        self.check_permitted(f"register {address}")
+        if as_float and _twin_form(address) is Form.TIME:
+            await self.link.write_seconds(address, value)
+        elif as_float:
             await self.link.write_float(address, value)
-        elif value == int(value):
-            await self.link.write_register(address, unsigned(int(value)) if value < 0 else int(value) & 0xFFFF)
         else:
-            raise ValueError(f"{value} is not a whole number")
+            await self.link.write_register(address, raw_word(value))
+
+
+def raw_word(value: float) -> int:
+    """Return the word for a number of -32768 to 65535; raises ValueError for anything else."""
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{value} is not a whole number")
+    if not -0x8000 <= value <= 0xFFFF:
+        raise ValueError(f"{value:.10g} does not fit a word")
+    return int(value) & 0xFFFF
+
+
+def _twin_form(address: int) -> Form:
+    """Return what the twin of an address holds, a float where it is not known; raises ValueError when it is neither."""
+    register = BY_ADDRESS.get(address)
+    form = Form.FLOAT if register is None else register.form
+    if form not in (Form.FLOAT, Form.TIME):
+        raise ValueError("it has no float form")
+    return form

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devices.errors import Garbled, LinkDown, ReplyTimeout
+from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
 from devices.eurotherm_blocks import Planner
 from devices.eurotherm_catalogue import QUANTITIES, SETTINGS, SIGNALS, registers_of
 from devices.eurotherm_furnace import LOST_HEAT
@@ -195,6 +195,58 @@ async def test_rates_are_per_minute_whatever_the_unit_on_the_panel(bench: Bench)
     assert found["RATE.RBV"].value == pytest.approx(1.0)
     await bench.driver.write("RATE", 2.0)
     assert bench.model.memory["SP.RAT"] == pytest.approx(120.0)
+
+
+async def test_a_rate_never_shows_in_a_unit_that_the_panel_has_just_left(bench: Bench):
+    bench.model.memory["SP.RAT"] = 60.0
+    await bench.start()
+    bench.model.memory["RAMPU"] = 1  # 60 per hour is 1 per minute
+    for n in range(20):
+        found = await bench.scan(names=["RATE.RBV"] if n else FAST)
+        assert "RATE.RBV" not in found or found["RATE.RBV"].value == pytest.approx(1.0)
+    assert found["RATE.RBV"].level is Level.MINOR  # it is not what was demanded any more
+
+
+@pytest.mark.parametrize("unit", [0, 1, 2])
+async def test_a_rate_is_sent_in_the_unit_that_the_panel_has_now(unit: int, bench: Bench):
+    await bench.start()
+    bench.model.memory["RAMPU"] = unit
+    await bench.driver.write("RATE", 6.0)
+    assert bench.model.memory["SP.RAT"] == pytest.approx((6.0, 360.0, 0.1)[unit])
+
+
+async def test_a_rate_in_a_unit_that_nobody_knows_is_invalid(bench: Bench):
+    bench.model.memory["RAMPU"], bench.model.memory["SP.RAT"] = 7, 5.0
+    found = await bench.start()
+    assert alarm(found["RATE.RBV"]) == (Level.INVALID, Cause.READ)
+    with pytest.raises(Refused):
+        await bench.driver.write("RATE", 6.0)
+    assert bench.link.writes == []
+
+
+async def test_without_a_register_for_the_unit_rates_are_per_minute(bench: Bench):
+    bench.link.slave.gaps_refused = True
+    present = bench.model.memory.present
+    bench.model.memory.present = (  # type: ignore[method-assign]
+        lambda address: None if address in (321, 531) else present(address)
+    )
+    bench.model.memory["SP.RAT"] = 5.0
+    found = await bench.start()
+    assert (found["RATE.RBV"].value, found["RATE.RBV"].level) == (5.0, Level.OK)
+    assert found["TMR.DWELL.RBV"].level is Level.OK
+    assert found["RATEUNIT.RBV"].level is Level.INVALID
+
+
+@pytest.mark.parametrize("seconds", [False, True])
+async def test_a_timer_in_words_never_shows_in_a_unit_that_the_panel_has_just_left(seconds: bool, bench: Bench):
+    bench.link.slave.float_area = False
+    memory = bench.model.memory
+    memory["TM.RES"], memory["DWELL"] = int(not seconds), 600.0
+    await bench.start()
+    memory["TM.RES"] = int(seconds)
+    for _ in range(20):
+        found = await bench.scan(names=["TMR.DWELL.RBV"])
+        assert "TMR.DWELL.RBV" not in found or found["TMR.DWELL.RBV"].value == 600.0
 
 
 async def test_no_ramp_is_a_warning_unless_allowed():
