@@ -84,7 +84,7 @@ class EurothermDriver:
     async def close(self) -> None:
         """Close the link and save what is to be kept; safe to call at any time and more than once."""
         self._memory.power.paused()
-        await self._writer.keeper.release()
+        await self._writer.keeper.release("the connection was closed")
         await self._link.close()
         self._unit.cells.clear()
         self._furnace.link_lost()
@@ -134,8 +134,10 @@ class EurothermDriver:
             fresh |= await unit.read_block(block)
         self._backlog = dict.fromkeys(name for block in blocks[now:] for name in block.names)
         await self._check_decimals(bool(blocks))
-        self._complete = True
         self._furnace.polled(fresh)
+        if not self._complete:
+            self._complete = True
+            self._writer.keeper.remind()
 
     async def _check_decimals(self, busy: bool) -> None:
         """Compare word and float again, now and then, or when the instrument says that they have changed."""
@@ -154,6 +156,17 @@ class EurothermDriver:
         except DeviceError as error:
             raise self._noted(error) from error
         return self._furnace.readings(changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
+
+    async def forbid_writes(self, why: str) -> None:
+        """Send nothing that changes the controller any more, not even the remote setpoint once more.
+
+        The controller then goes back to its local setpoint within 5 s. See devices.model.WriteGuard.
+        """
+        await self._writer.forbid(why)
+
+    def permit_writes(self) -> None:
+        """Take puts again; a remote setpoint is repeated again once it has been put."""
+        self._writer.permit()
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of instrument and site; None when a setting has none or they are not known."""

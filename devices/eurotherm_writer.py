@@ -1,8 +1,6 @@
-"""Writes to a Eurotherm 3200: checked, counted, sent once, read back.
+"""Puts to a Eurotherm 3200: what a setting or command means in registers, and whether it may be sent.
 
-What is read back decides, also when the answer was lost: the family acknowledges writes to registers that it does not
-have, and may clip values (2000 Series Communications Handbook HA026230). A value that the instrument has already is not
-written, which spares its memory.
+How one register is written and read back is in devices.eurotherm_apply.
 """
 
 from __future__ import annotations
@@ -12,14 +10,15 @@ import logging
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
+from devices.eurotherm_apply import RegisterWriter
 from devices.eurotherm_catalogue import QUANTITIES, SETTINGS, VOLATILE, Setting, registers_of
-from devices.eurotherm_meaning import TARGETS, Furnace, differs
+from devices.eurotherm_meaning import TARGETS, Furnace
 from devices.eurotherm_memory import FurnaceMemory
-from devices.eurotherm_registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Status
+from devices.eurotherm_registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Scale, Status
 from devices.eurotherm_remote import RemoteKeeper
-from devices.eurotherm_unit import EurothermUnit
+from devices.eurotherm_unit import EurothermUnit, raw_word
 from devices.hv_demand import check_limits, choice_asked, number_asked
-from devices.modbus_frames import MEANINGS, ModbusRefusal
+from devices.modbus_words import signed
 from devices.model import DeviceSettings, Kind, Value
 
 log = logging.getLogger("labioc.eurotherm")
@@ -29,15 +28,27 @@ DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permiss
 TIMER_COMMANDS = {"TMR.RUN.CMD": (1, (1, 3)), "TMR.HOLD.CMD": (2, (2,)), "TMR.RESET.CMD": (0, (0,))}
 """What is written to T.STAT, and what it may say then: a timer of no length is at its end at once."""
 
+_STATUS = ("StAt", "StAt.INV")
+_SETPOINTS = ("TG.SP", "SP1", "SP2")
 _AFFECTED = {
-    **dict.fromkeys(TARGETS, ("TG.SP", "SP1", "SP2", "SP.SEL", "Rm.SP")),
-    "REMOTE": ("TG.SP", "Rm.SP", "StAt", "StAt.INV"),
-    "RSP": ("TG.SP", "StAt", "StAt.INV"),
-    "MODE": ("StAt", "StAt.INV", "MAN.OP", "WRK.OP"),
+    **dict.fromkeys(TARGETS, ("TG.SP", "SP1", "SP2", "SP.SEL", "Rm.SP", *_STATUS)),
+    "REMOTE": ("TG.SP", "Rm.SP", *_STATUS),
+    "RSP": ("TG.SP", *_STATUS),
+    "RSPTRIM": ("TG.SP", "Rm.SP"),
+    "MODE": (*_STATUS, "MAN.OP", "WRK.OP"),
     "RATEUNIT": ("SP.RAT",),
     "TMR.RES": ("DWELL",),
+    **dict.fromkeys(TIMER_COMMANDS, ("T.ELAP", "T.REMN")),
+    "ACK.CMD": (*_STATUS, "Di.IP"),
 }
 """Registers that may change with a setting, beside its own."""
+
+_MOVED = {
+    **dict.fromkeys((*TARGETS, "REMOTE"), TARGETS),
+    **dict.fromkeys(("RSP", "RSPTRIM"), ("TSET",)),
+    "RATEUNIT": ("RATE",),
+}
+"""Settings whose demand goes along with another setting."""
 
 
 class EurothermWriter:
@@ -51,13 +62,24 @@ class EurothermWriter:
         settings: DeviceSettings,
         clock: DriverClock,
     ) -> None:
-        self.keeper = RemoteKeeper(settings.name, unit, clock)
+        self._lock = asyncio.Lock()
+        self.keeper = RemoteKeeper(settings.name, unit, clock, self._lock)
         self._unit = unit
         self._furnace = furnace
         self._memory = memory
         self._settings = settings
-        self._clock = clock
-        self._lock = asyncio.Lock()
+        self._registers = RegisterWriter(settings.name, unit, furnace, memory, clock)
+
+    async def forbid(self, why: str) -> None:
+        """Send nothing any more, for this reason; returns when what was under way has ended."""
+        self._unit.forbidden = why
+        async with self._lock:
+            await self.keeper.forbid(why)
+
+    def permit(self) -> None:
+        """Send again what is put; a remote setpoint is not repeated again before it has been put."""
+        self._unit.forbidden = ""
+        self.keeper.remind()
 
     async def write(self, name: str, value: Value) -> set[str]:
         """Apply a setting or command; return the signals that have something new to say.
@@ -75,6 +97,7 @@ class EurothermWriter:
         if self._settings.readonly:
             raise Refused("writes to this device are switched off by the configuration")
         async with self._lock:
+            self._unit.check_permitted(name)
             if name.endswith(".CMD"):
                 return await self._command(name) if choice_asked(name, value, row.labels) else {name}
             setting = SETTINGS[name]
@@ -92,22 +115,37 @@ class EurothermWriter:
         return number
 
     async def _set(self, setting: Setting, number: float, sparing: bool = True) -> set[str]:
-        name, remote = setting.name, bool(self._unit.value("L-R"))
+        name = setting.name
         self._allow(setting, number)
+        if name in ("TSET", "RSP", "RSPTRIM"):
+            await self._registers.learn(name, "L-R", "LOC.t")  # both can be changed at the front panel at any time
+        remote = bool(self._unit.value("L-R"))
         if name == "REMOTE":
             await self._set_remote(bool(number))
         elif name == "RSP" or (name == "TSET" and remote):
-            await self._write_remote(number if name == "RSP" else number - self._trim(), remote)
+            await self._write_remote(name, number if name == "RSP" else number - self._trim(), remote)
         else:
+            if name == "RSPTRIM" and remote:
+                self._check_total(name, (self._unit.value("Rm.SP") or 0.0) + number)
             code = float(QUANTITIES[name].codes[int(number)]) if setting.labels else number
-            await self._apply(name, setting.register, code, sparing)
-        await self._unit.read(_AFFECTED.get(name, ()))
-        also = TARGETS if name in (*TARGETS, "REMOTE") else ("RATE",) if name == "RATEUNIT" else ()
-        self._furnace.accept(*also)
-        self._furnace.accept(name)
+            await self._registers.apply(name, setting.register, code, sparing)
+        fresh = await self._follow_up(name)
+        self._furnace.accept(*_MOVED.get(name, ()), name)
         if name == "TSET":
             self._furnace.take(name, number)
-        return _signals_of({setting.register, "Rm.SP", *_AFFECTED.get(name, ())}) | {name, f"{name}.RBV"}
+        return _signals_of({setting.register, "Rm.SP", *fresh}) | {name, f"{name}.RBV", *_MOVED.get(name, ())}
+
+    async def _follow_up(self, name: str) -> set[str]:
+        """Read what may have changed with a setting; return what could be read.
+
+        The setting has been read back, so nothing that goes wrong here makes the put fail.
+        """
+        try:
+            return await self._unit.read(_AFFECTED.get(name, ()))
+        except DeviceError as error:
+            log.warning("%s: %s is set, but what may have changed with it cannot be read: %s",
+                        self._settings.name, name, error)  # fmt: skip
+            return set()
 
     def _allow(self, setting: Setting, number: float) -> None:
         """Raise Refused for what would have no effect, or a dangerous one."""
@@ -120,69 +158,54 @@ class EurothermWriter:
         ):  # fmt: skip
             raise Refused("OPMODE: configuration mode stops the control; the site file does not allow it")
 
-    async def _apply(self, what: str, name: str, value: float, sparing: bool = True) -> None:
-        """Write one register and read it back."""
-        register = REGISTERS[name]
-        try:
-            before = await self._read(what, register)
-        except ReplyTimeout as error:
-            raise LinkDown(f"{what}: nothing was sent, since it cannot be read") from error
-        if before is None:
-            raise Refused(f"{what}: this instrument has no value there")
-        if not differs(name, value, before):
-            return
-        self._count(what, register.address, name in VOLATILE, sparing)
-        answered = await self._send(what, register, value)
-        found = await self._read(what, register)
-        if found is None or abs(found - value) > self._tolerance(register, value):
-            answer = "the controller answered OK but" if answered else "no answer, and the controller"
-            raise Refused(f"{what} {value:.10g}: {answer} reads back {'nothing' if found is None else f'{found:.10g}'}")
-
-    def _tolerance(self, register: Register, value: float) -> float:
-        setting = next((setting for setting in SETTINGS.values() if setting.register == register.name), None)
-        if setting is None or setting.kind is not Kind.FLOAT:
-            return 0.0
-        return 0.5001 * self._furnace.resolution(setting) + 1e-6 * abs(value)
-
-    def _count(self, what: str, address: int, volatile: bool, sparing: bool = True) -> None:
-        """Count a write to the non-volatile memory; raises Refused when there were too many lately."""
-        if volatile:
-            return
-        now = self._clock.monotonic()
-        if sparing:
-            self._memory.wear.check(address, what, now)
-        self._memory.note_write(address, now)
-
     # The remote setpoint
 
     def _trim(self) -> float:
         return self._unit.value("LOC.t") or 0.0
 
-    def _check_remote(self) -> None:
+    async def _check_remote(self, what: str) -> None:
         """Raise Refused when register 26 may be something else: on indicators it is a calibration offset."""
-        version, targets = self._unit.value("VERSION"), [self._unit.value(name) for name in ("TG.SP", "SP1", "SP2")]
+        version = self._unit.value("VERSION")
         if version is None or version < REMOTE_FIRMWARE:
             raise Refused("this firmware has no volatile remote setpoint (1.10 is the first)")
-        if self._unit.value("L-R") is None or targets[0] is None or targets[0] not in targets[1:]:
+        if not self._setpoints_agree():  # perhaps because they were read at different times
+            await self._registers.learn(what, *_SETPOINTS)
+        if self._unit.value("L-R") is None or not self._setpoints_agree():
             raise Refused("this instrument does not look like a controller with a remote setpoint")
 
+    def _setpoints_agree(self) -> bool:
+        """Whether the target is one of the two setpoints, as it is on every controller."""
+        target, *setpoints = (self._unit.value(name) for name in _SETPOINTS)
+        return target is not None and target in setpoints
+
+    def _check_total(self, name: str, total: float) -> None:
+        """Raise OutOfLimits when remote setpoint and trim together are outside the limits of the target."""
+        limits = self._furnace.limits(SETTINGS["TSET"])
+        if limits is not None:
+            check_limits(f"{name}: setpoint and trim together", total, "C", limits)
+
     async def _set_remote(self, on: bool) -> None:
-        """Change the source of the setpoint, to remote with the present target, so that nothing jumps."""
+        """Change the source of the setpoint, to remote with the one that is in force, so that nothing jumps."""
         if not on:
+            await self._registers.apply("REMOTE", "L-R", 0.0)
             await self.keeper.release()
-            await self._apply("REMOTE", "L-R", 0.0)
             return
-        self._check_remote()
-        target = await self._read("REMOTE", REGISTERS["TG.SP"])
+        await self._check_remote("REMOTE")
+        await self._registers.learn("REMOTE", "L-R", "LOC.t", "TG.SP", "Rm.SP", *_STATUS)
+        if self._unit.value("L-R") and self.keeper.holding:
+            return
+        target = self._furnace.setting("TSET")
         if target is None:
             raise NotReady("REMOTE: the target has not been read yet")
-        await self._write_remote(target - self._trim(), False)
-        await self._apply("REMOTE", "L-R", 1.0)
-        self.keeper.hold(target - self._trim())
+        value = target - self._trim()
+        await self._registers.apply("REMOTE", "Rm.SP", value)
+        await self._registers.apply("REMOTE", "L-R", 1.0)
+        self.keeper.hold(value)
 
-    async def _write_remote(self, value: float, repeat: bool) -> None:
-        self._check_remote()
-        await self._apply("RSP", "Rm.SP", value)
+    async def _write_remote(self, name: str, value: float, repeat: bool) -> None:
+        await self._check_remote(name)
+        self._check_total(name, value + self._trim())
+        await self._registers.apply(name, "Rm.SP", value)
         if repeat:
             self.keeper.hold(value)
 
@@ -198,31 +221,36 @@ class EurothermWriter:
         register = REGISTERS["T.STAT"]
         if not self._unit.value("TM.CFG"):
             raise Refused("the timer is not in use (TMR:TYPE is NONE)")
-        answered = await self._send("timer", register, float(word))
-        found = await self._read("timer", register)
+        answered = await self._registers.send("timer", register, float(word))
+        found = await self._registers.read("timer", register)
         if found not in accepted:
-            label = "unknown" if found is None else register.labels[int(found)]
+            known = found is not None and found in range(len(register.labels))
+            label = register.labels[int(found or 0)] if known else f"an unknown state ({found})"
             answer = "the controller answered OK but" if answered else "no answer, and the timer"
             raise Refused(f"timer: {answer} is in {label}")
-        await self._unit.read(("T.ELAP", "T.REMN"))
-        return {name, "TMR.STATE", "TMR.ELAPSED", "TMR.LEFT"}
+        return {name, "TMR.STATE"} | _signals_of(await self._follow_up(name))
 
     async def _acknowledge(self) -> set[str]:
         """Acknowledge every alarm in the controller, and with them the mains failure."""
-        answered = await self._send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
-        await self._unit.read(("StAt", "StAt.INV", "Di.IP"))
+        answered = await self._registers.send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
+        fresh = await self._follow_up("ACK.CMD")
         still = Status.NEW_ALARM in self._furnace.status or int(self._unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED
+        if not answered and not {"StAt", "Di.IP"} <= fresh:
+            raise ReplyTimeout("acknowledge: outcome unknown, no answer")
         if still and not answered:
             raise Refused("acknowledge: no answer, and the controller still shows the alarm")
-        return {"ACK.CMD"} | _signals_of({"StAt", "Di.IP"})
+        return {"ACK.CMD"} | _signals_of(fresh)
 
     async def _go_safe(self) -> set[str]:
         """Set the target to the safe temperature; tell when that does not make the furnace go there."""
         safe = self._settings.options.get("safe_temperature")
         if safe is None:
             raise Refused("SAFE: there is no safe_temperature in the site file")
-        setting = SETTINGS["TSET"]
-        changed = await self._set(setting, self._checked(setting, float(safe)), sparing=False)
+        changed = await self._set(SETTINGS["TSET"], self._checked(SETTINGS["TSET"], float(safe)), sparing=False)
+        if self._unit.value("L-R"):
+            # Where the controller goes when nobody repeats the remote setpoint any more has to be safe too.
+            local = SETTINGS["SP2" if self._unit.value("SP.SEL") else "SP1"]
+            changed |= await self._set(local, self._checked(local, float(safe)), sparing=False)
         done = f"the target is {safe:.10g} C now, but"
         if Status.MANUAL in self._furnace.status:
             raise Refused(f"SAFE: {done} the loop is in manual with an output of {self._unit.value('WRK.OP')} %")
@@ -234,71 +262,55 @@ class EurothermWriter:
 
     async def raw(self, address: int, value: float | None, as_float: bool) -> float:
         """Read, or write and read back, any register; see EurothermDriver.raw."""
+        what = f"register {address}"
         async with self._lock:
-            if value is not None:
-                await self._write_raw(address, value, as_float)
             try:
+                if value is not None:
+                    await self._write_raw(what, address, value, as_float)
                 return await self._unit.read_raw(address, as_float)
             except ValueError as error:
-                raise Refused(str(error)) from error
+                raise Refused(f"{what}: {error}; nothing was sent") from error
+            except (Garbled, ReplyTimeout) as error:
+                if value is None:
+                    raise
+                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read back: {error}") from error
 
-    async def _write_raw(self, address: int, value: float, as_float: bool) -> None:
-        what = f"register {address}"
+    async def _write_raw(self, what: str, address: int, value: float, as_float: bool) -> None:
         if self._settings.readonly:
             raise Refused("writes to this device are switched off by the configuration")
+        self._unit.check_permitted(what)
         register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
-        if register is not None and register.name == "Rm.SP":
-            self._check_remote()
-        setting = next((s for s in SETTINGS.values() if register is not None and s.register == register.name), None)
-        if setting is not None and setting.kind is Kind.FLOAT and register is not None:
-            number = value if as_float else self._unit.number(register, int(value))
-            limits = self._furnace.limits(setting)
-            if number is not None and limits is not None:
-                check_limits(what, number, setting.unit, limits)
+        number = None if register is None else self._checked_raw(what, register, value, as_float)
+        remote = register is not None and register.name == "Rm.SP"
+        if remote:
+            await self._check_remote(what)
         try:
-            if await self._unit.read_raw(address, as_float) == value:
-                return
-            self._count(what, address, register is not None and register.name in VOLATILE)
+            before = await self._unit.read_raw(address, as_float)
+        except (Garbled, ReplyTimeout) as error:
+            raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
+        if not remote and before == (value if as_float else signed(raw_word(value))):
+            return
+        self._registers.count(what, address, register is not None and register.name in VOLATILE)
+        try:
             await self._unit.write_raw(address, value, as_float)
-        except ValueError as error:
-            raise Refused(f"{what}: {error}; nothing was sent") from error
-
-    # Wire
-
-    async def _send(self, what: str, register: Register, value: float) -> bool:
-        """Write a register, once; return whether it was acknowledged, False when only reading back can tell."""
-        try:
-            await self._unit.write(register, value)
         except (Garbled, ReplyTimeout) as error:
             log.warning("%s: %s: %s; reading back", self._settings.name, what, error)
-            return False
-        except LinkDown as error:
-            log.warning("%s: %s: %s; reconnecting to read back", self._settings.name, what, error)
-            await self._reopen(what, error)
-            return False
-        except ModbusRefusal as error:
-            reason = MEANINGS.get(error.code, "exception")
-            raise Refused(f"{what}: controller refused: {reason} (code {error.code:02d})") from error
-        return True
+        if remote and number is not None and self.keeper.holding:
+            self.keeper.hold(number)
 
-    async def _reopen(self, what: str, lost: LinkDown) -> None:
-        try:
-            await self._unit.link.connect()
-        except DeviceError as error:
-            raise ReplyTimeout(f"{what}: outcome unknown, {lost}") from error
-
-    async def _read(self, what: str, register: Register) -> float | None:
-        """Read one register now. Raises ReplyTimeout when it cannot be learnt."""
-        name = register.name
-        for _ in range(2):
-            try:
-                if name in await self._unit.read((name,)):
-                    return self._unit.value(name)
-            except DeviceError as error:
-                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read: {error}") from error
-            if name in self._unit.missing:
-                return None
-        raise ReplyTimeout(f"{what}: outcome unknown, the answers cannot be read")
+    def _checked_raw(self, what: str, register: Register, value: float, as_float: bool) -> float | None:
+        """Return what a raw value means, None when only the instrument knows. Raises Refused when it may not be."""
+        if not as_float:
+            number = self._unit.number(register, raw_word(value))
+        else:
+            number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
+        setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        if setting is not None and setting.kind is Kind.FLOAT and number is not None:
+            limits = self._furnace.limits(setting)
+            if limits is None:
+                raise NotReady(f"{what}: the limits of {setting.name} have not been read yet")
+            check_limits(what, number, setting.unit, limits)
+        return number
 
 
 def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:

@@ -174,6 +174,24 @@ class Announcing(Protocol):
         """Call ``hook`` from now on, on the event loop, with signals that are worth reading at once."""
 
 
+@runtime_checkable
+class WriteGuard(Protocol):
+    """A driver that sees to it by itself that nothing is written while that is forbidden.
+
+    For devices that forget what they were told and have to be told again and again: stopping puts on their way to the
+    driver does not stop that.
+    """
+
+    async def forbid_writes(self, why: str) -> None:
+        """Refuse every write from now on, for this reason; returns when no byte of one is under way any more.
+
+        Holds over reconnections until ``permit_writes``. Raises nothing.
+        """
+
+    def permit_writes(self) -> None:
+        """Take writes again. What was being repeated stays ended until somebody sets it anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class RawRequest:
     """One access past the PVs, understood but not begun.
