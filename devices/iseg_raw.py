@@ -23,7 +23,7 @@ _HAVE_PVS = {
     "ChannelControl": "CHnn:ON",
     "ChannelControl32": "CHnn:ON",
     "OnAll": "CHnn:ON",
-    "OnAll32": "CHnn:ON",
+    "OnAllUpper": "CHnn:ON",
     "VoltageSetAll": "CHnn:VSET",
     "CurrentSetAll": "CHnn:ISET",
     "VariableGroup": "CHnn:VSET and CHnn:ON",  # a set group copies settings past all limits
@@ -57,6 +57,8 @@ class IsegRaw:
         if value is None:
             return await self._read(found, index)
         self._writer.require_writable()
+        if isinstance(value, float) and value.is_integer() and found.type not in (Type.R4, Type.R4_UI1):
+            value = int(value)  # 64.0 is a word too
         _check(found, value)
         async with self._writer.turn(index if found.index is Index.CHANNEL else None):
             return await self._write(found, index, value)

@@ -96,6 +96,21 @@ async def test_GIVEN_a_value_outside_the_limits_WHEN_put_THEN_it_is_refused_and_
         assert made.written() == []
 
 
+async def test_GIVEN_one_ramp_for_all_channels_WHEN_put_THEN_the_tightest_site_limit_of_any_of_them_holds():
+    async with bench(channel_limits={5: {"RAMPUP": (0.0, 60.0)}}) as made:
+        for name, value in (("MOD.RAMPV", 1.1), ("CH03.RAMPUP", 61.0), ("CH05.RAMPDN", 61.0)):
+            with pytest.raises(OutOfLimits, match=r"above (1 %|60 V)/s \(site limit of CH05:RAMPUP\)"):
+                await made.driver.write(name, value)
+        assert made.written() == []
+        await made.driver.write("CH03.RAMPUP", 60.0)
+        assert frames(made, "VoltageRampSpeed") == [1.0]
+    async with bench(limits={"MOD.RAMPV": (0.0, 2.0)}) as made:
+        with pytest.raises(OutOfLimits, match=r"above 120 V/s \(site limit of MOD:RAMPV\)"):
+            await made.driver.write("CH03.RAMPUP", 130.0)
+    async with bench(FLEX, channel_limits={5: {"RAMPUP": (0.0, 60.0)}}) as made:
+        await made.driver.write("CH03.RAMPUP", 300.0)  # ramps of its own
+
+
 async def test_GIVEN_a_readonly_device_WHEN_put_THEN_only_the_latch_can_be_acknowledged():
     async with bench(readonly=True) as made:
         for name in ("CH03.VSET", "CH03.ON", "CH03.EMCY.CMD", "CH03.CLR.CMD", "MOD.KILLEN", "MOD.CLR.CMD"):
@@ -338,7 +353,10 @@ NOT_ALLOWED = [
     ("ChannelControl", 3, 8, Refused, "CHnn:ON"),
     ("OnAll", None, 1, Refused, "CHnn:ON"),
     ("VoltageMeasure", 3, 1.0, Refused, "cannot be set"),
+    ("OnAllUpper", None, 1, Refused, "CHnn:ON"),
     ("ModuleControl", None, 0x40, OutOfLimits, "have to stay set"),
+    ("ModuleControl", None, 64.0, OutOfLimits, "have to stay set"),
+    ("ModuleControl32", None, 64.0, OutOfLimits, "have to stay set"),
     ("DelayedTripTime", 3, 5000, OutOfLimits, "outside 1 to 4095"),
     ("DelayedTripTime", 3, "long", OutOfLimits, "not a number"),
     ("CratePower", None, 1, Refused, "no item of a module"),
