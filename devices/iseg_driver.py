@@ -106,6 +106,7 @@ class IsegDriver:
         except DeviceError:
             await self._link.close()
             raise
+        self._limits.connected()
         for channel in self._channels:
             channel.connected()
         release = self._unit.value("FirmwareRelease")

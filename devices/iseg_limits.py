@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from devices.edcp_bits import ModuleOption, ModuleStatus
 from devices.iseg_catalogue import MICRO, RAMPS, Setting
@@ -27,6 +27,7 @@ class IsegLimits:
         self._unit = unit
         self._settings = settings
         self._signs = str(settings.options.get("setpoints", "auto"))
+        self._slowest: tuple[float, str] | None = None  # ramp in %/s that the site allows, and whose limit that is
 
     def nominal(self, item: str, channel: int) -> float | None:
         """Return VoltageNominal in V or CurrentNominal in A as a magnitude, None before it was read."""
@@ -86,7 +87,28 @@ class IsegLimits:
                     low, low_from = site_low, "site limit"
                 if site_high < high:
                     high, high_from = site_high, "site limit"
+        if setting.suffix in (*RAMPS, "MOD.RAMPV") and self._slowest is not None and not self.ramp_is_own():
+            percent, whose = self._slowest
+            of_module = setting.suffix == "MOD.RAMPV"
+            fastest = percent if of_module else percent * (self.nominal("VoltageNominal", channel) or 0.0) / 100
+            if fastest < high:
+                high, high_from = fastest, f"site limit of {whose}"
         return Limits(low, high, low_from, high_from)
+
+    def connected(self) -> None:
+        """Find the slowest ramp that the site allows anywhere: one speed may have to serve all channels."""
+        self._slowest = min(self._site_ramps(), default=None)
+
+    def _site_ramps(self) -> Iterator[tuple[float, str]]:
+        """Yield the fastest ramps that the site allows, in %/s of nominal, and whose they are."""
+        if "MOD.RAMPV" in self._settings.limits:
+            yield self._settings.limits["MOD.RAMPV"][1], "MOD:RAMPV"
+        for channel in self._unit.every:
+            nominal = self.nominal("VoltageNominal", channel)
+            for site in self._site(channel):
+                for suffix in RAMPS:
+                    if suffix in site and nominal:
+                        yield 100 * site[suffix][1] / nominal, f"CH{channel:02d}:{suffix}"
 
     def _site(self, channel: int) -> Iterable[SiteLimits]:
         return self._settings.limits, self._settings.channel_limits.get(channel, {})
