@@ -28,7 +28,11 @@ _AGE_MAJOR = 10.0
 
 
 class DeviceStatus:
-    """State of the conversation with one device, and its records."""
+    """State of the conversation with one device, and its records.
+
+    Silence that was asked for is no alarm, and neither is that of a first attempt, after the start or after enabling,
+    as long as it is under way: an alarm handler would keep it until somebody acknowledges what was nothing.
+    """
 
     def __init__(self, driver: Driver, records: Iterable[Record], clock: Clock) -> None:
         self._driver = driver
@@ -39,8 +43,10 @@ class DeviceStatus:
         self._cycle = 0.0
         self._driver_error = driver.stats.last_error
         self._said = ""
+        self._disabled = False
+        self._enabled_at = self._last_answer
+        self._failed = False
         self.connected = False
-        self.disabled = False
         self.message = ""
         self.late = 0
         self.reconnects = 0
@@ -51,6 +57,16 @@ class DeviceStatus:
     def age(self) -> float:
         """Seconds since the last good answer, or since the start when there was none."""
         return self._clock.monotonic() - self._last_answer
+
+    @property
+    def disabled(self) -> bool:
+        """Whether the device must not be talked to."""
+        return self._disabled
+
+    @disabled.setter
+    def disabled(self, off: bool) -> None:
+        self._disabled = off
+        self._enabled_at = self._clock.monotonic()
 
     def answered(self) -> None:
         """Note that the device has just answered."""
@@ -63,10 +79,15 @@ class DeviceStatus:
     def found(self) -> None:
         """Note that the device is there and has been read."""
         self.connected = True
+        self._failed = False
         self._said = ""
 
     def say(self, text: str) -> None:
-        """Put a text into COMM.MSG with the time at which it was first true since the device was there."""
+        """Put a text into COMM.MSG with the time at which it was first true since the device was there.
+
+        It tells why nothing comes from the device; one that is not disabled has failed then.
+        """
+        self._failed = not self.disabled
         if text == self._said:
             return
         self._said = text
@@ -105,7 +126,7 @@ class DeviceStatus:
         slow_reply = stats.rtt > settings.timeout / 2
         slow_cycle = self._cycle > settings.period
         return {
-            "COMM": (1, *fine) if self.connected else (0, Level.MAJOR, Cause.STATE),
+            "COMM": (int(self.connected), *((Level.MAJOR, Cause.STATE) if self._lost else fine)),
             "COMM.AGE": (self.age, *self._age_alarm()),
             "COMM.RTT": (stats.rtt * 1e3, *((Level.MINOR, Cause.HIGH) if slow_reply else fine)),
             "COMM.ERRORS": (stats.errors, *fine),
@@ -120,9 +141,14 @@ class DeviceStatus:
             "PUT.REFUSED": (self.refused, *fine),
         }
 
+    @property
+    def _lost(self) -> bool:
+        return self._failed and not self.connected and not self.disabled
+
     def _age_alarm(self) -> tuple[Level, Cause]:
-        """Three missed polls are MINOR, ten seconds MAJOR; silence that was asked for is no alarm."""
+        """Three missed polls are MINOR, ten seconds MAJOR; silence that was asked for does not count."""
+        silent = min(self.age, self._clock.monotonic() - self._enabled_at)
         polls = 3 * self._driver.settings.period
-        if self.disabled or self.age <= polls:
+        if self.disabled or silent <= polls:
             return Level.OK, Cause.NONE
-        return (Level.MAJOR, Cause.HIHI) if self.age > _AGE_MAJOR else (Level.MINOR, Cause.HIGH)
+        return (Level.MAJOR, Cause.HIHI) if silent > _AGE_MAJOR else (Level.MINOR, Cause.HIGH)
