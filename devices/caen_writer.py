@@ -26,6 +26,7 @@ log = logging.getLogger("labioc.caen")
 STATUS_LOOKS = 6  # how often STAT is read before "it answered, but did not"
 STATUS_PAUSE = 0.1  # s between these looks
 CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
+_HAIR = 1e-9  # what binary fractions may add to a decimal number
 READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
 
 SENTENCES = {
@@ -134,9 +135,16 @@ class CaenWriter:
             decimals = setting.digits
         steps = round(number / step)
         # Rounding must not carry a value across a limit that is no multiple of the step.
-        steps -= steps * step > limits.high + 1e-9
-        steps += steps * step < limits.low - 1e-9
-        return format_number(steps * step, decimals)
+        steps -= steps * step > limits.high + _HAIR
+        steps += steps * step < limits.low - _HAIR
+        text = format_number(steps * step, decimals)
+        if not limits.low - _HAIR <= float(text) <= limits.high + _HAIR:
+            unit = setting.unit
+            raise OutOfLimits(
+                f"{setting.suffix} {number:.10g} {unit} would be set as {text} {unit}, which is outside "
+                f"{limits.low:.10g} to {limits.high:.10g} {unit}"
+            )
+        return text
 
     async def _choose(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
         index = _index(setting.suffix, value, setting.labels)
@@ -182,6 +190,7 @@ class CaenWriter:
                 raise NotReady("ON: the state of the channel has not been read yet")
             if not channel.limits.known(SETTINGS["VSET"]):
                 raise NotReady("ON: VSET and its limits have not been read yet")
+            self._refuse_excess(channel)
         before = channel.hv.demand_on
         if not on:
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
@@ -199,6 +208,15 @@ class CaenWriter:
         channel.hv.accept_on(on)
         channel.polled({"STAT"}, self._clock.monotonic())
         return [name, *_status_signals(channel.number)]
+
+    def _refuse_excess(self, channel: CaenChannel) -> None:
+        """Refuse ON while the unit holds a VSET above the limit of the site: that is where the output would go."""
+        vset, limits = self._unit.number("VSET", channel.number), channel.limits.limits(SETTINGS["VSET"])
+        if limits.high_from == "MAXV":
+            return  # the unit itself does not go beyond it
+        if vset is not None and vset > limits.high + 0.5001 * channel.limits.resolution("VSET"):
+            excess = f"VSET is {vset:.10g} V, above {limits.high:.10g} V ({limits.high_from})"
+            raise OutOfLimits(f"ON: {excess}; set VSET first")
 
     async def _await_output(self, target: _Target, channel: CaenChannel, on: bool) -> int:
         """Read STAT until the on bit has followed, a few times at most; return the last word."""
@@ -246,18 +264,31 @@ class CaenWriter:
         """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""
         patience = max(CLEAR_PATIENCE, 3 * self._settings.timeout)
         answered = await self._send(_Target("clear", "BDCLR", None), None, patience)
-        await self._unit.read_channels("STAT")
-        await self._unit.read_board("BDALARM")
+        await self._look_at_alarms()
         names = [name, "BD.ALARM"]
         tripped = False
         for channel in self._channels[: self._unit.channels]:
-            if not self._unit.missed("STAT", channel.number):
-                channel.polled({"STAT"}, self._clock.monotonic())
+            channel.polled({"STAT"}, self._clock.monotonic())
             tripped |= conditions(int(self._unit.number("STAT", channel.number) or 0), Profile.A).tripped
             names += _status_signals(channel.number)
         if not answered and tripped:
             raise Refused("clear: no answer, and a channel still shows its trip")
+        if not answered and (word := self._unit.value("BDALARM")):
+            raise Refused(f"clear: no answer, and the alarm word is still {word}")
         return names
+
+    async def _look_at_alarms(self) -> None:
+        """Read what a clear changes. Raises ReplyTimeout when it cannot be learnt."""
+        places = [("BDALARM", None), *(("STAT", channel.number) for channel in self._channels[: self._unit.channels])]
+        for _ in range(READ_BACKS):
+            try:
+                await self._unit.read_channels("STAT")
+                await self._unit.read_board("BDALARM")
+            except DeviceError as error:
+                raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {error}") from error
+            if not any(self._unit.missed(*place) for place in places):
+                return
+        raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {self._unit.link.stats.last_error}")
 
     # Wire
 

@@ -110,6 +110,24 @@ async def test_rounding_never_crosses_a_limit():
     assert [line.rpartition(":")[2] for line in rig.sets()] == ["1500.0", "0.1"]
 
 
+async def test_a_range_without_a_step_in_it_takes_no_value():
+    rig = await started(limits={"VSET": (0.06, 0.08), "MAXV": (100.2, 100.4)})
+    for name, value in (("CH00.VSET", 0.07), ("CH00.MAXV", 100.3)):
+        with pytest.raises(OutOfLimits, match=r"would be set as \S+ V, which is outside"):
+            await rig.driver.write(name, value)
+    assert rig.sets() == []
+
+
+async def test_decimals_coarser_than_the_step_carry_nothing_across_a_limit():
+    rig = bench(limits={"VSET": (0, 1501.8)})
+    answers = {b"PAR:VSRES": "#CMD:OK,VAL:0.5;0.5;0.5;0.5;", b"PAR:VSDEC": "#CMD:OK,VAL:0;0;0;0;"}
+    rig.link.intercept = lambda request: answers.get(request.rpartition(b",")[2])
+    await rig.start()
+    with pytest.raises(OutOfLimits, match=r"VSET 1501\.7 V would be set as 1502 V, which is outside 0 to 1501\.8 V"):
+        await rig.driver.write("CH00.VSET", 1501.7)
+    assert rig.sets() == []
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.06, 1500.06), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
 def test_whatever_is_sent_is_within_the_limits_and_near_what_was_asked(value, step):
@@ -341,6 +359,24 @@ async def test_after_a_clear_the_channel_can_be_switched_on():
     assert rig.sets() == ["$CMD:SET,PAR:BDCLR", "$CMD:SET,CH:0,PAR:ON"]
 
 
+async def test_on_is_refused_while_the_unit_holds_a_voltage_above_the_limit_of_the_site():
+    model = CaenModel()
+    model.channels[0].vset = 3000.0  # set at the front panel, or before the limit was agreed on
+    rig = await started(model, channel_limits={0: {"VSET": (0, 1500)}})
+    with pytest.raises(OutOfLimits, match=r"ON: VSET is 3000 V, above 1500 V \(site limit\); set VSET first"):
+        await rig.driver.write("CH00.ON", 1)
+    assert rig.sets() == []
+    await rig.driver.write("CH00.VSET", 1500)
+    assert (await rig.driver.write("CH00.ON", 1))["CH00.ON"].value == 1
+
+
+async def test_on_is_allowed_while_the_unit_itself_holds_the_voltage_down():
+    model = CaenModel()
+    model.channels[0].vset, model.channels[0].maxv = 3000.0, 400.0
+    rig = await started(model, limits={"VSET": (0, 1500)})
+    assert (await rig.driver.write("CH00.ON", 1))["CH00.ON"].value == 1
+
+
 async def test_an_output_that_stays_on_is_told():
     rig = await started()
     await rig.driver.write("CH00.ON", 1)
@@ -399,6 +435,24 @@ async def test_a_clear_is_given_more_time_than_other_commands():
     await rig.driver.write("BD.CLR.CMD", 1)
     assert patience[0] == 3.0
     assert set(patience[1:]) == {None}
+
+
+async def test_a_clear_without_an_answer_and_without_a_trace_is_not_called_done():
+    rig = await started()
+    rig.model.interlock(True)  # an alarm without a trip: only BDALARM could tell
+    rig.link.intercept = lost_answer(rig, b"BDCLR", ReplyTimeout("no answer"), executed=False)
+    with pytest.raises(Refused, match="clear: no answer, and the alarm word is still 4096"):
+        await rig.driver.write("BD.CLR.CMD", 1)
+
+
+async def test_a_clear_whose_outcome_cannot_be_read_is_unknown():
+    rig = await started()
+    rig.link.intercept = lambda request: "@" if b"PAR:STAT" in request or b"BDALARM" in request else None
+    with pytest.raises(ReplyTimeout, match="clear: outcome unknown"):
+        await rig.driver.write("BD.CLR.CMD", 1)
+    rig.link.intercept = lambda request: None if b"BDCLR" in request else ReplyTimeout("no answer")
+    with pytest.raises(ReplyTimeout, match="clear: outcome unknown"):
+        await rig.driver.write("BD.CLR.CMD", 1)
 
 
 @pytest.mark.parametrize("executed", [True, False])
