@@ -44,6 +44,12 @@ LARGEST_SEGMENT: Final = 64 << 20
 RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
 
+JUMP: Final = 3600.0
+"""Seconds by which the clock may differ from the time that has passed; more, and one of the two times was wrong."""
+
+DOUBT: Final = 86400.0
+"""Seconds for which nothing is dropped for its age after the clock has jumped, so that somebody can look."""
+
 _NS: Final = 1_000_000_000
 
 
@@ -70,7 +76,7 @@ class SegmentLog:
     """The writing end; one process at a time. Raises LogInUse, and OSError when the directory cannot be used.
 
     ``max_bytes`` and ``max_age`` (seconds) bound the log; ``on_flush`` are called after each write. Appending is
-    for one thread; readers may live in others. ``clock`` gives Unix nanoseconds.
+    for one thread; readers may live in others. ``clock`` gives Unix nanoseconds, ``monotonic`` seconds.
     """
 
     def __init__(
@@ -82,6 +88,7 @@ class SegmentLog:
         flush_after: float = 0.05,
         sync_after: float = 1.0,
         clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.directory = directory
         self.lock = threading.RLock()
@@ -103,11 +110,17 @@ class SegmentLog:
         self._timer: asyncio.TimerHandle | None = None
         self._unsynced: dict[int, int] = {}
         self._syncing = threading.Lock()
+        self._monotonic = monotonic
+        self._looked = (clock(), monotonic())
+        self._ageing_from = float("-inf")
+        self._no_new_file = ""
         directory.mkdir(parents=True, exist_ok=True)
         self._guard = take_directory(directory)
         self._fd = -1
         try:
             self.segments = open_segments(directory)
+            if self.segments and self._looked[0] - self.segments[-1].newest_ns > max_age * _NS:
+                self._doubt_clock()  # all of it would be too old
             self._begin_segment()
         except BaseException:
             os.close(self._guard)
@@ -177,12 +190,16 @@ class SegmentLog:
                 self._unsynced[number] = os.dup(self._fd)
             waiting, self._unsynced = self._unsynced, {}
             followers = list(self.followers)
-        try:
-            for fd in waiting.values():
+        failed: OSError | None = None
+        for fd in waiting.values():
+            try:
                 os.fdatasync(fd)
-        finally:
-            for fd in waiting.values():
+            except OSError as error:
+                failed = error
+            finally:
                 os.close(fd)
+        if failed is not None:
+            raise failed
         for follower in followers:
             follower.save()
 
@@ -215,6 +232,10 @@ class SegmentLog:
         except OSError as error:
             self._failed(error)
         finally:
+            if self.waiting:
+                self.lost += self.waiting
+                log.error("durable log %s: %d points could not be written and are lost", self.directory, self.waiting)
+                self._buffer.clear()
             os.close(self._fd)
             self._fd = -1
             os.close(self._guard)
@@ -272,36 +293,62 @@ class SegmentLog:
         last = self.segments[-1]
         full = last.end >= self._segment_bytes
         if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
-            try:
-                self._begin_segment()
-            except OSError as error:
-                self._failed(error)
+            self._try_new_segment()
+        ageing = self._clock_is_believed(now)
         while len(self.segments) > 1 and (
-            self.size > self._max_bytes or now - self.segments[0].newest_ns > self._max_age * _NS
+            self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
         ):
             self._drop(self.segments[0])
+
+    def _try_new_segment(self) -> None:
+        """Begin a new segment, or go on with the one there is, which holds everything just as well."""
+        try:
+            self._begin_segment()
+            self._no_new_file = ""
+        except OSError as error:
+            text = f"{error.strerror or error}"
+            if text != self._no_new_file:
+                log.error("durable log %s: no new file (%s), going on with the old one", self.directory, text)
+            self._no_new_file = text
+
+    def _clock_is_believed(self, now: int) -> bool:
+        """Whether the age of segments means anything: a clock that is wrong for a second must not cost the archive."""
+        passed = self._monotonic()
+        before, seen = self._looked
+        self._looked = (now, passed)
+        if (now - before) / _NS - (passed - seen) > JUMP:
+            self._doubt_clock()
+        return passed >= self._ageing_from
+
+    def _doubt_clock(self) -> None:
+        self._ageing_from = self._monotonic() + DOUBT
+        log.warning(
+            "durable log %s: the clock is far ahead of the newest data; nothing is dropped for its age for %.0f h",
+            self.directory,
+            DOUBT / 3600,
+        )
 
     def _drop_delivered(self) -> bool:
         """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
         oldest = self.segments[0]
         if len(self.segments) < 2 or not self.followers:
             return False
-        if any(follower.position.segment <= oldest.number for follower in self.followers):
+        if any(follower.position < Position(oldest.number, oldest.end) for follower in self.followers):
             return False
         self._drop(oldest)
         return True
 
     def _drop(self, segment: Segment) -> None:
         following = Position(self.segments[1].number, len(blocks.MAGIC))
-        late = [follower for follower in self.followers if follower.position < following]
-        if not late:
-            self.expired += segment.count()
-        for follower in late:
+        missed = 0
+        for follower in [follower for follower in self.followers if follower.position < following]:
             inside = follower.position.segment == segment.number
             points = segment.count(follower.position.offset if inside else len(blocks.MAGIC))
             follower.dropped(points, following)
+            missed = max(missed, points)
             if points:
                 log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
+        self.expired += segment.count() - missed
         segment.path.unlink(missing_ok=True)
         self.segments.remove(segment)
 

@@ -51,6 +51,8 @@ class Reader(Follower):
         self._path = parent.directory / "readers" / name
         self._path.parent.mkdir(exist_ok=True)
         self._handed: deque[tuple[Position, int]] = deque()
+        self._broken = False
+        self._skipped_to = Position(0, 0)
         with parent.lock:
             self.position = self._load()
             self._saved: Position | None = None
@@ -90,6 +92,10 @@ class Reader(Follower):
                 self.queued = max(self.queued - points, 0)
             self.position = max(position, self.position)
             if self.position == self._end():
+                if self._broken:
+                    # What was counted and never came; of a header that is broken nobody knows how many.
+                    self.lost += max(self.queued, 1)
+                    self._broken = False
                 self.queued = 0
 
     @property
@@ -157,17 +163,21 @@ class Reader(Follower):
             at = start
             try:
                 for block in blocks.walk(fd, start, end):
-                    self._skipped(segment, block.start - at)
+                    self._skipped(segment, at, block.start)
                     yield block, segment.number
                     at = block.end
-                self._skipped(segment, end - at)
+                self._skipped(segment, at, end)
             finally:
                 os.close(fd)
 
-    def _skipped(self, segment: Segment, size: int) -> None:
-        if size:
-            self.corrupt += size
-            log.error("durable log %s: %d broken bytes left out for %s", segment.path, size, self.name)
+    def _skipped(self, segment: Segment, start: int, end: int) -> None:
+        """Note that there are no blocks between two offsets; once, though the place may be read again."""
+        if start == end or Position(segment.number, end) <= self._skipped_to:
+            return
+        self._skipped_to = Position(segment.number, end)
+        self._broken = True
+        self.corrupt += end - start
+        log.error("durable log %s: %d broken bytes left out for %s", segment.path, end - start, self.name)
 
     def _load(self) -> Position:
         segments = self._log.segments

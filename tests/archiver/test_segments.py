@@ -147,6 +147,46 @@ def test_what_is_too_old_is_dropped(make: Callable[..., SegmentLog]) -> None:
     assert log.expired == 30 - len(left)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_clock_that_jumps_ahead_does_not_erase_the_archive(
+    make: Callable[..., SegmentLog], restarted: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    wall, passed = [NOW], [1000.0]
+    options = {"max_age": 1600.0, "clock": lambda: wall[0], "monotonic": lambda: passed[0]}
+    log = make(**options)
+    for number in range(10):
+        put(log, number)
+        wall[0] += 100 * 10**9
+        passed[0] += 100.0
+    for path in log.directory.glob("*.log"):
+        os.utime(path, ns=(wall[0], wall[0]))
+    wall[0] += 20 * 365 * 86400 * 10**9
+    if restarted:
+        log = make(**options)
+    put(log, 10)
+    put(log, 11)
+    assert [int(line.split()[-1]) for line in lines(log.directory, [b"x "])] == list(range(12))
+    assert caplog.text.count("nothing is dropped for its age") == 1
+    wall[0] += 2 * 86400 * 10**9
+    passed[0] += 2 * 86400.0
+    put(log, 12)  # somebody has had time to look, and the clock was right
+    put(log, 13)
+    left = [int(line.split()[-1]) for line in lines(log.directory, [b"x "])]
+    assert left == list(range(left[0], 14))
+    assert left[0] >= 10
+
+
+def test_a_segment_that_every_reader_has_got_counts_as_expired(make: Callable[..., SegmentLog]) -> None:
+    log = make(max_bytes=400_000)
+    reader = Reader(log, "server")
+    for number in range(100):
+        put(log, number, width=9_000)
+        read_all(reader, 20_000)
+    kept = list(lines(log.directory, [b"x "]))
+    assert log.expired == 100 - len(kept) > 0
+    assert reader.lost == 0
+
+
 def test_a_reader_goes_on_when_its_place_was_dropped_between_reading_and_commit(
     make: Callable[..., SegmentLog],
 ) -> None:
@@ -242,6 +282,80 @@ def test_a_full_disk_makes_room_with_what_all_readers_have(
     put(log, 4)
     assert not first.exists()
     assert read_all(reader) == [3, 4]
+
+
+def test_a_full_disk_makes_room_also_when_the_newest_segment_is_empty(
+    make: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    put(log, 1, width=70_000)  # begins the next segment
+    read_all(reader)
+    disk = FullDisk(0)
+    monkeypatch.setattr(os, "pwrite", disk)
+    unlink = Path.unlink
+
+    def freed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        disk.room += 70_000
+
+    monkeypatch.setattr(Path, "unlink", freed)
+    put(log, 2)
+    assert read_all(reader) == [2]
+
+
+def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_told(
+    make: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make()
+    put(log, 0)
+    monkeypatch.setattr(os, "pwrite", FullDisk(0))
+    log.append(b"x n=1i 1\nx n=2i 2\n", 2)
+    log.close()
+    assert log.lost == 2
+    assert "2 points could not be written and are lost" in caplog.text
+
+
+def test_a_directory_that_takes_no_new_file_does_not_stop_the_log(
+    make: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+
+    def refuse(directory: Path, number: int) -> tuple[int, Path]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("archiver.segments.begin_segment", refuse)
+        for number in range(5):
+            put(log, number, width=70_000)
+        assert log.error == ""
+    put(log, 5)
+    put(log, 6)
+    assert len(log.segments) == 2
+    assert read_all(reader, 100_000) == list(range(7))
+    assert len([record for record in caplog.records if "Too many open files" in record.message]) == 1
+
+
+def test_broken_blocks_are_told_once_and_count_as_lost(
+    make: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make(max_bytes=1_000_000)
+    put(log, 1)
+    put(log, 2, width=70_000)  # the last of its segment
+    path = log.segments[0].path
+    raw = bytearray(path.read_bytes())
+    raw[-10] ^= 1
+    path.write_bytes(raw)
+    reader = Reader(log, "server")
+    assert read_all(reader, 10) == [1]
+    for _ in range(3):
+        assert reader.read(10) is None
+    assert caplog.text.count("broken bytes") == 1
+    assert reader.corrupt > 70_000
+    put(log, 3)
+    assert read_all(reader) == [3]
+    assert (reader.lost, reader.queued) == (1, 0)
 
 
 async def test_a_point_is_on_disk_100_ms_after_it_was_appended(make: Callable[..., SegmentLog]) -> None:
