@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from devices.errors import DeviceError
-from devices.model import Cause, Level, RawRequest, Value
+from devices.model import Cause, Level, RawRequest, Value, WriteGuard
 from ioc.clock import Clock, local_time
 from ioc.device_status import ALARM_STATUS, SIGNALS
 from ioc.records import PutContext, PutRefused, Record
@@ -217,6 +217,7 @@ class PutPath:
         signal = record.signal or ""
         if record.device == DEVICE:
             self._statistics.put(signal, value)
+            await self._pass_on_arming()
             return
         scanner = self._scanners[record.device or ""]
         if signal == "DISABLE":
@@ -227,6 +228,19 @@ class PutPath:
             await self._command(scanner, record, value)
         else:
             await scanner.write(signal, value)
+
+    async def _pass_on_arming(self) -> None:
+        """Have drivers that write by themselves cease, or let them know that they need not any more.
+
+        Returns when none of them has a write under way, so that whoever disarms the server knows when that holds.
+        """
+        drivers = [scanner.driver for scanner in self._scanners.values()]
+        guards = [driver for driver in drivers if isinstance(driver, WriteGuard)]
+        if self._statistics.armed:
+            for guard in guards:
+                guard.permit_writes()
+        else:
+            await asyncio.gather(*(guard.forbid_writes(f"{self._statistics.armed_name} is 0") for guard in guards))
 
     async def _command(self, scanner: DeviceScanner, record: Record, value: Value) -> None:
         """Act on a 1, then return to 0; a 0 is accepted and does nothing."""

@@ -23,9 +23,9 @@ WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
 class Rig:
     """One device, the switch ARMED and the put path between them."""
 
-    def __init__(self, queue_seconds: float = 5.0) -> None:
+    def __init__(self, driver: type[FakeDriver] = FakeDriver, queue_seconds: float = 5.0) -> None:
         self.clock = FakeClock()
-        self.driver = FakeDriver(self.clock, hv_values())
+        self.driver = driver(self.clock, hv_values())
         self.records = hv_records()
         server = build(
             [
@@ -130,6 +130,35 @@ async def test_GIVEN_ARMED_off_WHEN_put_THEN_no_write_reaches_the_device() -> No
         await rig.put("IOC:ARMED", 1)
         await rig.put("CH00:VSET", 1.0)
         assert rig.driver.writes == [("CH00.VSET", 1.0)]
+
+
+class GuardedDriver(FakeDriver):
+    """A driver that writes by itself, and needs a while to end that."""
+
+    said: list[str]
+    ended: asyncio.Event
+
+    async def forbid_writes(self, why: str) -> None:
+        self.said.append(why)
+        await self.ended.wait()
+
+    def permit_writes(self) -> None:
+        self.said.append("")
+
+
+async def test_GIVEN_a_driver_that_writes_by_itself_WHEN_ARMED_is_put_THEN_it_is_told_and_waited_for() -> None:
+    async with Rig(GuardedDriver).running() as rig:
+        assert isinstance(rig.driver, GuardedDriver)
+        rig.driver.said, rig.driver.ended = [], asyncio.Event()
+        disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
+        await settle()
+        assert rig.driver.said == ["LAB:IOC:ARMED is 0"]
+        assert (rig["IOC:ARMED"].val, disarming.done()) == (0, False)
+        assert "not armed" in await rig.refusal("CH00:VSET", 1.0)
+        rig.driver.ended.set()
+        await disarming
+        await rig.put("IOC:ARMED", 1)
+        assert rig.driver.said == ["LAB:IOC:ARMED is 0", ""]
 
 
 async def test_GIVEN_a_device_that_is_away_WHEN_put_THEN_refused_with_the_cause() -> None:

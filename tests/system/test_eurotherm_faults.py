@@ -16,7 +16,8 @@ from devices.modbus_frames import READ
 from devices.sim_eurotherm import EurothermModel
 from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
 from ioc.app import App
-from tests.ioc.test_app import DEVICE, record, running, until
+from tests.ioc.test_app import DEVICE, as_client, failed, record, running, until
+from tests.libca import Context
 
 INVALID = 3
 FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.1, "timeout": 0.15, "allow_no_ramp": True}
@@ -184,3 +185,86 @@ async def test_GIVEN_a_cut_WHEN_the_server_is_restarted_in_it_THEN_the_record_te
             await app.scanners["FURN1"].write("PWR.ACK.CMD", 1)
             assert record(app, "PWR:COUNT", "FURN1").sevr == 0
             assert record(app, "STAT:MAINS", "FURN1").sevr == 2
+
+
+def put(*pairs: tuple[str, object]) -> Callable[[Context], None]:
+    """Put one after the other, each with completion."""
+
+    def client(context: Context) -> None:
+        for suffix, value in pairs:
+            assert context.channel(f"LAB:{suffix}").put_callback(value) == 1
+
+    return client
+
+
+async def some_scans(furnaces: SimulatedFurnaces) -> None:
+    """Wait for longer than the remote setpoint may go without being repeated."""
+    begun = len(furnaces.received)
+    await until(lambda: len(furnaces.received) > begun + 60, 20.0, "60 requests")
+
+
+@asynccontextmanager
+async def held_in_remote(folder: Path) -> AsyncIterator[tuple[SimulatedFurnaces, App]]:
+    """Serve a furnace whose local setpoint is 100 C and whose remote one is 500 C and repeated."""
+    async with (
+        simulated_furnaces() as furnaces,
+        running(FURNACE | {"address": furnaces.address, "state_dir": str(folder)}) as app,
+    ):
+        await as_client(app, put(("FURN1:TSET", 100.0), ("FURN1:REMOTE", "REMOTE"), ("FURN1:TSET", 500.0)))
+        count = len(writes(furnaces))
+        await until(lambda: len(writes(furnaces)) > count, 4.0, "a repetition")
+        assert get(app, "TSET:RBV") == 500.0
+        yield furnaces, app
+
+
+async def test_GIVEN_a_remote_setpoint_WHEN_disarmed_THEN_no_byte_is_written_and_only_a_put_takes_it_up_again(
+    tmp_path: Path,
+) -> None:
+    def refused(context: Context) -> None:
+        for suffix, value in (("TSET", 200.0), ("SAFE:CMD", 1), ("REMOTE", 0)):
+            assert failed(context.channel(f"LAB:FURN1:{suffix}"), value)
+
+    async with held_in_remote(tmp_path) as (furnaces, app):
+        await as_client(app, put(("IOC:ARMED", 0)))
+        count = len(writes(furnaces))
+        await some_scans(furnaces)
+        furnaces.model.step(6.0)
+        await until(lambda: get(app, "STAT:RSPFAIL") == 1 and get(app, "TSET:RBV") == 100.0, 3.0, "fallen back")
+        assert record(app, "STAT:RSPFAIL", "FURN1").sevr == 2
+        await until(lambda: record(app, "TSET:RBV", "FURN1").sevr == 1, 3.0, "the difference to be told")
+        await until(
+            lambda: str(get(app, "COMM:MSG")).endswith("remote setpoint not refreshed: LAB:IOC:ARMED is 0"), 3.0
+        )
+        await as_client(app, refused)
+        assert "LAB:IOC:ARMED is 0" in str(get(app, "PUT:MSG"))
+
+        await as_client(app, put(("IOC:ARMED", 1)))
+        await some_scans(furnaces)
+        assert len(writes(furnaces)) == count
+        assert get(app, "TWORK") == 100.0
+        await until(lambda: "not refreshed until TSET is put again" in str(get(app, "COMM:MSG")), 3.0)
+
+        await as_client(app, put(("FURN1:TSET", 300.0)))
+        await until(lambda: get(app, "TWORK") == 300.0 and get(app, "STAT:RSPFAIL") == 0, 3.0, "following again")
+        count = len(writes(furnaces))
+        await until(lambda: len(writes(furnaces)) > count, 4.0, "a repetition")
+
+
+async def test_GIVEN_a_remote_setpoint_WHEN_disabled_and_enabled_THEN_nothing_is_repeated(tmp_path: Path) -> None:
+    async with held_in_remote(tmp_path) as (furnaces, app):
+        await as_client(app, put(("FURN1:DISABLE", 1)))
+        count = len(writes(furnaces))
+        await as_client(app, put(("FURN1:DISABLE", 0)))
+        await some_scans(furnaces)
+        assert len(writes(furnaces)) == count
+        await until(lambda: "not refreshed until TSET is put again" in str(get(app, "COMM:MSG")), 3.0)
+
+
+async def test_GIVEN_a_readonly_furnace_in_remote_WHEN_served_THEN_no_byte_is_written(tmp_path: Path) -> None:
+    async with simulated_furnaces() as furnaces:
+        furnaces.model.memory["L-R"] = 1
+        site = FURNACE | {"address": furnaces.address, "state_dir": str(tmp_path), "readonly": True}
+        async with running(site) as app:
+            await as_client(app, lambda context: failed(context.channel("LAB:FURN1:TSET"), 10.0))
+            await some_scans(furnaces)
+            assert writes(furnaces) == []
