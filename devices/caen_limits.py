@@ -12,6 +12,9 @@ from devices.model import DeviceSettings, Limits
 LOW_RANGE = 1  # index of LOW among the words of IMRANGE
 LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
 
+_MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
+"""Settings whose limit depends on another setting, and on which."""
+
 SiteLimits = Mapping[str, tuple[float, float]]
 
 
@@ -65,8 +68,8 @@ class ChannelLimits:
     def known(self, setting: Setting) -> bool:
         """Whether the setting and everything that limits it has been read, or is not known to this firmware."""
         wanted = [setting.wire, *(setting.low + self._highest(setting) if setting.numeric else ())]
-        if setting.suffix == "VSET":
-            wanted.append("MAXV")
+        if setting.suffix in _MOVED_BY:
+            wanted.append(_MOVED_BY[setting.suffix])
         return all(settled(self._unit, name, self._channel) for name in wanted)
 
     def limits(self, setting: Setting) -> Limits:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from devices.caen_catalogue import BOARD, CHANNEL
 from devices.caen_protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
@@ -20,6 +22,7 @@ from devices.model import Kind
 log = logging.getLogger("labioc.caen")
 
 Plain = float | int | str
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,9 @@ class _Format:
 
 
 _FORMATS = {row.wire: _Format(row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
+_OF_RANGE = ("IMAX", "IMDEC")
+"""What a unit of profile B tells of the range that its current meter is in; profile A has names for each range."""
+
 _LOST_AFTER = 4  # parameters in a row without a readable answer: more than one fast scan of them
 _REFUSALS = 2  # refusals in a row of group reads that had worked, before they are given up
 _WRONG_COUNTS = 2  # group answers of the wrong length in a row before groups are given up
@@ -174,6 +180,8 @@ class CaenUnit:
 
     async def read_board(self, parameter: str) -> Plain | None:
         """Read one parameter of the board; None when it is not supported or the answer was garbled."""
+        if parameter in self.unsupported:
+            return None
         self._understood = False
         value = await self._read_one(parameter, None)
         self._judge(parameter)
@@ -188,7 +196,7 @@ class CaenUnit:
 
     def _judge(self, parameter: str) -> None:
         """Give the supply up when nothing has been understood for longer than one fast scan."""
-        if self._understood or parameter in self.unsupported:
+        if self._understood:
             self._rubbish = 0
             return
         self._rubbish += 1
@@ -202,7 +210,7 @@ class CaenUnit:
             if done:
                 return
         for channel in range(min(self.channels, self._configured)):
-            await self._read_one(parameter, channel)
+            await self._read_one(parameter, channel, doubted=refused)
             if parameter in self.unsupported:
                 return
         if refused and parameter in self._known:
@@ -210,16 +218,25 @@ class CaenUnit:
             if parameter not in self._grouped or self._refusals >= _REFUSALS:
                 self._give_up_groups(parameter)
 
-    async def _read_one(self, parameter: str, channel: int | None) -> Plain | None:
-        if parameter in self.unsupported:
-            return None
+    async def _read_one(self, parameter: str, channel: int | None, *, doubted: bool = False) -> Plain | None:
+        """Read one value; ``doubted`` says that the parameter has just been refused for all channels."""
+        ask = partial(self.read_back, parameter, channel)
         try:
-            return await self.read_back(parameter, channel)
+            return await (ask() if doubted else self._insist(parameter, ask))
         except ErrorReply as error:
             self._refused(parameter, channel, error)
         except Garbled:
             self._miss(parameter, channel)
         return None
+
+    async def _insist(self, parameter: str, ask: Callable[[], Awaitable[_T]]) -> _T:
+        """Ask, and once more when what was never told is refused: a request damaged on its way is refused too."""
+        try:
+            return await ask()
+        except ErrorReply:
+            if parameter in self._known:
+                raise
+            return await ask()
 
     async def read_back(self, parameter: str, channel: int | None) -> Plain:
         """Read one parameter and keep it. Raises ErrorReply and Garbled."""
@@ -235,7 +252,7 @@ class CaenUnit:
     async def _read_group(self, parameter: str) -> tuple[bool, bool]:
         """Read all channels in one request; return whether that is settled, and whether the unit refused it."""
         try:
-            reply = await self.monitor(parameter, self.channels)
+            reply = await self._insist(parameter, partial(self.monitor, parameter, self.channels))
         except ErrorReply as error:
             if error.word == "PAR" and self._grouped and parameter not in self._known:
                 self._refused(parameter, None, error)
@@ -292,6 +309,9 @@ class CaenUnit:
         self._understood = True
         self._known.add(parameter)
         self.misses.pop((parameter, channel), None)
+        if parameter == "IMRANGE" and self.value(parameter, channel) != value:
+            for name in _OF_RANGE:
+                self.cells.pop((name, channel), None)  # to be learnt again
         self.cells[parameter, channel] = Cell(value, self._now())
 
     def _miss(self, parameter: str, *channels: int | None) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from devices.caen_board import CaenBoard
 from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, Setting, channel_prefix
 from devices.caen_channel import NEEDS, CaenChannel, conditions
+from devices.caen_limits import settled
 from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_number
 from devices.caen_unit import CaenUnit, Plain
 from devices.clock import DriverClock
@@ -167,13 +168,13 @@ class CaenWriter:
         return self._changed(name, channel, setting)
 
     async def _refresh_range(self, number: int) -> None:
-        """Look at what follows the range: the unit may have moved ISET, and shows IMON with other decimals."""
-        for parameter in ("ISET", "IMDEC"):
-            if parameter not in self._unit.unsupported and self._unit.value(parameter, number) is not None:
-                try:
-                    await self._unit.read_back(parameter, number)
-                except DeviceError as error:
-                    log.info("%s: %s not read after IRANGE: %s", self._settings.name, parameter, error)
+        """Look at what follows the range: the unit may have moved ISET, and profile B tells other decimals."""
+        followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not settled(self._unit, name, number))]
+        for parameter in followers:
+            try:
+                await self._unit.read_back(parameter, number)
+            except DeviceError as error:
+                log.info("%s: %s not read after IRANGE: %s", self._settings.name, parameter, error)
 
     @staticmethod
     def _changed(name: str, channel: CaenChannel, setting: Setting) -> list[str]:

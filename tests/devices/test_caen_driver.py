@@ -137,11 +137,11 @@ async def test_every_signal_has_a_reading_or_says_that_the_firmware_does_not_kno
         assert not labels or reading.value is None or reading.value in range(len(labels)), name
 
 
-async def test_an_unknown_parameter_is_asked_once_per_connection():
+async def test_an_unknown_parameter_is_asked_twice_per_connection():
     rig = bench(CaenModel())
     rig.model.unknown.update({"PDWN", "MVRES"})
     await rig.start()
-    assert sum("PAR:PDWN" in line for line in rig.link.log) == 1
+    assert sum("PAR:PDWN" in line for line in rig.link.log) == 2
     found = (await rig.driver.read(["CH00.PDWN.RBV", "CH00.MAXV.RBV", "CH00.MAXV.RES"])).values()
     assert [(reading.value, reading.level) for reading in found] == [
         (None, Level.INVALID), (4100.0, Level.OK), (1.0, Level.OK),
@@ -338,6 +338,32 @@ async def test_a_garbled_word_is_no_value():
     await rig.start()
     rig.link.intercept = lambda request: "#CMD:OK,VAL:MAYBE;" if b"BDILK" in request else None
     assert "BD.ILK" not in await rig.driver.read(["BD.ILK"])
+
+
+@pytest.mark.parametrize("groups", [True, False])
+@pytest.mark.parametrize("parameter", ["BDILK", "POL", "VMAX", "VMON", "STAT"])
+async def test_one_refusal_does_not_strike_a_parameter_off(parameter, groups):
+    """Noise in a request looks like a parameter that nobody knows."""
+    rig = bench()
+    rig.model.refuse_groups = not groups
+    answers = ["#PAR:ERR"]
+    rig.link.intercept = lambda request: (
+        answers.pop() if answers and request.endswith(b"PAR:" + parameter.encode()) else None
+    )
+    await rig.start()
+    assert not answers
+    found = await rig.driver.read(["BD.ILK", "CH00.POL", "CH00.VMON", "CH00.STAT"])
+    assert {reading.level for reading in found.values()} == {Level.OK}
+    assert rig.driver.limits("CH00.VSET").high == 4000.0
+
+
+async def test_what_is_not_asked_says_nothing_about_rubbish():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda _: "@@@@"
+    await rig.driver.read(FAST)
+    with pytest.raises(Garbled, match="4 unreadable answers in a row"):
+        await rig.driver.read(["BD.LOCAL", "BD.ALARM", *FAST])  # this firmware has no parameter for LOCAL
 
 
 # ---- channel and board alarms

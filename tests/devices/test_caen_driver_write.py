@@ -311,6 +311,32 @@ async def test_the_current_decimals_of_profile_b_follow_the_range():
     assert rig.driver.precision("CH00.IMON") == 3
 
 
+async def test_the_limit_of_the_current_waits_for_the_range():
+    rig = bench()
+    rig.model.channels[0].imrange = "LOW"
+    rig.link.intercept = lambda request: "@" if request.endswith(b"PAR:IMRANGE") else None
+    await rig.driver.connect()
+    await rig.driver.read(["CH00.ISET.RBV"])
+    assert rig.driver.limits("CH00.ISET") is None
+    with pytest.raises(NotReady, match="ISET"):
+        await rig.driver.write("CH00.ISET", 1000)
+    rig.link.intercept = lambda _: None
+    await rig.driver.read(["CH00.IRANGE.RBV"])
+    assert rig.driver.limits("CH00.ISET").high == 300.0
+
+
+async def test_a_range_changed_elsewhere_is_followed_in_profile_b():
+    model = CaenModel(Profile.B)
+    rig = await started(model)
+    answers = {b"PAR:IMAX": "#BD:00,CMD:OK,VAL:0300.00;3000.00;3000.00;3000.00"}
+    rig.link.intercept = lambda request: answers.get(request.rpartition(b",")[2])
+    model.channels[0].imrange = "LOW"
+    await rig.driver.read(["CH00.IRANGE.RBV"])
+    await rig.driver.read(["CH00.IMON"])
+    assert (rig.driver.precision("CH00.IMON"), rig.driver.precision("CH01.IMON")) == (3, 2)
+    assert rig.driver.limits("CH00.ISET").high == 300.0
+
+
 # ---- on and off
 
 
