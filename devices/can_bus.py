@@ -29,7 +29,7 @@ from devices.errors import LinkDown
 log = logging.getLogger("labioc.can")
 
 RECEIVE_SECONDS = 0.1  # how long the receiving thread waits before it looks whether it is to end
-SEND_SECONDS = 0.5  # how long one frame may wait for room in the adapter
+SEND_SECONDS = 0.5  # how long a frame may wait for its turn and for room in the adapter, unless said otherwise
 OPEN_SECONDS = 5.0  # serial adapters sleep 2 s while they are opened
 CLOSE_SECONDS = 2.0  # after which a hung adapter is left to itself
 STRIKES = 25  # failures in a row, without a good frame, that end an adapter
@@ -93,8 +93,10 @@ class CanBus:
         self._opening: asyncio.Future[None] | None = None
         self._ended = asyncio.Event()
         self._stop = threading.Event()
-        self._outbox: SimpleQueue[Frame | None] = SimpleQueue()
-        self._inbox: deque[tuple[Frame, float]] = deque(maxlen=BACKLOG)
+        self._outbox: SimpleQueue[tuple[Frame, float, float] | None] = SimpleQueue()
+        """Frames, the monotonic time at which they were queued, and the seconds that they may wait."""
+        self._inbox: deque[tuple[Frame, float, float]] = deque(maxlen=BACKLOG)
+        """Frames and when they arrived, Unix and monotonic time."""
         self._delivering = False  # somebody is on the way to the inbox
         self._wanted: frozenset[int] = frozenset()  # addresses; replaced as a whole, read by the thread
         self._sent: dict[tuple[int, bytes], tuple[int, float]] = {}
@@ -149,8 +151,12 @@ class CanBus:
         except TimeoutError:
             log.warning("%s: does not close", self)
 
-    def send(self, frame: Frame) -> None:
-        """Queue a frame. Raises LinkDown when the adapter is gone."""
+    def send(self, frame: Frame, within: float = SEND_SECONDS) -> None:
+        """Queue a frame; it is dropped when the adapter has not taken it ``within`` seconds.
+
+        A put that its client was told has failed must not come true when an adapter that was held up goes on. Raises
+        LinkDown when the adapter is gone.
+        """
         if self.failure is not None:
             raise self.failure
         now = time.monotonic()
@@ -164,7 +170,7 @@ class CanBus:
         self._sent[frame.id, frame.data] = (count + 1 if now - last < ECHO_SECONDS else 1, now)
         if len(self._sent) > REMEMBERED:
             self._sent = {key: entry for key, entry in self._sent.items() if now - entry[1] < ECHO_SECONDS}
-        self._outbox.put(frame)
+        self._outbox.put((frame, now, within))
 
     def _fail(self, reason: str) -> None:
         self._stop.set()
@@ -190,15 +196,15 @@ class CanBus:
         """Hand out what the thread has put into the inbox."""
         self._delivering = False  # before looking, or a frame that comes meanwhile would wait for the next one
         while self._inbox:
-            frame, stamp = self._inbox.popleft()
+            frame, stamp, arrived = self._inbox.popleft()
             message = decode(frame)
-            if self._is_echo(frame, message):
+            if self._is_echo(frame, message, arrived):
                 continue
             self._asking_since = None
             for listener in list(self._listeners.get(frame.id >> 3 & 0x3F, ())):
                 listener.heard(message, stamp)
 
-    def _is_echo(self, frame: Frame, message: Message) -> bool:
+    def _is_echo(self, frame: Frame, message: Message, arrived: float) -> bool:
         """Tell whether this frame was sent from here: some interfaces return everything to its sender.
 
         A write that comes back looks like the module's answer. Requests tell which interfaces do this, because a
@@ -206,7 +212,7 @@ class CanBus:
         """
         key = (frame.id, frame.data)
         count, sent = self._sent.get(key, (0, 0.0))
-        if not count or time.monotonic() - sent > ECHO_SECONDS:
+        if not count or arrived - sent > ECHO_SECONDS:
             return False
         if isinstance(message, Request):
             self._echoes = True
@@ -308,7 +314,7 @@ class CanBus:
         if not of_a_module or frame.id >> 3 & 0x3F not in self._wanted:
             self.counters.foreign += 1
             return
-        self._inbox.append((frame, time.time()))
+        self._inbox.append((frame, time.time(), time.monotonic()))
         if not self._delivering:
             self._delivering = True
             self._call(self._deliver)
@@ -323,10 +329,16 @@ class CanBus:
 
     def _transmit(self, adapter: can.BusABC) -> None:
         strikes = 0
-        while (frame := self._outbox.get()) is not None:
+        while (entry := self._outbox.get()) is not None:
+            frame, queued, within = entry
+            if self._stop.is_set():
+                continue
+            if time.monotonic() - queued > within:
+                self._count_error("sending: held up for too long")
+                continue
             message = can.Message(arbitration_id=frame.id, data=frame.data, is_extended_id=False)
             try:
-                adapter.send(message, timeout=SEND_SECONDS)
+                adapter.send(message, timeout=within)  # not what is left: serial ports dislike changes
             except Exception as error:  # a back end may raise anything
                 strikes += 1
                 self._count_error(f"sending: {_why(error)}")

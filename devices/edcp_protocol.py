@@ -264,8 +264,9 @@ def _bus_error(frame: Frame) -> BusError:
         return BusError("bus off", "OFF")
     if controller & 0x30:
         return BusError("controller error passive", "PASSIVE")
-    if controller & 0x40 or frame.id & 0x100:
-        return BusError("controller back to error active", "ACTIVE")
+    if controller & 0x4C or frame.id & 0x100:  # one that only warns (0x04, 0x08) is error active
+        text = "controller warning" if controller & 0x0C else "controller back to error active"
+        return BusError(text, "ACTIVE")
     classes = {
         0x020: "nobody acknowledges",
         0x008: "protocol violation (wrong bit rate?)",

@@ -155,10 +155,20 @@ class ModuleLink:
         self.tell(registration(self.address, True, base=self.base))
 
     def tell(self, frame: Frame) -> None:
-        """Send a frame that nothing answers. Raises LinkDown."""
+        """Send a frame, within the time after which a try is given up, or never. Raises LinkDown."""
         if self.bus is None or self._failure is not None:
             raise self._failure or LinkDown(f"{self}: not connected, nothing was sent")
-        self.bus.send(frame)
+        self.bus.send(frame, self._patience)
+
+    def _told(self, *frames: Frame) -> bool:
+        """Send frames from where nobody can be told that the bus is gone; return whether it is there."""
+        try:
+            for frame in frames:
+                self.tell(frame)
+        except LinkDown as error:
+            self._lose(error)
+            return False
+        return True
 
     # Asking
 
@@ -202,12 +212,8 @@ class ModuleLink:
     def _try(self, question: Question) -> None:
         question.tries += 1
         question.sent, question.overtaken = self._clock.monotonic(), False
-        try:
-            self.tell(question.frame)
-        except LinkDown as error:
-            self._lose(error)
-            return
-        self._wait(question, self._due(question))
+        if self._told(question.frame):
+            self._wait(question, self._due(question))
 
     def _due(self, question: Question) -> float:
         """When a try is over: some time after the module's last word, but not for ever.
@@ -239,8 +245,10 @@ class ModuleLink:
             if question.tries == TRIES and self.connected:
                 # What every module answers tells one that does not know this item from one that is not there,
                 # or that was switched to the older protocol.
-                self.tell(read(self.address, BY_NAME["ModuleStatus"], base=self.base))
-                self.tell(general_request(self.address, base=self.base))
+                self._told(
+                    read(self.address, BY_NAME["ModuleStatus"], base=self.base),
+                    general_request(self.address, base=self.base),
+                )
             return
         if question.answers or self._last_heard > question.begun:
             self._settle(question)  # it lives, so this item, or this frame, is the trouble
@@ -351,7 +359,7 @@ class ModuleLink:
             return
         if self._clock.monotonic() - self._registered < REGISTERED_GRACE:
             # Perhaps the registration was lost. The time runs on: a module that goes on for ever is a lost one.
-            self.tell(registration(self.address, True, base=self.base))
+            self._told(registration(self.address, True, base=self.base))
             return
         self._lose(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
 

@@ -15,7 +15,7 @@ from devices.can_bus import ControllerState, join
 from devices.can_options import option_mistakes
 from devices.edcp_items import BY_NAME
 from devices.edcp_messages import Data, General, Message
-from devices.edcp_protocol import read, registration
+from devices.edcp_protocol import read, registration, write
 from devices.errors import LinkDown, Refused
 from devices.sim_iseg import E16C1, SimulatedIsegModule
 from devices.sim_iseg_bus import simulated_bus
@@ -233,6 +233,76 @@ async def test_GIVEN_a_full_transmit_buffer_WHEN_sending_THEN_it_is_counted_and_
     bus.send(registration(5, True))
     await until(lambda: len(made[0].sent) == 1)
     assert not ear.lost
+    await bus.leave(ear)
+
+
+async def test_GIVEN_an_adapter_that_is_held_up_WHEN_it_goes_on_THEN_what_was_given_up_meanwhile_is_not_sent(adapters):
+    made, _ = adapters
+    gate, sent = threading.Event(), []
+
+    def hold(msg, timeout=None):
+        gate.wait(5)
+        sent.append(bytes(msg.data))
+
+    bus, ear = await opened()
+    made[0].send = hold
+    first, late, last = registration(5, True), write(5, BY_NAME["VoltageSet"], 1000.0, 3), read(5, BY_NAME["BitRate"])
+    bus.send(first)
+    bus.send(late, 0.01)
+    given_up = time.monotonic() + 0.02
+    await until(lambda: time.monotonic() > given_up)
+    gate.set()
+    bus.send(last)
+    await until(lambda: last.data in sent)
+    assert sent == [first.data, last.data]
+    await bus.leave(ear)
+
+
+async def test_GIVEN_frames_waiting_WHEN_the_adapter_is_given_up_THEN_they_are_never_sent(adapters):
+    made, _ = adapters
+    gate, sent = threading.Event(), []
+
+    def hold(msg, timeout=None):
+        gate.wait(5)
+        sent.append(bytes(msg.data))
+
+    bus, ear = await opened()
+    made[0].send = hold
+    bus.send(registration(5, True))
+    bus.send(write(5, BY_NAME["VoltageSet"], 1000.0, 3), 5.0)
+
+    def gone(timeout):
+        raise can.CanOperationError("no such device")
+
+    made[0].plan = gone
+    await until(lambda: bool(ear.lost))
+    gate.set()
+    await until(lambda: made[0].closed)
+    assert sent == [registration(5, True).data]
+    await bus.leave(ear)
+
+
+async def test_GIVEN_an_own_frame_that_came_back_in_time_WHEN_the_loop_sees_it_late_THEN_it_is_still_an_echo(adapters):
+    bus, ear = await opened()
+    frame, now = write(5, BY_NAME["VoltageSet"], 1000.0, 3), time.monotonic()
+    bus._echoes = True
+    bus._sent[frame.id, frame.data] = (1, now - 10.0)
+    bus._inbox.append((frame, time.time(), now - 9.9))
+    bus._deliver()
+    assert ear.messages == []
+    bus._inbox.append((frame, time.time(), now))  # the module says the same
+    bus._deliver()
+    assert len(ear.messages) == 1
+    await bus.leave(ear)
+
+
+async def test_GIVEN_a_controller_that_was_passive_WHEN_it_only_warns_THEN_it_is_active(adapters):
+    made, _ = adapters
+    bus, ear = await opened()
+    frames = [can.Message(arbitration_id=0x004, data=data, is_error_frame=True) for data in (b"\0\x08", b"\0\x20")]
+    made[0].plan = lambda timeout: frames.pop() if frames else time.sleep(timeout)
+    await until(lambda: bus.counters.errors == 2)
+    assert bus.state is ControllerState.ACTIVE
     await bus.leave(ear)
 
 

@@ -178,7 +178,8 @@ def test_foreign_frames(other):
         (0x100, 0, "ACTIVE", "controller back to error active"),
         (0x020, 0, "", "nobody acknowledges"),
         (0x0A8, 0, "", "nobody acknowledges, protocol violation (wrong bit rate?), bus error"),
-        (0x004, 0x04, "", "controller"),
+        (0x004, 0x08, "ACTIVE", "controller warning"),
+        (0x004, 0x01, "", "controller"),
         (0, 0, "", "unspecified error"),
     ],
 )

@@ -32,7 +32,7 @@ class PlayedBus:
         self.play = lambda frame: []
         self.listener: ModuleLink | None = None
 
-    def send(self, frame):
+    def send(self, frame, within):
         self.sent.append(frame)
         loop = asyncio.get_running_loop()
         for delay, reply in self.play(frame):
