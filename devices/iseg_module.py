@@ -32,8 +32,7 @@ class BusMeter:
         self._looked = 0.0
         self._received = 0
         self._rate = 0.0
-        self._errors = 0
-        self._growing = False
+        self._errors = 0  # when BUS.ERR was last told
 
     def look(self, bus: CanBus | None, now: float) -> None:
         """Take the counters once in a while; ``now`` is monotonic time in seconds."""
@@ -44,8 +43,7 @@ class BusMeter:
             self._bus, self._rate, self._errors = bus, 0.0, counters.errors
         elif now > self._looked:
             self._rate = (counters.received - self._received) / (now - self._looked)
-        self._growing = counters.errors > self._errors
-        self._looked, self._received, self._errors = now, counters.received, counters.errors
+        self._looked, self._received = now, counters.received
 
     def reading(self, name: str, bus: CanBus | None, now: float) -> Reading | None:
         """Return the reading of a BUS signal, None before there was a bus; ``now`` is Unix time."""
@@ -59,7 +57,8 @@ class BusMeter:
             case "BUS.RX":
                 return Reading(round(self._rate, 1), now)
             case "BUS.ERR":
-                return _raised(bus.counters.errors, now, Level.MINOR if self._growing else Level.OK)
+                before, self._errors = self._errors, bus.counters.errors
+                return _raised(self._errors, now, Level.MINOR if self._errors > before else Level.OK)
         return Reading(bus.counters.foreign, now)
 
 

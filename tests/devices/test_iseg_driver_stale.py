@@ -37,3 +37,15 @@ async def test_GIVEN_a_load_that_was_measured_WHEN_the_output_is_off_THEN_it_kee
         assert after.value == 1000.0
         assert after.time >= before.time
         assert (await made.look("EFFLOAD"))["EFFLOAD"].time == after.time
+
+
+async def test_GIVEN_errors_on_the_bus_WHEN_other_signals_are_read_in_between_THEN_their_growth_is_not_missed():
+    async with bench() as made:
+        names = ["BUS.ERR"]
+        assert (await made.driver.read(names))["BUS.ERR"].level is Level.OK
+        made.driver._link.bus.counters.errors += 1
+        await made.look()  # the fast scan comes more often than that of the counters
+        await made.look()
+        found = (await made.driver.read(names))["BUS.ERR"]
+        assert (found.value, found.level) == (1, Level.MINOR)
+        assert (await made.driver.read(names))["BUS.ERR"].level is Level.OK
