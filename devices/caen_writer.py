@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +19,7 @@ from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_num
 from devices.caen_unit import CaenUnit, Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.hv_demand import check_limits, choice_asked, number_asked
 from devices.model import DeviceSettings, Limits, Value
 
 log = logging.getLogger("labioc.caen")
@@ -92,7 +92,7 @@ class CaenWriter:
             if suffix.endswith(".CMD"):
                 return await self._command(name, suffix, channel, value)
             if suffix == "ON" and channel:
-                return await self._switch(name, channel, bool(_index(suffix, value, row.labels)))
+                return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
             setting = SETTINGS[suffix]
             if channel is None or not setting.numeric:
                 return await self._choose(name, setting, channel, value)
@@ -113,12 +113,12 @@ class CaenWriter:
     # Settings
 
     async def _set_number(self, name: str, setting: Setting, channel: CaenChannel, value: Value) -> list[str]:
-        number = _number(setting, value)
+        number = number_asked(setting.suffix, value)
         self._require(setting.suffix, setting.wire, channel.number)
         if not channel.limits.known(setting):
             raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
         limits = channel.limits.limits(setting)
-        _check(setting, number, limits)
+        check_limits(setting.suffix, number, setting.unit, limits)
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
         target = _Target(setting.suffix, setting.wire, channel.number)
@@ -148,7 +148,7 @@ class CaenWriter:
         return text
 
     async def _choose(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
-        index = _index(setting.suffix, value, setting.labels)
+        index = choice_asked(setting.suffix, value, setting.labels)
         number = None if channel is None else channel.number
         self._require(setting.suffix, setting.wire, number)
         if self._unit.value(setting.wire, number) is None:
@@ -247,7 +247,7 @@ class CaenWriter:
     # Commands
 
     async def _command(self, name: str, suffix: str, channel: CaenChannel | None, value: Value) -> list[str]:
-        if not _index(suffix, value, ("IDLE", "ACT")):
+        if not choice_asked(suffix, value, ("IDLE", "ACT")):
             return [name]
         if suffix == "TRIP.ACK.CMD" and channel:
             channel.acknowledge(self._clock.time())
@@ -353,26 +353,6 @@ class CaenWriter:
 def _status_signals(channel: int) -> list[str]:
     prefix = channel_prefix(channel)
     return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
-
-
-def _number(setting: Setting, value: Value) -> float:
-    if isinstance(value, (str, tuple)) or not math.isfinite(value):
-        raise OutOfLimits(f"{setting.suffix}: {value!r} is not a number")
-    return float(value)
-
-
-def _index(what: str, value: Value, labels: tuple[str, ...]) -> int:
-    if isinstance(value, (str, tuple)) or value not in range(len(labels)):
-        raise OutOfLimits(f"{what}: {value!r} is none of {', '.join(labels)}")
-    return int(value)
-
-
-def _check(setting: Setting, number: float, limits: Limits) -> None:
-    asked = f"{setting.suffix} {number:.10g} {setting.unit}"
-    if number > limits.high:
-        raise OutOfLimits(f"{asked} is above {limits.high:.10g} {setting.unit} ({limits.high_from})")
-    if number < limits.low:
-        raise OutOfLimits(f"{asked} is below {limits.low:.10g} {setting.unit} ({limits.low_from})")
 
 
 def _disagreement(asked: str, found: Plain, answered: bool) -> str:
