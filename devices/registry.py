@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from devices.caen_driver import DEFAULT_CHANNELS, CaenDriver
+from devices.caen_protocol import Profile
 from devices.eurotherm_driver import DEFAULT_UNIT, EurothermDriver
 from devices.iseg_driver import DEFAULT_CHANNELS as ISEG_CHANNELS
 from devices.iseg_driver import IsegDriver
@@ -61,9 +62,13 @@ class Family:
 
 
 def _simulate_caen(settings: DeviceSettings, port: int) -> SimulatedSupply:
+    """Return a DT5533E, or a unit of profile B where the site file gives it a board above 0: only those have one."""
+    board = int(settings.options.get("board", 0))
     model = CaenModel(
+        Profile.B if board else Profile.A,
         channels=settings.channels or DEFAULT_CHANNELS,
         serial=str(settings.options.get("serial", "00123")),
+        board=board,
     )
     model.noise_volts, model.noise_microamps = SIMULATED_VOLTS, SIMULATED_MICROAMPS
     return SimulatedSupply(model, port=port)

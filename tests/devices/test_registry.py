@@ -41,6 +41,20 @@ async def test_every_family_drives_its_own_simulator(family):
         await driver.read(names)
 
 
+@pytest.mark.parametrize(("board", "model"), [(0, "DT5533E"), (5, "NDT1470")])
+async def test_a_simulated_supply_with_a_board_is_one_that_has_addresses(board, model):
+    family, options = FAMILIES["caen-dt55xx"], {"board": board}
+    simulator = family.make_simulator(DeviceSettings("X1", family.type, options=options), 0)
+    await simulator.start()
+    driver = family.make_driver(DeviceSettings("X1", family.type, simulator.address, options=options))
+    try:
+        await driver.connect()
+        assert (await driver.read(["BD.NAME"]))["BD.NAME"].value == model
+    finally:
+        await driver.close()
+        await simulator.stop()
+
+
 def test_an_address_of_no_link_is_refused_at_once():
     with pytest.raises(ValueError, match=r"tcp://HOST:PORT"):
         FAMILIES["caen-dt55xx"].make_driver(DeviceSettings("HV1", "caen-dt55xx", "http://x"))
