@@ -27,20 +27,24 @@ _UP_AND_BROADCAST: Final = 0x1 | 0x2
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where to search; how long a silent server is waited for, in seconds; how large an event may be, in bytes."""
+    """Where to search, how long a silent server is waited for (in seconds), how large an event may be (in bytes).
+
+    ``addresses`` are searched by UDP, ``name_servers`` by TCP.
+    """
 
     addresses: tuple[Address, ...]
     repeater_port: int = REPEATER_PORT
     connection_timeout: float = 30.0
     max_search_period: float = 10.0
     max_message: int = LARGEST_AUTOMATIC
+    name_servers: tuple[Address, ...] = ()
 
     @classmethod
     def read(cls, env: Mapping[str, str] | None = None) -> Settings:
         """Read the environment (or a mapping in its place); raises ValueError that names the variable."""
         values = os.environ if env is None else env
         port = _integer(values, "EPICS_CA_SERVER_PORT", SERVER_PORT)
-        addresses = [_address(word, port) for word in values.get("EPICS_CA_ADDR_LIST", "").split()]
+        addresses = _addresses(values, "EPICS_CA_ADDR_LIST", port)
         if values.get("EPICS_CA_AUTO_ADDR_LIST", "YES").upper() != "NO":
             addresses += [(address, port) for address in broadcast_addresses()]
         limit = LARGEST_AUTOMATIC
@@ -53,6 +57,7 @@ class Settings:
             _seconds(values, "EPICS_CA_CONN_TMO", 30.0),
             _seconds(values, "EPICS_CA_MAX_SEARCH_PERIOD", 10.0),
             limit,
+            tuple(dict.fromkeys(_addresses(values, "EPICS_CA_NAME_SERVERS", port))),
         )
 
 
@@ -76,14 +81,18 @@ def _seconds(values: Mapping[str, str], name: str, default: float) -> float:
     return seconds
 
 
-def _address(word: str, port: int) -> Address:
+def _addresses(values: Mapping[str, str], name: str, port: int) -> list[Address]:
+    return [_address(word, name, port) for word in values.get(name, "").split()]
+
+
+def _address(word: str, name: str, port: int) -> Address:
     host, _, own = word.partition(":")
     if own and not (own.isdecimal() and 0 < int(own) < 0x10000):
-        raise ValueError(f"EPICS_CA_ADDR_LIST: {word!r} has no port between 1 and 65535")
+        raise ValueError(f"{name}: {word!r} has no port between 1 and 65535")
     try:
         return socket.gethostbyname(host), int(own) if own else port
     except OSError:
-        raise ValueError(f"EPICS_CA_ADDR_LIST: {host!r} is no host that can be found") from None
+        raise ValueError(f"{name}: {host!r} is no host that can be found") from None
 
 
 def broadcast_addresses() -> list[str]:

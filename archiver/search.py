@@ -1,4 +1,6 @@
-"""Finding servers: name searches by UDP with a pause that doubles, begun again when a beacon tells of a new server.
+"""Finding servers: name searches with a pause that doubles, begun again when a beacon tells of a new server.
+
+Searches go by UDP to the addresses, and by TCP to the name servers, of the settings.
 
 Messages: Channel Access Protocol Specification, "CA_PROTO_SEARCH", "CA_PROTO_RSRV_IS_UP", "CA_REPEATER_REGISTER".
 """
@@ -16,6 +18,7 @@ from typing import Final, cast
 import caproto
 
 from archiver.ca_environment import Address, Settings
+from archiver.name_servers import NameServer
 
 log = logging.getLogger("labioc.archiver")
 
@@ -64,17 +67,29 @@ class Searcher(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._register_timer: asyncio.TimerHandle | None = None
+        self._name_servers = [
+            NameServer(address, settings.connection_timeout, found, self._ask_for_all)
+            for address in settings.name_servers
+        ]
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open the socket; raises OSError."""
         self._loop = asyncio.get_running_loop()
         self._closed = self._loop.create_future()
         await self._loop.create_datagram_endpoint(lambda: self, local_addr=("0.0.0.0", 0), allow_broadcast=True)
+        self._tasks = [
+            self._loop.create_task(server.run(), name="archiver: name server {}:{}".format(*server.address))
+            for server in self._name_servers
+        ]
         self._register()
         self._schedule()
 
     async def stop(self) -> None:
-        """Stop searching and close the socket."""
+        """Stop searching and close all sockets."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for timer in (self._timer, self._register_timer):
             if timer is not None:
                 timer.cancel()
@@ -153,6 +168,10 @@ class Searcher(asyncio.DatagramProtocol):
         self._transport.sendto(request, ("127.0.0.1", self._settings.repeater_port))
         self._register_timer = self._loop.call_later(REGISTER_PAUSE, self._register)
 
+    def _ask_for_all(self, server: NameServer) -> None:
+        """Search at a name server that has just begun to listen."""
+        server.search(b"".join(search.request for search in self._wanted.values()))
+
     def _put(self, number: int, search: _Search) -> None:
         heapq.heappush(self._queue, (search.due, next(self._tie), number))
 
@@ -174,6 +193,8 @@ class Searcher(asyncio.DatagramProtocol):
         for datagram in self._datagrams(now):
             for address in self._settings.addresses:
                 self._transport.sendto(datagram, address)
+            for server in self._name_servers:
+                server.search(datagram[len(_VERSION_REQUEST) :])
         self._schedule(now + PACE)
 
     def _datagrams(self, now: float) -> list[bytes]:
