@@ -46,11 +46,25 @@ class StateFile:
         if self.path is None:
             return
         self._next = data
-        if self._task is None or self._task.done():
+        self.again()
+
+    def again(self) -> None:
+        """Have what could not be written before written, if there is any."""
+        if self._next is not None and self.path is not None and not self.busy:
             self._task = asyncio.create_task(self._write(), name=f"save {self.path.name}")
 
+    @property
+    def busy(self) -> bool:
+        """Whether something is being written."""
+        return self._task is not None and not self._task.done()
+
+    async def put_aside(self, error: Exception) -> None:
+        """Keep the file as .bad and begin anew, because what was loaded makes no sense to its owner."""
+        if self.path is not None:
+            await asyncio.to_thread(_put_aside, self.path, error)
+
     async def flush(self) -> None:
-        """Wait until everything saved is on the disk."""
+        """Wait until everything saved is on the disk, or could not be written."""
         if self._task is not None:
             await asyncio.shield(self._task)
 
@@ -65,6 +79,8 @@ class StateFile:
                 if not self._failed:
                     log.warning("%s cannot be written: %s; going on without", self.path, error.strerror or error)
                 self._failed = True
+                self._next = data if self._next is None else self._next  # for ``again``
+                return
 
 
 def _load(path: Path) -> dict[str, Any] | None:
@@ -75,11 +91,15 @@ def _load(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        log.error("%s cannot be read: %s; beginning anew, the old file is kept as .bad", path, error)
-        with suppress(OSError):
-            path.replace(path.with_suffix(".bad"))
+        _put_aside(path, error)
         return None
     return data
+
+
+def _put_aside(path: Path, error: Exception) -> None:
+    log.error("%s cannot be read: %s; beginning anew, the old file is kept as .bad", path, error)
+    with suppress(OSError):
+        path.replace(path.with_suffix(".bad"))
 
 
 def _store(path: Path, data: dict[str, Any], indent: int | None) -> None:

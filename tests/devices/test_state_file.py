@@ -32,3 +32,31 @@ async def test_what_is_no_object_is_put_aside_and_not_overwritten(
     assert (tmp_path / "state.bad").read_text() == text
     assert f"{path} cannot be read" in caplog.text
     assert await file.load() == {"new": 1}
+
+
+async def test_what_could_not_be_written_is_written_when_the_disk_is_back(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("")  # a file where the folder should be
+    file = StateFile(tmp_path / "folder" / "state.json")
+    file.save({"n": 1})
+    await file.flush()
+    file.again()
+    await file.flush()
+    (tmp_path / "folder").unlink()
+    file.again()
+    await file.flush()
+    assert await file.load() == {"n": 1}
+    file.again()  # nothing is left to be written
+    await file.flush()
+    assert file.writes == 1
+
+
+async def test_a_file_that_makes_no_sense_to_its_owner_is_put_aside(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "state.json"
+    path.write_text('{"n": "x"}')
+    await StateFile(path).put_aside(ValueError("n is no number"))
+    await StateFile(None).put_aside(ValueError("n is no number"))
+    assert not path.exists()
+    assert (tmp_path / "state.bad").read_text() == '{"n": "x"}'
+    assert "n is no number" in caplog.text
