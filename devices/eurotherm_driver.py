@@ -96,7 +96,8 @@ class EurothermDriver:
         """Tell the power record of a lost link; an instrument that refuses what every one has is not understood."""
         if isinstance(error, Refused):
             error = Garbled(f"not a controller of the family: {error}")
-        self._memory.power.lost("the serial port was gone" if isinstance(error, LinkDown) else "no answer")
+        reasons = {LinkDown: "the serial port was gone", Garbled: "the answers could not be read"}
+        self._memory.power.lost(reasons.get(type(error), "the controller did not answer"))
         return error
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:

@@ -153,7 +153,8 @@ class Furnace:
         for name, setting in SETTINGS.items():
             if setting.register in fresh or (name == "TSET" and self.remote and "Rm.SP" in fresh):
                 self._compare(setting)
-        if "PV.IN" in fresh and "StAt" in self._unit.cells:
+        known = self._unit.cells.keys() | self._unit.missing
+        if "PV.IN" in fresh and {"StAt", "Di.IP"} <= known:  # without the mains flag an interruption would be missed
             self._look()
 
     def _compare(self, setting: Setting) -> None:

@@ -13,6 +13,7 @@ import logging
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from devices.eurotherm_wear import Wear
 from devices.model import Cause, DeviceSettings, Level, Reading
@@ -51,37 +52,45 @@ class FurnaceMemory:
         """Read the files, the first time it is called."""
         if self._loaded:
             return
-        self._loaded = True
-        stored = {part: await file.load() or {} for part, file in self._files.items()}
         self.power.boot = boot_time()
-        try:
-            if stored["power"]:
-                self.power.restore(stored["power"])
-            if stored["sample"]:
-                self.power.last = self._saved = Sample(**stored["sample"])
-            self.wear.restore(stored["writes"])
-        except (KeyError, TypeError, ValueError) as error:
-            log.warning("%s: what was kept on disk cannot be used: %r", self._name, error)
+        # The sample first: the last event may tell of a newer one.
+        for part, take in (
+            ("sample", self._take_sample), ("power", self.power.restore), ("writes", self.wear.restore)
+        ):  # fmt: skip
+            file = self._files[part]
+            stored = await file.load()
+            try:
+                if stored:
+                    take(stored)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                await file.put_aside(error)
+        self._loaded = True
+
+    def _take_sample(self, data: dict[str, Any]) -> None:
+        self.power.last = self._saved = Sample.from_json(data)
 
     async def flush(self) -> None:
         """Write the last reading, and wait until all is on the disk."""
         if self.power.last is not None and self.power.last is not self._saved:
             self._save(self.power.last)
         for file in self._files.values():
+            file.again()
             await file.flush()
 
     def observe(self, sample: Sample, now: float) -> None:
         """Take one reading; ``now`` is monotonic time in seconds."""
-        before = self.power.event, self.power.count
+        count = self.power.count
         self.power.observe(sample, now)
-        if (self.power.event, self.power.count) != before and self.power.count != before[1]:
+        if self.power.count != count:
             log.warning("%s: %s", self._name, self.power.message)
+        if self.power.changed:
+            self._save_power()
+        if self._files["power"].busy:
+            return  # a reading with the flag set must not be on the disk before the interruption that it ends
         age = None if self._saved is None else sample.time - self._saved.time
         due = age is None or not 0 <= age < EVERY
         if due or (self._saved is not None and sample.differs(self._saved) and (age or 0.0) >= LEAST):
             self._save(sample)
-        if self.power.changed:
-            self._save_power()
 
     def acknowledge(self) -> None:
         """Clear the latch of the power record."""
@@ -98,6 +107,8 @@ class FurnaceMemory:
         self._files["sample"].save(asdict(sample))
         if self.power.moved:
             self._save_power()
+        for part in ("power", "writes"):
+            self._files[part].again()
 
     def _save_power(self) -> None:
         self.power.changed = self.power.moved = False

@@ -6,8 +6,8 @@ the clock of a small computer may jump after its start. What tells the cases apa
 * The controller's mains-failure flag is set by every failure and stays until its alarms are acknowledged. Newly set,
   it proves an interruption, whether or not the link was silent too.
 * Silence with the flag clear is a lost link: cable, adapter or computer; the furnace went on.
-* Silence with a flag that was set before says nothing. Then traces decide: the programmer was reset, the remote
-  setpoint was lost, the temperature fell.
+* Silence with a flag that was set before says nothing. Then traces decide: the programmer was reset, the temperature
+  fell. (That the remote setpoint was lost is none: it is lost with every link that is silent for some seconds.)
 
 An interruption began after the last reading before it and had ended at the first one after it, so its duration is an
 upper bound. When the computer lost its power too, the last reading before is one that was kept on disk.
@@ -26,6 +26,14 @@ RECOVERED = 1.0  # C below the temperature before, at which it is back
 FOLLOWED = 3600.0  # seconds after the return during which the lowest temperature is watched
 KEPT = 50  # interruptions in the history
 RUNNING = ("RUN", "HOLD")
+
+_NUMBER, _MAYBE = (int, float), (int, float, type(None))
+_TYPES: dict[str, tuple[type, ...]] = {
+    "time": _NUMBER, "flag": (bool,),
+    **dict.fromkeys(("temp", "target", "working", "output", "left"), _MAYBE),
+    **dict.fromkeys(("mode", "remote", "program"), (str,)),
+}  # fmt: skip
+"""Types of the fields of a Sample as they come from a file, which somebody may have edited."""
 
 
 class Kind(Enum):
@@ -50,6 +58,14 @@ class Sample:
     remote: str = ""
     program: str = ""
     left: float | None = None
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Sample:
+        """Rebuild a reading. Raises TypeError or ValueError when it is none."""
+        for name, value in data.items():
+            if not isinstance(value, _TYPES.get(name, object)) or (isinstance(value, bool) and name != "flag"):
+                raise ValueError(f"{name}: {value!r}")
+        return cls(**data)
 
     def differs(self, other: Sample) -> bool:
         """Whether a setting, a mode or the flag is another one; not so the measured values."""
@@ -90,8 +106,8 @@ class Interruption:
         before = data["before"]
         return cls(**data | {
             "kind": Kind(data["kind"]),
-            "before": None if before is None else Sample(**before),
-            "after": Sample(**data["after"]),
+            "before": None if before is None else Sample.from_json(before),
+            "after": Sample.from_json(data["after"]),
             "traces": tuple(data["traces"]),
         })  # fmt: skip
 
@@ -132,7 +148,7 @@ class PowerRecord:
         return "" if event is None else report(event)
 
     def lost(self, reason: str) -> None:
-        """Take note that the controller does not answer, or that its port has gone."""
+        """Take note that the controller cannot be read; ``reason`` is a clause: ``the serial port was gone``."""
         if self._seen and not self._lost:
             self._lost = reason
 
@@ -196,18 +212,20 @@ class PowerRecord:
         event = self._watched
         if event is None or sample.temp is None:
             return
+        if sample.time - event.after.time > FOLLOWED:
+            self._watched, self.changed = None, True
+            return
         news = event
         if event.lowest is None or sample.temp < event.lowest:
             news = replace(news, lowest=sample.temp, lowest_at=sample.time)
         wanted = None if event.before is None else event.before.temp
         if wanted is not None and sample.temp >= wanted - RECOVERED:
             news = replace(news, back=sample.time)
-        done = news.back is not None or sample.time - event.after.time > FOLLOWED
         if news is not event:
             self.history = [news if old is event else old for old in self.history]
             self.moved = True
-        self._watched = None if done else news
-        self.changed = self.changed or done
+        self._watched = news if news.back is None else None
+        self.changed = self.changed or news.back is not None
 
     def as_json(self) -> dict[str, Any]:
         """Return what has to survive, but for the last sample."""
@@ -218,11 +236,16 @@ class PowerRecord:
         }
 
     def restore(self, data: dict[str, Any]) -> None:
-        """Take what ``as_json`` returned. Raises KeyError, TypeError or ValueError when it is something else."""
+        """Take what ``as_json`` returned; ``last`` comes first.
+
+        Raises KeyError, TypeError or ValueError, and changes nothing, when it is something else.
+        """
         history = [Interruption.from_json(event) for event in data["history"]]
         self.count, self.latched, self.history = int(data["count"]), bool(data["latched"]), history
         event = self.event
         self._watched = event if event is not None and event.back is None else None
+        if history and (self.last is None or self.last.time < history[-1].after.time):
+            self.last = history[-1].after  # newer than the reading that was kept
 
 
 def _traces(before: Sample, after: Sample) -> tuple[str, ...]:
@@ -233,7 +256,8 @@ def _traces(before: Sample, after: Sample) -> tuple[str, ...]:
     if before.temp is not None and after.temp is not None and before.temp - after.temp >= FELL:
         lowered = before.target is not None and after.target is not None and after.target < before.target
         cooling = before.output is not None and before.output <= 0
-        if not lowered and not cooling:
+        ramping = before.program in RUNNING and (after.working or 0.0) < (before.working or 0.0)
+        if not lowered and not cooling and not ramping:
             found.append("the temperature fell while the output was on")
     return tuple(found)
 
@@ -263,13 +287,14 @@ def _headline(event: Interruption) -> str:
 
 
 def _evidence(event: Interruption) -> str:
-    silence = f" ({event.link})" if event.link else ""
     if event.kind is Kind.LINK:
         flag = "was set before already" if event.after.flag else "is clear"
-        return f"Not a power interruption as far as can be told: the controller's mains flag {flag}{silence}."
-    if event.kind is Kind.LIKELY:
-        return f"The mains flag was set before already, but {' and '.join(event.traces)}{silence}."
-    return f"The controller's mains flag says so{silence}."
+        text = f"Not a power interruption as far as can be told: the controller's mains flag {flag}."
+    elif event.kind is Kind.LIKELY:
+        text = f"The mains flag was set before already, but {' and '.join(event.traces)}."
+    else:
+        text = "The controller's mains flag says so."
+    return f"{text} Meanwhile {event.link}." if event.link else text
 
 
 def _computer(event: Interruption) -> list[str]:

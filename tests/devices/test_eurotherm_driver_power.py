@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from devices import eurotherm_memory
+from devices import eurotherm_memory, state_file
+from devices.errors import Garbled
 from devices.model import Level, Reading
 from tests.devices.eurotherm_bench import EPOCH, FAST, Bench
 
@@ -156,7 +158,96 @@ async def test_broken_files_do_not_keep_a_furnace_from_being_read(tmp_path: Path
     found = await bench.start()
     assert found["TEMP"].value == 25.0
     assert found["WRITES"].value == 0
-    assert len(caplog.records) == 2
+    assert len(caplog.records) == 3
+    await bench.driver.close()
+    assert (tmp_path / "FURN1-writes.bad").read_text() == '{"x": "y"}'
+
+
+@pytest.mark.parametrize("broken", ["power", "sample"])
+async def test_a_broken_file_does_not_cost_what_is_in_the_others(tmp_path: Path, broken: str):
+    (tmp_path / f"FURN1-{broken}.json").write_text('{"count": 1, "time": null, "flag": false}')
+    (tmp_path / "FURN1-writes.json").write_text('{"24": 40000}')
+    bench = Bench(tmp_path)
+    assert (await bench.start())["WRITES"].value == 40_000
+    await bench.driver.write("TSET", 100.0)
+    await bench.driver.close()
+    assert json.loads((tmp_path / "FURN1-writes.json").read_text()) == {"24": 40_000, "2": 1}
+
+
+async def test_GIVEN_the_mains_flag_not_yet_read_WHEN_back_THEN_the_record_waits_for_it(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await hot(bench)
+    before = bench.model.memory["PV.IN"]
+    bench.model.mains_off()
+    await bench.lose()
+    bench.let_pass(29.0)
+    bench.model.mains_on()
+    bench.let_pass(10.0)
+    good = bench.link.read_registers
+
+    async def spoilt(start: int, count: int) -> tuple[int, ...]:
+        if start <= 87 < start + count:
+            raise Garbled("no valid reply")
+        return await good(start, count)
+
+    bench.driver._unit.planner.refused.add((False, 80))
+    await bench.driver.connect()
+    bench.link.read_registers = spoilt  # type: ignore[method-assign]
+    # the status words come alone, as on an instrument that refuses gaps
+    bench.driver._unit.planner.refused |= {(False, address) for address in range(77, 87)}
+    await bench.driver.read(FAST)
+    assert (await story(bench))["PWR.COUNT"].value == 0
+    bench.link.read_registers = good  # type: ignore[method-assign]
+    await bench.scan()
+    found = await story(bench)
+    assert found["PWR.COUNT"].value == 1
+    assert found["PWR.TBEFORE"].value == pytest.approx(before, abs=0.5)
+    await bench.driver.close()
+
+
+async def test_an_interruption_is_on_disk_before_the_reading_that_ends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Killed in between, the program would take the flag for an old one and forget the interruption."""
+    order: list[str] = []
+    store = state_file._store
+    monkeypatch.setattr(state_file, "_store", lambda path, *rest: (order.append(path.name), store(path, *rest)))
+    bench = Bench(tmp_path)
+    await hot(bench)
+    bench.model.mains_off()
+    bench.model.mains_on()
+    bench.model.step(5.0)
+    order.clear()
+    await bench.scan()
+    assert (await story(bench))["PWR.COUNT"].value == 1
+    for file in bench.driver._memory._files.values():
+        await file.flush()
+    assert order == ["FURN1-power.json"]
+    await bench.scan()
+    await bench.driver._memory._files["sample"].flush()
+    assert order == ["FURN1-power.json", "FURN1-sample.json"]
+    await bench.driver.close()
+
+
+async def test_an_interruption_that_the_disk_did_not_take_is_saved_later(tmp_path: Path):
+    folder = tmp_path / "state"
+    bench = Bench(folder)
+    await hot(bench)
+    for file in bench.driver._memory._files.values():
+        await file.flush()
+    shutil.rmtree(folder)
+    folder.write_text("")  # no folder any more
+    bench.model.mains_off()
+    bench.model.mains_on()
+    bench.model.step(5.0)
+    await bench.scan()
+    for file in bench.driver._memory._files.values():
+        await file.flush()
+    folder.unlink()
+    await bench.run(70.0)
+    for file in bench.driver._memory._files.values():
+        await file.flush()
+    assert json.loads((folder / "FURN1-power.json").read_text())["count"] == 1
     await bench.driver.close()
 
 

@@ -143,6 +143,85 @@ def test_the_lowest_temperature_and_the_recovery_are_followed():
     assert "back at" in power.message
 
 
+def restarted(power: PowerRecord) -> PowerRecord:
+    """What the next start of the program knows."""
+    again = PowerRecord(quiet=5.0)
+    again.restore(json.loads(json.dumps(power.as_json())))
+    again.last = power.last
+    return again
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_happens_long_after_does_not_change_the_report(again: bool):
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0, output=0.0))
+    if again:
+        power = restarted(power)
+    before = power.message
+    see(power, replace(HOT, time=1095.0 + 86_400.0, flag=True, temp=20.0, output=0.0))
+    see(power, replace(HOT, time=1096.0 + 86_400.0, flag=True, temp=599.9, output=0.0))
+    assert power.message == before
+    assert power.count == 1
+
+
+def test_a_restart_while_the_temperature_recovers_goes_on_following():
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
+    power = restarted(power)
+    see(power, replace(HOT, time=1200.0, flag=True, temp=560.0, output=0.0))
+    assert power.event is not None
+    assert (power.event.lowest, power.event.lowest_at) == (560.0, 1200.0)
+
+
+def test_a_restart_before_the_reading_was_saved_does_not_count_an_interruption_twice():
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
+    again = restarted(power)
+    again.last = HOT  # what the disk has of the time before
+    again.restore(power.as_json())
+    see(again, replace(HOT, time=1100.0, flag=True, temp=572.0))
+    assert again.count == 1
+
+
+def test_a_program_that_goes_down_by_itself_is_no_trace():
+    power = PowerRecord(quiet=5.0)
+    see(power, replace(HOT, flag=True))
+    power.acknowledge()
+    power.lost("no answer")
+    see(power, replace(HOT, flag=True, time=1200.0, temp=560.0, working=558.0))
+    assert power.history[-1].kind is Kind.LINK
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"flag": True}, "The controller's mains flag says so. Meanwhile the serial port was gone."),
+        ({"flag": False}, "as far as can be told: the controller's mains flag is clear. Meanwhile the serial port was"),
+    ],
+)
+def test_how_the_link_failed_is_a_sentence(fields: dict[str, bool], text: str):
+    power = record()
+    power.lost("the serial port was gone")
+    see(power, replace(HOT, time=1095.0, **fields))  # type: ignore[arg-type]
+    assert text in power.message
+
+
+def test_without_a_silence_nothing_is_said_about_the_link():
+    power = record()
+    see(power, replace(HOT, time=1001.0, flag=True))
+    assert "Meanwhile" not in power.message
+
+
+@pytest.mark.parametrize(
+    "fields", [{"time": None}, {"time": "x"}, {"flag": 3}, {"temp": "hot"}, {"mode": 7}, {"left": [1]}, {"more": 1}]
+)
+def test_a_reading_on_disk_that_is_none_is_refused(fields: dict[str, object]):
+    good = {"time": 1.0, "flag": False}
+    assert Sample.from_json(good) == Sample(1.0, False)
+    with pytest.raises((TypeError, ValueError)):
+        Sample.from_json(good | fields)
+
+
 def test_a_lost_link_does_not_hide_an_interruption_that_waits():
     power = record()
     see(power, replace(HOT, time=1001.0, flag=True))
