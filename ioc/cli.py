@@ -1,52 +1,22 @@
-"""The command ``labioc``: one module of ``ioc.commands`` for each sub-command.
+"""The command ``labioc``.
 
-Exit status: 0 ok, 1 failed, 2 wrong usage or site file. What is asked for goes to standard output, everything
-else to standard error.
+Importing the sub-commands, with all that they need, takes most of a second. It is done inside ``main``, so that Ctrl-C
+ends the command quietly from the first moment on.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import sys
 from collections.abc import Sequence
 
-from ioc.commands import archive, check, console, demo, export, history, pvs, run, schema, simulate, tuned
-from ioc.config import SiteError
-from ioc.dbfile import DatabaseError
-from ioc.stats import release
-
-_COMMANDS = (run, console, demo, check, pvs, tuned, schema, export, archive, history, simulate)
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; wrong usage ends in SystemExit(2) as argparse does it."""
-    args = _parser().parse_args(argv)
     try:
-        status: int = args.func(args)
-        sys.stdout.flush()
-    except SiteError as error:
-        return _failed(f"the site file {getattr(args, 'site', 'of the demo')} cannot be used", error.errors, 2)
-    except DatabaseError as error:
-        return _failed("the database cannot be used", error.errors, 1)
-    except BrokenPipeError:
-        # The reader, head for example, has seen enough: nothing to tell, and nothing more to flush at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    except OSError as error:
-        return _failed(str(error), [], 1)
-    return status
+        from ioc.commandline import main as run  # noqa: PLC0415  see above
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="labioc", description="EPICS soft IOC for high voltage and furnaces.")
-    parser.add_argument("--version", action="version", version=f"labioc {release()}")
-    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.register(subparsers)
-    return parser
-
-
-def _failed(summary: str, errors: Sequence[str], status: int) -> int:
-    print(f"labioc: {summary}", *(f"  {error}" for error in errors), sep="\n", file=sys.stderr)
-    return status
+        return run(argv)
+    except KeyboardInterrupt:
+        return INTERRUPTED

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from devices.registry import FAMILIES, Family
-from ioc import cli
+from ioc import commandline
 from ioc.dbfile import RecordDef
 from ioc.device_status import SIGNALS as STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
@@ -310,10 +310,13 @@ def command_line_page() -> str:
     """Return the page about the command line."""
     lines = [NOTE, "", "# Command line", ""]
     lines += [
-        "Exit status: 0 ok, 1 failed, 2 wrong usage or site file. What is asked for goes to standard output; logs go"
+        "Exit status: 0 ok, 1 failed, 2 wrong usage or site file, 130 ended by Ctrl-C, which is an ordinary end (0) for"
     ]
-    lines += ["to standard error, one line per event. `labioc --version` tells the release.", ""]
-    for words, parser, about in commands(cli._parser()):
+    lines += [
+        "what runs until then. What is asked for goes to standard output; logs go to standard error, one line per"
+    ]
+    lines += ["event. `labioc --version` tells the release.", ""]
+    for words, parser, about in commands(commandline.parser()):
         arguments = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
         places = [str(action.metavar or action.dest) for action in arguments if not action.option_strings]
         lines += [f"## `{' '.join([words, *places])}`", "", about[:1].upper() + about[1:] + ".", ""]

@@ -163,3 +163,42 @@ def test_a_reader_that_has_gone_is_no_traceback():
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+INTERRUPTED = """
+import os, signal, sys
+
+class Interrupt:
+    '''Ctrl-C at the moment at which a module is looked for.'''
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            os.kill(os.getpid(), signal.SIGINT)
+        return None
+
+from ioc.cli import main
+sys.meta_path.insert(0, Interrupt())
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("module", ["argparse", "ioc.commands", "caproto", "jsonschema", "ioc.dbfile"])
+def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str):
+    command = [sys.executable, "-c", INTERRUPTED, module, "check", EXAMPLE]
+    done = subprocess.run(command, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
+def test_the_command_itself_needs_few_modules():
+    """What is imported before ``main`` is called cannot be interrupted without a traceback."""
+    code = "import sys; before = set(sys.modules); import ioc.cli; print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
+    assert set(done.stdout.split()) <= {"__future__", "collections", "collections.abc", "ioc", "ioc.cli"}
+
+
+def test_ctrl_c_during_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ioc.commands.check.load_site", interrupted)
+    assert main(["check", EXAMPLE]) == 130
+    assert capsys.readouterr() == ("", "")
