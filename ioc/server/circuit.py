@@ -2,7 +2,8 @@
 
 What a client does can't touch another: its requests are answered in order, its monitors are queued here, and when it
 stops reading, its own connection alone is held back: requests are no longer read, and each monitor keeps its newest
-value only. That bounds the memory that a client can take, as the event queues of a C IOC do.
+value only. Nor are requests read while too many of its puts wait for a device. That bounds the memory that a client can
+take, as the event queues of a C IOC do.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ log = logging.getLogger("labioc.server")
 HIGH_WATER: Final = 2_000_000
 #: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
 READ_AFTER_WRITE: Final = 0.8
+#: Puts to devices that a client may have under way, and what one look at its socket brings, before no more is read.
+MOST_PUTS: Final = 1000
 #: What a client may read: the 35 value types of db_access.h and two special ones.
 _READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
 
@@ -132,15 +135,22 @@ class Circuit(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Hold back a client that does not read: its requests are not read either, monitors keep the newest value."""
         self._paused = True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._throttle()
 
     def resume_writing(self) -> None:
         """Go on with a client that reads again."""
         self._paused = False
-        if self._transport is not None:
-            self._transport.resume_reading()
+        self._throttle()
         self._release()
+
+    def _throttle(self) -> None:
+        """Read requests only while the client takes its answers and its puts do not pile up."""
+        if self._transport is None:
+            return
+        if self._paused or len(self._puts) >= MOST_PUTS:
+            self._transport.pause_reading()
+        else:
+            self._transport.resume_reading()
 
     def close(self) -> None:
         """End the connection at once."""
@@ -357,10 +367,12 @@ class Circuit(asyncio.Protocol):
         )
         self._puts[task] = context
         self._busy[channel.record] = task
+        self._throttle()
         task.add_done_callback(lambda done: self._put_done(done, channel.record))
 
     def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
         self._puts.pop(task, None)
+        self._throttle()
         if self._busy.get(record) is task:
             del self._busy[record]
 
