@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import itertools
 import logging
-from typing import Any
+import socket
+from typing import Any, Final
 
 import caproto
 from caproto import AlarmSeverity, AlarmStatus, ChannelType
@@ -34,6 +36,10 @@ LAG_ALARM = 60.0
 """Seconds of ARCH:LAG above which it is in MINOR alarm."""
 
 _LOOPBACK_BROADCAST = "127.255.255.255"
+_EVERYWHERE = "255.255.255.255"
+_FIRST_BEACON_PAUSE: Final = 0.02
+"""Seconds; doubled each time, up to EPICS_CAS_BEACON_PERIOD, as the Channel Access Protocol Specification asks."""
+
 _NONE, _MINOR, _MAJOR = AlarmSeverity.NO_ALARM, AlarmSeverity.MINOR_ALARM, AlarmSeverity.MAJOR_ALARM
 _STATE_SEVERITY = {BridgeState.OK: _NONE, BridgeState.SPOOLING: _MINOR, BridgeState.LOSING: _MAJOR}
 _LARGEST_LONG = 2**31 - 1
@@ -121,6 +127,8 @@ class _Context(Context):  # type: ignore[misc]
         local_only = local_only or all(interface.startswith("127.") for interface in self.interfaces)
         self._broadcasts = {_LOOPBACK_BROADCAST, *(() if local_only else broadcast_addresses())}
         self.ready = asyncio.Event()
+        self._local_only = local_only
+        self._no_beacons: set[tuple[str, int]] = set()
         self._own_port = port
         self._open: list[asyncio.DatagramTransport] = []
         self._listeners: list[asyncio.Server] = []
@@ -157,6 +165,32 @@ class _Context(Context):  # type: ignore[misc]
             raise
         self._open.append(transport)
         self.udp_socks.setdefault(interface, _UdpTransportWrapper(transport))
+
+    async def broadcast_beacon_loop(self) -> None:
+        """Tell that there is a server; that nobody listens, on a computer without a repeater say, is no error."""
+        addresses = [
+            ("127.0.0.1" if self._local_only and host == _EVERYWHERE else host, port)
+            for host, port in caproto.get_beacon_address_list()
+        ]
+        pause, longest = _FIRST_BEACON_PAUSE, float(self.environ["EPICS_CAS_BEACON_PERIOD"])
+        # Not connected, unlike caproto's: no word of a closed port comes back to it.
+        with _create_udp_socket() as sock:
+            for number in itertools.count():
+                beacon = bytes(
+                    caproto.Beacon(caproto.DEFAULT_PROTOCOL_VERSION, self.port, number & 0xFFFFFFFF, "0.0.0.0")
+                )
+                for address in addresses:
+                    self._send_beacon(sock, beacon, address)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, longest)
+
+    def _send_beacon(self, sock: socket.socket, beacon: bytes, address: tuple[str, int]) -> None:
+        try:
+            sock.sendto(beacon, address)
+        except OSError as error:
+            if address not in self._no_beacons:
+                self._no_beacons.add(address)
+                log.info("ARCH PVs: no beacons to %s:%d: %s", *address, error)
 
     async def server_accept_loop(self, sock: Any) -> None:
         """Accept circuits, and remember the listener so that it can be closed."""
