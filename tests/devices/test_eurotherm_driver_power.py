@@ -214,6 +214,8 @@ async def test_an_interruption_is_on_disk_before_the_reading_that_ends_it(
     monkeypatch.setattr(state_file, "_store", lambda path, *rest: (order.append(path.name), store(path, *rest)))
     bench = Bench(tmp_path)
     await hot(bench)
+    for file in bench.driver._memory._files.values():
+        await file.flush()
     bench.model.mains_off()
     bench.model.mains_on()
     bench.model.step(5.0)
