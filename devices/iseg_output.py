@@ -155,12 +155,17 @@ class IsegOutput:
 
     # Commands
 
+    def cut(self, channel: IsegChannel) -> None:
+        """Send an emergency off and wait for nothing. Raises LinkDown when nothing can be sent."""
+        target = Target("emergency off", _CONTROL, channel.number)
+        self._exchange.send(target, int(ChannelControl.EMERGENCY_OFF))
+
     async def emergency_off(self, name: str, channel: IsegChannel) -> list[str]:
         """Cut the output without ramp; it stays so until cleared. Raises Refused when the channel does not follow."""
         before, channel.hv.demand_on = channel.hv.demand_on, False
         target = Target("emergency off", _STATUS, channel.number)
         for looks in (LOOKS, FOLLOW_LOOKS):
-            self._exchange.send(Target(target.what, _CONTROL, channel.number), int(ChannelControl.EMERGENCY_OFF))
+            self.cut(channel)
             if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelStatus.EMERGENCY_OFF), looks):
                 channel.hv.accept_on(False)
                 channel.polled({_STATUS}, self._clock.monotonic())

@@ -59,7 +59,12 @@ class IsegWriter:
             raise Refused(f"{name} cannot be set")
         if suffix != "TRIP.ACK.CMD":
             self.require_writable()
-        async with self.turn(self._place(suffix, channel)):
+        turn = self.turn(self._place(suffix, channel))
+        if turn.locked() and channel and suffix == "EMCY.CMD" and choice_asked(suffix, value, ("IDLE", "ACT")):
+            # At once, whatever else the channel is about; it is sent again and confirmed when its turn comes.
+            self._require_channel(suffix, channel)
+            self._output.cut(channel)
+        async with turn:
             if suffix.endswith(".CMD"):
                 return await self._command(name, suffix, channel, value)
             if channel is None:

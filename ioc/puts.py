@@ -28,6 +28,9 @@ _Result = TypeVar("_Result")
 QUEUE_SECONDS = 5.0
 """How long a put may wait behind others before it is refused."""
 
+EMERGENCY = "EMCY.CMD"
+"""End of the signals that cut an output at once."""
+
 
 class PutPath:
     """Takes the puts of all device-bound output records; one queue per channel of each device."""
@@ -59,7 +62,7 @@ class PutPath:
         Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it
         to finish by itself.
         """
-        lock = self._locks[record.device or "", (record.signal or "").partition(".")[0]]
+        lock = self._locks[record.device or "", _queue_of(record.signal or "")]
         objection = partial(self._objection, record, value)
         reason = objection() or await self._queue(lock, objection, context)
         if reason is not None:
@@ -252,6 +255,11 @@ class PutPath:
         finally:
             level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
+
+
+def _queue_of(signal: str) -> str:
+    """Name the queue that a put waits in: that of its channel; an emergency off waits for nothing but itself."""
+    return signal if signal.endswith(EMERGENCY) else signal.partition(".")[0]
 
 
 def as_text(record: Record, value: Any) -> str:

@@ -168,6 +168,22 @@ async def test_GIVEN_a_slow_put_to_one_channel_WHEN_another_is_cut_in_an_emergen
             await slow
 
 
+async def test_GIVEN_a_slow_put_WHEN_its_own_channel_is_cut_in_an_emergency_THEN_it_is_cut_before_the_put_is_done():
+    async with bench() as made:
+        with made.segment.lock:
+            made.module.volts_max = 10.0  # the put is looked at again and again
+        slow = asyncio.create_task(made.driver.write("CH03.VSET", 1000.0))
+        await asyncio.sleep(0)
+        cut = asyncio.create_task(made.driver.write("CH03.EMCY.CMD", 1))
+        async with asyncio.timeout(10):
+            while not made.module.channels[3].emergency:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        assert not slow.done()
+        with pytest.raises(Refused):
+            await slow
+        assert (await cut)["CH03.STAT.EMCY"].value == 1
+
+
 async def test_GIVEN_ramps_of_the_module_WHEN_put_through_two_channels_at_once_THEN_they_do_not_fight():
     async with bench() as made:
         await asyncio.gather(made.driver.write("CH03.RAMPUP", 300.0), made.driver.write("CH04.RAMPUP", 120.0))

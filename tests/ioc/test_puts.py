@@ -216,6 +216,24 @@ async def test_GIVEN_a_put_that_waited_too_long_WHEN_its_turn_comes_THEN_it_was_
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
 
 
+async def test_GIVEN_a_put_that_takes_for_ever_WHEN_its_channel_is_cut_in_an_emergency_THEN_that_is_sent_at_once() -> (
+    None
+):
+    rig = Rig(queue_seconds=0.02)
+    emergency = build([definition("LAB:HV1:CH00:EMCY:CMD", "bo", "HV1 CH00.EMCY.CMD", "O", ZNAM="IDLE", ONAM="ACT")])
+    rig.records |= {name.removeprefix("LAB:HV1:"): record for name, record in emergency.items()}
+    rig.puts.attach(rig["CH00:EMCY:CMD"])
+    async with rig.running():
+        rig.driver.gate = asyncio.Event()
+        setting = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        cut = asyncio.create_task(rig.put("CH00:EMCY:CMD", 1))
+        await settle()
+        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH00.EMCY.CMD", 1)]
+        rig.driver.gate.set()
+        await asyncio.gather(setting, cut)
+
+
 @pytest.mark.parametrize(("callback", "sent"), [(True, False), (False, True)])
 async def test_GIVEN_a_client_that_went_away_WHEN_its_turn_comes_THEN_only_a_plain_put_is_sent(
     callback: bool, sent: bool
