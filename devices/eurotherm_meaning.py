@@ -28,6 +28,7 @@ from devices.power_record import Sample
 
 INVALID = Level.INVALID, Cause.READ
 TOO_EARLY = Level.INVALID, Cause.UDF
+OTHER_UNITS = (1, 2)  # of register 516: Fahrenheit, kelvin
 MINOR, MAJOR = (Level.MINOR, Cause.STATE), (Level.MAJOR, Cause.STATE)
 OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
@@ -227,6 +228,9 @@ class Furnace:
         value, alarm = self._known(name, row)
         if value is None:
             return None if alarm is FINE else Reading(None, time, *alarm)
+        if row.unit in ("C", "C/min") and self._unit.value("UNITS") in OTHER_UNITS:
+            # Published in C, and wrong by a lot. The register of the unit is inferred: so the value itself is kept.
+            alarm = max(alarm, MAJOR, key=lambda one: one[0])
         return Reading(value, time, *alarm)
 
     def _known(self, name: str, row: Quantity) -> tuple[Value | None, Alarm]:
@@ -256,7 +260,6 @@ class Furnace:
             return firmware_text(int(value)), FINE
         if name == "ID.TYPE":
             return f"{int(value):04X}", FINE
-        # Everything here is published in C: readings in another unit would be wrong by a lot.
         return _typed(row, value), (MAJOR if name == "UNITS" and value else FINE)
 
     def _status(self, bit: str) -> tuple[Value | None, Alarm]:

@@ -303,10 +303,15 @@ async def test_a_setting_changed_at_the_panel_is_a_warning_after_two_polls(bench
     assert await bench.value("TSET") == 0.0
 
 
-async def test_an_instrument_in_fahrenheit_is_an_alarm(bench: Bench):
-    bench.model.memory["UNITS"] = 1
+@pytest.mark.parametrize("unit", [1, 2])
+async def test_an_instrument_in_fahrenheit_or_kelvin_is_an_alarm_of_every_temperature(bench: Bench, unit: int):
+    bench.model.memory["UNITS"] = unit
     found = await bench.start()
     assert found["UNITS"].level is Level.MAJOR
+    for name in ("TEMP", "TWORK", "TSET.RBV", "TDIFF", "RANGE.HI"):
+        assert found[name].level is Level.MAJOR, name
+        assert found[name].value is not None
+    assert found["OUT"].level is Level.OK
 
 
 async def test_silence_and_a_port_that_is_gone_end_the_connection(bench: Bench):
