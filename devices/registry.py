@@ -87,7 +87,7 @@ _CAEN = Family(
             "minimum": 0,
             "maximum": 31,
             "default": 0,
-            "description": "Address of the module in a daisy chain; units without addresses ignore it",
+            "description": "Address set at the unit; units without addresses ignore it",
         },
         "serial": {
             "type": "string",

@@ -239,12 +239,16 @@ def _places(data: Mapping[str, Any]) -> _Found:
         place, key, text = found
         if place in seen:
             other = _at(data, ("device", seen[place])).get("name")
-            yield ("device", index, key), f"{text} is already device[{seen[place]}] ({other})"
+            yield ("device", index, key), f"{text} is already that of device[{seen[place]}] ({other})"
         seen.setdefault(place, index)
 
 
 def _place(device: Mapping[str, Any]) -> tuple[tuple[object, ...], str, str] | None:
-    """Return where a device is, the key that says so and its description; None when that cannot be told."""
+    """Return where a device is, the key that says so and its description; None when that cannot be told.
+
+    Modbus units share their line. A driver of a CAEN supply has the line for itself: a second one could not open it, or
+    would hear the first one's answers.
+    """
     family = FAMILIES[device["type"]]
     if "module" in family.options:
         adapter, module = device.get("can"), device.get("module")
@@ -257,6 +261,8 @@ def _place(device: Mapping[str, Any]) -> tuple[tuple[object, ...], str, str] | N
         return None
     line = device["address"].partition("?")[0].rstrip("/")
     same = line.lower() if line.startswith("tcp:") else line  # names of hosts do not care about case, those of ports do
+    if number != "unit":
+        return (same,), "address", f"a connection serves one device, and {line}"
     return (same, value), number if number in device else "address", f"{number} {value} at {line}"
 
 

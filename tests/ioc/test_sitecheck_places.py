@@ -1,4 +1,4 @@
-"""Two devices at one place are refused: the same module, unit or board behind the same adapter, port or address."""
+"""Two devices at one place are refused: the same module or unit behind the same adapter or port, or one address."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ HV: dict[str, Any] = {"type": "caen-dt55xx", "address": "tcp://hv.lab:23"}
 ISEG: dict[str, Any] = {"type": "iseg-edcp", "can": "main", "module": 3}
 FURNACE: dict[str, Any] = {"type": "eurotherm-3200", "address": "serial:///dev/ttyUSB0"}
 
+ONE = "a connection serves one device"
+
 
 def mistakes(*devices: dict[str, Any]) -> list[str]:
     named = [{"name": f"D{number}"} | device for number, device in enumerate(devices)]
@@ -22,11 +24,15 @@ def mistakes(*devices: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("first", "second", "mistake"),
     [
-        (HV, HV, "device[1] (D1).address: board 0 at tcp://hv.lab:23 is already device[0] (D0)"),
-        (HV, HV | {"board": 0}, "device[1] (D1).board: board 0 at tcp://hv.lab:23 is already device[0] (D0)"),
-        (HV, HV | {"address": "tcp://HV.lab:23"}, "device[1] (D1).address: board 0 at tcp://HV.lab:23 is already"),
-        (ISEG, ISEG, "device[1] (D1).module: module 3 on CAN adapter main is already device[0] (D0)"),
-        (FURNACE, FURNACE | {"unit": 1}, "device[1] (D1).unit: unit 1 at serial:///dev/ttyUSB0 is already device[0]"),
+        (HV, HV, f"device[1] (D1).address: {ONE}, and tcp://hv.lab:23 is already that of device[0] (D0)"),
+        (HV, HV | {"board": 1}, f"device[1] (D1).address: {ONE}, and tcp://hv.lab:23 is already that of device[0]"),
+        (HV, HV | {"address": "tcp://HV.lab:23"}, f"device[1] (D1).address: {ONE}, and tcp://HV.lab:23 is already"),
+        (ISEG, ISEG, "device[1] (D1).module: module 3 on CAN adapter main is already that of device[0] (D0)"),
+        (
+            FURNACE,
+            FURNACE | {"unit": 1},
+            "device[1] (D1).unit: unit 1 at serial:///dev/ttyUSB0 is already that of device[0]",
+        ),
         (FURNACE, FURNACE | {"address": "serial:///dev/ttyUSB0?baudrate=19200"}, "device[1] (D1).address: unit 1 at"),
     ],
 )
@@ -40,7 +46,6 @@ def test_GIVEN_a_device_WHEN_another_has_its_place_THEN_both_are_named(
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        (HV, HV | {"board": 1}),
         (HV, HV | {"address": "tcp://hv2.lab:23"}),
         (HV, HV | {"simulated": True}),
         (ISEG, ISEG | {"module": 4}),
@@ -59,4 +64,4 @@ def test_GIVEN_a_device_WHEN_another_is_elsewhere_THEN_nothing_is_said(
 def test_GIVEN_three_at_one_place_WHEN_checked_THEN_each_of_the_later_ones_names_the_first() -> None:
     found = mistakes(HV, HV, HV)
     assert [text.partition(":")[0] for text in found] == ["device[1] (D1).address", "device[2] (D2).address"]
-    assert all(text.endswith("is already device[0] (D0)") for text in found)
+    assert all(text.endswith("is already that of device[0] (D0)") for text in found)
