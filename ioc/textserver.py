@@ -25,7 +25,7 @@ from typing import Protocol
 from devices.errors import DeviceError
 from devices.model import Value
 from ioc.access import AccessPolicy
-from ioc.records import PutContext, PutRefused, Record
+from ioc.records import AccessDenied, PutContext, PutRefused, Record, fields_of
 
 log = logging.getLogger("labioc.textserver")
 
@@ -196,15 +196,17 @@ class TextServer:
     async def _put(self, record: Record, value: Value, peer: tuple[str, int]) -> None:
         """Put like any client. Raises PutRefused."""
         context = PutContext(USER, peer[0], (peer[0], peer[1]), callback=True)
-        reason = self._policy.may_put(record, "VAL", context.user, context.host)
-        if reason is None and record.put_hook is None:
-            reason = f"{record.name} cannot be put"
-        if reason is not None:
+        denied = self._policy.may_put(record, "VAL", context.user, context.host)
+        spec = fields_of(record.rtyp)["VAL"]
+        try:
+            if denied is not None:
+                raise AccessDenied(denied)
+            record.check_device_put(spec, value)
+        except PutRefused as refusal:
             if record.refusal_hook is not None:
-                record.refusal_hook(record, "VAL", str(value), context, reason)
-            raise PutRefused(reason)
-        assert record.put_hook is not None
-        await record.put_hook(record, value, context)
+                record.refusal_hook(record, "VAL", str(value), context, str(refusal))
+            raise
+        await record.put_device(spec, value, context)  # notes by itself what it refuses
 
 
 def _number(text: str) -> int:

@@ -11,6 +11,7 @@ from ioc.records import status as st
 from ioc.records.convert import check_range
 from ioc.records.fieldtable import FieldSpec, FieldValue
 from ioc.records.meta import NAN, Meta, default_precision, type_range
+from ioc.records.put import PutRefused
 from ioc.records.record import Record, Value, live_field
 
 # Fields that share the limits of the value; the record definitions of base list them one by one.
@@ -158,6 +159,12 @@ class _OutputLimits(NumberRecord):
     def _initialise(self) -> None:
         super()._initialise()
         self.pval = self.val
+
+    def check_put(self, spec: FieldSpec) -> None:
+        """Refuse the limits too where the driver has them: it would go on with its own, whatever the field says."""
+        super().check_put(spec)
+        if self.device is not None and spec.name in ("DRVH", "DRVL"):
+            raise PutRefused(f"{self.name}.{spec.name} is a limit in force, set by the device and the site file")
 
     def _control(self) -> tuple[float, float]:
         return self.number("DRVH"), self.number("DRVL")

@@ -162,6 +162,7 @@ class Record(Alarmed):
 
         ``severity`` and ``status`` are what the device says; the record's own limits can only make it worse. Without
         a value the last one and its time stay. A value of the wrong kind is shown as INVALID/READ, never taken over.
+        A disabled record holds what it has, as in a C IOC.
         """
         if value is None:
             if severity:
@@ -172,12 +173,13 @@ class Record(Alarmed):
         except (ValueError, TypeError, OverflowError):
             self._lost(st.alarm_status("READ"), st.INVALID)
             return
+        if self._disabled():
+            return
         self.val = accepted
         self.udf = isinstance(accepted, float) and math.isnan(accepted)
         self._device_severity, self._device_status = severity, status
-        if not self._disabled():
-            self._stamp(stamp)
-            self._finish()
+        self._stamp(stamp)
+        self._finish()
 
     def lose(self, status: int) -> None:
         """Mark the record INVALID with this alarm status; the value and its time stay what they were."""
@@ -307,6 +309,8 @@ class Record(Alarmed):
     def check_device_put(self, spec: FieldSpec, value: Value) -> None:
         """Raise PutRefused when a put must not get as far as the device, whatever the device would say."""
         self.check_put(spec)
+        if self._disabled():
+            raise PutRefused(f"{self.name} is disabled: DISA equals DISV")
         if isinstance(value, float) and not math.isfinite(value):
             raise PutRefused(f"{self.name}: {value} is not a value")
 
@@ -346,6 +350,8 @@ class Record(Alarmed):
                 self.scan_hook(self)
         elif self.device is not None:
             self.reevaluate()
+            if spec.name in ("DISA", "DISV") and self.process_hook is not None:
+                self.process_hook(self)  # what was read while it was disabled is lost; this reads, it never writes
         elif spec.pp and self.scan == PASSIVE:
             self.process()
 

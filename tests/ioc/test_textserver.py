@@ -18,6 +18,7 @@ from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
 from ioc.access import AccessPolicy
 from ioc.app import App
 from ioc.config import SiteError, parse_site
+from ioc.records import fields_of
 from ioc.textserver import CLIENTS, TextServer, TextSettings
 from tests.ioc.test_app import DEVICE, record, running, until
 from tests.softioc import free_port
@@ -42,6 +43,17 @@ async def served(**section: object) -> AsyncIterator[tuple[App, SimulatedFurnace
             device = {**FURNACE, "simulated": False, "address": furnaces.address, "state_dir": folder}
             async with running(device, **sections) as app:
                 yield app, furnaces
+
+
+@pytest.mark.parametrize(("field", "reason"), [("DISP", "puts are disabled (DISP is 1)"), ("DISA", "is disabled")])
+async def test_GIVEN_a_locked_PV_WHEN_set_over_the_text_interface_THEN_refused(field: str, reason: str) -> None:
+    async with served(allow_set=True) as (app, furnaces):
+        target = record(app, "SP1", "FURN1")
+        target.put(fields_of("ao")[field], 1)
+        asked = len(furnaces.received)
+        assert reason in await ask(app, b"Set:24:2600")
+        assert not [frame for frame in list(furnaces.received)[asked:] if frame[1] in (6, 16)]
+        assert reason in str(record(app, "PUT:MSG", "FURN1").val)
 
 
 async def ask(app: App, request: bytes) -> str:
