@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import pickle
 import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
+from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 
@@ -34,13 +36,22 @@ class DemoArchiver:
         )
         pvs = select(archiver_pvs(site, expand(site)), ())
         environment = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
+        # In a file: the pipe to the new process takes little at once, so that writing waits until it has begun to
+        # read, and if it ends before that, for ever.
+        work = self.directory / "work"
+        work.write_bytes(pickle.dumps((config, pvs, environment)))
         # Spawned, because a forked process would have the sockets of the IOC open.
         context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_work, args=(config, pvs, environment), name="archiver", daemon=True)
+        self._process = context.Process(target=_work, args=(work,), name="archiver", daemon=True)
 
     def start(self) -> None:
-        """Start the process; it takes about a second until it archives."""
-        self._process.start()
+        """Start the process; it takes about a second until it archives. Ctrl-C is for the demo, which ends it."""
+        resource_tracker.ensure_running()  # starting it would unblock the signal
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     async def stop(self) -> None:
         """End the process and remove its log."""
@@ -52,7 +63,11 @@ class DemoArchiver:
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _work(config: ArchiverConfig, pvs: list[PvSpec], environment: Mapping[str, str]) -> None:
+def _work(work: Path) -> None:
+    config: ArchiverConfig
+    pvs: list[PvSpec]
+    environment: Mapping[str, str]
+    config, pvs, environment = pickle.loads(work.read_bytes())
     os.environ.update(environment)
     set_up_logging()
     threading.Thread(target=_end_with_parent, daemon=True).start()
