@@ -209,17 +209,33 @@ def test_history_is_read_from_influxdb_page_by_page(
     assert samples == [*numbers, Sample(START + 10**9, severity=3), Sample(START + 2 * 10**9, connected=False)]
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"version": "line"}, {"version": 2, "org": "lab", "bucket": "slow control", "token": "t"}],
+    ids=["at /write", "at the API of InfluxDB 2"],
+)
 def test_GIVEN_victoria_metrics_WHEN_points_are_sent_twice_THEN_each_is_there_once(
-    victoria: VictoriaMetrics, tmp_path: Path
+    victoria: VictoriaMetrics, tmp_path: Path, settings: dict[str, Any]
 ) -> None:
     payload = b"".join(
         b"DT5533E,channel=%d,device=HV1 VMON=%d.25 %d\n" % (n % 4, n, START + n * 10**6) for n in range(2000)
     )
-    with piping(tmp_path, victoria.url, version="line") as pipe:
+    with piping(tmp_path, victoria.url, **settings) as pipe:
         pipe.add(payload)
         pipe.add(payload)
         pipe.wait_drained()
+        assert pipe.writer.progress.failures == pipe.writer.progress.refused == 0
     found = victoria.export('{__name__="DT5533E_VMON"}')
     assert len(found) == 4
     samples = [pair for one in found for pair in zip(one["timestamps"], one["values"], strict=True)]
     assert sorted(samples) == [(START // 10**6 + n, n + 0.25) for n in range(2000)]
+
+
+def test_GIVEN_a_server_that_is_another_WHEN_it_refuses_the_path_THEN_the_points_wait(
+    victoria: VictoriaMetrics, tmp_path: Path
+) -> None:
+    with piping(tmp_path, victoria.url, version=3, database="lab", token="t") as pipe:
+        pipe.add(lines(0, 100))
+        pipe.wait(lambda: pipe.writer.progress.state is State.MISCONFIGURED)
+        assert "unsupported path" in pipe.writer.progress.reason
+        assert (pipe.reader.queued, pipe.writer.progress.refused) == (100, 0)
