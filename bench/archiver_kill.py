@@ -19,7 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from archiver.catalogue import load
 from archiver.history import from_log
 from bench.archiver_path import database, start_bridge, status
-from tests.archiver.databases import Influx1, program
+from tests.archiver.databases import Influx1
+from tests.debian import program
 from tests.softioc import start_softioc
 
 _RECORDS = 200

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.archiver.databases import Influx1, VictoriaMetrics, program
+from tests.archiver.databases import Influx1, VictoriaMetrics
 from tests.conftest import unavailable
+from tests.debian import program
 
 
 @pytest.fixture

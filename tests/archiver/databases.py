@@ -1,15 +1,12 @@
 """Real databases for tests: InfluxDB 1.6 and VictoriaMetrics, on free ports, with their data in a temporary folder.
 
-They are those of the PATH, or Debian's packages, unpacked once into a cache folder (nothing is installed).
+They are those of the PATH, or of Debian's packages (tests.debian).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -21,8 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.softioc import free_port
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "labioc-tests"
 
 _CONFIG = """
 reporting-disabled = true
@@ -47,32 +42,6 @@ run-interval = "1s"
 [logging]
 level = "error"
 """
-
-
-def program(name: str, package: str) -> str | None:
-    """Find a program in the PATH, in the cache, or in Debian's package; None when it is not to be had."""
-    found = shutil.which(name)
-    if found:
-        return found
-    root = CACHE / package
-    path = root / "usr" / "bin" / name
-    if not path.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with (CACHE / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                _unpack(package, root)
-    return str(path) if path.exists() else None
-
-
-def _unpack(package: str, root: Path) -> None:
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        for file in CACHE.glob(f"{package}_*.deb"):
-            file.unlink()
-        subprocess.run(["apt-get", "download", package], cwd=CACHE, check=True, capture_output=True, timeout=120)
-        (archive,) = CACHE.glob(f"{package}_*.deb")
-        subprocess.run(["dpkg", "-x", str(archive), str(root)], check=True, capture_output=True, timeout=120)
-        archive.unlink()
 
 
 class Database:

@@ -18,8 +18,9 @@ from archiver.influx_setup import SetupError, set_up
 from archiver.segments import SegmentLog
 from archiver.segments_reader import Reader
 from archiver.writers import State, Writer
-from tests.archiver.databases import Influx1, VictoriaMetrics, program
+from tests.archiver.databases import Influx1, VictoriaMetrics
 from tests.conftest import unavailable
+from tests.debian import program
 
 START = time.time_ns() // 10**9 * 10**9 - 3600 * 10**9
 
