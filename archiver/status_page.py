@@ -32,7 +32,9 @@ class StatusPage:
     async def start(self, host: str, port: int) -> None:
         """Serve, and leave a note where. Raises OSError."""
         self._server = await asyncio.start_server(self._accept, host, port, limit=_LARGEST_HEAD)
-        self._address_file.write_text(f"http://{_authority(self.address)}\n", encoding="ascii")
+        fresh = self._address_file.with_name(f".{ADDRESS_FILE}.new")
+        fresh.write_text(f"http://{_authority(self.address)}\n", encoding="ascii")
+        fresh.replace(self._address_file)  # at once: whoever looks meanwhile finds no file, or a whole address
 
     @property
     def address(self) -> tuple[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 from pathlib import Path
 
@@ -82,3 +83,15 @@ async def test_the_page_answers_and_says_where_it_is(tmp_path: Path) -> None:
     await silent.wait_closed()
     with pytest.raises(NoAnswer, match="no bridge is running"):
         fetch_status(tmp_path)
+
+
+async def test_nobody_reads_half_of_the_address(tmp_path: Path) -> None:
+    left = tmp_path / "status-address"
+    left.write_text("http://127.0.0.1:1\n")
+    read_by_somebody = tmp_path / "same file"
+    read_by_somebody.hardlink_to(left)
+    page = StatusPage(tmp_path, dict, str)
+    await page.start("127.0.0.1", 0)
+    await page.stop()
+    assert read_by_somebody.read_text() == "http://127.0.0.1:1\n"
+    assert sorted(os.listdir(tmp_path)) == ["same file"]
