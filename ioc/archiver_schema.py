@@ -9,6 +9,10 @@ from devices.registry import FAMILIES
 
 _JSON = dict[str, Any]
 _TEXT: _JSON = {"type": "string", "minLength": 1}
+_PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+_URL = rf"^https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:/[!-\"$->@-~]*)?$(?!\n)"
+"""No user and password in front of the host: they would be shown wherever the address is."""
+
 _NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"], "line": []}
 """What each kind of server has to be told."""
 
@@ -59,7 +63,7 @@ def archiver_schema() -> _JSON:
             },
             "status": {
                 "type": "string",
-                "pattern": r"^\S+:[0-9]{1,5}$",
+                "pattern": rf"^\S+:{_PORT}$(?!\n)",
                 "description": "HOST:PORT for Prometheus (/metrics); 127.0.0.1 and any port when left out",
             },
             "port": {
@@ -74,7 +78,7 @@ def archiver_schema() -> _JSON:
 
 
 def _server() -> _JSON:
-    words = ("database", "retention_policy", "username", "password", "org", "bucket", "token")
+    words = ("database", "retention_policy", "username", "password", "org", "bucket")
     duration = {"type": "string", "pattern": DURATION}
     return {
         "type": "object",
@@ -86,9 +90,14 @@ def _server() -> _JSON:
                 "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$",
                 "description": "Stands for the server in logs and file names; made of its address when left out",
             },
-            "url": {"type": "string", "pattern": r"^https?://\S+$", "description": "http://HOST:PORT"},
+            "url": {
+                "type": "string",
+                "pattern": _URL,
+                "description": "http://HOST:PORT, without user and password: these have keys of their own",
+            },
             "version": {"enum": list(_NEEDED), "description": "InfluxDB 1, 2 or 3; line: whatever takes it at /write"},
             **dict.fromkeys(words, _TEXT),
+            "token": {"type": "string", "pattern": r"^[!-~]+$(?!\n)"},
             "gzip": {"type": "boolean", "default": True, "description": "Compress what is sent"},
             "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 300, "default": 20},
             "retention": {**duration, "description": "How long the points are kept, for --setup: 52w"},

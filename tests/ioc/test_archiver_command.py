@@ -75,6 +75,34 @@ def test_mistakes_in_the_section_are_told_with_their_place() -> None:
         archived(site(pvs=["LAB:X:*"]), archiver_config(site(pvs=["LAB:X:*"]), Path()))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("url", "http://user:secret@h:8086"),
+        ("url", "http://h:99999"),
+        ("url", "http://h:8086/?p=secret"),
+        ("url", "http://"),
+        ("url", "http://h\n"),
+        ("token", "secret\n"),
+        ("token", "\u201csecret\u201d"),
+        ("status", "127.0.0.1:70000"),
+    ],
+)
+def test_what_would_end_in_a_traceback_or_show_a_password_is_refused(key: str, value: str) -> None:
+    server = {"url": "http://h:8086", "version": 3, "database": "d", "token": "t"}
+    section: dict[str, object] = {"status": value} if key == "status" else {"influxdb": [{**server, key: value}]}
+    with pytest.raises(SiteError, match=key):
+        site(**section)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://h", "https://influx.example.org/x/y", "http://[::1]:8086", "http://10.0.0.1:65535/"]
+)
+def test_addresses_of_servers_are_taken(url: str) -> None:
+    one = site(influxdb=[{"url": url, "version": 1, "database": "d"}])
+    assert archiver_config(one, Path()).servers[0].url == url
+
+
 def test_commands_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "site.toml"
     path.write_text('[site]\nprefix = "LAB"\n[archiver]\ndirectory = "log"\n')
