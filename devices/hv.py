@@ -46,7 +46,7 @@ STATES: tuple[str, ...] = (
 )
 """Texts of State, in its order."""
 
-SETTLE = 5.0  # s after a ramp before VDIFF counts, unless the site says otherwise
+SETTLE = 5.0  # s after a ramp before VDIFF and a current limit count, unless the site says otherwise
 LASTING = 30.0  # s of current limiting before MINOR becomes MAJOR
 OFF_UNASKED = 3.0  # s of "off though demanded on" before it is MAJOR
 FROZEN_READS = 60  # identical current readings that look like old data
@@ -134,7 +134,7 @@ def _deviation_level(difference: float, vset: float) -> Level:
 class HvChannel:
     """Everything about one output that is not simply a number on the wire.
 
-    ``settle`` is the time in seconds after a ramp during which a deviation is not alarming.
+    ``settle`` is the time in seconds after a ramp during which neither a deviation nor a current limit is alarming.
     """
 
     def __init__(self, settle: float = SETTLE) -> None:
@@ -143,6 +143,7 @@ class HvChannel:
         self.limiting_level = Level.OK
         self._settle = settle
         self._settling_from: float | None = None
+        self._ramped: float | None = None  # when it was last seen ramping
         self._last_vset: float | None = None
         self._deviation_level = Level.OK
         self._load: Reading | None = None
@@ -154,7 +155,7 @@ class HvChannel:
     def link_lost(self) -> None:
         """Start the short-term memory anew; demands, latch and counters stay."""
         self.trip.forget_output()
-        self._settling_from = self._last_vset = None
+        self._settling_from = self._ramped = self._last_vset = None
         self._frozen, self._limiting, self._off_unasked = FrozenCurrent(), Lasting(), Lasting()
         self._on_mismatch.reset()
 
@@ -231,23 +232,29 @@ class HvChannel:
         limiting = conditions.on and conditions.limiting and not conditions.moving
         lasted = self._limiting.seconds(limiting, sample.now)
         self.limiting_level = (Level.MAJOR if lasted >= LASTING else Level.MINOR) if limiting else Level.OK
-        state = self._which(conditions, limiting)
+        if conditions.moving:
+            self._ramped = sample.now
+        state = self._which(conditions, limiting and not self._just_ramped(sample.now))
         level = _STATE_LEVEL.get(state, Level.OK)
         if state is State.LIMITING:
             level = self.limiting_level
         elif state is State.DEVIATING:
-            level = self._deviation_level
+            # Where the current limit is the reason and has been for long, the alarm is no less for being named after
+            # the deviation.
+            level = max(self._deviation_level, self.limiting_level)
         return _raised(int(state), sample.time, level)
 
+    def _just_ramped(self, now: float) -> bool:
+        """Whether a current limit is that of charging the load: what a ramp needs goes on for a moment after it."""
+        return self._ramped is not None and now - self._ramped < self._settle
+
     def _which(self, conditions: Conditions, limiting: bool) -> State:
-        # A voltage held down by the current limit does deviate, but limiting is the answer to "why".
-        deviates = self._deviation_level > Level.OK and not limiting
         ranking = (
             (conditions.fault, State.FAULT),
             (self.trip.active, State.TRIPPED),
             (conditions.killed, State.KILLED),
             (conditions.inhibited, State.INHIBITED),
-            (deviates, State.DEVIATING),
+            (self._deviation_level > Level.OK, State.DEVIATING),
             (limiting, State.LIMITING),
             (conditions.down, State.RAMP_DOWN),
             (conditions.up, State.RAMP_UP),

@@ -100,7 +100,7 @@ def test_limiting_becomes_major_after_thirty_seconds_and_starts_anew_after_a_ram
     assert story.look(limiting)["STATE"].level is Level.MAJOR
     assert story.channel.limiting_level is Level.MAJOR
     story.look(replace(limiting, up=True))
-    assert story.look(limiting)["STATE"].level is Level.MINOR
+    assert story.looks(30, limiting)["STATE"].level is Level.MINOR
 
 
 def test_deviation_counts_only_when_on_and_settled():
@@ -136,10 +136,28 @@ def test_a_new_setting_starts_the_settling_time_again():
     assert channel.update(Sample(0.0, 15.0, ON, 1000.0, 1.0, 1200.0))["VDIFF"].level is Level.MAJOR
 
 
-def test_a_limited_channel_deviates_but_its_state_says_why():
-    found = Story().looks(10, replace(ON, limiting=True), vmon=100.0)
+def test_a_channel_that_is_limited_and_deviates_is_deviating_the_higher_of_the_two():
+    story, limiting = Story(), replace(ON, limiting=True)
+    assert shown(story.looks(5, limiting, vmon=100.0)["STATE"]) == (State.LIMITING, Level.MINOR)  # VDIFF settles
+    found = story.look(limiting, vmon=100.0)
     assert found["VDIFF"].level is Level.MAJOR
-    assert found["STATE"].value == State.LIMITING
+    assert shown(found["STATE"]) == (State.DEVIATING, Level.MAJOR)
+
+
+def test_a_small_deviation_does_not_make_long_limiting_less_alarming():
+    story, limiting = Story(), replace(ON, limiting=True)
+    assert shown(story.looks(30, limiting, vmon=1480.0)["STATE"]) == (State.DEVIATING, Level.MINOR)
+    assert shown(story.look(limiting, vmon=1480.0)["STATE"]) == (State.DEVIATING, Level.MAJOR)
+
+
+def test_limiting_right_after_a_ramp_is_not_alarming_until_it_has_settled():
+    story, limiting = Story(), replace(ON, limiting=True)
+    story.look(replace(limiting, up=True))
+    for _ in range(4):
+        assert shown(story.look(limiting)["STATE"]) == (State.ON, Level.OK)
+    assert shown(story.look(limiting)["STATE"]) == (State.LIMITING, Level.MINOR)
+    assert shown(story.looks(25, limiting)["STATE"]) == (State.LIMITING, Level.MINOR)
+    assert shown(story.look(limiting)["STATE"]) == (State.LIMITING, Level.MAJOR)  # 30 s since the ramp ended
 
 
 def test_status_reads_between_scans_do_not_hide_a_deviation():
