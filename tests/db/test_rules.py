@@ -159,30 +159,6 @@ def test_what_can_alarm_by_itself_tells_the_operator_what_to_do(records: list[Re
             assert record.info.get("guidance"), record.name
 
 
-# Severities of states as the tables of the PV names have them; what is not listed is never an alarm by itself.
-# COMM LOST is none by itself: the server makes it MAJOR, but not for a device that is disabled.
-STATE_SEVERITIES = {
-    "STATE": {"FRSV": "MINOR", "FVSV": "MINOR", "SXSV": "MINOR", "SVSV": "MAJOR", "EISV": "MAJOR"}
-    | {"NISV": "MAJOR", "TESV": "MAJOR", "ELSV": "INVALID"},
-    "FROZEN": {"OSV": "MAJOR"},
-    "TRIP": {"OSV": "MAJOR"},
-    **{f"STAT:{bit}": {"OSV": "MINOR"} for bit in ("MAXV", "MAXPW", "TWARN")},
-    **{f"STAT:{bit}": {"OSV": "MAJOR"} for bit in ("TRIP", "OVT", "KILL", "INTLCK", "CALERR")},
-    "BD:ILK": {"OSV": "MAJOR"},
-    "BD:LOCAL": {"OSV": "MINOR"},
-    "DISABLE": {"OSV": "MINOR"},
-    "SIM": {"OSV": "MINOR"},
-}
-
-
-def test_states_have_the_severities_of_the_tables():
-    device, channel = family_records("caen-dt55xx")
-    for suffix, record in {**device, **channel}.items():
-        if record.rtyp in {"bi", "bo", "mbbi", "mbbo"}:
-            given = {field: value for field, value in record.fields.items() if field in SEVERITY_FIELDS}
-            assert given == STATE_SEVERITIES.get(suffix, {}), suffix
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_driver_and_templates_name_the_same_signals(family: str):
     assert set(of_family(family)) == set(signals(family)) | STATUS_SIGNALS
