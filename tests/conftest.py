@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
+import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +29,9 @@ os.environ.update(
     EPICS_CAS_BEACON_ADDR_LIST="127.0.0.1",
     EPICS_CAS_AUTO_BEACON_ADDR_LIST="NO",
 )
+# A shell starts what is to run in the background with Ctrl-C ignored, which all that a test starts would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 for _name in ("EPICS_CA_NAME_SERVERS", "EPICS_CA_SERVER_PORT", "EPICS_CAS_SERVER_PORT"):
     os.environ.pop(_name, None)
 

@@ -6,9 +6,11 @@ handle serves any other server that prints ``ready PORT`` and ends when its stan
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -128,17 +130,26 @@ class ServerProcess:
                 stream.close()
 
 
+_LOWEST, _HOW_MANY = 20_000, 8_000
+_PORTS = itertools.count(random.randrange(_HOW_MANY))
+
+
 def free_port() -> int:
-    """A port that is free for TCP and UDP on the loopback interface."""
-    while True:
+    """A port that is free for TCP and UDP on the loopback interface, and stays so until somebody asks for it by number.
+
+    It lies below those that systems hand out by themselves (from 32768 on): one of these, free now, may be the
+    near end of somebody's connection before the server that it was meant for has started.
+    """
+    for number in itertools.islice(_PORTS, _HOW_MANY):
+        port = _LOWEST + number % _HOW_MANY
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port = int(tcp.getsockname()[1])
             try:
+                tcp.bind(("127.0.0.1", port))
                 udp.bind(("127.0.0.1", port))
             except OSError:
                 continue
             return port
+    raise RuntimeError(f"no port from {_LOWEST} on is free")
 
 
 def start_softioc(databases: Databases, deadline: float = 20.0, port: int = 0) -> ServerProcess:
