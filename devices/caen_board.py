@@ -5,7 +5,7 @@ from __future__ import annotations
 from devices.caen_catalogue import BOARD
 from devices.caen_unit import CaenUnit, Plain
 from devices.hv import Mismatch
-from devices.model import Cause, DeviceSettings, Level, Reading
+from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
 _LOCAL = 1  # index of LOCAL among the words of BDCTR
 
@@ -58,14 +58,14 @@ class CaenBoard:
             return Reading(self._interlock_mode, now)
         if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
             # Without a parameter that tells, a refused write is the only sign.
-            return _reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
+            return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
         missed = self._unit.missed(row.wire, None)
         if row.wire in self._unit.unsupported or missed > 1:
             return Reading(None, now, Level.INVALID, Cause.READ)
         cell = self._unit.cells.get((row.wire, None))
         if missed or cell is None:
             return None
-        return _reading(cell.value, cell.time, self._level(name, cell.value))
+        return state_reading(cell.value, cell.time, self._level(name, cell.value))
 
     def _level(self, name: str, value: Plain) -> Level:
         match name:
@@ -82,7 +82,3 @@ class CaenBoard:
             case "BD.ILKM.RBV":
                 return Level.MINOR if self._mode_differs else Level.OK
         return Level.OK
-
-
-def _reading(value: Plain, time: float, level: Level) -> Reading:
-    return Reading(value, time, level, Cause.STATE if level else Cause.NONE)

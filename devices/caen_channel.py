@@ -18,7 +18,7 @@ from devices.caen_protocol import ChannelStatus, Profile, unknown_status_bits
 from devices.caen_unit import CaenUnit, Cell, Plain
 from devices.hv import SETTLE, HvChannel, Mismatch, PolarityWatch, State
 from devices.hv_trip import Conditions, Sample
-from devices.model import Cause, DeviceSettings, Level, Reading
+from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it tells."""
@@ -222,7 +222,7 @@ class CaenChannel:
         if suffix == "POL":
             return self._polarity.observe(int(cell.value), cell.time)
         level = self._setting_level(base) if part == "RBV" else Level.OK
-        return Reading(cell.value, cell.time, level, Cause.STATE if level else Cause.NONE)
+        return state_reading(cell.value, cell.time, level)
 
     def _status(self, name: str) -> Reading | None:
         cell = self._cell("STAT")
@@ -231,10 +231,10 @@ class CaenChannel:
         word = int(cell.value)
         if not name:
             level = Level.MINOR if unknown_status_bits(word) else Level.OK
-            return Reading(word, cell.time, level, Cause.STATE if level else Cause.NONE)
+            return state_reading(word, cell.time, level)
         bit = ChannelStatus[name]
         level = self._bit_level(bit, word) if word & bit else Level.OK
-        return Reading(int(bool(word & bit)), cell.time, level, Cause.STATE if level else Cause.NONE)
+        return state_reading(int(bool(word & bit)), cell.time, level)
 
     def _bit_level(self, bit: ChannelStatus, word: int) -> Level:
         if bit is ChannelStatus.TWARN and self._unit.dialect.profile is Profile.B:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 from devices.hv_trip import Conditions, Sample, TripLatch
-from devices.model import Cause, Level, Reading, Value
+from devices.model import Cause, Level, Reading, state_reading
 
 
 class State(IntEnum):
@@ -121,10 +121,6 @@ _STATE_LEVEL = {
 }
 
 
-def _raised(value: Value | None, time: float, level: Level, cause: Cause = Cause.STATE) -> Reading:
-    return Reading(value, time, level, cause if level else Cause.NONE)
-
-
 def _deviation_level(difference: float, vset: float) -> Level:
     if difference > max(20.0, 0.02 * vset):
         return Level.MAJOR
@@ -182,7 +178,7 @@ class HvChannel:
         if sample.imon is not None:
             flowing = sample.conditions.on and abs(sample.imon) >= FLOWING_STEPS * sample.current_step
             frozen = self._frozen.observe(sample.imon, flowing)
-            found["FROZEN"] = _raised(int(frozen), sample.time, Level.MAJOR if frozen else Level.OK)
+            found["FROZEN"] = state_reading(int(frozen), sample.time, Level.MAJOR if frozen else Level.OK)
         if (deviation := self._deviation(sample, sample.conditions)) is not None:
             found["VDIFF"] = deviation
         found["ON.RBV"] = self._on(sample, sample.conditions)
@@ -216,7 +212,7 @@ class HvChannel:
         if settled:
             self._deviation_level = _deviation_level(abs(difference), sample.vset)
         # Rounded to undo what binary fractions make of two decimal values: 100.1 - 100.0 is 0.1.
-        return _raised(round(difference, 6), sample.time, self._deviation_level)
+        return state_reading(round(difference, 6), sample.time, self._deviation_level)
 
     def _on(self, sample: Sample, conditions: Conditions) -> Reading:
         demanded = bool(self.demand_on)
@@ -226,7 +222,7 @@ class HvChannel:
             level = Level.MINOR
         if self._off_unasked.seconds(unasked, sample.now) >= OFF_UNASKED:
             level = Level.MAJOR
-        return _raised(int(conditions.on), sample.time, level)
+        return state_reading(int(conditions.on), sample.time, level)
 
     def _state(self, sample: Sample, conditions: Conditions) -> Reading:
         limiting = conditions.on and conditions.limiting and not conditions.moving
@@ -242,7 +238,7 @@ class HvChannel:
             # Where the current limit is the reason and has been for long, the alarm is no less for being named after
             # the deviation.
             level = max(self._deviation_level, self.limiting_level)
-        return _raised(int(state), sample.time, level)
+        return state_reading(int(state), sample.time, level)
 
     def _just_ramped(self, now: float) -> bool:
         """Whether a current limit is that of charging the load: what a ramp needs goes on for a moment after it."""
@@ -285,4 +281,4 @@ class PolarityWatch:
         elif self._current != polarity:
             self._changed = True
         self._current = polarity
-        return _raised(polarity, time, Level.MAJOR if self._changed else Level.OK)
+        return state_reading(polarity, time, Level.MAJOR if self._changed else Level.OK)

@@ -23,7 +23,7 @@ from devices.iseg_catalogue import (
 from devices.iseg_limits import IsegLimits
 from devices.iseg_link import Answer
 from devices.iseg_unit import IsegUnit
-from devices.model import Cause, DeviceSettings, Level, Reading, Value
+from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
 
 _STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
 _EVENTS = {f"EVT.{name}": int(bit) for name, bit, _ in EVENT_BITS}
@@ -279,13 +279,15 @@ class IsegChannel:
             return None
         if suffix == "POL":
             return self._polarity.observe(int(self._limits.negative(self.number)), cell.time)
-        return _raised(self._shown(suffix, cell.value), cell.time, Level.MAJOR if item in self._swapped else Level.OK)
+        return state_reading(
+            self._shown(suffix, cell.value), cell.time, Level.MAJOR if item in self._swapped else Level.OK
+        )
 
     def _read_back(self, base: str) -> Reading | None:
         found = self.found(SETTINGS[base])
         if found is None:
             return None
-        return _raised(found[0], found[1], Level.MINOR if self.demands[base].lasting else Level.OK)
+        return state_reading(found[0], found[1], Level.MINOR if self.demands[base].lasting else Level.OK)
 
     def _status(self, suffix: str) -> Reading | None:
         cell = self._cell("ChannelStatus")
@@ -295,7 +297,7 @@ class IsegChannel:
         if suffix == "STAT":
             return Reading(word, cell.time)
         bit = _STATUS[suffix]
-        return _raised(int(bool(word & bit)), cell.time, self._bit_level(bit, word) if word & bit else Level.OK)
+        return state_reading(int(bool(word & bit)), cell.time, self._bit_level(bit, word) if word & bit else Level.OK)
 
     def _bit_level(self, bit: int, word: int) -> Level:
         if bit & _MAJOR_BITS:
@@ -315,7 +317,3 @@ class IsegChannel:
 
 def _invalid(suffix: str, now: float) -> Reading:
     return Reading(int(State.UNKNOWN) if suffix == "STATE" else None, now, Level.INVALID, Cause.READ)
-
-
-def _raised(value: Value, time: float, level: Level) -> Reading:
-    return Reading(value, time, level, Cause.STATE if level else Cause.NONE)

@@ -10,7 +10,7 @@ from devices.hv_demand import Demand
 from devices.iseg_catalogue import MODULE, MODULE_SETTINGS, SETTINGS, Setting
 from devices.iseg_limits import IsegLimits
 from devices.iseg_unit import IsegUnit
-from devices.model import Cause, DeviceSettings, Level, Reading, Value
+from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
 
 _BITS = {
     "MOD.SAFELOOP": (ModuleStatus.SAFETY_LOOP_GOOD, 0, False, Level.MAJOR),
@@ -53,12 +53,12 @@ class BusMeter:
         match name:
             case "BUS.STATE":
                 levels = {ControllerState.PASSIVE: Level.MINOR, ControllerState.OFF: Level.MAJOR}
-                return _raised(int(bus.state), now, levels.get(bus.state, Level.OK))
+                return state_reading(int(bus.state), now, levels.get(bus.state, Level.OK))
             case "BUS.RX":
                 return Reading(round(self._rate, 1), now)
             case "BUS.ERR":
                 before, self._errors = self._errors, bus.counters.errors
-                return _raised(self._errors, now, Level.MINOR if self._errors > before else Level.OK)
+                return state_reading(self._errors, now, Level.MINOR if self._errors > before else Level.OK)
         return Reading(bus.counters.foreign, now)
 
 
@@ -113,7 +113,7 @@ class IsegModule:
             return self.meter.reading(name, self._unit.link.bus, now)
         if name == "MOD.NCH":
             count = self._unit.channels
-            return _raised(count, now, Level.MINOR if count != self._channels else Level.OK)
+            return state_reading(count, now, Level.MINOR if count != self._channels else Level.OK)
         if row.settable and (demand := self.demands[name].value) is not None:
             return Reading(demand, now)
         item = row.items[0]
@@ -129,14 +129,14 @@ class IsegModule:
         if name in _BITS:
             bit, bad, inverted, level = _BITS[name]
             shown = int(bool(int(_number(value)) & bit) != inverted)
-            return _raised(shown, time, level if shown == bad else Level.OK)
+            return state_reading(shown, time, level if shown == bad else Level.OK)
         base = name.removesuffix(".RBV")
         if base in SETTINGS:
             return self._setting(SETTINGS[base])
         match name:
             case "MOD.SERIAL":
                 other = self._serial is not None and str(value) != str(self._serial)
-                return _raised(str(value), time, Level.MAJOR if other else Level.OK)
+                return state_reading(str(value), time, Level.MAJOR if other else Level.OK)
             case "MOD.FW" if isinstance(value, tuple):
                 return Reading(".".join(f"{int(part)}" for part in value), time)
             case "MOD.RAMPV.VPS":
@@ -150,12 +150,8 @@ class IsegModule:
             return None
         unprotected = setting.suffix == "MOD.KILLEN" and not found[0] and not self._kill_may_be_off
         doubtful = self.demands[setting.suffix].lasting or unprotected
-        return _raised(found[0], found[1], Level.MINOR if doubtful else Level.OK)
+        return state_reading(found[0], found[1], Level.MINOR if doubtful else Level.OK)
 
 
 def _number(value: Value) -> float:
     return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _raised(value: Value, time: float, level: Level) -> Reading:
-    return Reading(value, time, level, Cause.STATE if level else Cause.NONE)

@@ -77,6 +77,11 @@ class Reading:
     cause: Cause = Cause.NONE
 
 
+def state_reading(value: Value | None, time: float, level: Level) -> Reading:
+    """Return a reading whose level is about the state of the device; without a level it has no cause either."""
+    return Reading(value, time, level, Cause.STATE if level else Cause.NONE)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Limits in force for a setting, with the words that say whose they are (``device VMAX``, ``site``)."""
