@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from devices.caen_catalogue import BOARD
+from devices.caen_catalogue import BOARD, BOARD_SETTINGS
 from devices.caen_unit import CaenUnit, Plain
-from devices.hv import Mismatch
+from devices.hv_demand import Demand
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
 _LOCAL = 1  # index of LOCAL among the words of BDCTR
@@ -18,44 +18,35 @@ class CaenBoard:
         self._unit = unit
         self._serial = settings.options.get("serial")
         self._channels = channels
-        self._interlock_mode: Plain | None = None
-        self._mismatch = Mismatch()
-        self._mode_differs = False
+        self.demands = {setting.suffix: Demand() for setting in BOARD_SETTINGS}
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection."""
         self.refused_as_local = False
-        self._mismatch.reset()
-        self._mode_differs = False
+        for demand in self.demands.values():
+            demand.link_lost()
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now."""
         row = BOARD[name]
-        if row.settable and (name.endswith(".CMD") or self._interlock_mode is not None):
+        if row.settable and (name.endswith(".CMD") or self.demands[name].value is not None):
             return ()
         return (row.wire,)
 
     def polled(self, parameters: set[str]) -> None:
         """Draw conclusions from what a batch has just read."""
-        mode = self._unit.value("BDILKM")
-        if "BDILKM" not in parameters or mode is None:
-            return
-        if self._interlock_mode is None:
-            self._interlock_mode = mode
-        self._mode_differs = self._mismatch.observe(mode != self._interlock_mode)
-
-    def accept(self, mode: Plain) -> None:
-        """Take the interlock mode that a user has set and the device has confirmed."""
-        self._interlock_mode, self._mode_differs = mode, False
-        self._mismatch.reset()
+        for setting in BOARD_SETTINGS:
+            found = self._unit.value(setting.wire)
+            if setting.wire in parameters and found is not None and not isinstance(found, str):
+                self.demands[setting.suffix].observe(found, 0.0)
 
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         row = BOARD[name]
         if name.endswith(".CMD"):
             return Reading(0, now)
-        if row.settable and self._interlock_mode is not None:
-            return Reading(self._interlock_mode, now)
+        if row.settable and (demand := self.demands[name].value) is not None:
+            return Reading(demand, now)
         if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
             # Without a parameter that tells, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
@@ -80,5 +71,5 @@ class CaenBoard:
             case "BD.LOCAL":
                 return Level.MINOR if value == _LOCAL else Level.OK
             case "BD.ILKM.RBV":
-                return Level.MINOR if self._mode_differs else Level.OK
+                return Level.MINOR if self.demands["BD.ILKM"].lasting else Level.OK
         return Level.OK

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devices.caen_catalogue import (
     CHANNEL,
@@ -11,12 +11,12 @@ from devices.caen_catalogue import (
     SETTINGS,
     STATUS_BITS,
     TRIP_INFINITE,
-    Setting,
 )
 from devices.caen_limits import ChannelLimits
 from devices.caen_protocol import ChannelStatus, Profile, unknown_status_bits
-from devices.caen_unit import CaenUnit, Cell, Plain
-from devices.hv import SETTLE, HvChannel, Mismatch, PolarityWatch, State
+from devices.caen_unit import CaenUnit, Cell
+from devices.hv import SETTLE, HvChannel, PolarityWatch, State
+from devices.hv_demand import Demand
 from devices.hv_trip import Conditions, Sample
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
@@ -79,15 +79,6 @@ def conditions(word: int, profile: Profile) -> Conditions:
     )
 
 
-@dataclass(slots=True)
-class _Pair:
-    """A demand, once known, and how long the device has been saying something else."""
-
-    demand: Plain | None
-    mismatch: Mismatch
-    lasting: bool = False
-
-
 class CaenChannel:
     """One channel: demands and memory on top of the parameters that the unit object keeps."""
 
@@ -98,7 +89,7 @@ class CaenChannel:
         self._unit = unit
         self._infinite_trip_allowed = bool(settings.options.get("allow_infinite_trip", False))
         self._polarity = PolarityWatch()
-        self._pairs = {setting.suffix: _Pair(None, Mismatch()) for setting in CHANNEL_SETTINGS}
+        self.demands = {setting.suffix: Demand() for setting in CHANNEL_SETTINGS}
         self._derived: dict[str, Reading] = {}
 
     def link_lost(self) -> None:
@@ -106,9 +97,8 @@ class CaenChannel:
         self.hv.link_lost()
         self._polarity.link_lost()
         self._derived.clear()
-        for pair in self._pairs.values():
-            pair.mismatch.reset()
-            pair.lasting = False
+        for demand in self.demands.values():
+            demand.link_lost()
 
     def parameters(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
@@ -124,17 +114,11 @@ class CaenChannel:
             return (SETTINGS[base].wire,)
         return _CONTEXT.get(suffix, ())
 
-    def demand(self, suffix: str) -> Plain | None:
+    def demand(self, suffix: str) -> float | int | None:
         """Return what was last accepted from a user, or found at the first connection; None before that."""
         if suffix == "ON":
             return None if self.hv.demand_on is None else int(self.hv.demand_on)
-        return self._pairs[suffix].demand
-
-    def accept(self, suffix: str, value: Plain) -> None:
-        """Take the value that a user has set and the device has confirmed."""
-        pair = self._pairs[suffix]
-        pair.demand, pair.lasting = value, False
-        pair.mismatch.reset()
+        return self.demands[suffix].value
 
     def acknowledge(self, now: float) -> None:
         """Clear the trip latch; ``now`` is Unix time in seconds."""
@@ -147,18 +131,10 @@ class CaenChannel:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
         for setting in CHANNEL_SETTINGS:
             cell = self._cell(setting.wire)
-            if setting.wire not in parameters or cell is None:
-                continue
-            pair = self._pairs[setting.suffix]
-            if pair.demand is None:
-                pair.demand = cell.value
-            pair.lasting = pair.mismatch.observe(not self._agrees(setting, pair.demand, cell.value))
+            if setting.wire in parameters and cell is not None and not isinstance(cell.value, str):
+                step = self.limits.resolution(setting.suffix) if setting.numeric else 0.0
+                self.demands[setting.suffix].observe(cell.value, step)
         self._update(parameters.intersection(LIVE), now)
-
-    def _agrees(self, setting: Setting, demand: Plain, found: Plain) -> bool:
-        if isinstance(demand, str) or isinstance(found, str) or not setting.numeric:
-            return demand == found
-        return abs(demand - found) <= 0.5001 * self.limits.resolution(setting.suffix)
 
     def _update(self, fresh: set[str], now: float) -> None:
         cells = {name: cell for name in fresh if (cell := self._cell(name)) is not None}
@@ -260,7 +236,7 @@ class CaenChannel:
         return Reading(limits.high if part == "HI" else limits.low, now)
 
     def _setting_level(self, base: str) -> Level:
-        if self._pairs[base].lasting:
+        if self.demands[base].lasting:
             return Level.MINOR
         doubtful = False
         if base == "MAXV":

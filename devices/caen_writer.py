@@ -126,7 +126,7 @@ class CaenWriter:
         found = await self._read_back(target)
         if isinstance(found, str) or abs(found - float(text)) > 0.5001 * step:
             raise Refused(_disagreement(f"{setting.suffix} {text} {setting.unit}", found, answered))
-        channel.accept(setting.suffix, found)
+        channel.demands[setting.suffix].accept(found)
         return self._changed(name, channel, setting)
 
     @staticmethod
@@ -159,10 +159,10 @@ class CaenWriter:
         if found != index:
             word = setting.words[found] if isinstance(found, int) else found
             raise Refused(_disagreement(f"{setting.suffix} {setting.words[index]}", word, answered))
+        demands = self._board.demands if channel is None else channel.demands
+        demands[setting.suffix].accept(index)
         if channel is None:
-            self._board.accept(found)
             return [name, f"{name}.RBV"]
-        channel.accept(setting.suffix, found)
         if setting.suffix == "IRANGE":
             await self._refresh_range(channel.number)
         return self._changed(name, channel, setting)
