@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from devices.caen_catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, TRIP_INFINITE, Setting
 from devices.caen_unit import CaenUnit
+from devices.hv_demand import tightened
 from devices.model import DeviceSettings, Limits
 
 LOW_RANGE = 1  # index of LOW among the words of IMRANGE
@@ -14,8 +14,6 @@ LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
 
 _MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
 """Settings whose limit depends on another setting, and on which."""
-
-SiteLimits = Mapping[str, tuple[float, float]]
 
 
 def once_parameters() -> tuple[str, ...]:
@@ -47,7 +45,7 @@ class ChannelLimits:
     def __init__(self, unit: CaenUnit, channel: int, settings: DeviceSettings) -> None:
         self._unit = unit
         self._channel = channel
-        self._site: tuple[SiteLimits, ...] = (settings.limits, settings.channel_limits.get(channel, {}))
+        self._site = settings.limits_of(channel)
 
     def _number(self, parameters: tuple[str, ...]) -> tuple[float, str] | None:
         for parameter in parameters:
@@ -85,14 +83,7 @@ class ChannelLimits:
         maxv = self._unit.number("MAXV", self._channel) if setting.suffix == "VSET" else None
         if maxv is not None and maxv < high:
             high, high_from = maxv, "MAXV"
-        for site in self._site:
-            if setting.suffix in site:
-                site_low, site_high = site[setting.suffix]
-                if site_low > low:
-                    low, low_from = site_low, "site limit"
-                if site_high < high:
-                    high, high_from = site_high, "site limit"
-        return Limits(low, high, low_from, high_from)
+        return tightened(Limits(low, high, low_from, high_from), self._site, setting.suffix)
 
     def decimals(self, suffix: str) -> int | None:
         """Return the decimals that the unit shows for a quantity given by its suffix, None when it does not tell."""

@@ -21,7 +21,7 @@ from devices.eurotherm_furnace import FINE, Alarm, FurnaceLimits, FurnaceWatch
 from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, Form, Inputs, Scale, Status, firmware_text
 from devices.eurotherm_unit import EurothermUnit
-from devices.hv_demand import Demand
+from devices.hv_demand import Demand, tightened
 from devices.modbus_words import FULL_SCALE
 from devices.model import Cause, DeviceSettings, Kind, Level, Limits, Reading, Value
 from devices.power_record import Sample
@@ -117,7 +117,7 @@ class Furnace:
         limits = Limits(low, high, _whose(setting.low), _whose(setting.high))
         names = dict.fromkeys((setting.name, "TSET") if setting.high == "SP.HI" else (setting.name,))
         for name in names:
-            limits = _tighter(limits, self._settings.limits.get(name))
+            limits = tightened(limits, (self._settings.limits,), name, "site")
         return limits
 
     def _bound(self, setting: Setting, bound: Bound) -> float | None:
@@ -293,14 +293,6 @@ def _typed(row: Quantity, value: float) -> Value:
 
 def _whose(bound: Bound) -> str:
     return f"instrument {bound}" if isinstance(bound, str) and bound in REGISTERS else "instrument"
-
-
-def _tighter(limits: Limits, site: tuple[float, float] | None) -> Limits:
-    if site is None:
-        return limits
-    low = (site[0], "site") if site[0] > limits.low else (limits.low, limits.low_from)
-    high = (site[1], "site") if site[1] < limits.high else (limits.high, limits.high_from)
-    return Limits(low[0], high[0], low[1], high[1])
 
 
 def differs(register: str, one: float, other: float) -> bool:

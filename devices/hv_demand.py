@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import replace
 
 from devices.errors import OutOfLimits
 from devices.hv import Mismatch
-from devices.model import Limits, Value
+from devices.model import Limits, SiteLimits, Value
 
 
 class Demand:
@@ -48,6 +50,18 @@ def choice_asked(what: str, value: Value, labels: tuple[str, ...]) -> int:
     if isinstance(value, (str, tuple)) or value not in range(len(labels)):
         raise OutOfLimits(f"{what}: {value!r} is none of {', '.join(labels)}")
     return int(value)
+
+
+def tightened(limits: Limits, sites: Iterable[SiteLimits], suffix: str, whose: str = "site limit") -> Limits:
+    """Return the limits of a setting, each side that the site has tighter moved there; ``whose`` names the site."""
+    for site in sites:
+        if suffix in site:
+            low, high = site[suffix]
+            if low > limits.low:
+                limits = replace(limits, low=low, low_from=whose)
+            if high < limits.high:
+                limits = replace(limits, high=high, high_from=whose)
+    return limits
 
 
 def check_limits(what: str, number: float, unit: str, limits: Limits) -> None:

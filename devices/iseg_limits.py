@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 
 from devices.edcp_bits import ModuleOption, ModuleStatus
+from devices.hv_demand import tightened
 from devices.iseg_catalogue import MICRO, RAMPS, Setting
 from devices.iseg_unit import IsegUnit
 from devices.model import DeviceSettings, Limits
@@ -16,8 +18,6 @@ RAMP_FAST = 75.0  # %/s, the fastest of the fast-ramp options (EDCP guide, Modul
 RAMP_LEAST = 1e-3  # V/s (EDCP guide)
 AMPERES = 0.1  # a CurrentMax below this cannot be percent: drvAsynCan reads amperes
 NOT_VALID = 0xFFFFFFFF  # ModuleOption that tells nothing
-
-SiteLimits = Mapping[str, tuple[float, float]]
 
 
 class IsegLimits:
@@ -79,21 +79,14 @@ class IsegLimits:
         own = self._own(setting, channel)
         if own is None:
             return None
-        low, high, low_from, high_from = own.low, own.high, own.low_from, own.high_from
-        for site in self._site(channel):
-            if setting.suffix in site:
-                site_low, site_high = site[setting.suffix]
-                if site_low > low:
-                    low, low_from = site_low, "site limit"
-                if site_high < high:
-                    high, high_from = site_high, "site limit"
+        limits = tightened(own, self._settings.limits_of(channel), setting.suffix)
         if setting.suffix in (*RAMPS, "MOD.RAMPV") and self._slowest is not None and not self.ramp_is_own():
             percent, whose = self._slowest
             of_module = setting.suffix == "MOD.RAMPV"
             fastest = percent if of_module else percent * (self.nominal("VoltageNominal", channel) or 0.0) / 100
-            if fastest < high:
-                high, high_from = fastest, f"site limit of {whose}"
-        return Limits(low, high, low_from, high_from)
+            if fastest < limits.high:
+                limits = replace(limits, high=fastest, high_from=f"site limit of {whose}")
+        return limits
 
     def connected(self) -> None:
         """Find the slowest ramp that the site allows anywhere: one speed may have to serve all channels."""
@@ -105,13 +98,10 @@ class IsegLimits:
             yield self._settings.limits["MOD.RAMPV"][1], "MOD:RAMPV"
         for channel in self._unit.every:
             nominal = self.nominal("VoltageNominal", channel)
-            for site in self._site(channel):
+            for site in self._settings.limits_of(channel):
                 for suffix in RAMPS:
                     if suffix in site and nominal:
                         yield 100 * site[suffix][1] / nominal, f"CH{channel:02d}:{suffix}"
-
-    def _site(self, channel: int) -> Iterable[SiteLimits]:
-        return self._settings.limits, self._settings.channel_limits.get(channel, {})
 
     def _own(self, setting: Setting, channel: int) -> Limits | None:
         """Return what the module itself allows."""

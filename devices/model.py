@@ -13,6 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 
 Value = float | int | str | tuple[float, ...]
 
+SiteLimits = Mapping[str, tuple[float, float]]
+"""Lowest and highest value that the site file allows, by signal suffix (``VSET``)."""
+
 
 class Level(IntEnum):
     """How bad a reading is, in the order of EPICS severities."""
@@ -106,8 +109,8 @@ class LinkStats:
 class DeviceSettings:
     """One ``[[device]]`` of the site file, as far as a driver cares.
 
-    ``limits`` and ``channel_limits`` are site limits by signal suffix (``VSET``), ``options`` the keys that only this
-    device family has, ``bus`` the options of the adapter that the device shares with others.
+    ``limits`` and ``channel_limits`` are site limits, ``options`` the keys that only this device family has, ``bus``
+    the options of the adapter that the device shares with others.
     """
 
     name: str
@@ -118,10 +121,14 @@ class DeviceSettings:
     timeout: float = 1.0
     readonly: bool = False
     simulated: bool = False
-    limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
-    channel_limits: Mapping[int, Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    limits: SiteLimits = field(default_factory=dict)
+    channel_limits: Mapping[int, SiteLimits] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     bus: Mapping[str, Any] = field(default_factory=dict)
+
+    def limits_of(self, channel: int) -> tuple[SiteLimits, SiteLimits]:
+        """Return the site limits that hold for a channel: those of the device and its own."""
+        return self.limits, self.channel_limits.get(channel, {})
 
 
 class Driver(Protocol):
