@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from archiver.catalogue import catalogue
+from archiver.catalogue import Catalogue, catalogue
 from archiver.config import ArchiverConfig, PvSpec
 from archiver.deadletter import DeadLetters
 from archiver.events import Event
@@ -56,8 +56,10 @@ class Bridge:
         self.builder = PointBuilder(pvs, config.schema)
         self.subscriber = Subscriber((pv.name for pv in pvs), self._take, _environment(config, env))
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
+        self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
+        self._catalogue_told = False
+        self._save_catalogue()
         try:
-            catalogue(pvs, config.schema).save(config.directory)
             self.readers = [Reader(self.log, server.name) for server in config.servers]
         except BaseException:
             self.log.close()
@@ -132,8 +134,22 @@ class Bridge:
                 self.snapshot = self._look()
                 self._tell_progress()
                 await self.pvs.show(self.snapshot)
+                self._save_catalogue()
+                self.page.announce()
             except Exception:
                 log.critical("the status of the bridge failed, the bridge goes on", exc_info=True)
+
+    def _save_catalogue(self) -> None:
+        """Leave beside the log what its PVs are; on a full disk, which is no reason not to archive, later."""
+        if self._catalogue is None:
+            return
+        try:
+            self._catalogue.save(self.config.directory)
+            self._catalogue = None
+        except OSError as error:
+            if not self._catalogue_told:
+                self._catalogue_told = True
+                log.error("%s: what its PVs are could not be written yet (%s)", self.config.directory, error)
 
     def _look(self) -> Snapshot:
         now = self._clock()

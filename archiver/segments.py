@@ -121,7 +121,7 @@ class SegmentLog:
             self.segments = open_segments(directory)
             if self.segments and self._looked[0] - self.segments[-1].newest_ns > max_age * _NS:
                 self._doubt_clock()  # all of it would be too old
-            self._begin_segment()
+            self._begin_or_continue()
         except BaseException:
             os.close(self._guard)
             raise
@@ -267,7 +267,8 @@ class SegmentLog:
         self._buffered = 0
         segment.end += len(block)
         segment.newest_ns = now
-        segment.points = (segment.points or 0) + points
+        if segment.points is not None:
+            segment.points += points
         self.written += points
         for follower in self.followers:
             follower.appended(points)
@@ -351,6 +352,16 @@ class SegmentLog:
         self.expired += segment.count() - missed
         segment.path.unlink(missing_ok=True)
         self.segments.remove(segment)
+
+    def _begin_or_continue(self) -> None:
+        """Begin the segment of this run; on a disk without room for it, go on with the last one."""
+        try:
+            self._begin_segment()
+        except OSError as error:
+            if not self.segments:
+                raise
+            self._fd = os.open(self.segments[-1].path, os.O_RDWR)
+            self._failed(error)
 
     def _begin_segment(self) -> None:
         number = self.segments[-1].number + 1 if self.segments else 1

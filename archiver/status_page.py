@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from archiver.influx_http import HttpClient, NoAnswer
+
+log = logging.getLogger("labioc.archiver")
 
 ADDRESS_FILE = "status-address"
 """In the folder of the log: where the page of the running bridge is served."""
@@ -27,14 +30,28 @@ class StatusPage:
         self._status = status
         self._metrics = metrics
         self._server: asyncio.Server | None = None
+        self._announced = False
+        self._told = False
         self._clients: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> None:
         """Serve, and leave a note where. Raises OSError."""
         self._server = await asyncio.start_server(self._accept, host, port, limit=_LARGEST_HEAD)
+        self.announce()
+
+    def announce(self) -> None:
+        """Leave a note where the page is, unless there is one; on a full disk it can be tried again later."""
+        if self._announced:
+            return
         fresh = self._address_file.with_name(f".{ADDRESS_FILE}.new")
-        fresh.write_text(f"http://{_authority(self.address)}\n", encoding="ascii")
-        fresh.replace(self._address_file)  # at once: whoever looks meanwhile finds no file, or a whole address
+        try:
+            fresh.write_text(f"http://{_authority(self.address)}\n", encoding="ascii")
+            fresh.replace(self._address_file)  # at once: whoever looks meanwhile finds no file, or a whole address
+            self._announced = True
+        except OSError as error:
+            if not self._told:
+                self._told = True
+                log.error("%s: not written yet (%s): the status can't be asked for", self._address_file, error)
 
     @property
     def address(self) -> tuple[str, int]:

@@ -24,6 +24,7 @@ from tests.archiver.databases import Influx1
 from tests.archiver.fake_ca import FakeCaServer, message
 from tests.archiver.test_bridge import (
     COUNTERS,
+    LABIOC,
     NAMES,
     NS,
     TIME_STRING,
@@ -90,6 +91,37 @@ def test_GIVEN_a_disk_that_takes_no_more_WHEN_there_is_room_again_THEN_the_alarm
         assert_no_hole([float(one.value) for one in history(one.directory, name) if one.value is not None])
 
 
+NO_ROOM = "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (7, r.getrlimit(r.RLIMIT_FSIZE)[1])); "
+"""Less than a file of the log begins with."""
+
+
+def test_GIVEN_a_full_disk_WHEN_the_bridge_is_started_THEN_it_runs_and_loses_nothing_once_there_is_room(
+    softioc: ServerProcess, influxd: Influx1, tmp_path: Path, processes: list[BridgeProcess]
+) -> None:
+    page = f"127.0.0.1:{free_port()}"
+    one = BridgeProcess(tmp_path, softioc.port, influx1(influxd.url), f'status = "{page}"\n', NAMES[:5])
+    processes.append(one)
+    one.wait_points(COUNTERS)
+    assert one.stop() < 5
+    (tmp_path / "pvs.txt").write_text("\n".join(NAMES))
+    one.start([*LABIOC[:2], NO_ROOM + LABIOC[2]])
+    (one.directory / "status-address").write_text(f"http://{page}\n")
+    wait_connected(one, COUNTERS)
+    before = one.status()
+    assert (before["state"], before["points"]) == ("LOSING", 0)
+    wait(lambda: one.status()["events"] >= before["events"] + COUNTERS * 3)
+    limit_files(one.process.pid, resource.RLIM_INFINITY)
+    wait(lambda: one.status()["state"] == "OK" and one.status()["queue"] < COUNTERS * 5, 20, one.status)
+    assert one.status()["points"] > before["events"]
+    assert one.status()["lost"] == 0
+    wait(lambda: set(NAMES) == set(load(one.directory).pvs) & set(NAMES))
+    assert one.stop() < 5
+    assert not (one.directory / "status-address").exists()
+    for name in NAMES[5:]:
+        assert_no_hole([row["value"] for row in influxd.rows(f'SELECT value FROM "{name}"', "lab")])
+        assert_no_hole([float(one.value) for one in history(one.directory, name) if one.value is not None])
+
+
 def write_database(path: Path, *records: str) -> Path:
     path.write_text("\n".join(records))
     return path
@@ -147,7 +179,7 @@ def test_GIVEN_an_ioc_WHEN_it_restarts_without_a_pv_and_with_another_type_of_it_
 
 
 def wait_connected(one: BridgeProcess, pvs: int) -> None:
-    wait(lambda: one.status().get("connected") == pvs, 20, one.status)
+    wait(lambda: one.status()["connected"] == pvs, 20, one.status)
 
 
 def connections(influxd: Influx1, pv: str) -> Iterator[tuple[int, int]]:
