@@ -232,16 +232,3 @@ BOARD: dict[str, Quantity] = _rows(BOARD_SETTINGS, BOARD_MONITORS)
 """Every quantity of the board by its signal name."""
 
 SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *BOARD_SETTINGS)}
-
-
-def channel_prefix(channel: int) -> str:
-    """Return ``CH00.`` for channel 0."""
-    return f"CH{channel:02d}."
-
-
-def all_signals(channels: int) -> dict[str, Signal]:
-    """Every signal of a supply with this number of channels, by its full name."""
-    rows = [row.signal() for row in BOARD.values()]
-    for channel in range(channels):
-        rows += [row.signal(channel_prefix(channel)) for row in CHANNEL.values()]
-    return {row.name: row for row in rows}

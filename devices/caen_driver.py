@@ -8,9 +8,10 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from devices.caen_board import CaenBoard
-from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, all_signals, channel_prefix
+from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS
 from devices.caen_channel import LIVE, CaenChannel
 from devices.caen_limits import once_parameters, settled
 from devices.caen_raw import USAGE, CaenRaw
@@ -18,6 +19,7 @@ from devices.caen_unit import CaenUnit
 from devices.caen_writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
+from devices.hv_places import Places, all_signals
 from devices.line_link import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
 
@@ -36,10 +38,13 @@ class CaenDriver:
     (seconds), ``allow_infinite_trip``. Raises ValueError when the address is not one of a link.
     """
 
+    raw_usage: Final = USAGE
+    """The words that ``raw_request`` takes."""
+
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: LineLink | None = None
     ) -> None:
-        self._settings = settings
+        self.settings: Final = settings
         self._clock = clock or DriverClock()
         self._link = link or open_link(settings.address, settings.timeout)
         count = settings.channels or DEFAULT_CHANNELS
@@ -49,17 +54,8 @@ class CaenDriver:
         self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
         self._raw = CaenRaw(self._unit, self._writer)
-        self._signals = all_signals(count)
-        self._places = {
-            channel_prefix(channel.number) + suffix: (channel, suffix)
-            for channel in self._channels
-            for suffix in CHANNEL
-        }
-
-    @property
-    def settings(self) -> DeviceSettings:
-        """What the site file says about this supply."""
-        return self._settings
+        self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
+        self._places = Places(self._channels, CHANNEL)
 
     @property
     def stats(self) -> LinkStats:
@@ -89,7 +85,7 @@ class CaenDriver:
             raise
         log.info(
             "%s: %s, serial %s, firmware %s, %d channels, profile %s",
-            self._settings.name,
+            self.settings.name,
             *(self._unit.value(parameter) for parameter in ("BDNAME", "BDSNUM", "BDFREL")),
             self._unit.channels,
             self._unit.dialect.profile.value,
@@ -140,35 +136,19 @@ class CaenDriver:
     def _of_channels(self, names: Collection[str]) -> list[str]:
         wanted: dict[str, None] = {}
         for name in names:
-            if name in self._places:
-                channel, suffix = self._places[name]
-                if channel.number < self._unit.channels:
-                    wanted |= dict.fromkeys(channel.parameters(suffix))
+            channel, suffix = self._places.find(name)
+            if channel is not None and channel.number < self._unit.channels:
+                wanted |= dict.fromkeys(channel.parameters(suffix))
         live = [parameter for parameter in LIVE if parameter in wanted]
         # The values of one look belong together, in the order that the trip memory counts on.
         return [*(parameter for parameter in wanted if parameter not in LIVE), *live]
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        now = self._clock.time()
-        found: dict[str, Reading] = {}
-        for name in names:
-            if name in self._places:
-                channel, suffix = self._places[name]
-                reading = channel.reading(suffix, now)
-            else:
-                reading = self._board.reading(name, now) if name in BOARD else None
-            if reading is not None:
-                found[name] = reading
-        return found
+        return self._places.readings(names, BOARD, self._board.reading, self._clock.time())
 
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.caen_writer for what it promises."""
         return self._readings(await self._writer.write(name, value))
-
-    @property
-    def raw_usage(self) -> str:
-        """The words that ``raw_request`` takes."""
-        return USAGE
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen_raw for what it promises."""
@@ -176,7 +156,7 @@ class CaenDriver:
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""
-        channel, suffix = self._places.get(name, (None, ""))
+        channel, suffix = self._places.find(name)
         setting = SETTINGS.get(suffix)
         if channel is None or setting is None or not setting.numeric or not channel.limits.known(setting):
             return None
@@ -185,7 +165,7 @@ class CaenDriver:
 
     def precision(self, name: str) -> int | None:
         """Return the decimals that the supply shows for a signal; None when it does not tell."""
-        channel, suffix = self._places.get(name, (None, ""))
+        channel, suffix = self._places.find(name)
         if channel is None:
             return None
         base = suffix.rpartition(".")[0]

@@ -10,12 +10,13 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from devices.caen_catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting, channel_prefix
+from devices.caen_catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting
 from devices.caen_limits import once_parameters
 from devices.caen_protocol import ErrorReply
 from devices.caen_unit import CaenUnit
 from devices.caen_writer import SENTENCES, CaenWriter
 from devices.errors import LinkDown, OutOfLimits, Refused
+from devices.hv_places import channel_prefix
 from devices.model import RawRequest, Value
 from devices.raw_words import number_in, whole_number
 

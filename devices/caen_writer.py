@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from devices.caen_board import CaenBoard
-from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, Setting, channel_prefix
+from devices.caen_catalogue import BOARD, CHANNEL, SETTINGS, Setting
 from devices.caen_channel import NEEDS, CaenChannel, conditions
 from devices.caen_limits import settled
 from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_number
@@ -20,6 +20,7 @@ from devices.caen_unit import CaenUnit, Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.hv_demand import check_limits, choice_asked, number_asked
+from devices.hv_places import channel_prefix
 from devices.model import DeviceSettings, Limits, Value
 
 log = logging.getLogger("labioc.caen")

@@ -8,6 +8,7 @@ often is spread over the scans in between, so that no scan becomes long.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Final
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
@@ -38,8 +39,11 @@ class EurothermDriver:
     ``allow_no_ramp``, ``allow_configuration``. Raises ValueError when the address is not one of a serial port.
     """
 
+    raw_usage: Final = USAGE
+    """The words that ``raw_request`` takes."""
+
     def __init__(self, settings: DeviceSettings, clock: DriverClock | None = None, link: Link | None = None) -> None:
-        self._settings = settings
+        self.settings: Final = settings
         self._clock = clock or DriverClock()
         number = int(settings.options.get("unit", DEFAULT_UNIT))
         self._link: Link = link or open_unit(settings.address, number, settings.timeout)
@@ -51,11 +55,6 @@ class EurothermDriver:
         self._owed: dict[str, None] = {}
         self._complete = False
         self._checked = 0.0
-
-    @property
-    def settings(self) -> DeviceSettings:
-        """What the site file says about this controller."""
-        return self._settings
 
     @property
     def stats(self) -> LinkStats:
@@ -107,7 +106,7 @@ class EurothermDriver:
         Raises LinkDown or ReplyTimeout when the controller is lost, Garbled when it only sends rubbish.
         """
         if not self._link.connected:
-            raise self._noted(LinkDown(f"{self._settings.address}: not connected"))
+            raise self._noted(LinkDown(f"{self.settings.address}: not connected"))
         try:
             await self._poll(dict.fromkeys(r for name in names for r in self._furnace.registers(name)))
         except DeviceError as error:
@@ -127,7 +126,7 @@ class EurothermDriver:
         wanted = {**self._backlog, **wanted}
         fresh = await unit.read([name for name in wanted if name in _FAST])
         blocks = unit.planner.blocks([name for name in wanted if name not in _FAST and name not in unit.missing])
-        now = len(blocks) if not self._complete else max(round(EXTRA), round(EXTRA * self._settings.period))
+        now = len(blocks) if not self._complete else max(round(EXTRA), round(EXTRA * self.settings.period))
         if len(blocks) > now:
             waiting = list(self._backlog)
             blocks.sort(key=lambda block: min((waiting.index(n) for n in block.names if n in waiting), default=999))
@@ -187,11 +186,6 @@ class EurothermDriver:
         memory hold as for any put. Raises Refused and its kin, ReplyTimeout, LinkDown, Garbled.
         """
         return await self._writer.raw(register, value, as_float)
-
-    @property
-    def raw_usage(self) -> str:
-        """The words that ``raw_request`` takes."""
-        return USAGE
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.model.RawAccess."""

@@ -198,16 +198,3 @@ TOLD_BY_EVENTS: tuple[str, ...] = tuple(
     suffix for suffix, row in CHANNEL.items() if row.items in (_STATUS, ("ChannelEventStatus",)) and not row.settable
 )
 """Suffixes with something new to say when the module tells of an event."""
-
-
-def channel_prefix(channel: int) -> str:
-    """Return ``CH00.`` for channel 0."""
-    return f"CH{channel:02d}."
-
-
-def all_signals(channels: int) -> dict[str, Signal]:
-    """Every signal of a module with this number of channels, by its full name."""
-    rows = [row.signal() for row in MODULE.values()]
-    for channel in range(channels):
-        rows += [row.signal(channel_prefix(channel)) for row in CHANNEL.values()]
-    return {row.name: row for row in rows}

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.edcp_items import BY_NAME
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg_catalogue import CHANNEL, LIVE, MODULE, SETTINGS, TOLD_BY_EVENTS, all_signals, channel_prefix
+from devices.hv_places import Places, all_signals, channel_prefix
+from devices.iseg_catalogue import CHANNEL, LIVE, MODULE, SETTINGS, TOLD_BY_EVENTS
 from devices.iseg_channel import IsegChannel
 from devices.iseg_limits import IsegLimits
 from devices.iseg_link import ModuleLink
@@ -41,10 +42,13 @@ class IsegDriver:
     device has an address instead, INTERFACE:CHANNEL.
     """
 
+    raw_usage: Final = USAGE
+    """The words that ``raw_request`` takes."""
+
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: ModuleLink | None = None
     ) -> None:
-        self._settings = settings
+        self.settings: Final = settings
         self._clock = clock or DriverClock()
         self._link = link or _make_link(settings, self._clock)
         self._link.on_event, self._link.on_loss = self._event, self._loss
@@ -56,19 +60,10 @@ class IsegDriver:
         self._channels = [IsegChannel(self._unit, number, limits, settings) for number in range(count)]
         self._writer = IsegWriter(self._unit, self._module, self._channels, limits, settings, self._clock)
         self._raw = IsegRaw(self._unit, self._writer, self._clock)
-        self._signals = all_signals(count)
-        self._places = {
-            channel_prefix(channel.number) + suffix: (channel, suffix)
-            for channel in self._channels
-            for suffix in CHANNEL
-        }
+        self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)
+        self._places = Places(self._channels, CHANNEL)
         self._news: Callable[[Collection[str]], None] = lambda _: None
         self._farewell = False
-
-    @property
-    def settings(self) -> DeviceSettings:
-        """What the site file says about this module."""
-        return self._settings
 
     @property
     def stats(self) -> LinkStats:
@@ -112,7 +107,7 @@ class IsegDriver:
         release = self._unit.value("FirmwareRelease")
         log.info(
             "%s: %s, serial %s, firmware %s, %d channels, at %s",
-            self._settings.name,
+            self.settings.name,
             self._unit.value("FirmwareName"),
             self._unit.value("SerialNumber"),
             ".".join(map(str, release)) if isinstance(release, tuple) else release,
@@ -163,8 +158,8 @@ class IsegDriver:
         module: dict[str, None] = {}
         channels: dict[str, set[int]] = {}
         for name in names:
-            if name in self._places:
-                channel, suffix = self._places[name]
+            channel, suffix = self._places.find(name)
+            if channel is not None:
                 for item in channel.items(suffix):
                     if item == _OF_MODULE:
                         module[item] = None
@@ -181,17 +176,7 @@ class IsegDriver:
         )
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        now = self._clock.time()
-        found: dict[str, Reading] = {}
-        for name in names:
-            if name in self._places:
-                channel, suffix = self._places[name]
-                reading = channel.reading(suffix, now)
-            else:
-                reading = self._module.reading(name, now) if name in MODULE else None
-            if reading is not None:
-                found[name] = reading
-        return found
+        return self._places.readings(names, MODULE, self._module.reading, self._clock.time())
 
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.iseg_writer for what it promises."""
@@ -203,18 +188,13 @@ class IsegDriver:
         """Read any item by its name or DATA_ID, or set it; see devices.iseg_raw for what is refused."""
         return await self._raw.access(item, index, value)
 
-    @property
-    def raw_usage(self) -> str:
-        """The words that ``raw_request`` takes."""
-        return USAGE
-
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.model.RawAccess."""
         return iseg_request(self.raw, words, value)
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of nominal, hardware limit and site; None when there is none or it is not known."""
-        channel, suffix = self._places.get(name, (None, name))
+        channel, suffix = self._places.find(name)
         setting = SETTINGS.get(suffix)
         if setting is None or not setting.numeric or not self._unit.channels:
             return None

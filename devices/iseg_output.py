@@ -18,7 +18,8 @@ from devices.edcp_bits import (
     bit_names,
 )
 from devices.errors import NotReady, Refused, ReplyTimeout
-from devices.iseg_catalogue import SETTINGS, TOLD_BY_EVENTS, channel_prefix
+from devices.hv_places import channel_prefix
+from devices.iseg_catalogue import SETTINGS, TOLD_BY_EVENTS
 from devices.iseg_channel import IsegChannel
 from devices.iseg_exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange, Target, bits
 from devices.iseg_unit import IsegUnit

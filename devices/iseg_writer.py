@@ -10,7 +10,8 @@ from devices.clock import DriverClock
 from devices.edcp_bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.errors import NotReady, OutOfLimits, Refused
 from devices.hv_demand import check_limits, choice_asked, number_asked
-from devices.iseg_catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting, channel_prefix
+from devices.hv_places import channel_prefix
+from devices.iseg_catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
 from devices.iseg_channel import IsegChannel
 from devices.iseg_exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
 from devices.iseg_limits import IsegLimits

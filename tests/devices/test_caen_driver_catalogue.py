@@ -11,11 +11,11 @@ from devices.caen_catalogue import (
     SETTINGS,
     STATUS_BITS,
     Rate,
-    all_signals,
 )
 from devices.caen_channel import NEEDS
 from devices.caen_limits import once_parameters
 from devices.caen_protocol import ChannelStatus
+from devices.hv_places import all_signals
 from devices.model import Kind
 
 ROWS = {**CHANNEL, **BOARD}
@@ -73,6 +73,6 @@ def test_status_bits_are_those_of_the_protocol():
 
 
 def test_signal_names_are_unique_and_grow_with_the_channels():
-    assert len(all_signals(2)) == len(BOARD) + 2 * len(CHANNEL)
-    assert all_signals(12)["CH11.VSET"].unit == "V"
+    assert len(all_signals(BOARD.values(), CHANNEL.values(), 2)) == len(BOARD) + 2 * len(CHANNEL)
+    assert all_signals(BOARD.values(), CHANNEL.values(), 12)["CH11.VSET"].unit == "V"
     assert not {row.suffix for row in CHANNEL_SETTINGS} & {"ON"}

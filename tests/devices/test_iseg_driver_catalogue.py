@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from devices.edcp_items import BY_NAME, Scope
-from devices.iseg_catalogue import CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS, TOLD_BY_EVENTS, all_signals
+from devices.hv_places import all_signals
+from devices.iseg_catalogue import CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS, TOLD_BY_EVENTS
 from devices.model import Kind
 from ioc.config import load_site
 from ioc.database import expand
@@ -58,7 +59,7 @@ def test_the_records_and_the_signals_are_the_same_set():
 
 
 def test_a_module_has_every_signal_of_the_common_channel():
-    signals = all_signals(16)
+    signals = all_signals(MODULE.values(), CHANNEL.values(), 16)
     assert len(signals) == len(MODULE) + 16 * len(CHANNEL)
     assert signals["CH15.VSET"].settable
     assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(TOLD_BY_EVENTS)
