@@ -295,13 +295,7 @@ class CanBus:
         return ""
 
     def _take(self, message: can.Message) -> None:
-        frame = Frame(
-            message.arbitration_id,
-            bytes(message.data),
-            message.is_extended_id,
-            message.is_remote_frame,
-            message.is_error_frame,
-        )
+        frame = frame_of(message)
         if frame.error:
             error = decode(frame)
             if isinstance(error, BusError):
@@ -348,6 +342,17 @@ class CanBus:
             else:
                 strikes = 0
                 self.counters.sent += 1
+
+
+def frame_of(message: can.Message) -> Frame:
+    """Return a message of python-can as a frame of EDCP."""
+    return Frame(
+        message.arbitration_id,
+        bytes(message.data),
+        message.is_extended_id,
+        message.is_remote_frame,
+        message.is_error_frame,
+    )
 
 
 def _why(error: Exception) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import select
 import time
-import tty
 from collections import deque
 from contextlib import suppress
 from typing import Any, Protocol
 
 import can
 
+from devices.can_bus import frame_of
 from devices.edcp_messages import Frame
+from devices.sim_terminal import open_raw
 
 ECHO_SECONDS = 0.5
 """How long an own frame may take to come back."""
@@ -56,13 +57,7 @@ class CanPort:
             return None
         if message is None:
             return None
-        frame = Frame(
-            message.arbitration_id,
-            bytes(message.data),
-            message.is_extended_id,
-            message.is_remote_frame,
-            message.is_error_frame,
-        )
+        frame = frame_of(message)
         return None if self._is_echo(frame) else frame
 
     def _is_echo(self, frame: Frame) -> bool:
@@ -101,9 +96,7 @@ class SlcanPort:
     """
 
     def __init__(self, path: str) -> None:
-        self._ours, self._theirs = os.openpty()
-        tty.setraw(self._theirs)
-        os.set_blocking(self._ours, False)
+        self._ours, self._theirs = open_raw()
         self.path = path
         os.symlink(os.ttyname(self._theirs), path)
         self.kbit, self._open, self._line = 0, False, b""
