@@ -204,7 +204,7 @@ class Bridge:
             requests=progress.requests,
             failures=progress.failures,
             queued=reader.queued,
-            lost=reader.lost,
+            lost=reader.lost + progress.lost,
             lag=max(now - progress.oldest_ns / 1e9, 0.0) if progress.oldest_ns else 0.0,
             rate=rate,
             conflicts=progress.conflicts,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,9 +12,11 @@ from pathlib import Path
 LARGEST = 100_000_000
 """Bytes; a longer file is renamed to ``.1``, over the one before, so that two of them bound the disk space."""
 
+_CHUNK = 1 << 20
+
 
 class DeadLetters:
-    """Appends refused lines to ``dead-letters-NAME.lp``.
+    """Appends refused lines to ``dead-letters-NAME.lp``; ``lost`` counts those that had to make room for newer ones.
 
     Each line follows a comment with time and reason, so the file can be mended and sent again as it is. A bridge that
     is killed between writing here and keeping its position writes the same lines once more.
@@ -20,14 +24,56 @@ class DeadLetters:
 
     def __init__(self, directory: Path, name: str, clock: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.path = directory / f"dead-letters-{name}.lp"
+        self.lost = 0
         self._clock = clock
+        self._unsynced = False
 
     def add(self, line: bytes, reason: str) -> None:
-        """Keep a line; it is on the disk afterwards. Raises OSError."""
+        """Keep a line, whole or not at all; ``sync`` puts it on the disk. Raises OSError."""
         comment = f"# {self._clock().isoformat(timespec='seconds')} {' '.join(reason.split())}\n"
         if self.path.exists() and self.path.stat().st_size > LARGEST:
-            self.path.replace(self.path.with_suffix(".lp.1"))
-        with self.path.open("ab") as file:
-            file.write(comment.encode() + line + b"\n")
-            file.flush()
-            os.fdatasync(file.fileno())
+            self.sync()
+            older = self.path.with_suffix(".lp.1")
+            pushed_out = _letters(older)
+            self.path.replace(older)
+            self.lost += pushed_out
+        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _append(fd, comment.encode() + line + b"\n")
+        finally:
+            os.close(fd)
+        self._unsynced = True
+
+    def sync(self) -> None:
+        """Wait until every line is on the disk. Raises OSError."""
+        if not self._unsynced:
+            return
+        fd = os.open(self.path, os.O_RDWR)
+        try:
+            os.fdatasync(fd)
+        finally:
+            os.close(fd)
+        self._unsynced = False
+
+
+def _append(fd: int, data: bytes) -> None:
+    """Write at the end of a file, on a line of its own also behind one that a loss of power has torn."""
+    end = os.fstat(fd).st_size
+    if end and os.pread(fd, 1, end - 1) != b"\n":
+        data = b"\n" + data
+    try:
+        if os.pwrite(fd, data, end) != len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, end)
+        raise
+
+
+def _letters(path: Path) -> int:
+    """Count the lines of a file that are no comments: every second one."""
+    try:
+        with path.open("rb") as file:
+            return sum(chunk.count(b"\n") for chunk in iter(lambda: file.read(_CHUNK), b"")) // 2
+    except FileNotFoundError:
+        return 0

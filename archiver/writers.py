@@ -82,8 +82,8 @@ class State(Enum):
 class Progress:
     """What a writer has done; ``since`` (Unix seconds) is when the state began, ``oldest_ns`` what waits longest.
 
-    ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters, ``conflicts``
-    says which fields the database has with another type.
+    ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters, ``lost``
+    those of them that had to make room there, ``conflicts`` says which fields the database has with another type.
     """
 
     state: State = State.OK
@@ -91,6 +91,7 @@ class Progress:
     since: float = 0.0
     points: int = 0
     refused: int = 0
+    lost: int = 0
     requests: int = 0
     failures: int = 0
     bytes_sent: int = 0
@@ -136,6 +137,7 @@ class Writer:
         self._fields = fields or {}
         self._comparisons = _COMPARISONS if self._fields else 0
         self._block: Block | None = None
+        self._parts: list[bytes] = []
         self._thread = threading.Thread(target=self._run, name=f"writer {server.name}", daemon=True)
 
     def start(self) -> None:
@@ -177,7 +179,9 @@ class Writer:
 
     def _next_block(self) -> None:
         """Take one block to the server; without one, or behind one that was not full, wait for a batch to gather."""
-        block = self._block = self._block or self._source.read(self.server.batch_bytes)
+        if self._block is None and (fresh := self._source.read(self.server.batch_bytes)) is not None:
+            self._block, self._parts = fresh, [fresh.payload]
+        block = self._block
         if block is None:
             self._note(oldest_ns=0)
             if self._finishing.is_set():
@@ -186,7 +190,8 @@ class Writer:
             self._note(oldest_ns=block.oldest_ns)
             if self._comparisons:
                 self._compare_fields()
-            self._store(block)
+            self._store()
+            self._letters.sync()
             self._source.commit(block.position)
             self._block = None
         if block is None or len(block.payload) < self.server.batch_bytes // 2:
@@ -208,26 +213,29 @@ class Writer:
         if len(found) > _CONFLICTS_LOGGED:
             log.warning("%s: and %d more fields like that", self.server.name, len(found) - _CONFLICTS_LOGGED)
 
-    def _store(self, block: Block) -> None:
-        """Return when every point of a block is stored or with the dead letters."""
-        parts = [block.payload]
-        while parts:
-            part = parts.pop()
-            lines = part.count(b"\n")
+    def _store(self) -> None:
+        """Return when every point of the block is stored or with the dead letters.
+
+        What a full disk interrupts goes on where it was: no letter is written twice.
+        """
+        while self._parts:
+            part = self._parts[-1]
             verdict = self._send(part)
             if verdict.meaning is Meaning.STORED:
-                self._note(points=self.progress.points + lines, last_stored=self._clock())
+                self._parts.pop()
+                self._note(points=self.progress.points + part.count(b"\n"), last_stored=self._clock())
                 continue
             points = split_lines(part)
             if len(points) == 1:
                 self._bury(points[0], verdict.reason)
+                self._parts.pop()
                 continue
             middle = len(points) // 2
-            parts += [b"\n".join(half) + b"\n" for half in (points[middle:], points[:middle])]
+            self._parts[-1:] = [b"\n".join(half) + b"\n" for half in (points[middle:], points[:middle])]
 
     def _bury(self, line: bytes, reason: str) -> None:
         self._letters.add(line, reason)
-        self._note(refused=self.progress.refused + 1)
+        self._note(refused=self.progress.refused + 1, lost=self._letters.lost)
         if self._time_to_log():
             log.warning("%s: refused a point, kept in %s: %s", self.server.name, self._letters.path.name, reason)
 

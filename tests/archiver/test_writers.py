@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -217,7 +218,7 @@ def test_GIVEN_retry_after_WHEN_the_server_asks_for_it_THEN_it_is_left_alone_for
     assert time.monotonic() - began >= 1.0
 
 
-def test_GIVEN_a_full_disk_WHEN_the_position_cannot_be_kept_THEN_the_block_is_tried_again(
+def test_GIVEN_a_full_disk_WHEN_the_position_cannot_be_kept_THEN_it_is_later_and_no_point_sent_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("archiver.writers.LONGEST_DELAY", 0.05)
@@ -226,7 +227,7 @@ def test_GIVEN_a_full_disk_WHEN_the_position_cannot_be_kept_THEN_the_block_is_tr
     bench.writer.start()
     bench.wait_drained()
     assert len(bench.fake.points) == 10
-    assert set(bench.fake.times_sent.values()) == {3}
+    assert set(bench.fake.times_sent.values()) == {1}
     bench.log.add(10, 10)
     bench.wait_drained()
     assert len(bench.fake.points) == 20
@@ -303,11 +304,56 @@ def test_an_unexpected_failure_does_not_end_the_writer(bench: Bench, monkeypatch
     assert len(bench.fake.points) == 10
 
 
-def test_the_dead_letter_file_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_GIVEN_a_full_disk_WHEN_a_dead_letter_cannot_be_kept_THEN_it_is_later_and_the_others_once(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archiver.writers.LONGEST_DELAY", 0.02)
+    bad = [5, 40, 90]
+    bench.fake.refuse = lambda point: "no" if point.time - 10**18 in bad else None  # type: ignore[operator]
+    failing = [OSError(28, "No space left on device")] * 3
+    add = bench.letters.add
+
+    def full(line: bytes, reason: str) -> None:
+        if line.endswith(b"40") and failing:
+            raise failing.pop()
+        add(line, reason)
+
+    monkeypatch.setattr(bench.letters, "add", full)
+    bench.log.add(0, 100)
+    bench.writer.start()
+    bench.wait_drained()
+    assert not failing
+    letters = bench.letters.path.read_text(encoding="utf-8").splitlines()
+    assert [int(line.split()[-1]) - 10**18 for line in letters[1::2]] == bad
+    assert (bench.progress.refused, bench.progress.points) == (3, 97)
+
+
+def test_the_dead_letter_file_is_bounded_and_what_it_pushes_out_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("archiver.deadletter.LARGEST", 200)
     letters = DeadLetters(tmp_path, "s")
     for number in range(50):
         letters.add(b"m a=%d 1" % number, "reason\nin two lines")
+    letters.sync()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dead-letters-s.lp", "dead-letters-s.lp.1"]
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 600
     assert letters.path.read_text(encoding="utf-8").endswith("reason in two lines\nm a=49 1\n")
+    kept = sum(path.read_bytes().count(b"\nm a=") for path in tmp_path.iterdir())
+    assert kept + letters.lost == 50
+
+
+def test_a_dead_letter_is_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    letters = DeadLetters(tmp_path, "s")
+    letters.add(b"m a=1 1", "why")
+    whole = letters.path.read_bytes()
+    write = os.pwrite
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", lambda fd, data, at: write(fd, data[:7], at))
+        with pytest.raises(OSError, match="No space"):
+            letters.add(b"m a=2 2", "why")
+    assert letters.path.read_bytes() == whole
+    letters.path.write_bytes(whole[:-3])  # as a loss of power leaves it
+    letters.add(b"m a=3 3", "why")
+    assert letters.path.read_text(encoding="utf-8").splitlines()[-1] == "m a=3 3"
+    assert len(letters.path.read_text(encoding="utf-8").splitlines()) == 4
