@@ -99,7 +99,7 @@ _CAEN = Family(
             "minimum": 0,
             "maximum": 600,
             "default": 5,
-            "description": "Seconds after a ramp before the measured voltage is compared with the set one",
+            "description": "Seconds after a ramp before a deviating voltage or a current limit counts",
         },
         "allow_infinite_trip": {
             "type": "boolean",
