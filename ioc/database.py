@@ -122,8 +122,10 @@ def _name_errors(record: RecordDef) -> Iterator[str]:
 
 
 def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str]]) -> Iterator[str]:
-    """Check that INP or OUT names a device and a signal that exist."""
+    """Check that INP or OUT names a device and a signal that exist; a soft record has nobody who scans it."""
     if record.fields.get("DTYP") != DEVICE_TYPE:
+        if record.fields.get("SCAN", "Passive") != "Passive":
+            yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")
         return
     field = "OUT" if "OUT" in record.fields else "INP"
     link = record.fields.get(field, "")

@@ -1,8 +1,9 @@
 """Record types: values, fields, alarms and monitors, as an EPICS database behaves."""
 
+from ioc.records.fields import Value
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused
-from ioc.records.record import Record, Value
+from ioc.records.record import Record
 from ioc.records.recordset import RecordSet
 from ioc.records.status import SEVERITY_NAMES, STATUS_NAMES, alarm_status
 

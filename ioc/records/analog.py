@@ -9,10 +9,11 @@ from typing import ClassVar, Final
 from ioc.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.convert import check_range
+from ioc.records.fields import Value, live_field
 from ioc.records.fieldtable import FieldSpec, FieldValue
 from ioc.records.meta import NAN, Meta, default_precision, type_range
 from ioc.records.put import PutRefused
-from ioc.records.record import Record, Value, live_field
+from ioc.records.record import Record
 
 # Fields that share the limits of the value; the record definitions of base list them one by one.
 _LIKE_VALUE: Final = frozenset(["VAL", "HIHI", "HIGH", "LOW", "LOLO", "LALM", "ALST", "MLST", "SVAL"])
@@ -27,13 +28,12 @@ THRESHOLDS: Final = ("HIHI", "HIGH", "LOW", "LOLO", "HHSV", "HSV", "LSV", "LLSV"
 
 
 def exceeds(old: float, new: float, deadband: float) -> bool:
-    """Whether a change is larger than a deadband (recGblCheckDeadband); one to or from NaN or infinity always is."""
+    """Whether a change is larger than a deadband (recGblCheckDeadband); one to or from NaN or infinity is infinite."""
     if math.isfinite(old) and math.isfinite(new):
         return abs(old - new) > deadband
-    if math.isnan(old) != math.isnan(new) or math.isinf(old) != math.isinf(new):
-        return True
-    delta = math.inf if math.isinf(new) and old != new else 0.0
-    return delta > deadband
+    changed = math.isnan(old) != math.isnan(new) or math.isinf(old) != math.isinf(new)
+    changed = changed or (math.isinf(new) and old != new)
+    return (math.inf if changed else 0.0) > deadband
 
 
 class NumberRecord(Record):
@@ -174,9 +174,10 @@ class _OutputLimits(NumberRecord):
         if high > low and not math.isnan(self.val):
             self.val = min(max(self.val, low), high)
 
-    def _publish(self, mask: int) -> None:
-        super()._publish(mask)
+    def _publish(self, mask: int) -> int:
+        mask = super()._publish(mask)
         self.pval = self.val
+        return mask
 
 
 class AnalogOutput(_OutputLimits):
@@ -190,6 +191,16 @@ class AnalogOutput(_OutputLimits):
     def _convert(self) -> None:
         super()._convert()
         self.udf = math.isnan(self.val)
+
+    def _publish(self, mask: int) -> int:
+        if self.monitors is None or "OVAL" not in self.monitors:
+            return super()._publish(mask)
+        # OVAL goes out whenever it has changed (OMOD of base), whatever the dead bands hold back of VAL
+        moved = st.DBE_VALUE | st.DBE_LOG if self.val != self.pval else 0
+        mask = super()._publish(mask)
+        if mask | moved:
+            self.post_events("OVAL", mask | moved)
+        return mask
 
     no_units = frozenset({"ASLO", "AOFF"})
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from ioc.records import status as st
+from ioc.records.fields import Fields, Value, live_field
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
 from ioc.records.meta import Meta, type_range
 from ioc.records.put import PutRefused
-from ioc.records.record import Record, Value, live_field
+from ioc.records.record import Record
 
 
 class StateRecord(Record):
@@ -182,7 +183,7 @@ class MultiBitOutput(MultiBitRecord):
         return ("USHORT", 1) if spec.name == "VAL" and not self.get("SDEF") else super().field_type(spec)
 
 
-def _states_defined(record: Record) -> int:
+def _states_defined(record: Fields) -> int:
     return int(any(record.get(name) for name in (*STATE_STRINGS, *STATE_VALUES)))
 
 

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
 from ioc.dbfile import RecordDef
+from ioc.records import links
 from ioc.records import status as st
-from ioc.records.alarmed import Alarmed
 from ioc.records.convert import from_client
-from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue, fields_of
-from ioc.records.meta import Meta
+from ioc.records.fields import PASSIVE, Fields, Value
+from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue
 from ioc.records.put import AccessDenied, PutContext, PutRefused
 
-Value = float | int | str | bytes | tuple[float, ...]
 PutHook = Callable[["Record", Value, PutContext], Awaitable[None]]
 
-PASSIVE = "Passive"
 # Implemented, but settled when the database is loaded, or derived from the value.
 _FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
+_NOBODY = links.Nobody()
 
 
-class Record(Alarmed):
+class Record(Fields):
     """Base of the record types; a subclass adds its value, its alarms and its metadata.
 
     ``device`` and ``signal`` name the source when DTYP is labioc, else they are None. ``access`` is the letter of
@@ -35,16 +34,11 @@ class Record(Alarmed):
     """
 
     __slots__ = (
+        "_active",
         "_device_severity",
         "_device_status",
-        "_fields",
         "access",
-        "alst",
-        "defn",
         "device",
-        "lalm",
-        "mlst",
-        "name",
         "nanoseconds",
         "peers",
         "process_hook",
@@ -53,38 +47,37 @@ class Record(Alarmed):
         "scan_hook",
         "seconds",
         "signal",
-        "udf",
-        "val",
     )
 
-    rtyp: ClassVar[str] = ""
     is_output: ClassVar[bool] = False
     link_field: ClassVar[str] = "INP"
 
-    val: Value
-    lalm: float
-    alst: float
-    mlst: float
-
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
-        self.defn = defn
-        self.name = defn.name
         self.device: str | None = link[0] if link else None
         self.signal: str | None = link[1] if link else None
         self.access = defn.info.get("access", "")
-        self._fields = fields
         # A value in the database file counts as defined, though the alarm status is UDF until the record is processed;
         # what comes from a device is undefined until it has been read.
-        self.udf = link is not None or "VAL" not in fields
-        super().__init__(st.UDF, self._undefined_severity() if self.udf else st.NO_ALARM)
+        super().__init__(defn, fields, link is not None or "VAL" not in fields)
         self.seconds = self.nanoseconds = 0
         self._device_status = self._device_severity = 0
-        self.peers: Mapping[str, Record] = {}
+        self._active = False
+        self.peers: links.Peers = _NOBODY
         self.put_hook: PutHook | None = None
         self.process_hook: Callable[[Record], None] | None = None
         self.scan_hook: Callable[[Record], None] | None = None
         self.refusal_hook: Callable[[Record, str, str, PutContext, str], None] | None = None
         self._initialise()
+
+    def load_link(self, spec: FieldSpec, text: str) -> None:
+        """Settle a link of the database file, once its peers are there. Raises ValueError.
+
+        A constant in SDIS is the DISA to begin with.
+        """
+        self._fields[spec.name] = links.checked(text, spec.dbf, self.peers)
+        number = links.constant(text)
+        if spec.name == "SDIS" and number is not None:
+            self._fields.setdefault("DISA", int(number))
 
     # ---- what a subclass defines
 
@@ -107,53 +100,6 @@ class Record(Alarmed):
         """Prepare a soft record's value before its alarms are checked: an input counts as defined from now on."""
         if not self.is_output:
             self.udf = isinstance(self.val, float) and math.isnan(self.val)
-
-    def meta(self, spec: FieldSpec) -> Meta:
-        """Units, precision and limits of a field."""
-        return Meta()
-
-    def enum_strings(self) -> tuple[str, ...]:
-        """States of an enumerated value."""
-        return ()
-
-    def state_text(self, index: int) -> str:
-        """Text of a state of an enumerated value."""
-        return str(index)
-
-    # ---- fields
-
-    @property
-    def scan(self) -> str:
-        """The .SCAN choice in force."""
-        spec = fields_of(self.rtyp)["SCAN"]
-        index = self._fields.get("SCAN", 0)
-        return spec.choices[index] if isinstance(index, int) else PASSIVE
-
-    def field_type(self, spec: FieldSpec) -> tuple[str, int]:
-        """Type (without DBF_) and number of elements of a field."""
-        return spec.dbf, 1
-
-    def present_count(self, spec: FieldSpec, long_string: bool) -> int:
-        """Elements that a field has now, as a client sees that asks for as many as there are."""
-        return len(str(self.get(spec.name)).encode()) + 1 if long_string else 1
-
-    def get(self, name: str) -> FieldValue:
-        """Present value of a field: text, number, index of a choice, or elements of an array.
-
-        Raises KeyError for a field that this record type does not have.
-        """
-        getter = _LIVE.get(name)
-        if getter is not None:
-            return getter(self)
-        value = self._fields.get(name)
-        return fields_of(self.rtyp)[name].default if value is None else value
-
-    def number(self, name: str) -> float:
-        """Present value of a numeric field."""
-        value = self._fields.get(name)
-        if value is None:
-            value = fields_of(self.rtyp)[name].default
-        return value if isinstance(value, (int, float)) else 0.0
 
     # ---- readings
 
@@ -191,29 +137,6 @@ class Record(Alarmed):
             self._alarm(status, severity)
             self._publish(self._reset_alarms())
 
-    def set_drive_limits(self, low: float, high: float) -> None:
-        """Publish the limits in force for a setting as DRVL, DRVH and control limits.
-
-        Where the database gives no display range, they are that too: a slider needs one.
-        """
-        values: dict[str, FieldValue] = {"DRVL": low, "DRVH": high}
-        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
-            values |= {"LOPR": low, "HOPR": high}
-        self._set_properties(values)
-
-    def set_precision(self, digits: int) -> None:
-        """Publish the decimals that the device itself shows, 0 to 15."""
-        self._set_properties({"PREC": min(max(digits, 0), 15)})
-
-    def _set_properties(self, values: Mapping[str, FieldValue]) -> None:
-        specs = fields_of(self.rtyp)
-        changed = [name for name, value in values.items() if name in specs and self.get(name) != value]
-        for name in changed:
-            self._fields[name] = values[name]
-            self.post_events(name, st.DBE_VALUE | st.DBE_LOG)
-        if changed:
-            self.post_all(st.DBE_PROPERTY)
-
     # ---- processing
 
     def process(self) -> None:
@@ -235,11 +158,24 @@ class Record(Alarmed):
             self._alarm(self._device_status, self._device_severity)
         self._check_alarms()
         self._publish(self._reset_alarms())
-        link = self._fields.get("FLNK")
-        if link:
-            target = self.peers.get(str(link).split()[0].removesuffix(".PROC"))
-            if target is not None and target is not self:
-                target.process()
+        if "FLNK" in self._fields:
+            self._forward(str(self._fields["FLNK"]))
+
+    def _forward(self, text: str) -> None:
+        """Process the record that FLNK names; a chain that comes back here ends here, as PACT ends it in base."""
+        link = links.parse(text)
+        target = self.peers.find(link.record) if link is not None else None
+        if target is not None and not self._active:
+            self._active = True
+            try:
+                target.process_passive()
+            finally:
+                self._active = False
+
+    def process_passive(self) -> None:
+        """Process the record by way of a link: only if it is not scanned by itself, nor being processed already."""
+        if self.scan == PASSIVE and not self._active:
+            self.process()
 
     def reevaluate(self) -> None:
         """Check the alarms of the present value against limits that have just been changed."""
@@ -255,14 +191,12 @@ class Record(Alarmed):
             self._alarm(st.UDF, self._undefined_severity())
         return self.udf
 
-    def _undefined_severity(self) -> int:
-        severity = self._fields.get("UDFS")
-        return severity if isinstance(severity, int) else st.INVALID
-
-    def _publish(self, mask: int) -> None:
+    def _publish(self, mask: int) -> int:
+        """Tell of the value as alarms (``mask``) and its change ask for; return the mask of the events."""
         mask |= self._value_mask()
         if mask:
             self.post_events("VAL", mask)
+        return mask
 
     def _stamp(self, stamp: float) -> None:
         whole = int(stamp)
@@ -272,9 +206,8 @@ class Record(Alarmed):
     def _disabled(self) -> bool:
         """Whether DISA equals DISV; shows the DISABLE alarm once when it does."""
         fields = self._fields
-        link = fields.get("SDIS")
-        if link:
-            fields["DISA"] = self._read_link(str(link))
+        if "SDIS" in fields:
+            self._read_disable(str(fields["SDIS"]))
         elif "DISA" not in fields and "DISV" not in fields:
             return False  # the short way of nearly every reading: their defaults differ
         if self.number("DISA") != self.number("DISV"):
@@ -286,15 +219,15 @@ class Record(Alarmed):
             self.post_events("VAL", st.DBE_VALUE | st.DBE_ALARM)
         return True
 
-    def _read_link(self, link: str) -> int:
-        name, _, field = link.split(maxsplit=1)[0].partition(".")
-        if name in self.peers:
-            value = self.peers[name].get(field or "VAL")
-            return int(value) if isinstance(value, (int, float)) else 0
-        try:
-            return int(float(name))
-        except ValueError:
-            return 0
+    def _read_disable(self, text: str) -> None:
+        """Take DISA from where SDIS leads; a constant there counts when the database is loaded, as in base."""
+        link = links.parse(text)
+        target = self.peers.find(link.record) if link is not None else None
+        if link is not None and target is not None:
+            number, status, severity = links.read(link, target)
+            self._alarm(status, severity)
+            if number is not None:
+                self._fields["DISA"] = number
 
     # ---- puts
 
@@ -304,7 +237,13 @@ class Record(Alarmed):
 
     def convert(self, spec: FieldSpec, element: float | int | bytes) -> FieldValue:
         """Convert one element that a client puts. Raises PutRefused."""
-        return from_client(spec, spec.dbf, element)
+        value = from_client(spec, spec.dbf, element)
+        if spec.name not in links.LINK_FIELDS:
+            return value
+        try:
+            return links.checked(str(value), spec.dbf, self.peers)
+        except ValueError as error:
+            raise PutRefused(f"{self.name}.{spec.name}: {error}") from None
 
     def check_device_put(self, spec: FieldSpec, value: Value) -> None:
         """Raise PutRefused when a put must not get as far as the device, whatever the device would say."""
@@ -320,10 +259,14 @@ class Record(Alarmed):
             raise AccessDenied(f"{self.name}.{spec.name} can't be written")
         if not spec.implemented or spec.name in _FIXED:
             raise PutRefused(f"{self.name}.{spec.name} is fixed by the database")
-        if spec.name != "DISP" and self._fields.get("DISP"):
-            raise PutRefused(f"{self.name}: puts are disabled (DISP is 1)")
+        self.check_enabled(spec)
         if spec.name == "VAL" and self.device is not None and not self.is_output:
             raise AccessDenied(f"{self.name} is read only")
+
+    def check_enabled(self, spec: FieldSpec) -> None:
+        """Raise PutRefused while DISP keeps clients from putting anything, acknowledgements included."""
+        if spec.name != "DISP" and self._fields.get("DISP"):
+            raise PutRefused(f"{self.name}: puts are disabled (DISP is 1)")
 
     def convert_array(self, spec: FieldSpec, elements: Sequence[float | int | bytes]) -> Value:
         """Convert the elements that a client puts to an array. Raises PutRefused."""
@@ -391,26 +334,3 @@ class Record(Alarmed):
         """Process a soft record, as any put to its value does."""
         if self.device is None and self.scan == PASSIVE:
             self.process()
-
-
-_LIVE: dict[str, Callable[[Record], FieldValue]] = {
-    "NAME": lambda record: record.name,
-    "RTYP": lambda record: record.rtyp,
-    "VERS": lambda record: "none specified",
-    "VAL": lambda record: record.val,
-    "STAT": lambda record: record.stat,
-    "SEVR": lambda record: record.sevr,
-    "NSTA": lambda record: 0,
-    "NSEV": lambda record: 0,
-    "ACKS": lambda record: record.acks,
-    "ACKT": lambda record: record.ackt,
-    "UDF": lambda record: int(record.udf),
-    "LALM": lambda record: record.lalm,
-    "ALST": lambda record: record.alst,
-    "MLST": lambda record: record.mlst,
-}
-
-
-def live_field(name: str, getter: Callable[[Record], FieldValue]) -> None:
-    """Let ``get`` compute a field instead of looking it up; the types that have the field share the getter."""
-    _LIVE[name] = getter

@@ -11,6 +11,7 @@ from ioc.records.array import Waveform
 from ioc.records.convert import parse_text
 from ioc.records.discrete import BinaryInput, BinaryOutput, MultiBitInput, MultiBitOutput
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.links import LINK_FIELDS
 from ioc.records.record import Record
 from ioc.records.text import MAX_LONG_STRING, LongString, StringInput, StringOutput
 
@@ -87,6 +88,8 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
     except ValueError as error:
         errors.append(f"{_where(defn, cls.link_field)}: {error}")
         link = None
+    if defn.fields.get("DTYP") != DEVICE_TYPE and defn.fields.get(cls.link_field, "").strip():
+        errors.append(f"{_where(defn, cls.link_field)}: a soft record of labioc has no such link")
     if link and cls.is_output and fields.get("PINI"):
         errors.append(f"{_where(defn, 'PINI')}: an output of a device is never written at start")
     return cls(defn, fields, link) if len(errors) == before else None
@@ -99,7 +102,7 @@ class RecordSet(Mapping[str, Record]):
         self._records = records
         self.aliases = aliases
         for record in records.values():
-            record.peers = records
+            record.peers = self
 
     @classmethod
     def build(cls, definitions: Iterable[RecordDef], aliases: Mapping[str, str] | None = None) -> RecordSet:
@@ -121,9 +124,21 @@ class RecordSet(Mapping[str, Record]):
                 records[defn.name] = record
             names.update(dict.fromkeys(defn.aliases, defn.name))
         errors += [f"alias {alias}: there is a record of that name" for alias in names if alias in records]
+        whole = cls(records, names)
+        for record in records.values():
+            if not LINK_FIELDS.isdisjoint(record.defn.fields):
+                errors += whole._load_links(record)
         if errors:
             raise DatabaseError(errors)
-        return cls(records, names)
+        return whole
+
+    def _load_links(self, record: Record) -> Iterator[str]:
+        """Settle the links of a record to others, and yield what is wrong with them."""
+        for name in sorted(LINK_FIELDS & record.defn.fields.keys()):
+            try:
+                record.load_link(fields_of(record.rtyp)[name], record.defn.fields[name])
+            except ValueError as error:
+                yield f"{_where(record.defn, name)}: {error}"
 
     def find(self, name: str) -> Record | None:
         """Record of this name or alias, None when there is none."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ioc.records import status as st
 from ioc.records.convert import STRING_SIZE
+from ioc.records.fields import Fields, Value, live_field
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.put import PutRefused
-from ioc.records.record import Record, Value, live_field
+from ioc.records.record import Record
 
 MAX_LONG_STRING = 0x7FFF
 
@@ -52,7 +53,20 @@ class TextRecord(Record):
         return mask
 
 
-class StringInput(TextRecord):
+class _QuietText(TextRecord):
+    """A text that, soft, has no alarm of its own and keeps UDF until a value comes, both as in base."""
+
+    __slots__ = ()
+
+    def _convert(self) -> None:
+        """Leave UDF alone."""
+
+    def _check_alarms(self) -> None:
+        if self.device is not None:
+            super()._check_alarms()
+
+
+class StringInput(_QuietText):
     """The stringin record."""
 
     __slots__ = ()
@@ -68,7 +82,7 @@ class StringOutput(TextRecord):
     link_field = "OUT"
 
 
-class LongString(TextRecord):
+class LongString(_QuietText):
     """The lsi record: 40 characters as a string, all SIZV of them through ``VAL$``."""
 
     __slots__ = ("olen",)
@@ -109,20 +123,15 @@ class LongString(TextRecord):
             raise PutRefused(f"{self.name} takes text, not {element!r}")
         return fit(element.split(b"\0")[0].decode("utf-8", "surrogateescape"), self.size)
 
-    def _convert(self) -> None:
-        """Leave UDF alone: unlike its kin, lsi keeps it until a value comes."""
-
-    def _check_alarms(self) -> None:
-        """Raise nothing: in base, too, a long string has no alarm of its own."""
-
-    def _publish(self, mask: int) -> None:
-        super()._publish(mask)
+    def _publish(self, mask: int) -> int:
+        mask = super()._publish(mask)
         if self.length != self.olen:
             self.olen = self.length
             self.post_events("LEN", st.DBE_VALUE | st.DBE_LOG)
+        return mask
 
 
-def _old_value(record: Record) -> FieldValue:
+def _old_value(record: Fields) -> FieldValue:
     return record.oval if isinstance(record, TextRecord) else record.val
 
 

@@ -185,6 +185,7 @@ def alarm_put(channel: Channel, dbr: int, payload: bytes) -> None:
     """Take an acknowledge (DBR_PUT_ACKS) or the transient flag (DBR_PUT_ACKT). Raises PutRefused."""
     if len(payload) < 2:
         raise PutRefused(f"{channel.name}: an acknowledge has two bytes")
+    channel.record.check_enabled(channel.spec)
     (value,) = struct.unpack_from(">H", payload)
     if dbr == DBR_PUT_ACKS:
         channel.record.acknowledge(value)

@@ -112,6 +112,14 @@ record(ai, "$(P):$(DEV):CH$(CH):E23456789012345678901234567890123456789012345678
     )
 
 
+def test_a_soft_record_with_a_period_is_refused_for_nobody_would_scan_it(channel_template: Any):
+    channel_template('record(ai, "$(P):$(DEV):CH$(CH):A") { field(SCAN, "1 second") }')
+    assert errors(SITE + "channels = 1\n") == [
+        "c.template:1: record LAB:HV1:CH00:A: field SCAN: a soft record is processed by puts and links alone, "
+        "allowed: Passive"
+    ]
+
+
 def test_an_alias_that_is_already_a_pv_is_refused():
     (error,) = errors(SITE + '[device.channel.1]\nalias = "LAB:HV1:BD"\n')
     assert "record LAB:HV1:CH01:CLR:CMD: name LAB:HV1:BD:CLR:CMD is already used in " in error

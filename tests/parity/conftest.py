@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import unavailable
 from tests.labioc_server import start_labioc
 from tests.libca import Context
-from tests.parity.scenarios import SCENARIOS
+from tests.parity.link_scenarios import SCENARIOS
 from tests.softioc import ServerProcess, start_softioc
 
 # Each scenario has its own set of records, so that none sees what another did.

@@ -8,8 +8,8 @@ import pytest
 
 from tests.libca import Context
 from tests.parity.differences import tolerated
+from tests.parity.link_scenarios import SCENARIOS
 from tests.parity.player import Player
-from tests.parity.scenarios import SCENARIOS
 
 # A second softIoc in place of labioc shows that the comparison itself is sound; a few scenarios are enough for that.
 _SOUND = ("zones_f_ai", "deadbands_f_ao", "ack_f_mbbi", "periodic_scan", "filters")

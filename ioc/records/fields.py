@@ -1,0 +1,135 @@
+"""The fields of a record: looked up where they are set, computed where they are live, or the default of their type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar
+
+from ioc.dbfile import RecordDef
+from ioc.records import status as st
+from ioc.records.alarmed import Alarmed
+from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.meta import Meta
+
+Value = float | int | str | bytes | tuple[float, ...]
+
+PASSIVE = "Passive"
+
+
+class Fields(Alarmed):
+    """What a client can read of a record; a subclass adds its own live fields and metadata."""
+
+    __slots__ = ("_fields", "alst", "defn", "lalm", "mlst", "name", "udf", "val")
+
+    rtyp: ClassVar[str] = ""
+
+    val: Value
+    lalm: float
+    alst: float
+    mlst: float
+
+    def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], undefined: bool) -> None:
+        self.defn = defn
+        self.name = defn.name
+        self._fields = fields
+        self.udf = undefined
+        super().__init__(st.UDF, self._undefined_severity() if undefined else st.NO_ALARM)
+
+    @property
+    def scan(self) -> str:
+        """The .SCAN choice in force."""
+        spec = fields_of(self.rtyp)["SCAN"]
+        index = self._fields.get("SCAN", 0)
+        return spec.choices[index] if isinstance(index, int) else PASSIVE
+
+    def field_type(self, spec: FieldSpec) -> tuple[str, int]:
+        """Type (without DBF_) and number of elements of a field."""
+        return spec.dbf, 1
+
+    def present_count(self, spec: FieldSpec, long_string: bool) -> int:
+        """Elements that a field has now, as a client sees that asks for as many as there are."""
+        return len(str(self.get(spec.name)).encode()) + 1 if long_string else 1
+
+    def get(self, name: str) -> FieldValue:
+        """Present value of a field: text, number, index of a choice, or elements of an array.
+
+        Raises KeyError for a field that this record type does not have.
+        """
+        getter = _LIVE.get(name)
+        if getter is not None:
+            return getter(self)
+        value = self._fields.get(name)
+        return fields_of(self.rtyp)[name].default if value is None else value
+
+    def number(self, name: str) -> float:
+        """Present value of a numeric field."""
+        value = self._fields.get(name)
+        if value is None:
+            value = fields_of(self.rtyp)[name].default
+        return value if isinstance(value, (int, float)) else 0.0
+
+    def _undefined_severity(self) -> int:
+        severity = self._fields.get("UDFS")
+        return severity if isinstance(severity, int) else st.INVALID
+
+    # ---- metadata
+
+    def meta(self, spec: FieldSpec) -> Meta:
+        """Units, precision and limits of a field."""
+        return Meta()
+
+    def enum_strings(self) -> tuple[str, ...]:
+        """States of an enumerated value."""
+        return ()
+
+    def state_text(self, index: int) -> str:
+        """Text of a state of an enumerated value."""
+        return str(index)
+
+    # ---- what a device tells about them
+
+    def set_drive_limits(self, low: float, high: float) -> None:
+        """Publish the limits in force for a setting as DRVL, DRVH and control limits.
+
+        Where the database gives no display range, they are that too: a slider needs one.
+        """
+        values: dict[str, FieldValue] = {"DRVL": low, "DRVH": high}
+        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
+            values |= {"LOPR": low, "HOPR": high}
+        self._set_properties(values)
+
+    def set_precision(self, digits: int) -> None:
+        """Publish the decimals that the device itself shows, 0 to 15."""
+        self._set_properties({"PREC": min(max(digits, 0), 15)})
+
+    def _set_properties(self, values: Mapping[str, FieldValue]) -> None:
+        specs = fields_of(self.rtyp)
+        changed = [name for name, value in values.items() if name in specs and self.get(name) != value]
+        for name in changed:
+            self._fields[name] = values[name]
+            self.post_events(name, st.DBE_VALUE | st.DBE_LOG)
+        if changed:
+            self.post_all(st.DBE_PROPERTY)
+
+
+_LIVE: dict[str, Callable[[Fields], FieldValue]] = {
+    "NAME": lambda record: record.name,
+    "RTYP": lambda record: record.rtyp,
+    "VERS": lambda record: "none specified",
+    "VAL": lambda record: record.val,
+    "STAT": lambda record: record.stat,
+    "SEVR": lambda record: record.sevr,
+    "NSTA": lambda record: 0,
+    "NSEV": lambda record: 0,
+    "ACKS": lambda record: record.acks,
+    "ACKT": lambda record: record.ackt,
+    "UDF": lambda record: int(record.udf),
+    "LALM": lambda record: record.lalm,
+    "ALST": lambda record: record.alst,
+    "MLST": lambda record: record.mlst,
+}
+
+
+def live_field(name: str, getter: Callable[[Fields], FieldValue]) -> None:
+    """Let ``get`` compute a field instead of looking it up; the types that have the field share the getter."""
+    _LIVE[name] = getter
