@@ -87,6 +87,7 @@ class LineLink:
         self._buffer = LineBuffer()
         self._lock = asyncio.Lock()
         self._connected = False
+        self._closings = 0  # how often somebody has asked for the end, which counts for an opening under way too
         self._in_doubt = False
         self._changing = False  # a request that changes the device is on its way and has no answer yet
 
@@ -97,13 +98,18 @@ class LineLink:
 
     async def connect(self) -> None:
         """Open the connection, after closing the old one; raises LinkDown within about 2 s."""
+        closings = self._closings
         async with self._lock:
-            await self._reopen()
+            await self._reopen(closings)
             # The process before us may have asked something whose answer is still on its way.
             self._in_doubt = self._transport.remembers
 
     async def close(self) -> None:
-        """Close the connection; an exchange under way fails with LinkDown. Safe to call at any time."""
+        """Close the connection; an exchange or connect under way fails with LinkDown. Safe to call at any time."""
+        self._closings += 1
+        await self._shut()
+
+    async def _shut(self) -> None:
         self._connected = False
         self._take_back()
         await self._transport.close()
@@ -130,7 +136,7 @@ class LineLink:
             except OSError as error:
                 lost = LinkDown(f"{self.address}: connection lost: {_reason(error)}")
                 self._count(lost)
-                await self.close()
+                await self._shut()
                 raise lost from error
 
     async def _exchange(self, request: bytes, timeout: float, changes: bool) -> str:
@@ -182,12 +188,13 @@ class LineLink:
 
     async def _get_in_step(self) -> None:
         """Leave nothing on the wire that could be taken for the answer to the next request."""
+        closings = self._closings
         if not self._in_doubt and not await self._drop_unasked():
             return
         if self._transport.remembers:
             await self._wait_for_silence()
         else:
-            await self._reopen()
+            await self._reopen(closings)
             self.stats.reconnects += 1
         self._buffer.reset()
         self._in_doubt = False
@@ -214,20 +221,24 @@ class LineLink:
             if clock() > patience:
                 raise Garbled(f"{self.address}: the line does not fall silent")
 
-    async def _reopen(self) -> None:
-        await self.close()
+    async def _reopen(self, closings: int) -> None:
+        """Open anew, unless somebody has closed the link since it had been closed so many times."""
+        await self._shut()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._transport.open()
         except TimeoutError as error:
-            await self.close()
+            await self._shut()
             raise LinkDown(f"{self.address}: no connection within {CONNECT_TIMEOUT:g} s") from error
         except OSError as error:
-            await self.close()
+            await self._shut()
             raise LinkDown(f"{self.address}: cannot connect: {_reason(error)}") from error
         except asyncio.CancelledError:
-            await self.close()
+            await self._shut()
             raise
+        if self._closings != closings:
+            await self._shut()
+            raise LinkDown(f"{self.address}: closed")
         self._buffer.reset()
         self._connected = True
 

@@ -12,7 +12,7 @@ import serial
 
 from devices.caen_protocol import Dialect, Profile, monitor, parse_reply
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.line_link import LineBuffer, open_link, parse_address
+from devices.line_link import LineBuffer, LineLink, open_link, parse_address
 from devices.line_transport import SerialAddress, TcpAddress
 
 ASK = b"$CMD:MON,CH:0,PAR:VMON\r\n"
@@ -343,6 +343,69 @@ async def test_a_change_under_way_when_the_link_is_closed_is_taken_back():
             await asyncio.wait_for(exchange, 1.0)
         await until(lambda: ends)
         assert ends == ["reset"]
+
+
+class Held:
+    """A transport whose opening takes until somebody lets it: a host that is slow to accept."""
+
+    remembers = False
+
+    def __init__(self):
+        self.let = asyncio.Event()
+        self.opening = self.is_open = False
+        self.sent = []
+
+    async def open(self):
+        self.opening = True
+        await self.let.wait()
+        self.opening, self.is_open = False, True
+
+    async def close(self):
+        self.is_open = False
+
+    async def write(self, data):
+        self.sent.append(data)
+
+    async def read(self, seconds):
+        await asyncio.sleep(seconds)
+        return b""
+
+    def take_back(self):
+        pass
+
+
+async def test_a_link_closed_while_it_gets_in_step_is_not_opened_again():
+    transport = Held()
+    link = LineLink(transport, "tcp://held:23", TIMEOUT)
+    transport.let.set()
+    await link.connect()
+    transport.let.clear()
+    link.distrust()
+    exchange = asyncio.create_task(link.exchange(SET, changes=True))
+    await until(lambda: transport.opening)
+    await link.close()
+    transport.let.set()
+    with pytest.raises(LinkDown, match="closed"):
+        await exchange
+    assert not transport.is_open
+    assert not link.connected
+    assert transport.sent == []
+    await link.connect()
+    assert link.connected
+    await link.close()
+
+
+async def test_a_link_closed_while_it_connects_is_not_opened():
+    transport = Held()
+    link = LineLink(transport, "tcp://held:23", TIMEOUT)
+    connecting = asyncio.create_task(link.connect())
+    await until(lambda: transport.opening)
+    await link.close()
+    transport.let.set()
+    with pytest.raises(LinkDown, match="closed"):
+        await connecting
+    assert not transport.is_open
+    assert not link.connected
 
 
 async def test_an_answered_change_ends_in_order():
