@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
 import termios
@@ -141,6 +142,17 @@ class TcpTransport:
         return data
 
 
+def close_port(port: serial.Serial) -> None:
+    """Close a serial port; one that reports an error when it is closed is closed all the same."""
+    try:
+        port.close()
+    except OSError:
+        # Its descriptor is free (close(2)) and perhaps somebody else's by now, so it must not be closed again. With a
+        # stand-in pyserial goes on where it stopped.
+        port.fd = os.open(os.devnull, os.O_RDONLY)
+        port.close()
+
+
 class SerialTransport:
     """A serial port; pyserial blocks, so every call on it runs in one worker thread."""
 
@@ -203,9 +215,9 @@ class SerialTransport:
         )
 
     def _close(self) -> None:
-        if self._port is not None:
-            self._port.close()
-        self._port = None
+        port, self._port = self._port, None
+        if port is not None:
+            close_port(port)
 
     def _drop_output(self) -> None:
         if self._port is not None:

@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import serial
 
+from devices.line_transport import close_port
+
 PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 BAUDRATES = (9600, 19200, 4800, 2400, 1200)
 STABLE_NAMES = Path("/dev/serial")  # udev keeps by-id/ and by-path/ in it
@@ -58,7 +60,7 @@ def stable_name(device: str, names: Path = STABLE_NAMES) -> str:
 class SerialWire:
     """The port. Once it was open its stable name is what counts: another adapter under the old number is not taken.
 
-    Every method raises OSError when the port cannot be opened or is gone.
+    Every method but ``close`` raises OSError when the port cannot be opened or is gone.
     """
 
     def __init__(self, address: ModbusAddress, names: Path = STABLE_NAMES) -> None:
@@ -88,7 +90,7 @@ class SerialWire:
         """Close the port; safe to call twice."""
         port, self._port = self._port, None
         if port is not None:
-            port.close()
+            close_port(port)
 
     def is_current(self) -> bool:
         """Whether the port is open and its name still leads to it."""

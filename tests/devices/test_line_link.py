@@ -13,7 +13,7 @@ import serial
 from devices.caen_protocol import Dialect, Profile, monitor, parse_reply
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.line_link import LineBuffer, LineLink, open_link, parse_address
-from devices.line_transport import SerialAddress, TcpAddress
+from devices.line_transport import SerialAddress, SerialTransport, TcpAddress
 
 ASK = b"$CMD:MON,CH:0,PAR:VMON\r\n"
 SET = b"$CMD:SET,CH:0,PAR:VSET,VAL:500.0\r\n"
@@ -651,3 +651,15 @@ def test_a_bad_address_is_refused_with_what_is_allowed(address):
     with pytest.raises(ValueError, match=r"allowed is tcp://HOST:PORT or serial://") as error:
         open_link(address, 1.0)
     assert repr(address) in str(error.value)
+
+
+async def test_a_serial_line_that_cannot_be_closed_without_an_error_is_closed_all_the_same():
+    ends = pty.openpty()
+    transport = SerialTransport(SerialAddress(os.ttyname(ends[1])))
+    await transport.open()
+    os.close(transport._port.fd)  # as when the kernel has lost something that was still to be sent
+    await transport.close()
+    with pytest.raises(ConnectionResetError):
+        await transport.read(0)
+    for end in ends:
+        os.close(end)

@@ -347,3 +347,14 @@ async def test_another_adapter_under_the_old_number_is_not_taken(furnaces, tmp_p
     (names / "by-id" / "furnace").unlink()
     with pytest.raises(OSError, match="No such file"):
         wire.open()
+
+
+async def test_a_port_that_cannot_be_closed_without_an_error_is_closed_all_the_same(furnaces):
+    wire = SerialWire(ModbusAddress(str(furnaces.device)))
+    wire.open()
+    os.close(wire._port.fd)  # as when the kernel has lost something that was still to be sent
+    wire.close()
+    assert not wire.is_current()
+    wire.open()
+    assert wire.is_current()
+    wire.close()
