@@ -1,4 +1,7 @@
-"""The files of the durable log in their folder: opened, cut where a write was not finished, begun, made to last."""
+"""The files of the durable log in their folder: opened, cut where a write was not finished, begun, made to last.
+
+And what the log knows of those who read them.
+"""
 
 from __future__ import annotations
 
@@ -45,14 +48,14 @@ class Segment:
     points: int | None = None
 
     def count(self, start: int = len(blocks.MAGIC)) -> int:
-        """Points from an offset on; 0 when somebody has removed the file. Raises OSError."""
+        """Points from an offset on; when somebody has removed the file, what is known of it. Raises OSError."""
         whole = start <= len(blocks.MAGIC)
         if whole and self.points is not None:
             return self.points
         try:
             fd = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
-            return 0
+            return self.points or 0
         try:
             points = blocks.count_points(fd, start, self.end)
         finally:
@@ -60,6 +63,34 @@ class Segment:
         if whole:
             self.points = points
         return points
+
+
+class Follower:
+    """What the log does with a reader (archiver.segments_reader)."""
+
+    name: str
+    position: Position
+
+    def appended(self, points: int) -> None:
+        """Points were written."""
+        raise NotImplementedError
+
+    def dropped(self, points: int, position: Position) -> None:
+        """Points that it had not got are gone; it goes on at a position."""
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Put its position on disk."""
+        raise NotImplementedError
+
+
+def points_behind(segment: Segment, position: Position) -> int:
+    """Count the points of a segment behind a position; of one that cannot be read nobody knows how many there are."""
+    inside = position.segment == segment.number and position.offset > len(blocks.MAGIC)
+    try:
+        return segment.count(position.offset if inside else len(blocks.MAGIC))
+    except OSError:
+        return 1
 
 
 def segment_files(directory: Path) -> list[tuple[int, Path]]:

@@ -24,7 +24,16 @@ from pathlib import Path
 from typing import Final
 
 from archiver import blocks
-from archiver.segment_files import LogInUse, Position, Segment, begin_segment, open_segments, take_directory
+from archiver.segment_files import (
+    Follower,
+    LogInUse,
+    Position,
+    Segment,
+    begin_segment,
+    open_segments,
+    points_behind,
+    take_directory,
+)
 
 __all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "Follower", "LogInUse", "Position", "SegmentLog"]
 
@@ -51,25 +60,9 @@ DOUBT: Final = 86400.0
 """Seconds for which nothing is dropped for its age after the clock has jumped, so that somebody can look."""
 
 _NS: Final = 1_000_000_000
-
-
-class Follower:
-    """What the log does with a reader (archiver.segments_reader)."""
-
-    name: str
-    position: Position
-
-    def appended(self, points: int) -> None:
-        """Points were written."""
-        raise NotImplementedError
-
-    def dropped(self, points: int, position: Position) -> None:
-        """Points that it had not got are gone; it goes on at a position."""
-        raise NotImplementedError
-
-    def save(self) -> None:
-        """Put its position on disk."""
-        raise NotImplementedError
+_NOT_SYNCED: Final = "not put on the disk"
+_NOT_REMOVED: Final = "an old file cannot be removed"
+_NO_NEW_FILE: Final = "no new file, going on with the old one"
 
 
 class SegmentLog:
@@ -98,7 +91,8 @@ class SegmentLog:
         self.written = 0
         self.lost = 0
         self.expired = 0
-        self.error = ""
+        self._cannot_write = ""
+        self._told: dict[str, str] = {}
         self._max_bytes, self._max_age = max_bytes, max_age
         self._flush_after, self._sync_after = flush_after, sync_after
         self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
@@ -113,7 +107,6 @@ class SegmentLog:
         self._monotonic = monotonic
         self._looked = (clock(), monotonic())
         self._ageing_from = float("-inf")
-        self._no_new_file = ""
         directory.mkdir(parents=True, exist_ok=True)
         self._guard = take_directory(directory)
         self._fd = -1
@@ -125,6 +118,11 @@ class SegmentLog:
         except BaseException:
             os.close(self._guard)
             raise
+
+    @property
+    def error(self) -> str:
+        """Why the log cannot be written, or not be put on the disk; empty when all is well."""
+        return self._cannot_write or self._told.get(_NOT_SYNCED, "")
 
     @property
     def size(self) -> int:
@@ -150,12 +148,12 @@ class SegmentLog:
                 self._oldest_ns = self._clock()
             self._buffer.append((batch, points))
             self._buffered += len(batch)
-            if self.error:
+            if self._cannot_write:
                 self._shrink_buffer()
-        if self._buffered >= FLUSH_BYTES and not self.error:
+        if self._buffered >= FLUSH_BYTES and not self._cannot_write:
             self.flush()
         else:
-            self._schedule(RETRY if self.error else self._flush_after)
+            self._schedule(RETRY if self._cannot_write else self._flush_after)
 
     def flush(self) -> bool:
         """Write what has been appended; False when it could not be (it waits in memory then)."""
@@ -211,11 +209,16 @@ class SegmentLog:
             while True:
                 await asyncio.sleep(self._sync_after)
                 try:
+                    with self.lock:
+                        self._replace_removed()
                     await asyncio.to_thread(self.sync)
+                    self._tell(_NOT_SYNCED)
                     with self.lock:
                         self._limit()
                 except OSError as error:
-                    self._failed(error)
+                    self._tell(_NOT_SYNCED, error)
+                except Exception:
+                    log.critical("durable log %s: failed, it goes on", self.directory, exc_info=True)
         finally:
             self._loop = None
             if self._timer is not None:
@@ -260,9 +263,9 @@ class SegmentLog:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._fd, segment.end)
             return False
-        if self.error:
+        if self._cannot_write:
             log.warning("durable log %s: writing again", self.directory)
-            self.error = ""
+            self._cannot_write = ""
         self._buffer.clear()
         self._buffered = 0
         segment.end += len(block)
@@ -276,9 +279,16 @@ class SegmentLog:
 
     def _failed(self, error: OSError) -> None:
         text = f"{error.strerror or error}"
-        if text != self.error:
+        if text != self._cannot_write:
             log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
-        self.error = text
+        self._cannot_write = text
+
+    def _tell(self, trouble: str, error: OSError | None = None) -> None:
+        """Log a trouble once, until it is another or over (no error)."""
+        text = f"{error.strerror or error}" if error else ""
+        if text and text != self._told.get(trouble):
+            log.error("durable log %s: %s (%s)", self.directory, trouble, text)
+        self._told[trouble] = text
 
     def _shrink_buffer(self) -> None:
         gone = 0
@@ -299,18 +309,26 @@ class SegmentLog:
         while len(self.segments) > 1 and (
             self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
         ):
-            self._drop(self.segments[0])
+            if not self._drop(self.segments[0]):
+                break
 
     def _try_new_segment(self) -> None:
         """Begin a new segment, or go on with the one there is, which holds everything just as well."""
         try:
             self._begin_segment()
-            self._no_new_file = ""
+            self._tell(_NO_NEW_FILE)
         except OSError as error:
-            text = f"{error.strerror or error}"
-            if text != self._no_new_file:
-                log.error("durable log %s: no new file (%s), going on with the old one", self.directory, text)
-            self._no_new_file = text
+            self._tell(_NO_NEW_FILE, error)
+
+    def _replace_removed(self) -> None:
+        """Begin anew when somebody has removed the file that is written to, and count what went. Raises OSError."""
+        if os.fstat(self._fd).st_nlink:
+            return
+        log.error("durable log %s: somebody has removed its files, beginning anew", self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._begin_segment()
+        while len(self.segments) > 1 and not self.segments[0].path.exists():
+            self._drop(self.segments[0])
 
     def _clock_is_believed(self, now: int) -> bool:
         """Whether the age of segments means anything: a clock that is wrong for a second must not cost the archive."""
@@ -336,22 +354,32 @@ class SegmentLog:
             return False
         if any(follower.position < Position(oldest.number, oldest.end) for follower in self.followers):
             return False
-        self._drop(oldest)
-        return True
+        return self._drop(oldest)
 
-    def _drop(self, segment: Segment) -> None:
+    def _drop(self, segment: Segment) -> bool:
+        """Remove the oldest segment and count what a reader had not got; False when it cannot be removed."""
         following = Position(self.segments[1].number, len(blocks.MAGIC))
+        behind = [
+            (follower, points_behind(segment, follower.position))
+            for follower in self.followers
+            if follower.position < following
+        ]
+        held = points_behind(segment, Position(segment.number, 0))
+        try:
+            segment.path.unlink(missing_ok=True)
+            self._tell(_NOT_REMOVED)
+        except OSError as error:
+            self._tell(_NOT_REMOVED, error)
+            return False
         missed = 0
-        for follower in [follower for follower in self.followers if follower.position < following]:
-            inside = follower.position.segment == segment.number
-            points = segment.count(follower.position.offset if inside else len(blocks.MAGIC))
+        for follower, points in behind:
             follower.dropped(points, following)
             missed = max(missed, points)
             if points:
                 log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
-        self.expired += segment.count() - missed
-        segment.path.unlink(missing_ok=True)
+        self.expired += held - missed
         self.segments.remove(segment)
+        return True
 
     def _begin_or_continue(self) -> None:
         """Begin the segment of this run; on a disk without room for it, go on with the last one."""
@@ -365,9 +393,10 @@ class SegmentLog:
 
     def _begin_segment(self) -> None:
         number = self.segments[-1].number + 1 if self.segments else 1
+        if self._fd >= 0 and number - 1 not in self._unsynced:
+            self._unsynced[number - 1] = os.dup(self._fd)
         fd, path = begin_segment(self.directory, number)
         if self._fd >= 0:
-            self._unsynced.setdefault(self.segments[-1].number, os.dup(self._fd))
             os.close(self._fd)
         self._fd = fd
         now = self._clock()

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Reader(Follower):
         self._path = parent.directory / "readers" / name
         self._path.parent.mkdir(exist_ok=True)
         self._handed: deque[tuple[Position, int]] = deque()
+        self._saving = threading.Lock()  # the log saves in a thread, also while the reader is closed
         self._broken = False
         self._skipped_to = Position(0, 0)
         with parent.lock:
@@ -117,10 +119,14 @@ class Reader(Follower):
 
     def save(self) -> None:
         """Put the committed position on disk, when it has changed. Raises OSError."""
-        position = self.position
+        with self._saving:
+            self._save(self.position)
+
+    def _save(self, position: Position) -> None:
         if position == self._saved:
             return
         fresh = self._path.with_name(f".{self.name}.new")
+        self._path.parent.mkdir(exist_ok=True)
         with open(fresh, "w", encoding="ascii") as file:
             json.dump({"segment": position.segment, "offset": position.offset}, file)
             file.flush()
@@ -159,6 +165,9 @@ class Reader(Follower):
             try:
                 fd = os.open(segment.path, os.O_RDONLY)
             except FileNotFoundError:
+                with self._log.lock:
+                    if segment in self._log.segments:  # removed by somebody else
+                        self._skipped(segment, start, end)
                 continue  # dropped meanwhile, and counted
             at = start
             try:
