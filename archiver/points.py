@@ -43,6 +43,9 @@ ON_THE_WAY_NS: Final = 2 * 1_000_000_000
 LONGEST_TEXT: Final = 60_000
 """Bytes of a string value; InfluxDB takes 64 KiB."""
 
+INVALID: Final = 3
+"""Severity of a value that is none; a PV whose device is lost keeps the stamp of its last good one."""
+
 _INTEGERS: Final = frozenset(
     ("bi", "bo", "mbbi", "mbbo", "mbbiDirect", "mbboDirect", "longin", "longout", "int64in", "int64out")
 )
@@ -104,6 +107,8 @@ def conflicts(pvs: Iterable[PvSpec], schema: Schema) -> list[str]:
         if owner != pv.name:
             errors.append(f"{pv.name}: its points would be those of {owner} ({series.start.rstrip('=')})")
         place = _place(pv, schema)
+        if place[0].startswith("#"):
+            errors.append(f"{pv.name}: measurement {place[0]} begins with '#', which makes a comment of each point")
         kind, first = fields.setdefault(place, (series.type, pv.name))
         if kind is not series.type:
             errors.append(f"{pv.name}: field {place[1]} would be {series.type.value}, for {first} it is {kind.value}")
@@ -204,7 +209,8 @@ class PointBuilder:
         """Return the lines of events and how many they are; refused ones are counted.
 
         An event with the stamp of the one before and another content gets a stamp 1 ns later: a database would put
-        it in the place of that.
+        it in the place of that. So does an INVALID one that is the first of all: the good one with its stamp may be
+        there since an earlier run.
         """
         lines: list[str] = []
         known = self._series
@@ -225,12 +231,14 @@ class PointBuilder:
                 self._refuse(series, Refused.STAMP)
                 lines += self._begin_again(series)
                 continue
+            group = series.group
+            if group is not None and (stamp > group.newest_ns or stamp < series.given_ns):
+                group.newest_ns = stamp  # or else the clock was set back, and what it showed before is no time
             if series.given_ns <= stamp <= series.last.seconds_ns:
                 stamp = event.seconds_ns = _apart(series.last, event)
+            elif not series.given_ns and event.severity == INVALID:
+                stamp = event.seconds_ns = stamp + 1
             series.given_ns, series.last = series.last_ns, event
-            group = series.group
-            if group is not None and stamp > group.newest_ns:
-                group.newest_ns = stamp
             if series.thinner is not None:
                 series.arrived_ns = arrived
                 if not series.thinner.passes(event):
@@ -253,9 +261,10 @@ class PointBuilder:
     def due(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
         """Return what minimum interval and heartbeat ask for now; to be called about once a second.
 
-        A repeated value carries the newest stamp of its device, so that it stays in the time of the IOC. A PV that
-        belongs to no device has nobody beside it that tells the time: its own stamp and what has passed since then are
-        taken, up to the moment at which its server was last ``heard`` (by the monotonic clock, ns).
+        A repeated value carries the newest stamp of its device, less what may be on its way, so that it stays in the
+        time of the IOC. A PV that belongs to no device has nobody beside it that tells the time: its own stamp and what
+        has passed since then are taken, up to the moment at which its server was last ``heard`` (by the monotonic
+        clock, ns).
         """
         lines = []
         now = self._monotonic()
@@ -266,10 +275,10 @@ class PointBuilder:
                 continue
             last = series.last.seconds_ns
             if series.group is not None:
-                valid = series.group.newest_ns
+                reached = series.group.newest_ns
             else:
-                valid = last + heard(series.pv) - series.arrived_ns - ON_THE_WAY_NS
-            found = thinner.due(max(last + now - series.arrived_ns, valid), valid)
+                reached = last + heard(series.pv) - series.arrived_ns
+            found = thinner.due(max(last + now - series.arrived_ns, reached), reached - ON_THE_WAY_NS)
             if found is not None:
                 lines += self._again(series, *found)
         return "".join(lines).encode(), len(lines)
@@ -322,8 +331,9 @@ class PointBuilder:
         return self._again(series, *found) if found is not None else []
 
     def _again(self, series: _Series, event: Event, stamp: int) -> list[str]:
-        """Make the point of a value that was held back, or of one that is repeated."""
-        line = _with_severity(series, self._text(series, event.value), event.severity, stamp)
+        """Make the point of a value that was held back, or of one that is repeated, if it is one."""
+        stale = event.severity == INVALID and stamp != event.seconds_ns
+        line = _with_severity(series, None if stale else self._text(series, event.value), event.severity, stamp)
         if not line:
             return []
         series.points += 1

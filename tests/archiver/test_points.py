@@ -210,6 +210,11 @@ def test_pvs_that_would_share_a_series_or_a_field_of_another_type_are_named() ->
     assert conflicts([VMON, twin, other], Schema(per_pv=True)) == []
 
 
+def test_a_measurement_that_would_be_a_comment_is_named() -> None:
+    (error,) = conflicts([VMON], Schema(measurements={"caen-dt55xx": "#HV"}))
+    assert error.startswith("LAB:HV1:CH00:VMON: measurement #HV begins with '#'")
+
+
 @pytest.mark.parametrize(
     ("tag", "expected"),
     [
@@ -289,11 +294,37 @@ def test_the_last_value_is_not_lost_to_the_minimum_interval() -> None:
 def test_the_last_value_is_repeated_in_the_time_of_its_device() -> None:
     one = pair("monitor 5 heartbeat 60")
     one.build([value(PvSpec("X"), 1.0, NOW, severity=1)])
-    one.build([other(59.9)])
-    assert one.due() == (b"", 0)
-    one.build([other(61)])
+    one.build([other(61.9)])
+    assert one.due() == (b"", 0)  # some time is left to an event that is on its way
+    one.build([other(63)])
     assert points(one.due()[0]) == [Point("DT5533E", {"device": "HV1"}, {"X": 1.0, "X_sev": 1}, NOW + 61 * SECOND)]
     assert one.due() == (b"", 0)
+
+
+def test_of_a_value_that_is_invalid_the_severity_alone_is_repeated() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 1.0, NOW, severity=3), other(63)])
+    assert [(point.fields, point.time) for point in points(one.due()[0])] == [({"X_sev": 3}, NOW + 61 * SECOND)]
+
+
+def test_no_value_is_repeated_in_the_time_of_a_clock_that_was_wrong() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), other(36_000)])  # the clock of the IOC was ten hours ahead for a while
+    assert [point.time for point in points(one.due()[0])] == [NOW + 35_998 * SECOND]
+    one.build([other(63)])
+    assert [point.time for point in points(one.due()[0])] == [NOW + 61 * SECOND]
+    one.build([other(100)])
+    assert one.due() == (b"", 0)
+    one.build([other(123)])
+    assert [point.time for point in points(one.due()[0])] == [NOW + 121 * SECOND]
+
+
+def test_an_invalid_value_that_comes_first_does_not_take_the_place_of_a_good_one_of_an_earlier_run() -> None:
+    made = [point for run in (builder(), builder()) for point in points(run.build([value(VMON, 1.0, severity=3)])[0])]
+    assert [point.time for point in made] == [NOW + 1] * 2
+    first = builder()
+    events = [value(VMON, 1.0), value(VMON, 1.0, severity=3)]
+    assert [point.time for point in points(first.build(events)[0])] == [NOW, NOW + 1]
 
 
 def test_a_pv_that_is_not_connected_is_not_repeated_and_a_waiting_value_is_sent_first() -> None:
@@ -307,7 +338,7 @@ def test_a_pv_that_is_not_connected_is_not_repeated_and_a_waiting_value_is_sent_
 def test_a_value_whose_stamp_is_refused_ends_the_repetition_of_the_one_before() -> None:
     one = pair("monitor 5 min 1 heartbeat 60")
     one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 9.0, NOW + 5)])
-    made, _ = one.build([value(PvSpec("X"), 100.0, 0, severity=3), other(61)])
+    made, _ = one.build([value(PvSpec("X"), 100.0, 0, severity=3), other(63)])
     assert [dict(point.fields) for point in points(made)] == [{"X": 9.0}, {"Y": 0.0, "Y_sev": 0}]
     assert one.due() == (b"", 0)
 
