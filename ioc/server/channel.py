@@ -16,10 +16,15 @@ from caproto import parse_channel_filter
 from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.analog import exceeds
 from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE
+from ioc.records.fieldtable import LINK_TYPES
 from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
 from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT, TIME, CannotConvert, decode, element_size, encode
 
 _NAME: Final = re.compile(r"^(?P<record>[^.\[{$]+)(?:\.(?P<field>[A-Z0-9_]*))?(?P<long>\$)?(?P<filter>[\[{].*)?$")
+
+
+#: Bytes of a link as a long string (PVLINK_STRINGSZ of base).
+LINK_SIZE: Final = 1024
 
 
 class Policy(Protocol):
@@ -68,9 +73,16 @@ def resolve(records: RecordSet, name: str) -> Target | None:
 
 
 def _parse_filter(text: str) -> ca.ChannelFilter:
-    """Read a filter; caproto knows deadbands as ``{"abs": 1.5}`` only, base also as ``{"m": "abs", "d": 1.5}``."""
+    """Read a filter; caproto knows deadbands as ``{"abs": 1.5}`` only, base also as ``{"m": "abs", "d": 1.5}``.
+
+    caproto overlooks options of ``ts``, which ask for the time in place of the value; they are refused.
+    """
+    if text == "[]":
+        raise ValueError("a slice of nothing")
     if text.startswith("{"):
         wanted = json.loads(text)
+        if any(not isinstance(options, dict) for options in wanted.values()) or wanted.get("ts"):
+            raise ValueError("an option that is not offered")
         deadband = wanted.get("dbnd")
         if isinstance(deadband, dict) and "d" in deadband:
             wanted["dbnd"] = {deadband.get("m", "abs"): deadband["d"]}
@@ -106,13 +118,15 @@ class Channel:
 
     def long_size(self) -> int:
         """Bytes that a long string is served with, whatever its present length."""
+        if self.spec.dbf in LINK_TYPES:
+            return LINK_SIZE
         size = getattr(self.record, "size", 0) if self.spec.name in ("VAL", "OVAL") else 0
         return size or self.spec.size
 
     def _slice(self, count: int) -> range:
         arr = self.filters.arr if self.filters is not None else None
-        if arr is None:
-            return range(count)
+        if arr is None or (self.record.field_type(self.spec)[1] == 1 and not self.long_string):
+            return range(count)  # base, too, leaves what is no array alone
         start, step, end = arr.s or 0, arr.i or 1, arr.e if arr.e is not None else -1
         start += count if start < 0 else 0
         end += count if end < 0 else 0

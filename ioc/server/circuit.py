@@ -1,22 +1,20 @@
 """One client's TCP connection.
 
-What a client does can't touch another: its requests are answered in order, its monitors are queued here, and when it
-stops reading, its own connection alone is held back: requests are no longer read, and each monitor keeps its newest
-value only. Nor are requests read while too many of its puts wait for a device. That bounds the memory that a client can
-take, as the event queues of a C IOC do.
+What a client does can't touch another: its requests are answered in order, its monitors are queued here, and no more
+requests are read while too many of its puts wait for a device.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
 from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
+from ioc.server.connection import Connection
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.search import is_own_address
 from ioc.server.subscription import Subscription, mask_of
@@ -27,32 +25,26 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("labioc.server")
 
-#: Bytes that may wait for a client before its monitors are reduced to their newest values.
-HIGH_WATER: Final = 2_000_000
 #: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
 READ_AFTER_WRITE: Final = 0.8
 #: Puts to devices that a client may have under way, and what one look at its socket brings, before no more is read.
 MOST_PUTS: Final = 1000
+#: Bytes in which a client may say who it is.
+LONGEST_NAME: Final = 512
 #: What a client may read: the 35 value types of db_access.h and two special ones.
 _READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
 
 
-class Circuit(asyncio.Protocol):
+class Circuit(Connection):
     """Serves one connection; made by the listening server for each client."""
 
     def __init__(self, server: Server) -> None:
+        super().__init__()
         self.server = server
         self.user = self.host = ""
-        self.address: tuple[str, int] = ("", 0)
         self.channels: dict[int, Channel] = {}
         self.subscriptions: dict[int, Subscription] = {}
         self._reader = wire.MessageReader(server.max_array_bytes)
-        self._transport: asyncio.Transport | None = None
-        self._out: list[bytes] = []
-        self._held: dict[Subscription, bytes] = {}
-        self._flushing = False
-        self._paused = False
-        self._events_off = False
         self._puts: dict[asyncio.Task[None], PutContext] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
         self._handlers = self._dispatch_table()
@@ -70,8 +62,8 @@ class Circuit(asyncio.Protocol):
             Command.WRITE_NOTIFY: self._write,
             Command.EVENT_ADD: self._event_add,
             Command.EVENT_CANCEL: self._event_cancel,
-            Command.EVENTS_OFF: self._events(False),
-            Command.EVENTS_ON: self._events(True),
+            Command.EVENTS_OFF: lambda message: self.take_events(False),
+            Command.EVENTS_ON: lambda message: self.take_events(True),
             Command.ECHO: self._echo,
             Command.READ_SYNC: self._echo,
             Command.SEARCH: self._search,
@@ -80,26 +72,19 @@ class Circuit(asyncio.Protocol):
     # ---- the connection
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet the client and set up flow control."""
-        self._transport = transport = cast("asyncio.Transport", transport)
-        transport.set_write_buffer_limits(high=HIGH_WATER, low=HIGH_WATER // 8)
-        peer = transport.get_extra_info("peername")
-        self.address = (str(peer[0]), int(peer[1]))
+        """Greet the client."""
+        super().connection_made(transport)
         self.host = self.address[0]
         if self.server.local_only and not is_own_address(self.host):
-            transport.abort()
+            self.close()
             return
-        sock = transport.get_extra_info("socket")
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        # asyncio does this only for sockets that were made with IPPROTO_TCP; without, an event can wait 40 ms
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server.circuits.add(self)
         self.send(wire.pack(Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; its puts with completion that have not begun are dropped, nobody waits for them."""
+        super().connection_lost(exc)
         self.server.circuits.discard(self)
-        self._transport = None
         for context in self._puts.values():
             if context.callback:
                 context.cancelled.set()
@@ -107,8 +92,6 @@ class Circuit(asyncio.Protocol):
             subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)
         self.subscriptions.clear()
         self.channels.clear()
-        self._out.clear()
-        self._held.clear()
 
     def data_received(self, data: bytes) -> None:
         """Handle the requests that have arrived."""
@@ -129,92 +112,45 @@ class Circuit(asyncio.Protocol):
         except Exception:
             log.exception("client %s:%d: request %d failed", *self.address, message.command)
             channel = self.channels.get(message.parameter1)
-            cid = channel.cid if channel is not None else 0xFFFFFFFF
+            cid = channel.cid if channel is not None else wire.NO_CHANNEL
             self.send(wire.error(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
 
-    def pause_writing(self) -> None:
-        """Hold back a client that does not read: its requests are not read either, monitors keep the newest value."""
-        self._paused = True
-        self._throttle()
-
-    def resume_writing(self) -> None:
-        """Go on with a client that reads again."""
-        self._paused = False
-        self._throttle()
-        self._release()
-
-    def _throttle(self) -> None:
-        """Read requests only while the client takes its answers and its puts do not pile up."""
-        if self._transport is None:
-            return
-        if self._paused or len(self._puts) >= MOST_PUTS:
-            self._transport.pause_reading()
-        else:
-            self._transport.resume_reading()
-
-    def close(self) -> None:
-        """End the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
+    def _busy_enough(self) -> bool:
+        return len(self._puts) >= MOST_PUTS
 
     async def finish_puts(self) -> None:
         """Wait for the puts under way; used when the server stops."""
         if self._puts:
             await asyncio.wait(self._puts)
 
-    # ---- sending
-
-    def send(self, data: bytes) -> None:
-        """Queue bytes for the client; all that is queued in one turn of the loop leaves in one write."""
-        self._out.append(data)
-        if not self._flushing:
-            self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
-
-    def send_event(self, subscription: Subscription, message: bytes) -> None:
-        """Queue an event, or let it replace the older one of its monitor while the client takes none."""
-        if self._paused or self._events_off:
-            self._held[subscription] = message
-        else:
-            self.send(message)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        if self._transport is not None and self._out:
-            self._transport.write(b"".join(self._out))
-        self._out.clear()
-
-    def _release(self) -> None:
-        if not self._paused and not self._events_off and self._held:
-            held = list(self._held.values())
-            self._held.clear()
-            for message in held:
-                self.send(message)
-
     # ---- requests about the circuit
 
     def _host_name(self, message: Message) -> None:
-        self.host = wire.text_of(message.payload) or self.address[0]
+        if self._may_say_who(message, "host"):
+            self.host = wire.text_of(message.payload) or self.address[0]
 
     def _client_name(self, message: Message) -> None:
-        self.user = wire.text_of(message.payload)
+        if self._may_say_who(message, "user"):
+            self.user = wire.text_of(message.payload)
+
+    def _may_say_who(self, message: Message, what: str) -> bool:
+        """Whether a client may (still) tell its name: its channels have been given rights on the strength of it."""
+        if self.channels:
+            reason = f"the {what} name comes before the first channel; this one is ignored"
+        elif len(message.payload) > LONGEST_NAME:
+            reason = f"a {what} name of {len(message.payload)} bytes is ignored, at most {LONGEST_NAME} are possible"
+        else:
+            return True
+        self.send(wire.error(message, wire.NO_CHANNEL, wire.ECA_INTERNAL, reason))
+        return False
 
     def _echo(self, message: Message) -> None:
-        self.send(
-            wire.pack(message.command, message.data_type, message.elements, message.parameter1, message.parameter2)
-        )
-
-    def _events(self, on: bool) -> Callable[[Message], None]:
-        def switch(_: Message) -> None:
-            self._events_off = not on
-            self._release()
-
-        return switch
+        self.send(wire.pack(*message))
 
     def _search(self, message: Message) -> None:
         name = wire.text_of(message.payload)
         if resolve(self.server.records, name) is not None:
-            self.send(wire.pack(Command.SEARCH, self.server.port, 0, 0xFFFFFFFF, message.parameter1))
+            self.send(wire.pack(Command.SEARCH, self.server.port, 0, wire.NO_CHANNEL, message.parameter1))
         elif message.data_type == self.server.REPLY_WANTED:
             self.send(
                 wire.pack(
@@ -247,7 +183,7 @@ class Circuit(asyncio.Protocol):
     def _channel(self, message: Message) -> Channel | None:
         channel = self.channels.get(message.parameter1)
         if channel is None:
-            self.send(wire.error(message, 0xFFFFFFFF, wire.ECA_BADCHID, "no such channel on this circuit"))
+            self.send(wire.error(message, wire.NO_CHANNEL, wire.ECA_BADCHID, "no such channel on this circuit"))
         return channel
 
     def _clear(self, message: Message) -> None:

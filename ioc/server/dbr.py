@@ -137,7 +137,9 @@ def _cut(text: str, size: int) -> bytes:
 def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_string: bool) -> bytes:
     value = record.get(spec.name)
     if long_string:
-        return _numbers(padded(str(value).encode("utf-8", "surrogateescape"), count), plain)
+        text = str(value).encode("utf-8", "surrogateescape")
+        # lsi has an array of characters here; other texts are cut like C strings
+        return _numbers(padded(text if spec.dbf == "NOACCESS" else text[: max(count - 1, 0)], count), plain)
     if isinstance(value, tuple):
         dbf = record.field_type(spec)[0]
         if plain == DBR_STRING:
@@ -146,7 +148,7 @@ def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_stri
             return texts.ljust(count * STRING_SIZE, b"\0")
         return _numbers(padded(value, count), plain)
     if isinstance(value, str):
-        return _from_text(value, plain, spec.dbf in LINK_TYPES)
+        return _from_text(value, plain, spec.dbf in LINK_TYPES) if count else b""
     if isinstance(value, bytes):
         raise CannotConvert(f"{spec.name} has no value of this type")
     if plain == DBR_STRING:

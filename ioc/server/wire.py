@@ -14,6 +14,8 @@ from caproto import CAStatus
 
 PROTOCOL_VERSION: Final = 13
 MAX_STRING: Final = 40
+#: Stands for a channel in an error that concerns none.
+NO_CHANNEL: Final = 0xFFFFFFFF
 
 _HEADER: Final = struct.Struct(">HHHHII")
 _LARGE: Final = struct.Struct(">II")
