@@ -15,8 +15,7 @@ from devices.caen_catalogue import (
 from devices.caen_limits import ChannelLimits
 from devices.caen_protocol import ChannelStatus, Profile, unknown_status_bits
 from devices.caen_unit import CaenUnit, Cell
-from devices.hv import SETTLE, HvChannel, PolarityWatch, State
-from devices.hv_demand import Demand
+from devices.hv import SETTLE, HvChannel, State
 from devices.hv_trip import Conditions, Sample
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
@@ -85,24 +84,15 @@ class CaenChannel:
     def __init__(self, unit: CaenUnit, number: int, settings: DeviceSettings) -> None:
         self.number = number
         self.limits = ChannelLimits(unit, number, settings)
-        self.hv = HvChannel(float(settings.options.get("settle", SETTLE)))
+        self.hv = HvChannel(
+            float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
+        )
         self._unit = unit
         self._infinite_trip_allowed = bool(settings.options.get("allow_infinite_trip", False))
-        self._polarity = PolarityWatch()
-        self.demands = {setting.suffix: Demand() for setting in CHANNEL_SETTINGS}
-        self._derived: dict[str, Reading] = {}
-
-    def link_lost(self) -> None:
-        """Forget what only holds within one connection; demands, trip latch and counters stay."""
-        self.hv.link_lost()
-        self._polarity.link_lost()
-        self._derived.clear()
-        for demand in self.demands.values():
-            demand.link_lost()
 
     def parameters(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        if suffix in _DEMANDS and self.demand(suffix) is not None:
+        if suffix in _DEMANDS and self.hv.demand(suffix) is not None:
             return ()
         asked = LIVE if _is_live(suffix) else NEEDS.get(suffix, ())
         return (*asked, *(name for name in self._context(suffix) if self._cell(name) is None))
@@ -114,17 +104,6 @@ class CaenChannel:
             return (SETTINGS[base].wire,)
         return _CONTEXT.get(suffix, ())
 
-    def demand(self, suffix: str) -> float | int | None:
-        """Return what was last accepted from a user, or found at the first connection; None before that."""
-        if suffix == "ON":
-            return None if self.hv.demand_on is None else int(self.hv.demand_on)
-        return self.demands[suffix].value
-
-    def acknowledge(self, now: float) -> None:
-        """Clear the trip latch; ``now`` is Unix time in seconds."""
-        self.hv.trip.acknowledge()
-        self._derived |= self.hv.trip.readings(now)
-
     # Taking in
 
     def polled(self, parameters: set[str], now: float) -> None:
@@ -133,7 +112,7 @@ class CaenChannel:
             cell = self._cell(setting.wire)
             if setting.wire in parameters and cell is not None and not isinstance(cell.value, str):
                 step = self.limits.resolution(setting.suffix) if setting.numeric else 0.0
-                self.demands[setting.suffix].observe(cell.value, step)
+                self.hv.demands[setting.suffix].observe(cell.value, step)
         self._update(parameters.intersection(LIVE), now)
 
     def _update(self, fresh: set[str], now: float) -> None:
@@ -151,7 +130,7 @@ class CaenChannel:
             iset=self._number("ISET"),
             current_step=self.limits.resolution("IMON"),
         )
-        self._derived |= self.hv.update(sample)
+        self.hv.update(sample)
 
     def _cell(self, parameter: str) -> Cell | None:
         return self._unit.cells.get((parameter, self.number))
@@ -165,7 +144,7 @@ class CaenChannel:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.demand(suffix)) is not None:
+        if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
             return Reading(demand, now)
         needs = NEEDS.get(suffix, ())
         if self.number >= self._unit.channels or any(name in self._unit.unsupported for name in needs):
@@ -181,8 +160,8 @@ class CaenChannel:
         return Reading(value, now, Level.INVALID, Cause.READ)
 
     def _known(self, suffix: str, now: float) -> Reading | None:
-        if suffix in self._derived:
-            derived = self._derived[suffix]
+        if suffix in self.hv.derived:
+            derived = self.hv.derived[suffix]
             # A measured quantity has the time of its answer; TRIP, say, shares only its name with a wire parameter.
             measured = suffix in CHANNEL and CHANNEL[suffix].wire == suffix
             cell = self._cell(suffix) if measured else None
@@ -196,7 +175,7 @@ class CaenChannel:
         if cell is None:
             return None
         if suffix == "POL":
-            return self._polarity.observe(int(cell.value), cell.time)
+            return self.hv.polarity.observe(int(cell.value), cell.time)
         level = self._setting_level(base) if part == "RBV" else Level.OK
         return state_reading(cell.value, cell.time, level)
 
@@ -236,7 +215,7 @@ class CaenChannel:
         return Reading(limits.high if part == "HI" else limits.low, now)
 
     def _setting_level(self, base: str) -> Level:
-        if self.demands[base].lasting:
+        if self.hv.demands[base].lasting:
             return Level.MINOR
         doubtful = False
         if base == "MAXV":

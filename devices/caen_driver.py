@@ -99,7 +99,7 @@ class CaenDriver:
     def _forget_connection(self) -> None:
         self._board.link_lost()
         for channel in self._channels:
-            channel.link_lost()
+            channel.hv.link_lost()
 
     async def _learn(self) -> None:
         """Ask for the limits and resolutions that are still missing; at a quiet link that is once."""

@@ -127,7 +127,7 @@ class CaenWriter:
         found = await self._read_back(target)
         if isinstance(found, str) or abs(found - float(text)) > 0.5001 * step:
             raise Refused(_disagreement(f"{setting.suffix} {text} {setting.unit}", found, answered))
-        channel.demands[setting.suffix].accept(found)
+        channel.hv.demands[setting.suffix].accept(found)
         return self._changed(name, channel, setting)
 
     @staticmethod
@@ -160,7 +160,7 @@ class CaenWriter:
         if found != index:
             word = setting.words[found] if isinstance(found, int) else found
             raise Refused(_disagreement(f"{setting.suffix} {setting.words[index]}", word, answered))
-        demands = self._board.demands if channel is None else channel.demands
+        demands = self._board.demands if channel is None else channel.hv.demands
         demands[setting.suffix].accept(index)
         if channel is None:
             return [name, f"{name}.RBV"]
@@ -251,7 +251,7 @@ class CaenWriter:
         if not choice_asked(suffix, value, ("IDLE", "ACT")):
             return [name]
         if suffix == "TRIP.ACK.CMD" and channel:
-            channel.acknowledge(self._clock.time())
+            channel.hv.acknowledge(self._clock.time())
             return [name, *(channel_prefix(channel.number) + part for part in ("TRIP",))]
         if suffix == "ZCDTC.CMD" and channel:
             self._require("ZCDTC", "ZCDTC", channel.number)

@@ -7,8 +7,10 @@ the readings that come back, so both families alarm alike.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import IntEnum
 
+from devices.hv_demand import Demand, Mismatch
 from devices.hv_trip import Conditions, Sample, TripLatch
 from devices.model import Cause, Level, Reading, state_reading
 
@@ -52,7 +54,6 @@ OFF_UNASKED = 3.0  # s of "off though demanded on" before it is MAJOR
 FROZEN_READS = 60  # identical current readings that look like old data
 FLOWING_STEPS = 10  # resolution steps of current below which a reading may well stand still
 LOAD_VOLTAGE = 10.0  # V above which a load can be computed
-MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
 CURRENT_WARNING = 0.9  # share of the current limit in force
 
 
@@ -72,24 +73,6 @@ class Lasting:
         if self._since is None:
             self._since = now
         return now - self._since
-
-
-class Mismatch:
-    """A demand against what the device reports: MINOR once they differ for more than two polls."""
-
-    __slots__ = ("_polls",)
-
-    def __init__(self) -> None:
-        self._polls = 0
-
-    def observe(self, differs: bool) -> bool:
-        """Count one poll; return whether the difference has lasted."""
-        self._polls = self._polls + 1 if differs else 0
-        return self._polls > MISMATCH_POLLS
-
-    def reset(self) -> None:
-        """Start counting again, because the demand has just been accepted."""
-        self._polls = 0
 
 
 class FrozenCurrent:
@@ -130,12 +113,16 @@ def _deviation_level(difference: float, vset: float) -> Level:
 class HvChannel:
     """Everything about one output that is not simply a number on the wire.
 
-    ``settle`` is the time in seconds after a ramp during which neither a deviation nor a current limit is alarming.
+    ``settle`` is the time in seconds after a ramp during which neither a deviation nor a current limit is alarming,
+    ``settings`` are the suffixes of what users can set. ``derived`` has the latest reading of what ``update`` makes.
     """
 
-    def __init__(self, settle: float = SETTLE) -> None:
+    def __init__(self, settle: float = SETTLE, settings: Iterable[str] = ()) -> None:
         self.trip = TripLatch()
+        self.polarity = PolarityWatch()
+        self.demands = {suffix: Demand() for suffix in settings}
         self.demand_on: bool | None = None
+        self.derived: dict[str, Reading] = {}
         self.limiting_level = Level.OK
         self._settle = settle
         self._settling_from: float | None = None
@@ -149,11 +136,26 @@ class HvChannel:
         self._on_mismatch = Mismatch()
 
     def link_lost(self) -> None:
-        """Start the short-term memory anew; demands, latch and counters stay."""
+        """Forget what only holds within one connection; demands, trip latch and counters stay."""
         self.trip.forget_output()
+        self.polarity.link_lost()
+        self.derived.clear()
+        for demand in self.demands.values():
+            demand.link_lost()
         self._settling_from = self._ramped = self._last_vset = None
         self._frozen, self._limiting, self._off_unasked = FrozenCurrent(), Lasting(), Lasting()
         self._on_mismatch.reset()
+
+    def demand(self, suffix: str) -> float | int | None:
+        """Return what was last accepted from a user, or found at the first connection; None before that."""
+        if suffix == "ON":
+            return None if self.demand_on is None else int(self.demand_on)
+        return self.demands[suffix].value
+
+    def acknowledge(self, now: float) -> None:
+        """Clear the trip latch; ``now`` is Unix time in seconds."""
+        self.trip.acknowledge()
+        self.derived |= self.trip.readings(now)
 
     def accept_on(self, on: bool) -> None:
         """Take a new on/off demand from a user."""
@@ -162,7 +164,12 @@ class HvChannel:
         self._off_unasked = Lasting()
 
     def update(self, sample: Sample) -> dict[str, Reading]:
-        """Return the derived readings, by suffix, for which this sample holds what they need."""
+        """Return, and keep, the derived readings, by suffix, for which this sample holds what they need."""
+        found = self._derive(sample)
+        self.derived |= found
+        return found
+
+    def _derive(self, sample: Sample) -> dict[str, Reading]:
         found: dict[str, Reading] = {}
         if sample.conditions is not None and self.demand_on is None:
             self.demand_on = sample.conditions.on

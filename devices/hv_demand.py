@@ -7,8 +7,27 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from devices.errors import OutOfLimits
-from devices.hv import Mismatch
 from devices.model import Limits, SiteLimits, Value
+
+MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
+
+
+class Mismatch:
+    """A demand against what the device reports: MINOR once they differ for more than two polls."""
+
+    __slots__ = ("_polls",)
+
+    def __init__(self) -> None:
+        self._polls = 0
+
+    def observe(self, differs: bool) -> bool:
+        """Count one poll; return whether the difference has lasted."""
+        self._polls = self._polls + 1 if differs else 0
+        return self._polls > MISMATCH_POLLS
+
+    def reset(self) -> None:
+        """Start counting again, because the demand has just been accepted."""
+        self._polls = 0
 
 
 class Demand:

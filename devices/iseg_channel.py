@@ -6,8 +6,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from devices.edcp_bits import ChannelEvent, ChannelStatus, ModuleStatus
-from devices.hv import SETTLE, HvChannel, PolarityWatch, State
-from devices.hv_demand import Demand
+from devices.hv import SETTLE, HvChannel, State
 from devices.hv_trip import Conditions, Sample
 from devices.iseg_catalogue import (
     CHANNEL,
@@ -84,22 +83,13 @@ class IsegChannel:
 
     def __init__(self, unit: IsegUnit, number: int, limits: IsegLimits, settings: DeviceSettings) -> None:
         self.number = number
-        self.hv = HvChannel(float(settings.options.get("settle", SETTLE)))
-        self.demands = {setting.suffix: Demand() for setting in CHANNEL_SETTINGS}
+        self.hv = HvChannel(
+            float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
+        )
         self._unit = unit
         self._limits = limits
-        self._polarity = PolarityWatch()
         self._nominals: dict[str, float] = {}  # of the last connection
         self._swapped: set[str] = set()
-        self._derived: dict[str, Reading] = {}
-
-    def link_lost(self) -> None:
-        """Forget what only holds within one connection; demands, trip latch and counters stay."""
-        self.hv.link_lost()
-        self._polarity.link_lost()
-        self._derived.clear()
-        for demand in self.demands.values():
-            demand.link_lost()
 
     def connected(self) -> None:
         """Compare the nominal values with those of the last connection: the module may have been swapped."""
@@ -115,7 +105,7 @@ class IsegChannel:
 
     def items(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        if suffix in _DEMANDS and self.demand(suffix) is not None:
+        if suffix in _DEMANDS and self.hv.demand(suffix) is not None:
             return ()
         if suffix.removesuffix(".RBV") in RAMPS:
             return self._ramp_items(suffix)
@@ -136,13 +126,7 @@ class IsegChannel:
             *(item for item in span if (item, self.number) not in self._unit.cells),
         )
 
-    # Demands
-
-    def demand(self, suffix: str) -> float | int | None:
-        """Return what was last accepted from a user, or found at the first connection; None before that."""
-        if suffix == "ON":
-            return None if self.hv.demand_on is None else int(self.hv.demand_on)
-        return self.demands[suffix].value
+    # Settings
 
     def found(self, setting: Setting) -> tuple[float | int, float] | None:
         """Return what the module says a setting is, in the setting's unit, and the Unix time of the answer."""
@@ -166,11 +150,6 @@ class IsegChannel:
             return None
         return cell.value * nominal / 100, cell.time
 
-    def acknowledge(self, now: float) -> None:
-        """Clear the trip latch; ``now`` is Unix time in seconds."""
-        self.hv.trip.acknowledge()
-        self._derived |= self.hv.trip.readings(now)
-
     # Taking in
 
     def polled(self, fresh: Collection[str], now: float) -> None:
@@ -178,7 +157,7 @@ class IsegChannel:
         for setting in CHANNEL_SETTINGS:
             ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
             if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
-                self.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, self.number))
+                self.hv.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, self.number))
         if not _DERIVED_FROM.isdisjoint(fresh):
             self._update(fresh, now)
 
@@ -206,7 +185,7 @@ class IsegChannel:
         if found is not None and (found.tripped or self.hv.trip.active):
             # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
             self.hv.trip.observe(sample, bool(self.hv.demand_on))
-        self._derived |= self.hv.update(sample)
+        self.hv.update(sample)
 
     def _conditions(self, vmon: float | None, vset: float | None) -> Conditions | None:
         """Return what the last words of channel and module say, None before the first one."""
@@ -230,7 +209,7 @@ class IsegChannel:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.demand(suffix)) is not None:
+        if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
             return Reading(demand, now)
         items = CHANNEL[suffix].items if suffix.removesuffix(".RBV") not in RAMPS else self._ramp_items(suffix)[:1]
         if self.number >= self._unit.channels or any(item in self._unit.unsupported for item in items):
@@ -245,8 +224,8 @@ class IsegChannel:
 
     def _known(self, suffix: str, now: float) -> Reading | None:
         base, _, part = suffix.rpartition(".")
-        if suffix in self._derived:
-            return replace(self._derived[suffix], time=self._time(suffix, self._derived[suffix].time))
+        if suffix in self.hv.derived:
+            return replace(self.hv.derived[suffix], time=self._time(suffix, self.hv.derived[suffix].time))
         if suffix == "STAT" or suffix in _STATUS:
             return self._status(suffix)
         if suffix == "EVT" or suffix in _EVENTS:
@@ -278,7 +257,7 @@ class IsegChannel:
         if cell is None:
             return None
         if suffix == "POL":
-            return self._polarity.observe(int(self._limits.negative(self.number)), cell.time)
+            return self.hv.polarity.observe(int(self._limits.negative(self.number)), cell.time)
         return state_reading(
             self._shown(suffix, cell.value), cell.time, Level.MAJOR if item in self._swapped else Level.OK
         )
@@ -287,7 +266,7 @@ class IsegChannel:
         found = self.found(SETTINGS[base])
         if found is None:
             return None
-        return state_reading(found[0], found[1], Level.MINOR if self.demands[base].lasting else Level.OK)
+        return state_reading(found[0], found[1], Level.MINOR if self.hv.demands[base].lasting else Level.OK)
 
     def _status(self, suffix: str) -> Reading | None:
         cell = self._cell("ChannelStatus")

@@ -124,7 +124,7 @@ class IsegDriver:
         self._farewell = False
         self._module.link_lost()
         for channel in self._channels:
-            channel.link_lost()
+            channel.hv.link_lost()
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Read a batch of signals with the fewest frames that the firmware allows, several requests under way.

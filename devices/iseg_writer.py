@@ -120,7 +120,7 @@ class IsegWriter:
             reason = await self._input_error(channel.number)
             raise Refused(f"{setting.suffix} {number:.10g} {setting.unit}: the module reads back {shown}{reason}")
         found = channel.found(setting)
-        channel.demands[setting.suffix].accept(found[0] if found else number)
+        channel.hv.demands[setting.suffix].accept(found[0] if found else number)
         limits = [f"{name}.HI", f"{name}.LO"] if setting.lowest else []
         return [name, f"{name}.RBV", *limits]
 
@@ -169,7 +169,7 @@ class IsegWriter:
             for suffix in RAMPS:
                 found_ramp = channel.found(SETTINGS[suffix])
                 if found_ramp is not None and not self._limits.ramp_is_own():
-                    channel.demands[suffix].accept(found_ramp[0])
+                    channel.hv.demands[suffix].accept(found_ramp[0])
                     names += [channel_prefix(channel.number) + suffix, f"{channel_prefix(channel.number)}{suffix}.RBV"]
         return names
 
@@ -214,7 +214,7 @@ class IsegWriter:
         if channel is None:
             return await self._clear_module(name)
         if suffix == "TRIP.ACK.CMD":
-            channel.acknowledge(self._clock.time())
+            channel.hv.acknowledge(self._clock.time())
             return [name, channel_prefix(channel.number) + "TRIP"]
         self._require_channel(suffix, channel)
         if suffix == "EMCY.CMD":
