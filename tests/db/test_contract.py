@@ -6,14 +6,11 @@ import pytest
 
 from devices.registry import FAMILIES
 from ioc.dbfile import RecordDef
-from ioc.schema import STATE_FIELDS
 from ioc.templates import family_records
+from tests.db.states import SEVERITY_FIELDS, labels
 
 CAEN, ISEG, EUROTHERM = "caen-dt55xx", "iseg-edcp", "eurotherm-3200"
 HIGH_VOLTAGE = (CAEN, ISEG)
-STATES = [name.removesuffix("SV") + "ST" for name in STATE_FIELDS[:16]]
-SEVERITY_FIELDS = {"HHSV", "HSV", "LSV", "LLSV", "ZSV", "OSV", "COSV", *STATE_FIELDS}
-
 #: Suffix, record type, unit, decimals, who may write, when a point is archived (chg: on change). ``.`` is nothing.
 CHANNEL = """
     VMON          ai       V     1  R  0.5
@@ -217,11 +214,6 @@ COMM LOST is none by itself: the server makes it MAJOR, but not for a device tha
 def records(family: str) -> dict[str, RecordDef]:
     device, channel = family_records(family)
     return {**device, **channel}
-
-
-def labels(record: RecordDef) -> tuple[str, ...]:
-    names = ["ZNAM", "ONAM"] if record.rtyp in {"bi", "bo"} else STATES
-    return tuple(record.fields[name] for name in names if name in record.fields)
 
 
 @pytest.mark.parametrize(("family", "suffix", "rtyp", "unit", "digits", "who", "archive"), ROWS)
