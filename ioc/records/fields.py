@@ -48,7 +48,7 @@ class Fields(Alarmed):
 
     def present_count(self, spec: FieldSpec, long_string: bool) -> int:
         """Elements that a field has now, as a client sees that asks for as many as there are."""
-        return len(str(self.get(spec.name)).encode()) + 1 if long_string else 1
+        return len(str(self.get(spec.name)).encode("utf-8", "surrogateescape")) + 1 if long_string else 1
 
     def get(self, name: str) -> FieldValue:
         """Present value of a field: text, number, index of a choice, or elements of an array.

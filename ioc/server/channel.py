@@ -181,8 +181,6 @@ class Channel:
         """Convert what a client sent to the type of the field. Raises PutRefused."""
         if dbr not in range(7):
             raise PutRefused(f"{self.name}: a put needs a plain type, not DBR type {dbr}")
-        if count < 1 and self.count == 1:
-            raise PutRefused(f"{self.name}: a put needs at least one element")
         try:
             elements = decode(payload, dbr, count)
         except CannotConvert as error:
@@ -192,6 +190,8 @@ class Channel:
             return self.record.convert_long(self.spec, text)
         if self.record.field_type(self.spec)[1] > 1:
             return self.record.convert_array(self.spec, elements)
+        if not elements:
+            raise PutRefused(f"{self.name}: a put needs at least one element")
         return self.record.convert(self.spec, elements[0])
 
 
