@@ -32,6 +32,7 @@ _SPOOLING_LAG = 10.0
 _LOSING_SECONDS = 60.0
 """ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
 
+_TOO_LARGE = "array larger than EPICS_CA_MAX_ARRAY_BYTES"
 _PROGRESS_SECONDS = 10.0
 _LINES_AT_ONCE = 4 << 20
 
@@ -72,7 +73,7 @@ class Bridge:
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self.pvs = StatusPvs(config.prefix, config.port, config.local_only)
         self._count = len(pvs)
-        self._seen = (self._started, 0, 0)
+        self._seen = (time.monotonic(), 0, 0)
         self._stored = {server.name: 0 for server in config.servers}
         self._last_loss = float("-inf")
         self._progress_told = float("-inf")
@@ -152,19 +153,19 @@ class Bridge:
                 log.error("%s: what its PVs are could not be written yet (%s)", self.config.directory, error)
 
     def _look(self) -> Snapshot:
-        now = self._clock()
+        now, monotonic = self._clock(), time.monotonic()
         before, events, losses = self._seen
-        passed = now - before
+        passed = monotonic - before
         servers = tuple(
             self._server(writer, reader, now, passed) for writer, reader in zip(self.writers, self.readers, strict=True)
         )
         lost = self.log.lost + sum(server.lost for server in servers)
         if lost > losses:
-            self._last_loss = now
-        self._seen = (now, self.subscriber.events, lost)
+            self._last_loss = monotonic
+        self._seen = (monotonic, self.subscriber.events, lost)
         lag = max((server.lag for server in servers), default=0.0)
         return Snapshot(
-            state=self._state(servers, lag, now),
+            state=self._state(servers, lag, monotonic),
             time=now,
             started=self._started,
             pvs=self._count,
@@ -178,12 +179,16 @@ class Bridge:
             lag=lag,
             log_error=self.log.error,
             expired=self.log.expired,
-            refused={reason.value: count for reason, count in self.builder.refused.items()},
+            refused=self._refused(),
             servers=servers,
         )
 
-    def _state(self, servers: tuple[ServerStatus, ...], lag: float, now: float) -> BridgeState:
-        if self.log.error or now - self._last_loss < _LOSING_SECONDS:
+    def _refused(self) -> dict[str, int]:
+        refused = {reason.value: count for reason, count in self.builder.refused.items()}
+        return {**refused, _TOO_LARGE: self.subscriber.left_out} if self.subscriber.left_out else refused
+
+    def _state(self, servers: tuple[ServerStatus, ...], lag: float, monotonic: float) -> BridgeState:
+        if self.log.error or monotonic - self._last_loss < _LOSING_SECONDS:
             return BridgeState.LOSING
         if lag > _SPOOLING_LAG or any(server.state != State.OK.value for server in servers):
             return BridgeState.SPOOLING

@@ -25,6 +25,9 @@ log = logging.getLogger("labioc.archiver")
 ECHO_TIMEOUT: Final = 5.0
 CONNECT_TIMEOUT: Final = 5.0
 _DRAIN: Final = 0.5
+TEND: Final = 0.25
+"""Seconds between two looks at a circuit."""
+
 _READ_SIZE: Final = 256 << 10
 _READ_ACCESS: Final = 1
 _NATIVE: Final = range(7)
@@ -81,6 +84,7 @@ class Circuit(asyncio.Protocol):
         self._out: list[bytes] = []
         self.heard = self._loop.time()
         self._asked = 0.0
+        self._tended = self.heard
         self._paused = False
         self._reason = "closed by the server"
 
@@ -117,8 +121,12 @@ class Circuit(asyncio.Protocol):
                 self._transport.resume_reading()
 
     def tend(self) -> None:
-        """Ask a silent server whether it lives, and give it up when it does not answer; about once a second."""
+        """Ask a silent server whether it lives, and give it up when it does not answer; to be called every TEND."""
         now = self._loop.time()
+        if self._asked:
+            # When the loop was held up, or the process stopped, it was not the server that was silent.
+            self._asked += max(now - self._tended - TEND, 0.0)
+        self._tended = now
         if self._paused:
             self.heard = now
         elif self._asked:

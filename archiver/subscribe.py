@@ -18,7 +18,7 @@ from typing import Final
 import caproto
 
 from archiver.ca_environment import Address, Settings
-from archiver.circuit import Circuit, connection_event
+from archiver.circuit import TEND, Circuit, connection_event
 from archiver.events import Event
 from archiver.search import Searcher
 
@@ -27,7 +27,6 @@ log = logging.getLogger("labioc.archiver")
 VALUE_AND_ALARM: Final = 1 | 4
 """Default subscription mask, DBE_VALUE | DBE_ALARM: what camonitor shows."""
 
-_TEND: Final = 0.25
 _SETTLED: Final = 5.0
 """Seconds after which a circuit that held counts as good."""
 
@@ -246,7 +245,7 @@ class Subscriber:
 
     async def _tend(self) -> None:
         while True:
-            await asyncio.sleep(_TEND)
+            await asyncio.sleep(TEND)
             for circuit in list(self._circuits.values()):
                 circuit.tend()
 

@@ -33,6 +33,9 @@ LONGEST_DELAY = 15.0
 _GZIP_LEVEL = 1
 """Line protocol shrinks to a tenth even so; higher levels cost four times the time."""
 
+_END_SECONDS = 1.0
+"""How long a writer that was interrupted is waited for."""
+
 _LOG_SECONDS = 60.0
 _COMPARISONS = 2
 """A server that does not tell its fields at the start is asked again once it has taken points, then no more."""
@@ -159,7 +162,9 @@ class Writer:
         self._thread.join(seconds)
         self._stop.set()
         self._client.interrupt()
-        self._thread.join()
+        self._thread.join(_END_SECONDS)
+        if self._thread.is_alive():  # nothing can interrupt the search for the address of a host
+            log.warning("%s: not waited for any longer, its points are sent after the next start", self.server.name)
 
     def _run(self) -> None:
         with contextlib.suppress(_Stopping):

@@ -28,6 +28,7 @@ class _Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.server.connections.append(self)
         self.server.accepted += 1
+        self.server.accepted_at.append(asyncio.get_running_loop().time())
         self.transport.write(self.server.greeting)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -62,6 +63,7 @@ class FakeCaServer(asyncio.DatagramProtocol):
         self.searches: Counter[str] = Counter()
         self.searched = asyncio.Event()
         self.accepted = 0
+        self.accepted_at: list[float] = []
         self.connections: list[_Connection] = []
         self.channels: dict[str, tuple[_Connection, int, int]] = {}  # name: connection, cid, subscription
 

@@ -111,7 +111,7 @@ class _Server(ThreadingHTTPServer):
 def _handler(fake: FakeInflux) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        timeout = 3
+        timeout = 30
         disable_nagle_algorithm = True
 
         def setup(self) -> None:

@@ -30,7 +30,7 @@ class Watch:
     def values(self, pv: str) -> list[object]:
         return [event.value for event in self.events.get(pv, [])]
 
-    async def until(self, condition: Callable[[], bool], deadline: float = 8.0) -> None:
+    async def until(self, condition: Callable[[], bool], deadline: float = 20.0) -> None:
         """Wait for a condition that new events bring about."""
         try:
             async with asyncio.timeout(deadline):
@@ -41,10 +41,10 @@ class Watch:
             last = {pv: events[-1:] for pv, events in list(self.events.items())[:5]}
             raise AssertionError(f"after {deadline} s: changes {self.changes}, last events {last}") from None
 
-    async def connected(self, *names: str, deadline: float = 8.0) -> None:
+    async def connected(self, *names: str, deadline: float = 20.0) -> None:
         await self.until(lambda: all(self.changes.get(name, [False])[-1] for name in names), deadline)
 
-    async def disconnected(self, name: str, deadline: float = 8.0) -> None:
+    async def disconnected(self, name: str, deadline: float = 20.0) -> None:
         await self.until(lambda: not self.changes.get(name, [True])[-1], deadline)
 
 
