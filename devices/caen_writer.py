@@ -19,7 +19,7 @@ from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_num
 from devices.caen_unit import CaenUnit, Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
-from devices.hv_demand import check_limits, choice_asked, number_asked
+from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.hv_places import channel_prefix
 from devices.model import DeviceSettings, Limits, Value
 
@@ -101,8 +101,7 @@ class CaenWriter:
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""
-        if self._settings.readonly:
-            raise Refused("writes to this device are switched off by the configuration")
+        check_writable(self._settings)
 
     async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
         """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.

@@ -39,3 +39,8 @@ class OutOfLimits(Refused):
 
 class NotReady(Refused):
     """The signal has not been read since the link came up; no byte was sent."""
+
+
+def reason_of(error: OSError) -> str:
+    """Return what the system says about an error, for a sentence."""
+    return error.strerror or str(error) or type(error).__name__

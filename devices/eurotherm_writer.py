@@ -17,7 +17,7 @@ from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Scale, Status
 from devices.eurotherm_remote import RemoteKeeper
 from devices.eurotherm_unit import EurothermUnit, raw_word
-from devices.hv_demand import check_limits, choice_asked, number_asked
+from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.modbus_words import signed
 from devices.model import DeviceSettings, Kind, Value
 
@@ -94,8 +94,7 @@ class EurothermWriter:
             if choice_asked(name, value, row.labels):
                 self._memory.acknowledge()
             return {name} | {other for other in QUANTITIES if other.startswith("PWR.")}
-        if self._settings.readonly:
-            raise Refused("writes to this device are switched off by the configuration")
+        check_writable(self._settings)
         async with self._lock:
             self._unit.check_permitted(name)
             if name.endswith(".CMD"):
@@ -276,8 +275,7 @@ class EurothermWriter:
                 raise ReplyTimeout(f"{what}: outcome unknown, cannot be read back: {error}") from error
 
     async def _write_raw(self, what: str, address: int, value: float, as_float: bool) -> None:
-        if self._settings.readonly:
-            raise Refused("writes to this device are switched off by the configuration")
+        check_writable(self._settings)
         self._unit.check_permitted(what)
         register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
         number = None if register is None else self._checked_raw(what, register, value, as_float)

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-from devices.errors import OutOfLimits
-from devices.model import Limits, SiteLimits, Value
+from devices.errors import OutOfLimits, Refused
+from devices.model import DeviceSettings, Limits, SiteLimits, Value
 
 MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
 
@@ -81,6 +81,12 @@ def tightened(limits: Limits, sites: Iterable[SiteLimits], suffix: str, whose: s
             if high < limits.high:
                 limits = replace(limits, high=high, high_from=whose)
     return limits
+
+
+def check_writable(settings: DeviceSettings) -> None:
+    """Raise Refused when the site file forbids writing to a device."""
+    if settings.readonly:
+        raise Refused("writes to this device are switched off by the configuration")
 
 
 def check_limits(what: str, number: float, unit: str, limits: Limits) -> None:

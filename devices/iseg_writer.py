@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from devices.clock import DriverClock
 from devices.edcp_bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.errors import NotReady, OutOfLimits, Refused
-from devices.hv_demand import check_limits, choice_asked, number_asked
+from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.hv_places import channel_prefix
 from devices.iseg_catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
 from devices.iseg_channel import IsegChannel
@@ -21,7 +21,6 @@ from devices.iseg_unit import IsegUnit
 from devices.model import DeviceSettings, Value
 
 _KEPT = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
-_READONLY = "writes to this device are switched off by the configuration"
 
 
 class IsegWriter:
@@ -88,8 +87,7 @@ class IsegWriter:
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""
-        if self._settings.readonly:
-            raise Refused(_READONLY)
+        check_writable(self._settings)
 
     def _require_channel(self, what: str, channel: IsegChannel) -> None:
         if self._unit.channels and channel.number >= self._unit.channels:

@@ -24,7 +24,7 @@ import asyncio
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, reason_of
 from devices.line_transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
 from devices.model import LinkStats
 
@@ -134,7 +134,7 @@ class LineLink:
                 self._count(error)
                 raise
             except OSError as error:
-                lost = LinkDown(f"{self.address}: connection lost: {_reason(error)}")
+                lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
                 self._count(lost)
                 await self._shut()
                 raise lost from error
@@ -232,7 +232,7 @@ class LineLink:
             raise LinkDown(f"{self.address}: no connection within {CONNECT_TIMEOUT:g} s") from error
         except OSError as error:
             await self._shut()
-            raise LinkDown(f"{self.address}: cannot connect: {_reason(error)}") from error
+            raise LinkDown(f"{self.address}: cannot connect: {reason_of(error)}") from error
         except asyncio.CancelledError:
             await self._shut()
             raise
@@ -249,10 +249,6 @@ class LineLink:
 
 def _shown(request: bytes) -> str:
     return request.decode("ascii", "replace").strip()
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
 
 
 def parse_address(address: str) -> TcpAddress | SerialAddress:

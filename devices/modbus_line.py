@@ -23,7 +23,7 @@ from typing import Protocol
 
 import minimalmodbus
 
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, reason_of
 from devices.modbus_frames import ACKNOWLEDGED, READ, WRITE_ONE, ModbusRefusal, Request, find_reply
 
 QUIET = 0.02  # seconds of silence after which a disturbed line counts as quiet
@@ -96,7 +96,7 @@ class RtuLine:
             self.close()
             self._wire.open()
         except OSError as error:
-            raise LinkDown(f"{self.port}: cannot open: {_reason(error)}") from error
+            raise LinkDown(f"{self.port}: cannot open: {reason_of(error)}") from error
         self._opened += 1
         self.generation = self._opened
         self._known.clear()
@@ -175,7 +175,7 @@ class RtuLine:
             raise Garbled(f"{request}: {error}") from error
         except OSError as error:
             self.close()
-            raise LinkDown(f"{self.port}: lost: {_reason(error)}") from error
+            raise LinkDown(f"{self.port}: lost: {reason_of(error)}") from error
 
     def _through_minimalmodbus(self, request: Request) -> tuple[int, ...]:
         instrument = self._instruments.get(request.unit)
@@ -251,7 +251,3 @@ class RtuLine:
 
 def _proofs(unit: int) -> list[Request]:
     return [Request(unit, READ, PROOF_ADDRESS, count) for count in PROOF_LENGTHS]
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error) or type(error).__name__
