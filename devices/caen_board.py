@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from devices.caen_catalogue import BOARD, BOARD_SETTINGS
 from devices.caen_unit import CaenUnit, Plain
-from devices.hv_demand import Demand
+from devices.demand import Demand
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 
 _LOCAL = 1  # index of LOCAL among the words of BDCTR

@@ -6,7 +6,7 @@ import math
 
 from devices.caen_catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, TRIP_INFINITE, Setting
 from devices.caen_unit import CaenUnit
-from devices.hv_demand import tightened
+from devices.demand import tightened
 from devices.model import DeviceSettings, Limits
 
 LOW_RANGE = 1  # index of LOW among the words of IMRANGE

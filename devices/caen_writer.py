@@ -18,8 +18,8 @@ from devices.caen_limits import settled
 from devices.caen_protocol import ChannelStatus, ErrorReply, Profile, format_number
 from devices.caen_unit import CaenUnit, Plain
 from devices.clock import DriverClock
+from devices.demand import check_limits, check_writable, choice_asked, number_asked
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
-from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.hv_places import channel_prefix
 from devices.model import DeviceSettings, Limits, Value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from devices.clock import DriverClock
+from devices.demand import Demand, tightened
 from devices.eurotherm_catalogue import (
     INPUT_BITS,
     QUANTITIES,
@@ -21,7 +22,6 @@ from devices.eurotherm_furnace import FINE, Alarm, FurnaceLimits, FurnaceWatch
 from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, Form, Inputs, Scale, Status, firmware_text
 from devices.eurotherm_unit import EurothermUnit
-from devices.hv_demand import Demand, tightened
 from devices.modbus_words import FULL_SCALE
 from devices.model import Cause, DeviceSettings, Kind, Level, Limits, Reading, Value
 from devices.power_record import Sample

@@ -9,6 +9,7 @@ import asyncio
 import logging
 
 from devices.clock import DriverClock
+from devices.demand import check_limits, check_writable, choice_asked, number_asked
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm_apply import RegisterWriter
 from devices.eurotherm_catalogue import QUANTITIES, SETTINGS, VOLATILE, Setting, registers_of
@@ -17,7 +18,6 @@ from devices.eurotherm_memory import FurnaceMemory
 from devices.eurotherm_registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Scale, Status
 from devices.eurotherm_remote import RemoteKeeper
 from devices.eurotherm_unit import EurothermUnit, raw_word
-from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.modbus_words import signed
 from devices.model import DeviceSettings, Kind, Value
 

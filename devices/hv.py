@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from devices.hv_demand import Demand, Mismatch
+from devices.demand import Demand, Mismatch
 from devices.hv_trip import Conditions, Sample, TripLatch
 from devices.model import Cause, Level, Reading, state_reading
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from devices.demand import tightened
 from devices.edcp_bits import ModuleOption, ModuleStatus
-from devices.hv_demand import tightened
 from devices.iseg_catalogue import MICRO, RAMPS, Setting
 from devices.iseg_unit import IsegUnit
 from devices.model import DeviceSettings, Limits

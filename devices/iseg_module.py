@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from devices.can_bus import CanBus, ControllerState
+from devices.demand import Demand
 from devices.edcp_bits import ModuleStatus
-from devices.hv_demand import Demand
 from devices.iseg_catalogue import MODULE, MODULE_SETTINGS, SETTINGS, Setting
 from devices.iseg_limits import IsegLimits
 from devices.iseg_unit import IsegUnit

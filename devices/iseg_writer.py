@@ -7,9 +7,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from devices.clock import DriverClock
+from devices.demand import check_limits, check_writable, choice_asked, number_asked
 from devices.edcp_bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.errors import NotReady, OutOfLimits, Refused
-from devices.hv_demand import check_limits, check_writable, choice_asked, number_asked
 from devices.hv_places import channel_prefix
 from devices.iseg_catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
 from devices.iseg_channel import IsegChannel

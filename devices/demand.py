@@ -1,4 +1,4 @@
-"""A setting as an EPICS operator sees it: what was demanded, and whether the device still says the same."""
+"""A setting as an EPICS operator sees it: what was demanded, if the device says the same, and what may be set."""
 
 from __future__ import annotations
 
