@@ -84,6 +84,9 @@ class Bridge:
         """Subscribe and write. Raises OSError when a port cannot be had."""
         self._tasks.append(asyncio.create_task(self.log.run(), name="durable log"))
         await asyncio.sleep(0)  # the log learns its loop
+        for reader in self.readers:
+            if not reader.counted:
+                self._tasks.append(asyncio.create_task(asyncio.to_thread(reader.count), name="count what waits"))
         self.log.append(*self.builder.bridge(True))
         for writer in self.writers:
             writer.start()

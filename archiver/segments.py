@@ -35,7 +35,7 @@ from archiver.segment_files import (
     take_directory,
 )
 
-__all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "Follower", "LogInUse", "Position", "SegmentLog"]
+__all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "LogInUse", "Position", "SegmentLog"]
 
 log = logging.getLogger("labioc.archiver")
 

@@ -14,12 +14,15 @@ from pathlib import Path
 from typing import Final
 
 from archiver import blocks
-from archiver.segment_files import Position, Segment, segment_files, sync_directory
-from archiver.segments import Follower, SegmentLog
+from archiver.segment_files import Follower, Position, Segment, points_behind, segment_files, sync_directory
+from archiver.segments import SegmentLog
 
 log = logging.getLogger("labioc.archiver")
 
 START: Final = len(blocks.MAGIC)
+COUNTED_AT_ONCE: Final = 100_000_000
+"""Bytes; what waits beyond that is counted in a thread, for the bridge must not wait for a slow disk."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _DAY_NS: Final = 86400 * 1_000_000_000
 
@@ -58,8 +61,32 @@ class Reader(Follower):
         with parent.lock:
             self.position = self._load()
             self._saved: Position | None = None
-            self.queued = sum(segment.count(start) for segment, start, _ in self._places(self.position))
+            self._queued = 0
+            self._waiting = [place for place in self._places(self.position) if place[1] < place[2]]
+            if self._waiting and self._waiting[-1][0] is parent.segments[-1]:
+                segment, start, _ = self._waiting.pop()  # it may grow at any moment
+                self._queued = points_behind(segment, Position(segment.number, start))
             parent.followers.append(self)
+        self.counted = False
+        if sum(end - start for _, start, end in self._waiting) <= COUNTED_AT_ONCE:
+            self.count()
+
+    @property
+    def queued(self) -> int:
+        """Points that are not committed; without those of before the start until they are counted."""
+        return max(self._queued, 0)
+
+    def count(self) -> None:
+        """Count the points that waited at the start already; from any thread, because they may be many gigabytes."""
+        waiting = 0
+        for segment, start, _ in self._waiting:
+            if self.counted:
+                return
+            waiting += points_behind(segment, Position(segment.number, start))
+        with self._log.lock:
+            if not self.counted:
+                self.counted = True
+                self._took(-waiting)
 
     def read(self, max_bytes: int, after: Position | None = None) -> Block | None:
         """Return the lines that follow the committed position, or a given one; None when there are none.
@@ -91,14 +118,14 @@ class Reader(Follower):
         with self._log.lock:
             while self._handed and self._handed[0][0] <= position:
                 _, points = self._handed.popleft()
-                self.queued = max(self.queued - points, 0)
+                self._took(points)
             self.position = max(position, self.position)
             if self.position == self._end():
                 if self._broken:
                     # What was counted and never came; of a header that is broken nobody knows how many.
                     self.lost += max(self.queued, 1)
                     self._broken = False
-                self.queued = 0
+                self._queued, self.counted = 0, True
 
     @property
     def queued_bytes(self) -> int:
@@ -108,12 +135,12 @@ class Reader(Follower):
 
     def appended(self, points: int) -> None:
         """Points were written."""
-        self.queued += points
+        self._queued += points
 
     def dropped(self, points: int, position: Position) -> None:
         """Points that were not committed are gone; go on at a position."""
         self.lost += points
-        self.queued = max(self.queued - points, 0)
+        self._took(points)
         self.position = max(position, self.position)
         self._handed.clear()
 
@@ -137,6 +164,7 @@ class Reader(Follower):
 
     def close(self) -> None:
         """Save the position and leave the log; when it cannot be saved, what was sent since is sent again later."""
+        self.counted = True
         try:
             self.save()
         except OSError as error:
@@ -144,6 +172,11 @@ class Reader(Follower):
         with self._log.lock:
             if self in self._log.followers:
                 self._log.followers.remove(self)
+
+    def _took(self, points: int) -> None:
+        self._queued -= points
+        if self.counted:
+            self._queued = max(self._queued, 0)
 
     def _end(self) -> Position:
         last = self._log.segments[-1]

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import resource
 import struct
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -14,11 +15,13 @@ from typing import Any
 
 import pytest
 
+from archiver import segment_files
 from archiver.bridge import Bridge
 from archiver.catalogue import load
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.history import Sample, from_log
 from archiver.points import Refused
+from archiver.segment_files import Position, Segment
 from archiver.status import BridgeState
 from tests.archiver.databases import Influx1
 from tests.archiver.fake_ca import FakeCaServer, message
@@ -308,6 +311,28 @@ async def test_GIVEN_a_small_log_and_no_database_WHEN_it_is_full_THEN_the_oldest
         assert len(kept) == bridge.snapshot.queue
         monkeypatch.setattr("archiver.bridge._LOSING_SECONDS", 0.0)
         await until(lambda: bridge.snapshot.state is BridgeState.SPOOLING)
+
+
+async def test_GIVEN_much_that_waits_WHEN_the_bridge_is_started_again_THEN_it_archives_while_that_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archiver.segments_reader.COUNTED_AT_ONCE", 0)
+    go_on = threading.Event()
+    count = segment_files.points_behind
+
+    def slow(segment: Segment, position: Position) -> int:
+        go_on.wait(30)
+        return count(segment, position)
+
+    nowhere = ServerConfig("db", f"http://127.0.0.1:{free_port()}", database="lab")
+    async with FakeCaServer(["T:A"]) as server:
+        async with bridging(tmp_path, server, servers=(nowhere,)) as bridge:
+            await arrived(bridge, 1)
+        monkeypatch.setattr("archiver.segments_reader.points_behind", slow)
+        async with bridging(tmp_path, server, servers=(nowhere,)) as bridge:
+            await until(lambda: bridge.snapshot.queue == 3)  # start, connection and value of this run
+            go_on.set()
+            await until(lambda: bridge.snapshot.queue == 3 + 4)
 
 
 async def test_GIVEN_an_event_that_is_too_large_WHEN_it_is_left_out_THEN_it_counts_as_refused(tmp_path: Path) -> None:

@@ -102,6 +102,36 @@ def test_a_position_outlives_the_process_and_a_new_reader_begins_with_the_oldest
     assert read_all(Reader(log, "two")) == [1, 2, 3]
 
 
+def test_what_waits_in_a_large_log_is_counted_beside_all_other_work(
+    make: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make(max_bytes=1_000_000)
+    for number in range(8):
+        put(log, number, width=70_000)  # a segment each
+    put(log, 8)
+    monkeypatch.setattr("archiver.segments_reader.COUNTED_AT_ONCE", 100)
+    log = make(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    assert (reader.counted, reader.queued) == (False, 0)
+    put(log, 9)
+    first = reader.read(100_000)
+    assert first is not None
+    reader.commit(first.position)
+    for number in range(10, 16):
+        put(log, number, width=70_000)
+    for _ in range(3):
+        log._drop(log.segments[0])
+    reader.count()
+    assert reader.counted
+    assert reader.lost > 0
+    assert reader.queued == 16 - first.points - reader.lost
+    assert len(read_all(reader, 100_000)) == 16 - first.points - reader.lost
+    other = Reader(log, "other")
+    other.close()
+    other.count()
+    assert other.queued == 0
+
+
 @pytest.mark.parametrize("text", ["", "{", '{"segment": "x"}', "[1]", '{"segment": 99, "offset": 8}'])
 def test_a_broken_position_sends_everything_again(make: Callable[..., SegmentLog], text: str) -> None:
     log = make()
