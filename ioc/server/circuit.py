@@ -29,6 +29,8 @@ log = logging.getLogger("labioc.server")
 READ_AFTER_WRITE: Final = 0.8
 #: Puts to devices that a client may have under way, and what one look at its socket brings, before no more is read.
 MOST_PUTS: Final = 1000
+#: Bytes of an answer that is worth a write of its own: a small request must not make much of them pile up.
+LARGE: Final = 4096
 #: Bytes in which a client may say who it is.
 LONGEST_NAME: Final = 512
 #: What a client may read: the 35 value types of db_access.h and two special ones.
@@ -95,12 +97,23 @@ class Circuit(Connection):
 
     def data_received(self, data: bytes) -> None:
         """Handle the requests that have arrived."""
+        self._serve(data)
+
+    def resume_writing(self) -> None:
+        """Go on with the requests that were left when the client took no more answers."""
+        super().resume_writing()
+        self._serve(b"")
+
+    def _serve(self, data: bytes) -> None:
+        """Handle requests until there are no more, or their answers pile up; the rest waits for ``resume_writing``."""
         try:
             for message in self._reader.feed(data):
                 handler = self._handlers.get(message.command)
                 if handler is None:
                     raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
                 self._handle(handler, message)
+                if self._paused:
+                    break
         except wire.BrokenStream as error:
             log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
             self.close()
@@ -222,6 +235,8 @@ class Circuit(Connection):
             return
         first = wire.ECA_NORMAL if notify else channel.cid
         self.send(wire.pack(message.command, message.data_type, elements, first, message.parameter2, payload))
+        if len(payload) > LARGE:
+            self.flush()  # so that it shows at once when they are too many
 
     def _answer_after(self, put: asyncio.Task[None], message: Message, channel: Channel) -> None:
         """Answer a get when this client's own put to the record is done, or soon anyway."""

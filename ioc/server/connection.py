@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
         self._out.append(data)
         if not self._flushing:
             self._flushing = True
-            asyncio.get_running_loop().call_soon(self._flush)
+            asyncio.get_running_loop().call_soon(self.flush)
 
     def send_event(self, subscription: Subscription, message: bytes) -> None:
         """Queue an event, or let it replace the older one of its monitor while the client takes none."""
@@ -94,7 +94,8 @@ class Connection(asyncio.Protocol):
         self._events_off = not on
         self._release()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Write what is queued."""
         self._flushing = False
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
