@@ -230,7 +230,8 @@ class Writer:
                 self._parts.pop()
                 self._note(points=self.progress.points + part.count(b"\n"), last_stored=self._clock())
                 continue
-            points = split_lines(part)
+            # Those of one field together, because what is refused is mostly all of one: few halves have some of both.
+            points = sorted(split_lines(part), key=_place)
             if len(points) == 1:
                 self._bury(points[0], verdict.reason)
                 self._parts.pop()
@@ -296,3 +297,9 @@ class Writer:
     def _note(self, **changes: Any) -> None:
         """Replace the progress as a whole, so that other threads never see half of a change."""
         self.progress = replace(self.progress, **changes)
+
+
+def _place(line: bytes) -> tuple[bytes, bytes]:
+    """Return the field and the series of a point, to sort by; the order of the points of a series stays."""
+    series, _, fields = line.partition(b" ")
+    return fields.partition(b"=")[0], series

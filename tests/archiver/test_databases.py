@@ -141,9 +141,9 @@ def test_GIVEN_bad_points_among_good_ones_WHEN_influxdb_refuses_them_THEN_only_t
         pipe.wait_drained()
     assert count(influxd) == 1000
     letters = pipe.letters.path.read_bytes().splitlines(keepends=True)
-    assert letters[1::2] == bad
+    assert sorted(letters[1::2]) == sorted(bad)
     assert pipe.writer.progress.refused == 4
-    assert b"field type conflict" in letters[0]
+    assert b"field type conflict" in b"".join(letters[::2])
 
 
 def test_GIVEN_points_older_than_the_retention_WHEN_they_are_sent_THEN_the_new_ones_are_stored(
@@ -221,7 +221,7 @@ def test_GIVEN_victoria_metrics_WHEN_points_are_sent_twice_THEN_each_is_there_on
     payload = b"".join(
         b"DT5533E,channel=%d,device=HV1 VMON=%d.25 %d\n" % (n % 4, n, START + n * 10**6) for n in range(2000)
     )
-    with piping(tmp_path, victoria.url, **settings) as pipe:
+    with piping(tmp_path, victoria.url, timeout=30.0, **settings) as pipe:
         pipe.add(payload)
         pipe.add(payload)
         pipe.wait_drained()

@@ -179,8 +179,23 @@ def test_GIVEN_refused_points_in_a_batch_WHEN_it_is_sent_THEN_they_alone_go_to_t
     assert bench.progress.refused == 5
     assert bench.progress.points == 1095
     text = bench.letters.path.read_text(encoding="utf-8").splitlines()
-    assert [int(line.split()[-1]) - 10**18 for line in text[1::2]] == sorted(bad)
+    assert {int(line.split()[-1]) - 10**18 for line in text[1::2]} == bad
+    assert len(text) == 2 * len(bad)
     assert all(line.startswith("# 20") and "field type conflict" in line for line in text[::2])
+
+
+def test_GIVEN_a_field_that_is_refused_WHEN_it_is_spread_over_a_batch_THEN_few_requests_find_it(bench: Bench) -> None:
+    bench.fake.refuse = lambda point: "type" if "BAD" in point.fields else None
+    payload = b"".join(
+        b"HV,channel=%d %s=%d.5 %d\n" % (n % 7, b"BAD" if n % 20 == 0 else b"VMON", n, 10**18 + n) for n in range(2000)
+    )
+    bench.log.blocks.append(MemoryBlock(1, payload, 2000))
+    bench.writer.start()
+    bench.wait_drained()
+    assert (bench.progress.points, bench.progress.refused) == (1900, 100)
+    assert bench.progress.requests < 250  # two for each that is refused, and some to find where they begin
+    values = {key[-1]: fields["VMON"] for key, fields in bench.fake.points.items()}
+    assert values == {10**18 + n: n + 0.5 for n in range(2000) if n % 20}
 
 
 @pytest.mark.parametrize("code", [400, 413, 422])
@@ -353,7 +368,7 @@ def test_GIVEN_a_full_disk_WHEN_a_dead_letter_cannot_be_kept_THEN_it_is_later_an
     bench.wait_drained()
     assert not failing
     letters = bench.letters.path.read_text(encoding="utf-8").splitlines()
-    assert [int(line.split()[-1]) - 10**18 for line in letters[1::2]] == bad
+    assert sorted(int(line.split()[-1]) - 10**18 for line in letters[1::2]) == bad
     assert (bench.progress.refused, bench.progress.points) == (3, 97)
 
 
