@@ -92,7 +92,8 @@ class NameServer:
             command, size, kind, count, address, number = _HEADER.unpack(await self._read(reader, writer))
             if size > _LARGEST_PAYLOAD:
                 raise ValueError(f"message {command} with {size} bytes is no answer to a search")
-            await reader.readexactly(size)
+            async with asyncio.timeout(ECHO_TIMEOUT):
+                await reader.readexactly(size)
             if command == caproto.VersionResponse.ID and self._writer is None:
                 if count < _SINCE:
                     raise ValueError(f"takes no searches by TCP (protocol version 4.{count})")

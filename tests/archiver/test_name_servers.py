@@ -137,6 +137,20 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
             await watch.connected("A")
 
 
+async def test_GIVEN_a_name_server_that_stops_in_the_middle_of_a_message_WHEN_time_is_up_THEN_it_is_connected_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("archiver.name_servers.ECHO_TIMEOUT", 0.2)
+    async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
+        names.deaf = True
+        async with searching(["A"], names.address) as watch:
+            await reaches(lambda: names.accepted == 1, 10)
+            names.send(message(6, 5064, 0, 0, 99, bytes(8))[:-3])
+            await reaches(lambda: names.accepted == 2, 10)
+            names.deaf = False
+            await watch.connected("A")
+
+
 @pytest.mark.parametrize("garbage", [b"\xff" * 400, b"HTTP/1.1 400 Bad Request\r\n\r\n", message(6, 5064, 0, 0, 99)])
 async def test_GIVEN_garbage_from_a_name_server_WHEN_it_is_over_THEN_the_pv_is_found(garbage: bytes) -> None:
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
