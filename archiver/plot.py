@@ -35,7 +35,7 @@ class Segment:
 
 
 def segments(samples: Sequence[Sample], since: int, until: int) -> list[Segment]:
-    """Return what the value was when. Texts, lost connections and readings that were no number are gaps.
+    """Return what the value was when. Texts, lost connections, INVALID values and what was no number are gaps.
 
     Behind a gap in the connection the value is the one before, until another comes: one that is unchanged keeps its old
     stamp.
@@ -49,7 +49,7 @@ def segments(samples: Sequence[Sample], since: int, until: int) -> list[Segment]
         if sample.connected is not None:
             value = last if sample.connected else None
         elif sample.value is not None or sample.severity == INVALID:
-            number = sample.value
+            number = sample.value if sample.severity != INVALID else None
             value = last = float(number) if isinstance(number, int | float) and math.isfinite(number) else None
     if begin <= until:
         result.append(Segment(begin, until, value))

@@ -102,6 +102,11 @@ def test_segments_have_gaps_where_nothing_is_known() -> None:
     assert [part.value for part in plot.segments(back, T, T + 3 * NS)] == [4.0, None, 4.0]
 
 
+def test_the_value_of_a_lost_device_is_a_gap_until_it_is_good_again() -> None:
+    lost = [Sample(T, 4.0, 0), Sample(T + NS, 4.0, 3), Sample(T + 2 * NS, severity=3), Sample(T + 3 * NS, 5.0, 0)]
+    assert [part.value for part in plot.segments(lost, T, T + 4 * NS)] == [4.0, None, None, 5.0]
+
+
 @pytest.mark.parametrize(
     "samples", [EXPECTED, [], [Sample(T + NS, 5.0)], [Sample(T, "text")], [Sample(T, -1e300), Sample(T + 1, 1e300)]]
 )
