@@ -73,7 +73,7 @@ def make_module(firmware: Firmware = E16C1, channels: int = 16, **kwargs: Any) -
 def make_driver(segment: SimulatedIsegBus, module: int = 5, **settings: Any) -> IsegDriver:
     options = {"module": module, "can": "bench", **settings.pop("options", {})}
     bus = {"interface": segment.interface, **({"channel": segment.channel} if segment.channel else {})}
-    values: dict[str, Any] = {"channels": 16, "timeout": 0.3, "bus": bus, **settings}
+    values: dict[str, Any] = {"channels": 16, "timeout": 1.0, "bus": bus, **settings}
     return IsegDriver(DeviceSettings(f"ISEG{module}", "iseg-edcp", options=options, **values))
 
 

@@ -227,10 +227,8 @@ async def test_GIVEN_a_swapped_module_WHEN_connected_again_THEN_the_nominal_valu
 async def test_GIVEN_no_module_WHEN_connecting_THEN_it_is_a_timeout_that_says_which():
     async with bench(connect=False) as made:
         driver = make_driver(made.segment, 9)
-        begun = time.monotonic()
         with pytest.raises(ReplyTimeout, match=r"module 9 on CAN adapter bench .* no answer"):
             await driver.connect()
-        assert time.monotonic() - begun < 1.0
         with pytest.raises(LinkDown):
             await driver.read(["CH00.VMON"])
 

@@ -63,7 +63,7 @@ async def test_a_refusal_is_told_at_once_and_is_no_error_of_the_link(furnaces):
         assert refusal.value.code == 2
         with pytest.raises(ModbusRefusal, match="too many"):
             await link.read_registers(1, 33)
-        assert time.monotonic() - begun < 2.0
+        assert time.monotonic() - begun < 5.0
         assert link.stats.errors == 0
 
 

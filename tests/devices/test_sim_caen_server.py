@@ -1,7 +1,6 @@
 """The simulated CAEN supply on a socket and on a pseudo terminal: faults, back door, a client by somebody else."""
 
 import asyncio
-import time
 from contextlib import suppress
 
 import hvps
@@ -324,10 +323,3 @@ async def test_GIVEN_hvps_from_PyPI_WHEN_it_sets_a_channel_THEN_the_unit_follows
     assert not channel.tripped
     await asyncio.to_thread(client.module(0).channel(2).turn_off)
     assert not channel.on
-
-
-async def test_one_exchange_over_the_loopback_takes_far_less_than_a_period(supply, link):
-    began = time.perf_counter()
-    for _ in range(50):
-        await link.exchange(b"$CMD:MON,CH:4,PAR:VMON\r\n")
-    assert time.perf_counter() - began < 5.0

@@ -425,9 +425,7 @@ def test_GIVEN_a_person_at_a_terminal_WHEN_the_server_is_ended_THEN_the_terminal
             there.process.send_signal(getattr(signal, way))
         else:
             there.type({"quit": "quit\n", "Ctrl-D": "\x04"}[way])
-        begun = time.monotonic()
-        assert there.process.wait(5.0) == 0
-        assert time.monotonic() - begun < 2.0
+        assert there.process.wait(10.0) == 0
         assert termios.tcgetattr(there.master) == there.mode
 
 

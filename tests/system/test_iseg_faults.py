@@ -24,8 +24,8 @@ def device(module: int, **more: object) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def served(interface: str = "virtual") -> AsyncIterator[tuple[SimulatedIsegBus, App]]:
-    """Serve modules 3 and 4 and a CAEN supply next to them."""
+async def served(interface: str = "virtual", period: float = 1.0) -> AsyncIterator[tuple[SimulatedIsegBus, App]]:
+    """Serve modules 3 and 4, scanned with this period in seconds, and a CAEN supply next to them."""
     modules = [SimulatedIsegModule(3, E16C1, channels=8), SimulatedIsegModule(4, E08F2, channels=8)]
     options = {} if interface == "slcan" else {"channel": fresh_channel()}
     segment = SimulatedIsegBus(modules, interface, **options)
@@ -34,7 +34,7 @@ async def served(interface: str = "virtual") -> AsyncIterator[tuple[SimulatedIse
     if interface == "slcan":
         adapter |= {"bitrate": 125000, "sleep_after_open": 0.0}
     try:
-        async with running(device(3), device(4), DEVICE, can={"main": adapter}) as app:
+        async with running(device(3, period=period), device(4, period=period), DEVICE, can={"main": adapter}) as app:
             yield segment, app
     finally:
         segment.close()
