@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from devices.sim_caen_server import SimulatedSupply
 from ioc.app import App
 from ioc.config import parse_site
 from ioc.records import PutContext, PutRefused, Record, fields_of
+from tests.fair_time import FairClock
 from tests.ioc.fakes import alarm
 from tests.libca import CaError, Channel, Context
 
@@ -44,12 +44,12 @@ async def running(*devices: Mapping[str, Any], **sections: Any) -> AsyncIterator
 
 
 async def until(condition: Callable[[], bool], seconds: float, what: str = "") -> float:
-    """Wait until a condition holds and return how long that took."""
-    begun = time.monotonic()
+    """Wait until a condition holds and return how long that took, in seconds that this process had for itself."""
+    clock = FairClock()
     while not condition():
-        assert time.monotonic() - begun < seconds, f"{what or 'the condition'} still not true after {seconds} s"
+        assert clock() < seconds, f"{what or 'the condition'} still not true after {seconds} s"
         await asyncio.sleep(0.01)
-    return time.monotonic() - begun
+    return clock()
 
 
 def supply(app: App, name: str = "HV1") -> SimulatedSupply:

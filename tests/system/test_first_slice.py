@@ -7,7 +7,6 @@ import itertools
 import re
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +18,7 @@ import pytest
 from devices.caen_protocol import Profile
 from devices.sim_caen import CaenModel
 from devices.sim_caen_server import SimulatedSupply, simulated_supply
+from tests.fair_time import FairClock
 from tests.ioc.test_app import DEVICE, alarm, record, running, supply, until
 from tests.libca import Context, Subscription
 from tests.softioc import free_port
@@ -62,7 +62,8 @@ FAULTS: dict[str, tuple[Fault, str | None]] = {
 @pytest.mark.timeout(90)
 async def test_GIVEN_one_supply_for_each_fault_WHEN_all_break_at_once_THEN_INVALID_in_3_s_and_back_in_5_s() -> None:
     async with running(*({**DEVICE, "name": name} for name in FAULTS)) as app:
-        beats = [time.monotonic()]
+        clock = FairClock()
+        beats = [clock()]
         heartbeat = app.records["LAB:IOC:HEARTBEAT"]
 
         async def watch() -> None:
@@ -71,7 +72,7 @@ async def test_GIVEN_one_supply_for_each_fault_WHEN_all_break_at_once_THEN_INVAL
                 await asyncio.sleep(0.005)
                 if heartbeat.val != last:
                     last = heartbeat.val
-                    beats.append(time.monotonic())
+                    beats.append(clock())
 
         watcher = asyncio.create_task(watch())
 
@@ -87,11 +88,11 @@ async def test_GIVEN_one_supply_for_each_fault_WHEN_all_break_at_once_THEN_INVAL
         try:
             for name, (fault, _) in FAULTS.items():
                 await fault(supply(app, name))
-            begun = time.monotonic()
+            begun = clock()
             for name, (_, status) in FAULTS.items():
                 if status is None:
                     continue
-                await until(partial(broken, name), begun + 3.0 - time.monotonic(), name)
+                await until(partial(broken, name), begun + 3.0 - clock(), name)
                 assert alarm(record(app, "CH00:VMON", name)) == (status, 3), name
                 assert record(app, "CH03:STATE", name).sevr == 3, "every PV of the device"
                 assert record(app, "COMM", name).val == 0
@@ -100,9 +101,9 @@ async def test_GIVEN_one_supply_for_each_fault_WHEN_all_break_at_once_THEN_INVAL
                 assert not broken(name)
             for name in FAULTS:
                 await _mend(supply(app, name))
-            mended = time.monotonic()
+            mended = clock()
             for name in FAULTS:
-                await until(partial(whole, name), mended + 5.0 - time.monotonic(), name)
+                await until(partial(whole, name), mended + 5.0 - clock(), name)
         finally:
             watcher.cancel()
             await asyncio.gather(watcher, return_exceptions=True)

@@ -13,8 +13,8 @@ from devices.sim_iseg import E08F2, E16C1, SimulatedIsegModule
 from devices.sim_iseg_bus import SimulatedIsegBus
 from ioc.app import App
 from ioc.records import Record
-from tests.devices.iseg_bench import fresh_channel, until
-from tests.ioc.test_app import DEVICE, record, running
+from tests.devices.iseg_bench import fresh_channel
+from tests.ioc.test_app import DEVICE, record, running, until
 
 INVALID, TOLD_WITHIN, BACK_WITHIN = 3, 3.0, 10.0
 
