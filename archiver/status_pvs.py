@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import caproto
 from caproto import AlarmSeverity, AlarmStatus, ChannelType
-from caproto.asyncio.server import Context
+from caproto.asyncio.server import Context, VirtualCircuit
 from caproto.asyncio.utils import (
     _create_bound_tcp_socket,
     _create_udp_socket,
@@ -119,8 +119,28 @@ class StatusPvs:
         await pv.write(value, severity=severity, status=status, verify_value=False)
 
 
+class _Newest(asyncio.Queue[Any]):
+    """Events for one client; of one that does not take them the newest are kept."""
+
+    async def put(self, item: Any) -> None:
+        """Never wait: all other clients, and their events in memory, would wait too."""
+        while self.full():
+            self.get_nowait()
+        self.put_nowait(item)
+
+
+class _Circuit(VirtualCircuit):  # type: ignore[misc]
+    """caproto's circuit, which holds up no other."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.subscription_queue: asyncio.Queue[Any] = _Newest(caproto.MAX_TOTAL_SUBSCRIPTION_BACKLOG)
+
+
 class _Context(Context):  # type: ignore[misc]
     """caproto's server with its own ideas of ports; the class it comes from offers no other way to say them."""
+
+    CircuitClass = _Circuit
 
     def __init__(self, pvdb: Any, port: int, local_only: bool) -> None:
         super().__init__(pvdb, ["127.0.0.1"] if local_only else None)

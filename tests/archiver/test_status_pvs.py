@@ -6,10 +6,14 @@ import asyncio
 import logging
 import socket
 import struct
+from dataclasses import replace
 
 import pytest
+from caproto.asyncio.server import VirtualCircuit
 
 from archiver.status_pvs import StatusPvs
+from tests.archiver.test_status import SNAPSHOT
+from tests.archiver.watch import watching
 from tests.softioc import free_port
 
 
@@ -42,3 +46,33 @@ async def test_GIVEN_no_repeater_WHEN_beacons_are_sent_THEN_nobody_is_troubled_a
             await pvs.stop()
     assert numbers == list(range(5))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+async def test_GIVEN_a_client_that_takes_nothing_WHEN_values_change_for_long_THEN_other_clients_get_them_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("caproto.MAX_TOTAL_SUBSCRIPTION_BACKLOG", 10)
+    stopped: list[object] = []
+    send = VirtualCircuit._send_buffers
+
+    async def hang(circuit: VirtualCircuit, *buffers: bytes) -> None:
+        if circuit in stopped:
+            await asyncio.Event().wait()  # what a client does that was stopped, when its buffers are full
+        await send(circuit, *buffers)
+
+    monkeypatch.setattr(VirtualCircuit, "_send_buffers", hang)
+    pvs = StatusPvs("LAB", local_only=True)
+    await pvs.start()
+    try:
+        address = f"127.0.0.1:{pvs.port}"
+        async with watching(["LAB:ARCH:QUEUE"], address) as first:
+            await first.connected("LAB:ARCH:QUEUE")
+            stopped.extend(pvs._context.circuits)
+            assert len(stopped) == 1
+            async with watching(["LAB:ARCH:QUEUE"], address) as second:
+                await second.until(lambda: bool(second.values("LAB:ARCH:QUEUE")))
+                for queue in range(1, 201):
+                    await pvs.show(replace(SNAPSHOT, queue=queue))
+                    await second.until(lambda: second.values("LAB:ARCH:QUEUE")[-1] == queue)  # noqa: B023
+    finally:
+        await pvs.stop()
