@@ -101,7 +101,8 @@ class Thinner:
             return None
         if self.waiting and now_ns - self.sent_ns >= self._minimum:
             return self.held_back()
-        if self._heartbeat and abs(valid_ns - self.sent_ns) >= self._heartbeat:  # either way: clocks are set back
+        elapsed = abs(valid_ns - self.sent_ns)  # either way: clocks are set back
+        if self._heartbeat and elapsed >= self._heartbeat and valid_ns >= self.latest.seconds_ns:
             self.took(self.latest, valid_ns)
             return self.latest, valid_ns
         return None

@@ -301,6 +301,16 @@ def test_the_last_value_is_repeated_in_the_time_of_its_device() -> None:
     assert one.due() == (b"", 0)
 
 
+@pytest.mark.parametrize("heartbeat", [0.5, 1, 60])
+def test_no_value_is_repeated_for_a_time_before_it_came(heartbeat: float) -> None:
+    one = pair(f"monitor 5 heartbeat {heartbeat}")
+    one.build([value(PvSpec("X"), 1.0, NOW), other(1.5)])
+    assert one.due() == (b"", 0)
+    lone = Lone(f"monitor 5 heartbeat {heartbeat}")
+    lone.event(7.0, 0)
+    assert lone.due(1.5) == []
+
+
 def test_of_a_value_that_is_invalid_the_severity_alone_is_repeated() -> None:
     one = pair("monitor 5 heartbeat 60")
     one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 1.0, NOW, severity=3), other(63)])
