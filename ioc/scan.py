@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Announcing, Cause, Driver, Limits, RawRequest, Reading, Value
+from devices.model import Announcing, Cause, Driver, RawRequest, Reading, Value
 from ioc.clock import Clock
+from ioc.device_records import DeviceRecords, is_command
 from ioc.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
 from ioc.records import Record
 from ioc.schedule import Schedule
@@ -30,15 +28,7 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.0
 """Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
 
-PRECISION_PERIOD = 5.0
-"""Seconds after which a change of the decimals that a device shows is followed at the latest."""
-
 _ANSWERS = (LinkDown, ReplyTimeout, Garbled)
-
-
-def is_command(signal: str) -> bool:
-    """Tell whether a signal is a one-shot: it rests at 0, is never read, and writing 1 acts."""
-    return signal.endswith(".CMD")
 
 
 class DeviceScanner:
@@ -62,19 +52,10 @@ class DeviceScanner:
         self._clock = clock
         self._turns = turns or Turns(clock)
         self._phase = phase
-        self._records = [record for record in mine if record.signal not in SIGNALS]
-        self._by_signal: defaultdict[str, list[Record]] = defaultdict(list)
-        for record in self._records:
-            self._by_signal[record.signal or ""].append(record)
-        outputs = {signal: [one for one in mine if one.is_output] for signal, mine in self._by_signal.items()}
-        self._outputs = {signal: mine for signal, mine in outputs.items() if mine}
-        self._readable = [signal for signal in self._by_signal if not is_command(signal)]
+        self._records = DeviceRecords(driver, (record for record in mine if record.signal not in SIGNALS))
         self._schedule = Schedule(phase)
         self._asked: dict[str, None] = {}
         self._written: dict[str, float] = {}
-        self._limits: dict[str, Limits] = {}
-        self._digits: dict[str, int] = {}
-        self._refreshed = -math.inf
         self._seen = False
         self._invalid_by: Cause | None = None
         self._fault: DeviceError | None = None
@@ -144,7 +125,7 @@ class DeviceScanner:
         finally:
             self._writing -= 1
             if request.value is not None and self.status.connected:
-                self._asked |= dict.fromkeys(self._readable)
+                self._asked |= dict.fromkeys(self._records.readable)
             self._wake.set()
 
     async def disable(self, off: bool) -> None:
@@ -162,8 +143,8 @@ class DeviceScanner:
         self._written.update((name, reading.time) for name, reading in readings.items())
         for name, reading in readings.items():
             if not is_command(name):
-                self._post(name, reading)
-        self._refresh()
+                self._records.post(name, reading)
+        self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
         return readings
 
     # ---- the task
@@ -199,7 +180,7 @@ class DeviceScanner:
         self._fault = None
         await self._driver.connect()
         started = self._clock.monotonic()
-        await self._poll(self._readable)
+        await self._poll(self._records.readable)
         self._found(self._clock.monotonic() - started)
         self._schedule.start(started)
         while not self.status.disabled:
@@ -262,7 +243,7 @@ class DeviceScanner:
         self._seen = True
         self.status.found()
         self._invalid_by = None
-        log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._readable), seconds)
+        log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._records.readable), seconds)
         self.status.post()
 
     async def _lose(self, error: Exception) -> None:
@@ -324,55 +305,18 @@ class DeviceScanner:
         self._written.clear()
         readings = await self._driver.read(names)
         self.status.answered()
+        post = self._records.post
         async with self._turns:
             for name, reading in readings.items():
                 # what a put has read back while this batch was on its way is newer than what the batch says
                 if reading.time >= self._written.get(name, reading.time):
-                    self._post(name, reading)
+                    post(name, reading)
                 if self._turns.over():
                     await self._turns.breathe()
-        self._refresh()
+        self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
         if not self.status.connected:
-            self._settle_commands()
+            self._records.settle_commands(self._clock.time())
         self.status.cycle(self._clock.monotonic() - begun)
-
-    def _post(self, name: str, reading: Reading) -> None:
-        # nearly always the first; looking up an enum member is slow
-        status = 0 if reading.cause is Cause.NONE else ALARM_STATUS[reading.cause]
-        for record in self._by_signal.get(name, ()):
-            record.post(reading.value, reading.time, reading.level, status)
-
-    def _settle_commands(self) -> None:
-        """Commands rest at 0 as soon as the device is there."""
-        now = self._clock.time()
-        for name in self._by_signal:
-            if is_command(name):
-                self._post(name, Reading(0, now))
-
-    def _refresh(self) -> None:
-        """Hand limits in force and precision to the records, where they have changed.
-
-        Limits follow every poll and put; the precision, which hardly ever changes, follows every few seconds, since
-        asking for that of a thousand signals takes as long as posting some of them.
-        """
-        for name, records in self._outputs.items():
-            limits = self._driver.limits(name)
-            if limits is not None and limits != self._limits.get(name):
-                self._limits[name] = limits
-                for record in records:
-                    record.set_drive_limits(limits.low, limits.high)
-        now = self._clock.monotonic()
-        if not self.status.connected or now - self._refreshed >= PRECISION_PERIOD:
-            self._refreshed = now
-            self._refresh_precision()
-
-    def _refresh_precision(self) -> None:
-        for name, records in self._by_signal.items():
-            digits = self._driver.precision(name)
-            if digits is not None and digits != self._digits.get(name):
-                self._digits[name] = digits
-                for record in records:
-                    record.set_precision(digits)
 
     # ---- hooks of the records
 
@@ -388,7 +332,7 @@ class DeviceScanner:
     def _look_at(self, signals: Collection[str]) -> None:
         """Read signals of which the device itself says that they have news."""
         if self.status.connected:
-            self._asked |= dict.fromkeys(signal for signal in signals if signal in self._by_signal)
+            self._asked |= dict.fromkeys(signal for signal in signals if signal in self._records)
             self._wake.set()
 
     def _read_soon(self, record: Record) -> None:
@@ -399,14 +343,3 @@ class DeviceScanner:
         elif self.status.connected and not is_command(signal):
             self._asked[signal] = None
             self._wake.set()
-
-
-async def stop_scanners(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
-    """Cancel scanner tasks and wait until their links are closed, at most this long."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*tasks, return_exceptions=True)
