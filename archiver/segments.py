@@ -326,6 +326,9 @@ class SegmentLog:
             return
         log.error("durable log %s: somebody has removed its files, beginning anew", self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
+        if not os.fstat(self._guard).st_nlink:
+            before, self._guard = self._guard, take_directory(self.directory)
+            os.close(before)
         self._begin_segment()
         while len(self.segments) > 1 and not self.segments[0].path.exists():
             self._drop(self.segments[0])

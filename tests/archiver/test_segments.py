@@ -477,6 +477,8 @@ async def test_GIVEN_a_log_at_work_WHEN_somebody_removes_its_folder_THEN_it_begi
         while len(log.segments) != 1 or log.segments[0].number == 1:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert caplog.text.count("beginning anew") == 1
+    with pytest.raises(LogInUse):
+        SegmentLog(log.directory)
     assert (reader.lost, reader.queued, log.error) == (2, 0, "")
     put(log, 3)
     assert read_all(reader) == [3]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -17,8 +18,12 @@ COMMAND = [sys.executable, "-c", "from ioc.cli import main; raise SystemExit(mai
 
 def children(pid: int) -> list[int]:
     """Return the processes that spawn a Python function for a process."""
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in found if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    found = []
+    with contextlib.suppress(OSError):  # one of them has ended meanwhile
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+                found.append(int(child))
+    return found
 
 
 @pytest.mark.parametrize("after", [0.0, 0.1, 0.3])
