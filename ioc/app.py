@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import resource
 import signal
 import sys
 from collections import defaultdict
@@ -42,6 +43,9 @@ _CLOSE_SECONDS = 0.7
 
 _DISK_SECONDS = 0.2
 """How long the last change of an alarm limit may take to get to the disk; all less than the promised two seconds."""
+
+MOST_FILES = 65536
+"""Open files and sockets that one server asks the system for."""
 
 
 class App:
@@ -167,6 +171,7 @@ class App:
 
 async def run(site: Site, port: int | None = None) -> None:
     """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
+    allow_many_files()
     stop = stop_signal()
     app = App(site, port, folder=state_folder(site))
     try:
@@ -175,6 +180,17 @@ async def run(site: Site, port: int | None = None) -> None:
         log.info("asked to stop")
     finally:
         await app.stop()
+
+
+def allow_many_files() -> None:
+    """Have as many sockets as the system permits, up to ``MOST_FILES``.
+
+    The usual limit of 1024 is a thousand connections away: then no client gets in, and no device that was lost back.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    permitted = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < permitted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (permitted, hard))
 
 
 def stop_signal() -> asyncio.Event:

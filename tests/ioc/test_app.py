@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import resource
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from devices.sim_caen_server import SimulatedSupply
-from ioc.app import App
+from ioc.app import MOST_FILES, App, allow_many_files
 from ioc.config import parse_site
 from ioc.records import PutContext, PutRefused, Record, fields_of
 from tests.fair_time import FairClock
@@ -221,3 +222,14 @@ async def test_GIVEN_a_running_server_THEN_every_record_is_read_and_none_undefin
         assert {name for name, one in app.records.items() if one.udf} <= {
             f"LAB:HV1:{suffix}" for suffix in ("BD:TERM", "BD:ILKM", "BD:ILKM:RBV")
         }, "all but what this firmware does not know"
+
+
+def test_GIVEN_the_usual_limit_of_open_files_WHEN_a_server_is_run_THEN_it_takes_what_the_system_permits() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    permitted = MOST_FILES if before[1] == resource.RLIM_INFINITY else min(before[1], MOST_FILES)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(1024, permitted), before[1]))
+        allow_many_files()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (permitted, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
