@@ -138,8 +138,9 @@ def _elements(record: Record, spec: FieldSpec, plain: int, count: int, long_stri
     value = record.get(spec.name)
     if long_string:
         text = str(value).encode("utf-8", "surrogateescape")
-        # lsi has an array of characters here; other texts are cut like C strings
-        return _numbers(padded(text if spec.dbf == "NOACCESS" else text[: max(count - 1, 0)], count), plain)
+        if plain == DBR_CHAR and spec.dbf != "NOACCESS":  # cut like a C string, but for lsi, which has an array here
+            text = text[: max(count - 1, 0)]
+        return _numbers(padded(text, count), plain)
     if isinstance(value, tuple):
         dbf = record.field_type(spec)[0]
         if plain == DBR_STRING:
