@@ -30,11 +30,12 @@ class Alarmed(Monitored):
 
     def _reset_alarms(self) -> int:
         """Make the alarms raised the present ones (recGblResetAlarms); return DBE_ALARM when they changed."""
+        if self._nsta == self.stat and self._nsev == self.sevr:
+            self._nsta = self._nsev = 0
+            return 0
         mask = (st.DBE_ALARM if self._nsev != self.sevr else 0) | (st.DBE_VALUE if self._nsta != self.stat else 0)
         status, severity = self._nsta, self._nsev
         self._nsta = self._nsev = 0
-        if not mask:
-            return 0
         changed = severity != self.sevr
         self.stat, self.sevr = status, severity
         if changed:

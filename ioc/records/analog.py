@@ -36,6 +36,11 @@ def exceeds(old: float, new: float, deadband: float) -> bool:
     return (math.inf if changed else 0.0) > deadband
 
 
+def differs(old: float, new: float) -> bool:
+    """Whether a change is larger than no deadband at all, told quickly; NaN is no change from NaN."""
+    return old != new and not (math.isnan(old) and math.isnan(new))
+
+
 class NumberRecord(Record):
     """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands.
 
@@ -80,36 +85,33 @@ class NumberRecord(Record):
         return float(value)
 
     def _check_alarms(self) -> None:
-        if self._undefined():
+        if self.udf and self._undefined():
             return
-        fields = self._fields
+        fields, value = self._fields, self.val
         for limit_name, severity_name, status, sign in _LIMITS:
             severity = fields.get(severity_name)
             if not severity:
                 continue
-            limit = self.number(limit_name)
+            limit = fields.get(limit_name, 0.0)
+            if not isinstance(limit, (int, float)):
+                limit = 0.0
             hysteresis = self.number("HYST") if self.lalm == limit else 0.0
-            if sign * self.val >= sign * limit or (hysteresis and sign * self.val >= sign * limit - hysteresis):
+            if sign * value >= sign * limit or (hysteresis and sign * value >= sign * limit - hysteresis):
                 if isinstance(severity, int) and severity > self._nsev:
                     self._alarm(status, severity)
                     self.lalm = limit
                 return
-        self.lalm = self.val
+        self.lalm = value
 
     def _value_mask(self) -> int:
         mask, fields, value = 0, self._fields, self.val
-        # without a deadband, a value that has not changed takes the short way
-        if (self.mlst != value or "MDEL" in fields) and exceeds(self.mlst, value, self._deadband("MDEL")):
+        if exceeds(self.mlst, value, self.number("MDEL")) if "MDEL" in fields else differs(self.mlst, value):
             mask = st.DBE_VALUE
             self.mlst = value
-        if (self.alst != value or "ADEL" in fields) and exceeds(self.alst, value, self._deadband("ADEL")):
+        if exceeds(self.alst, value, self.number("ADEL")) if "ADEL" in fields else differs(self.alst, value):
             mask |= st.DBE_LOG
             self.alst = value
         return mask
-
-    def _deadband(self, name: str) -> float:
-        width = self._fields.get(name)
-        return width if isinstance(width, (int, float)) else 0.0
 
     def _control(self) -> tuple[float, float]:
         return self.number("HOPR"), self.number("LOPR")

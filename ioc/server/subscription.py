@@ -26,11 +26,11 @@ def mask_of(payload: bytes) -> int:
 class Subscription:
     """One EVENT_ADD of a client.
 
-    ``key`` names the form (type, count, modifiers) in which the payload is shared; a filtered channel shares with
-    nobody.
+    ``key`` names the form (type, count, modifiers) in which the payload is shared, as a number, which is found faster
+    than a tuple; a filtered channel shares with nobody.
     """
 
-    __slots__ = ("_last", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
+    __slots__ = ("_head", "_last", "_shape", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
 
     def __init__(self, circuit: Circuit, channel: Channel, dbr: int, count: int, mask: int, subid: int) -> None:
         self.circuit = circuit
@@ -39,8 +39,10 @@ class Subscription:
         self.count = count
         self.mask = mask
         self.subid = subid
-        self.key: object = self if channel.filters is not None else (dbr, count, channel.long_string)
+        self.key: object = self if channel.filters is not None else (count << 8 | dbr) << 1 | channel.long_string
         self._last: float | None = None
+        self._shape: tuple[int, int] | None = None
+        self._head = b""
 
     def event(self, mask: int, shared: dict[object, bytes]) -> None:
         """Queue the present value for the client."""
@@ -69,4 +71,10 @@ class Subscription:
             payload, elements = self.channel.read(self.dbr, self.count)
         except CannotConvert:
             return pack(Command.EVENT_ADD, self.dbr, 0, ECA_GETFAIL, self.subid)
-        return pack(Command.EVENT_ADD, self.dbr, elements, ECA_NORMAL, self.subid, payload)
+        shape = (len(payload), elements)
+        if shape == self._shape:
+            return self._head + payload
+        message = pack(Command.EVENT_ADD, self.dbr, elements, ECA_NORMAL, self.subid, payload)
+        if len(payload) % 8 == 0:  # nothing fills it up behind; the header stays the same for a value of fixed size
+            self._shape, self._head = shape, message[: len(message) - len(payload)]
+        return message

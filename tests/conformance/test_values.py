@@ -130,6 +130,20 @@ def test_GIVEN_an_array_WHEN_parts_of_it_are_put_and_read_THEN_counts_are_honour
     assert nord.value() == 2
 
 
+def test_GIVEN_an_array_of_changing_length_WHEN_monitored_with_count_0_THEN_each_event_has_its_own(
+    client: Context,
+) -> None:
+    channel = client.channel("T:WF")
+    assert channel.put_callback([1.0]) == ECA_NORMAL
+    monitor = channel.monitor(dbr.DOUBLE, 0)
+    monitor.wait(1)
+    lengths = (3, 5, 5, 2, 10, 3)
+    for number, length in enumerate(lengths):
+        assert channel.put_callback([number + 0.5] * length) == ECA_NORMAL
+    events = monitor.wait(len(lengths) + 1)[1:]
+    assert [event.value for event in events] == [(number + 0.5,) * length for number, length in enumerate(lengths)]
+
+
 def test_GIVEN_a_large_array_WHEN_it_is_put_read_and_monitored_THEN_all_of_it_arrives(client: Context) -> None:
     channel = client.channel("T:BIG")
     monitor = channel.monitor(dbr.TIME + dbr.DOUBLE)

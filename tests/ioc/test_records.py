@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ioc.dbfile import DatabaseError, RecordDef
 from ioc.records import Record, RecordSet, alarm_status, fields_of
+from ioc.records.analog import differs, exceeds
 from ioc.records.convert import number_text
 from ioc.records.fieldtable import RECORD_TYPES
 from ioc.records.put import PutContext, PutRefused
@@ -302,3 +303,8 @@ def test_limits_in_force_cannot_be_put_where_a_put_would_not_move_them(rtyp: str
     soft = make(rtyp, device=False)
     soft.put(fields_of(rtyp)[field], 50)
     assert soft.get(field) == 50
+
+
+@given(st.floats(), st.floats())
+def test_what_differs_is_what_exceeds_no_deadband(old: float, new: float):
+    assert differs(old, new) == exceeds(old, new, 0.0)
