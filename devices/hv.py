@@ -152,6 +152,11 @@ class HvChannel:
             return None if self.demand_on is None else int(self.demand_on)
         return self.demands[suffix].value
 
+    def missed_trip(self, sample: Sample) -> None:
+        """Latch a trip that only the unit's memory of events still tells of."""
+        self.trip.missed(sample)
+        self.derived |= self.trip.readings(sample.time)
+
     def acknowledge(self, now: float) -> None:
         """Clear the trip latch; ``now`` is Unix time in seconds."""
         self.trip.acknowledge()

@@ -90,6 +90,11 @@ class TripLatch:
         """Clear the latch; the same event does not latch again."""
         self.latched = False
 
+    def missed(self, sample: Sample) -> None:
+        """Latch an event that the unit remembers, but which was over before anybody looked: the output is on."""
+        if sample.conditions is not None and not self.active:
+            self._latch(sample.time, sample.conditions)
+
     def forget_output(self) -> None:
         """Drop what the last readings said, because the link was lost in between."""
         self._previous = None

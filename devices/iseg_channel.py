@@ -54,8 +54,8 @@ _CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stan
 def conditions(status: int, events: int, module: int | None, rising: bool) -> Conditions:
     """Translate the words of channel and module; ``rising`` tells which way an output moves that does.
 
-    A trip that only the event word still knows counts while the channel is off: whoever switched it on again has
-    seen it. Module bits count when the module status was read.
+    A trip that only the event word still knows is the state of a channel while it is off; one that is on again is not
+    tripped any more, though the latch is told. Module bits count when the module status was read.
     """
     flags = ChannelStatus(status)
     on = ChannelStatus.ON in flags
@@ -90,10 +90,12 @@ class IsegChannel:
         self._limits = limits
         self._nominals: dict[str, float] = {}  # of the last connection
         self._swapped: set[str] = set()
+        self._trip_event: bool | None = None  # in the last event word of this connection
 
     def connected(self) -> None:
         """Compare the nominal values with those of the last connection: the module may have been swapped."""
         self._swapped.clear()
+        self._trip_event = None
         for item in ("VoltageNominal", "CurrentNominal"):
             found = self._unit.number(item, self.number)
             if found is not None:
@@ -186,6 +188,11 @@ class IsegChannel:
             # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
             self.hv.trip.observe(sample, bool(self.hv.demand_on))
         self.hv.update(sample)
+        if "ChannelEventStatus" in fresh:
+            event = bool(self._unit.word("ChannelEventStatus", self.number) & ChannelEvent.TRIP)
+            if event and self._trip_event is False and found is not None and found.on:
+                self.hv.missed_trip(sample)
+            self._trip_event = event
 
     def _conditions(self, vmon: float | None, vset: float | None) -> Conditions | None:
         """Return what the last words of channel and module say, None before the first one."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices import sim_iseg_answers
 from devices.edcp_bits import ChannelEvent, ChannelStatus, ModuleOption, ModuleStatus
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.hv import State
@@ -179,6 +181,55 @@ async def test_GIVEN_a_trip_WHEN_it_is_read_THEN_one_look_latches_it_with_the_va
         assert (found["TRIP"].value, found["TRIP"].level) == (1, Level.MAJOR)
         assert (found["TRIP.COUNT"].value, found["TRIP.V"].value) == (1, 100.0)
         assert found["STATE"].value == State.TRIPPED
+
+
+async def test_GIVEN_a_trip_and_on_again_between_two_looks_WHEN_its_event_is_read_THEN_it_is_latched_once():
+    async with bench() as made:
+        await made.driver.write("CH03.VSET", 100.0)
+        await made.driver.write("CH03.ON", 1)
+        await made.wait_for("VMON", 100.0)
+        await made.look("EVT")
+        with made.segment.lock:
+            channel = made.module.channels[3]
+            channel.trip()
+            channel.faults, channel.on = 0, True
+        found = await made.look("EVT", "TRIP", "TRIP.COUNT", "TRIP.V", "ON.RBV")
+        assert (found["TRIP"].value, found["TRIP"].level) == (1, Level.MAJOR)
+        assert (found["TRIP.COUNT"].value, found["TRIP.V"].value, found["ON.RBV"].value) == (1, 100.0, 1)
+        await made.driver.write("CH03.TRIP.ACK.CMD", 1)
+        await made.wait_for("STATE", State.ON)
+        found = await made.look("EVT", "TRIP", "TRIP.COUNT", "EVT.TRIP")
+        assert (found["TRIP"].value, found["EVT.TRIP"].value, found["TRIP.COUNT"].value) == (0, 1, 1)
+        await made.driver.close()
+        await made.driver.connect()  # an event of before is nothing new
+        assert (await made.look("EVT", "TRIP"))["TRIP"].value == 0
+
+
+async def test_GIVEN_a_trip_between_the_status_and_the_events_WHEN_both_are_read_THEN_it_counts_once(monkeypatch):
+    async with bench() as made:
+        await made.driver.write("CH03.VSET", 100.0)
+        await made.driver.write("CH03.ON", 1)
+        await made.wait_for("VMON", 100.0)
+        await made.look("EVT")
+        original = sim_iseg_answers._read_channel
+        statuses: list[object] = []
+
+        def late(module: Any, item: Any, number: Any) -> Any:
+            value = original(module, item, number)
+            if item.name == "ChannelStatus" and number == 3:
+                statuses.append(value)
+                return statuses[0]
+            return value
+
+        with made.segment.lock:
+            monkeypatch.setattr(sim_iseg_answers, "_read_channel", late)
+            statuses.append(made.module.channels[3].status())
+            made.module.trip(3)
+        assert (await made.look("EVT", "TRIP"))["TRIP"].value == 1
+        monkeypatch.undo()
+        for _ in range(3):
+            found = await made.look("EVT", "TRIP", "TRIP.COUNT", "STATE")
+        assert (found["TRIP.COUNT"].value, found["STATE"].value) == (1, State.TRIPPED)
 
 
 async def test_GIVEN_a_trip_cleared_by_somebody_else_WHEN_read_THEN_the_latch_still_knows():
