@@ -28,6 +28,9 @@ FIRST_PAUSE = 0.25
 LONGEST_PAUSE = 1.0
 """Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
 
+BETWEEN_LOOKS = 8
+"""Readings that are posted between two looks at the clock, a tenth of a millisecond."""
+
 _ANSWERS = (LinkDown, ReplyTimeout, Garbled)
 
 
@@ -305,13 +308,13 @@ class DeviceScanner:
         self._written.clear()
         readings = await self._driver.read(names)
         self.status.answered()
-        post = self._records.post
+        post, written = self._records.post, self._written
         async with self._turns:
-            for name, reading in readings.items():
+            for number, (name, reading) in enumerate(readings.items()):
                 # what a put has read back while this batch was on its way is newer than what the batch says
-                if reading.time >= self._written.get(name, reading.time):
+                if not written or reading.time >= written.get(name, reading.time):
                     post(name, reading)
-                if self._turns.over():
+                if number % BETWEEN_LOOKS == 0 and self._turns.over():
                     await self._turns.breathe()
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
         if not self.status.connected:

@@ -47,7 +47,7 @@ class NumberRecord(Record):
     ``tuned_hook`` is called with the field and its former value when a client has put to one of the ``THRESHOLDS``.
     """
 
-    __slots__ = ("tuned_hook",)
+    __slots__ = ("_quiet", "tuned_hook")
 
     value_type: ClassVar[str] = "DOUBLE"
     no_units: ClassVar[frozenset[str]] = frozenset()
@@ -60,6 +60,7 @@ class NumberRecord(Record):
 
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
         super().__init__(defn, fields, link)
+        self._quiet: tuple[float, float] | None = None
         self.tuned_hook: Callable[[NumberRecord, FieldSpec, FieldValue], None] | None = None
 
     def put(self, spec: FieldSpec, value: Value) -> None:
@@ -72,6 +73,11 @@ class NumberRecord(Record):
     def preset(self, name: str, value: FieldValue) -> None:
         """Give one of the ``THRESHOLDS`` another value before the record is served."""
         self._fields[name] = value
+        self._quiet = None
+
+    def _store(self, spec: FieldSpec, value: Value) -> None:
+        self._quiet = None
+        super()._store(spec, value)
 
     def _initialise(self) -> None:
         initial = self._fields.pop("VAL", None)
@@ -87,14 +93,18 @@ class NumberRecord(Record):
     def _check_alarms(self) -> None:
         if self.udf and self._undefined():
             return
-        fields, value = self._fields, self.val
+        value = self.val
+        quiet = self._quiet
+        if quiet is None:
+            quiet = self._quiet = self._quiet_range()
+        if quiet[0] < value < quiet[1]:
+            self.lalm = value
+            return
         for limit_name, severity_name, status, sign in _LIMITS:
-            severity = fields.get(severity_name)
+            severity = self._fields.get(severity_name)
             if not severity:
                 continue
-            limit = fields.get(limit_name, 0.0)
-            if not isinstance(limit, (int, float)):
-                limit = 0.0
+            limit = self.number(limit_name)
             hysteresis = self.number("HYST") if self.lalm == limit else 0.0
             if sign * value >= sign * limit or (hysteresis and sign * value >= sign * limit - hysteresis):
                 if isinstance(severity, int) and severity > self._nsev:
@@ -102,6 +112,18 @@ class NumberRecord(Record):
                     self.lalm = limit
                 return
         self.lalm = value
+
+    def _quiet_range(self) -> tuple[float, float]:
+        """Return what the value must lie between to be no alarm, whatever it was before; nearly every reading does."""
+        low, high, hysteresis = -math.inf, math.inf, max(0.0, self.number("HYST"))
+        for limit_name, severity_name, _, sign in _LIMITS:
+            if self._fields.get(severity_name):
+                limit = self.number(limit_name)
+                if sign > 0:
+                    high = min(high, limit - hysteresis)
+                else:
+                    low = max(low, limit + hysteresis)
+        return low, high
 
     def _value_mask(self) -> int:
         mask, fields, value = 0, self._fields, self.val

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ioc.dbfile import DatabaseError, RecordDef
 from ioc.records import Record, RecordSet, alarm_status, fields_of
-from ioc.records.analog import differs, exceeds
+from ioc.records.analog import NumberRecord, differs, exceeds
 from ioc.records.convert import number_text
 from ioc.records.fieldtable import RECORD_TYPES
 from ioc.records.put import PutContext, PutRefused
@@ -303,6 +303,31 @@ def test_limits_in_force_cannot_be_put_where_a_put_would_not_move_them(rtyp: str
     soft = make(rtyp, device=False)
     soft.put(fields_of(rtyp)[field], 50)
     assert soft.get(field) == 50
+
+
+LIMIT = st.one_of(st.integers(-5, 5).map(float), st.floats())
+
+
+@given(
+    st.dictionaries(st.sampled_from(["HIHI", "HIGH", "LOW", "LOLO", "HYST"]), LIMIT),
+    st.dictionaries(st.sampled_from(["HHSV", "HSV", "LSV", "LLSV"]), st.sampled_from(["MINOR", "MAJOR"])),
+    st.lists(st.tuples(LIMIT, st.sampled_from(["", "HIHI", "LOW", "HYST"]), LIMIT), max_size=8),
+)
+def test_the_short_way_of_a_quiet_value_alarms_as_the_long_one_does(
+    limits: dict[str, float], severities: dict[str, str], course: list[tuple[float, str, float]]
+):
+    fields = {name: str(limit) for name, limit in limits.items()} | severities
+    short, long = make("ai", **fields), make("ai", **fields)
+    assert isinstance(long, NumberRecord)
+    for value, tuned, limit in course:
+        for record in (short, long):
+            if tuned:
+                record.put(fields_of("ai")[tuned], limit)
+            if record is long:
+                record._quiet = math.inf, -math.inf  # nothing lies between
+            record.post(value, 1.7e9)
+        assert [short.get(name) for name in ("STAT", "SEVR")] == [long.get(name) for name in ("STAT", "SEVR")]
+        assert repr(short.get("LALM")) == repr(long.get("LALM"))
 
 
 @given(st.floats(), st.floats())
