@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from archiver.segments import SegmentLog
 from tests.archiver.databases import Influx1, VictoriaMetrics
 from tests.conftest import unavailable
 from tests.debian import program
@@ -37,3 +38,19 @@ def victoria(tmp_path: Path) -> Iterator[VictoriaMetrics]:
         yield server
     finally:
         server.stop()
+
+
+@pytest.fixture
+def make_log(tmp_path: Path) -> Iterator[Callable[..., SegmentLog]]:
+    """Open a durable log, always in the same folder: the one that was open before is closed first."""
+    made: list[SegmentLog] = []
+
+    def start(**options: object) -> SegmentLog:
+        for log in made:
+            log.close()
+        made.append(SegmentLog(tmp_path / "log", **options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield start
+    for log in made:
+        log.close()
