@@ -13,6 +13,7 @@ from devices.model import DeviceSettings, LinkStats, Reading
 from devices.sim_caen import CaenModel
 
 START = 1_700_000_000.0
+FAST = [f"CH{channel:02d}.{suffix}" for channel in range(4) for suffix in ("VMON", "IMON", "STAT", "STATE")]
 
 Intercept = Callable[[bytes], str | Exception | None]
 
@@ -103,3 +104,24 @@ def bench(model: CaenModel | None = None, **settings: Any) -> Bench:
     configuration = DeviceSettings("HV1", "caen-dt55xx", **{"channels": 4, **settings})
     made.append(Bench(model, link, CaenDriver(configuration, clock, link)))  # type: ignore[arg-type]
     return made[0]
+
+
+async def started(model: CaenModel | None = None, **settings: Any) -> Bench:
+    """A bench whose driver is connected and has read everything."""
+    rig = bench(model, **settings)
+    await rig.start()
+    return rig
+
+
+def lost_answer(rig: Bench, what: bytes, error: Exception, executed: bool) -> Intercept:
+    """Intercept: the answer to a SET is lost, once, after or before the unit obeyed."""
+    pending = [error]
+
+    def intercept(request: bytes) -> Exception | None:
+        if what not in request or not pending:
+            return None
+        if executed:
+            rig.model.respond(request)
+        return pending.pop()
+
+    return intercept
