@@ -13,15 +13,13 @@ import pytest
 
 from devices import can_bus
 from devices.can_bus import ControllerState, join
-from devices.can_options import option_mistakes
 from devices.edcp_items import BY_NAME
 from devices.edcp_messages import Data, General, Message
 from devices.edcp_protocol import read, registration, write
-from devices.errors import LinkDown, Refused
+from devices.errors import LinkDown
 from devices.sim_iseg import E16C1, SimulatedIsegModule
 from devices.sim_iseg_bus import simulated_bus
-from tests.conftest import unavailable
-from tests.devices.iseg_bench import bench, fresh_channel, make_driver, make_module, until
+from tests.devices.iseg_bench import fresh_channel, until
 
 
 @dataclass
@@ -380,76 +378,3 @@ async def test_GIVEN_a_wrong_option_WHEN_opened_THEN_the_error_names_it():
     ear = Ear(5)
     with pytest.raises(LinkDown, match=r"option bitrat: no option of interface virtual.*did you mean bitrate"):
         await join("wrong", {"interface": "virtual", "bitrat": 125000}, ear)
-
-
-def test_wrong_options_are_named_and_right_ones_pass():
-    assert list(option_mistakes({"interface": "virtual", "channel": "x", "bitrate": 125000})) == []
-    assert list(option_mistakes({"interface": "socketcan", "channel": "can0", "bitrate": 125000})) == []
-    assert list(option_mistakes({"interface": "slcan", "channel": "/dev/ttyACM0", "sleep_after_open": 0.1})) == []
-    assert list(option_mistakes({"interface": "kvaser", "channel": 0, "driver_mode": True})) == []
-    assert [name for name, _ in option_mistakes({"interface": "pcan", "chanel": "x"})] == ["chanel"]
-    ((name, reason),) = option_mistakes({"interface": "slcn"})
-    assert (name, reason[-20:]) == ("interface", "; did you mean slcan?"[-20:])
-    assert [name for name, _ in option_mistakes({})] == ["interface"]
-
-
-async def test_GIVEN_an_interface_that_echoes_WHEN_a_value_is_refused_THEN_the_echo_is_not_taken_for_the_answer():
-    async with bench(connect=False) as made:
-        bus = {"interface": "virtual", "channel": made.segment.channel, "receive_own_messages": True}
-        driver = make_driver(made.segment, bus=bus, options={"can": "echoing"})
-        try:
-            await driver.connect()
-            await driver.read(list(driver.signals()))
-            with made.segment.lock:
-                made.module.volts_max = 10.0
-            with pytest.raises(Refused, match="the module reads back 600"):
-                await driver.write("CH03.VSET", 1000.0)
-            await driver.write("CH03.VSET", 100.0)
-        finally:
-            await driver.close()
-
-
-async def test_GIVEN_udp_multicast_WHEN_put_THEN_it_works_although_all_frames_come_back():
-    options = {"channel": "239.74.163.77", "port": 43177, "hop_limit": 0}
-    try:
-        with simulated_bus(make_module(), interface="udp_multicast", **options) as segment:
-            await _put_and_read(make_driver(segment, bus={"interface": "udp_multicast", **options}))
-            assert segment.modules[5].channels[3].vset == 100.0
-    except (can.CanError, OSError) as error:
-        unavailable(f"udp_multicast: {error}")
-
-
-async def test_GIVEN_an_slcan_adapter_WHEN_it_is_used_garbled_and_pulled_THEN_the_driver_notices_only_the_last():
-    with simulated_bus(make_module(), interface="slcan") as segment:
-        bus = {"interface": "slcan", "channel": segment.channel, "bitrate": 125000, "sleep_after_open": 0.0}
-        driver = make_driver(segment, bus=bus, options={"can": "serial"})
-        try:
-            await _put_and_read(driver)
-            segment.send_raw(b"t2281\xff\xfe\rtzz\r")
-            await asyncio.sleep(0.1)
-            assert (await driver.read(["MOD.STAT"]))["MOD.STAT"].value is not None
-            lost: list[object] = []
-            driver.notify(lost.append)
-            segment.unplug()
-            seconds = await until(lambda: bool(lost), 3.0, "the loss")
-            print(f"unplugged, noticed after {seconds:.2f} s")
-            await driver.close()
-            with pytest.raises(LinkDown):
-                await driver.connect()
-            segment.plug_in()
-            driver.settings.bus["channel"] = segment.channel  # type: ignore[index]
-            await asyncio.sleep(can_bus.RESTING)
-            await driver.connect()
-        finally:
-            await driver.close()
-
-
-async def _put_and_read(driver):
-    try:
-        await driver.connect()
-        await driver.read(list(driver.signals()))
-        readings = await driver.write("CH03.VSET", 100.0)
-        assert readings["CH03.VSET.RBV"].value == 100.0
-    finally:
-        if driver.settings.bus["interface"] != "slcan":
-            await driver.close()
