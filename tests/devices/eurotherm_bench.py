@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -150,3 +151,14 @@ class Bench:
 
     async def value(self, name: str) -> Value | None:
         return (await self.driver.read([name]))[name].value
+
+
+@asynccontextmanager
+async def limited_bench() -> AsyncIterator[Bench]:
+    """A bench that has read everything, whose site file allows targets of 0 to 900 C."""
+    made = Bench(limits={"TSET": (0.0, 900.0)})
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.driver.close()
