@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests import libca
+from tests import libca, libca_calls
 
 ROOT = Path(__file__).resolve().parents[1]
 DOUBLE, TIME_DOUBLE = 6, 20
@@ -55,7 +55,7 @@ class Client:
         self._events = 0
         self._delays: list[float] = []
         self._keep: list[Any] = []
-        self._callback = ctypes.CFUNCTYPE(None, libca._EventArgs)(self._on_event)
+        self._callback = ctypes.CFUNCTYPE(None, libca_calls.EventArgs)(self._on_event)
 
     def _on_event(self, args: Any) -> None:
         self._events += 1
@@ -79,8 +79,8 @@ class Client:
         for channel in self._channels[-1]:
             handle = ctypes.c_void_p()
             self._keep.append(handle)
-            libca._subscribe(TIME_DOUBLE, 1, channel.handle, 1, self._callback, None, ctypes.byref(handle))
-        libca._flush_io()
+            libca_calls.subscribe(TIME_DOUBLE, 1, channel.handle, 1, self._callback, None, ctypes.byref(handle))
+        libca_calls.flush_io()
         return {}
 
     def count(self, seconds: float) -> dict[str, Any]:
@@ -95,7 +95,7 @@ class Client:
         """Read one PV after the other, 100 of them in turn, at most 100 a second."""
         channels = self._channels[0][:100]
         return self._timed(
-            lambda number, done: libca._get(TIME_DOUBLE, 1, channels[number % len(channels)].handle, done, None),
+            lambda number, done: libca_calls.get(TIME_DOUBLE, 1, channels[number % len(channels)].handle, done, None),
             count,
         )
 
@@ -103,13 +103,15 @@ class Client:
         """Put with completion, one after the other, at most 100 a second."""
         channel = self._contexts[0].channel(name)
         return self._timed(
-            lambda number, done: libca._put_callback(DOUBLE, 1, channel.handle, struct.pack("=d", number), done, None),
+            lambda number, done: libca_calls.put_callback(
+                DOUBLE, 1, channel.handle, struct.pack("=d", number), done, None
+            ),
             count,
         )
 
     def _timed(self, request: Callable[[int, Any], int], count: int) -> dict[str, Any]:
         answered = threading.Event()
-        done = ctypes.CFUNCTYPE(None, libca._EventArgs)(lambda _: answered.set())
+        done = ctypes.CFUNCTYPE(None, libca_calls.EventArgs)(lambda _: answered.set())
         self._keep.append(done)
         taken = []
         self._contexts[0].use()
@@ -118,7 +120,7 @@ class Client:
             begun = time.perf_counter()
             if request(number, done) != libca.ECA_NORMAL:
                 return {}
-            libca._flush_io()
+            libca_calls.flush_io()
             if not answered.wait(5.0):
                 return {}
             taken.append(time.perf_counter() - begun)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import itertools
 import os
 import socket
 import threading
@@ -19,108 +18,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from epicscorelibs import path
-
 from tests import dbr
+from tests import libca_calls as calls
 
 ECA_NORMAL, ECA_TIMEOUT, ECA_DISCONN = 1, 80, 192
-ECA_BADTYPE, ECA_PUTFAIL, ECA_GETFAIL, ECA_NOWTACCESS, ECA_BADCOUNT, ECA_NOCONVERT = (
-    114,
-    160,
-    152,
-    376,
-    176,
-    384,
-)
-
-_Com = ctypes.CDLL(path.get_lib("Com"), ctypes.RTLD_GLOBAL)
-_ca = ctypes.CDLL(path.get_lib("ca"), ctypes.RTLD_GLOBAL)
-
-_UP = 6
-
-
-class _EventArgs(ctypes.Structure):
-    _fields_ = (
-        ("usr", ctypes.c_void_p),
-        ("chid", ctypes.c_void_p),
-        ("type", ctypes.c_long),
-        ("count", ctypes.c_long),
-        ("dbr", ctypes.c_void_p),
-        ("status", ctypes.c_int),
-    )
-
-
-class _ConnectionArgs(ctypes.Structure):
-    _fields_ = (("chid", ctypes.c_void_p), ("op", ctypes.c_long))
-
-
-class _ExceptionArgs(ctypes.Structure):
-    _fields_ = (
-        ("usr", ctypes.c_void_p),
-        ("chid", ctypes.c_void_p),
-        ("type", ctypes.c_long),
-        ("count", ctypes.c_long),
-        ("addr", ctypes.c_void_p),
-        ("stat", ctypes.c_long),
-        ("op", ctypes.c_long),
-        ("ctx", ctypes.c_char_p),
-        ("file", ctypes.c_char_p),
-        ("line", ctypes.c_uint),
-    )
-
-
-def _declare(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-    function = getattr(_ca, name)
-    function.restype, function.argtypes = result, arguments
-    return function  # type: ignore[no-any-return]
-
-
-_P, _I, _L, _U, _D = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_ulong, ctypes.c_double
-_context_create = _declare("ca_context_create", _I, _I)
-_context_destroy = _declare("ca_context_destroy", None)
-_current_context = _declare("ca_current_context", _P)
-_attach_context = _declare("ca_attach_context", _I, _P)
-_detach_context = _declare("ca_detach_context", None)
-_flush_io = _declare("ca_flush_io", _I)
-_pointer = ctypes.POINTER(_P)
-_create_channel = _declare("ca_create_channel", _I, ctypes.c_char_p, _P, _P, ctypes.c_uint, _pointer)
-_clear_channel = _declare("ca_clear_channel", _I, _P)
-_field_type = _declare("ca_field_type", ctypes.c_short, _P)
-_element_count = _declare("ca_element_count", _U, _P)
-_host_name = _declare("ca_host_name", ctypes.c_char_p, _P)
-_read_access = _declare("ca_read_access", ctypes.c_uint, _P)
-_write_access = _declare("ca_write_access", ctypes.c_uint, _P)
-_set_puser = _declare("ca_set_puser", None, _P, _P)
-_puser = _declare("ca_puser", _P, _P)
-_rights = _declare("ca_replace_access_rights_event", _I, _P, _P)
-_get = _declare("ca_array_get_callback", _I, _L, _U, _P, _P, _P)
-_put = _declare("ca_array_put", _I, _L, _U, _P, ctypes.c_char_p)
-_put_callback = _declare("ca_array_put_callback", _I, _L, _U, _P, ctypes.c_char_p, _P, _P)
-_subscribe = _declare("ca_create_subscription", _I, _L, _U, _P, _L, _P, _P, _pointer)
-_clear_subscription = _declare("ca_clear_subscription", _I, _P)
-_exception_event = _declare("ca_add_exception_event", _I, _P, _P)
-_message = _declare("ca_message", ctypes.c_char_p, _L)
-
-_tokens = itertools.count(1)
-_targets: dict[int, Callable[[Any], None]] = {}
-
-
-def _dispatch(usr: int | None, arguments: Any) -> None:
-    target = _targets.get(usr or 0)
-    if target is not None:
-        target(arguments)
-
-
-# The callbacks live as long as the module: the library may call one until its context is destroyed.
-_on_event = ctypes.CFUNCTYPE(None, _EventArgs)(lambda args: _dispatch(args.usr, args))
-_on_connection = ctypes.CFUNCTYPE(None, _ConnectionArgs)(lambda args: _dispatch(_puser(args.chid), args))
-_on_rights = ctypes.CFUNCTYPE(None, _ConnectionArgs)(lambda args: _dispatch(_puser(args.chid), None))
-_on_exception = ctypes.CFUNCTYPE(None, _ExceptionArgs)(lambda args: _dispatch(args.usr, args))
+ECA_BADTYPE, ECA_PUTFAIL, ECA_GETFAIL = 114, 160, 152
+ECA_NOWTACCESS, ECA_BADCOUNT, ECA_NOCONVERT = 376, 176, 384
 
 
 def message(code: int) -> str:
     """Text of an ECA code."""
-    return bytes(_message(code)).decode("ascii")
+    return bytes(calls.message(code)).decode("ascii")
 
 
 class CaError(AssertionError):
@@ -157,7 +65,7 @@ class Reply:
         return dbr.canonical(self.dbr_type, self.count, self.raw)
 
 
-def _reply(args: _EventArgs) -> Reply:
+def _reply(args: calls.EventArgs) -> Reply:
     size = dbr.size(args.type, args.count) if args.dbr else 0
     raw = ctypes.string_at(args.dbr, size) if size else b""
     return Reply(args.type, args.count, raw, args.status, time.monotonic())
@@ -193,8 +101,8 @@ class Subscription:
     def clear(self) -> None:
         """Cancel it; no event arrives after this returns."""
         self.channel.context.use()
-        code = _clear_subscription(self.handle)
-        _targets.pop(self.token, None)
+        code = calls.clear_subscription(self.handle)
+        calls.targets.pop(self.token, None)
         if code != ECA_NORMAL:
             raise CaError(code, "clear subscription")
 
@@ -206,20 +114,22 @@ class Channel:
         self.context, self.name = context, name
         self.connections: list[bool] = []  # every change: connected, disconnected
         self.rights: list[tuple[bool, bool]] = []
-        self._token = next(_tokens)
-        _targets[self._token] = self._changed
+        self._token = next(calls.tokens)
+        calls.targets[self._token] = self._changed
         self._id: Any = ctypes.c_void_p()
         context.use()
-        code = _create_channel(name.encode(), _on_connection, ctypes.c_void_p(self._token), 20, ctypes.byref(self._id))
+        code = calls.create_channel(
+            name.encode(), calls.on_connection, ctypes.c_void_p(self._token), 20, ctypes.byref(self._id)
+        )
         if code != ECA_NORMAL:
             raise CaError(code, f"create channel {name}")
-        _rights(self._id, _on_rights)
+        calls.rights(self._id, calls.on_rights)
 
-    def _changed(self, args: _ConnectionArgs | None) -> None:
+    def _changed(self, args: calls.ConnectionArgs | None) -> None:
         if args is None:
-            self.rights.append((bool(_read_access(self._id)), bool(_write_access(self._id))))
+            self.rights.append((bool(calls.read_access(self._id)), bool(calls.write_access(self._id))))
         else:
-            self.connections.append(args.op == _UP)
+            self.connections.append(args.op == calls.CONNECTION_UP)
 
     @property
     def handle(self) -> Any:
@@ -234,37 +144,37 @@ class Channel:
     @property
     def field_type(self) -> int:
         """Native DBR type."""
-        return int(_field_type(self._id))
+        return int(calls.field_type(self._id))
 
     @property
     def element_count(self) -> int:
         """Native count."""
-        return int(_element_count(self._id))
+        return int(calls.element_count(self._id))
 
     @property
     def host(self) -> str:
         """Host and port of the server."""
-        return bytes(_host_name(self._id)).decode()
+        return bytes(calls.host_name(self._id)).decode()
 
     @property
     def may_read(self) -> bool:
         """Read access."""
-        return bool(_read_access(self._id))
+        return bool(calls.read_access(self._id))
 
     @property
     def may_write(self) -> bool:
         """Write access."""
-        return bool(_write_access(self._id))
+        return bool(calls.write_access(self._id))
 
     def get_any(self, dbr_type: int | None = None, count: int = 0, deadline: float = 5.0) -> Reply:
         """Get, whatever the status in the reply; count 0 asks for as many as there are now."""
         wanted = self.field_type if dbr_type is None else dbr_type
         answers: list[Reply] = []
         with self.context.callback(lambda args: answers.append(_reply(args))) as token:
-            code = _get(wanted, count, self._id, _on_event, ctypes.c_void_p(token))
+            code = calls.get(wanted, count, self._id, calls.on_event, ctypes.c_void_p(token))
             if code != ECA_NORMAL:
                 raise CaError(code, f"get {self.name}")
-            _flush_io()
+            calls.flush_io()
             self.context.wait_for(lambda: bool(answers), deadline, lambda: f"{self.name}: no answer to a get")
         return answers[0]
 
@@ -284,10 +194,10 @@ class Channel:
         native = _put_type(value) if dbr_type is None else dbr_type
         count, raw = dbr.encode(value, dbr.element(native))
         self.context.use()
-        code = _put(native, count, self._id, raw)
+        code = calls.put(native, count, self._id, raw)
         if code != ECA_NORMAL:
             raise CaError(code, f"put {self.name}")
-        _flush_io()
+        calls.flush_io()
 
     def put_callback(self, value: object, dbr_type: int | None = None, deadline: float = 5.0) -> int:
         """Put and wait for completion; the ECA code that the server answered."""
@@ -295,10 +205,10 @@ class Channel:
         count, raw = dbr.encode(value, dbr.element(native))
         codes: list[int] = []
         with self.context.callback(lambda args: codes.append(args.status)) as token:
-            code = _put_callback(native, count, self._id, raw, _on_event, ctypes.c_void_p(token))
+            code = calls.put_callback(native, count, self._id, raw, calls.on_event, ctypes.c_void_p(token))
             if code != ECA_NORMAL:
                 raise CaError(code, f"put {self.name}")
-            _flush_io()
+            calls.flush_io()
             self.context.wait_for(lambda: bool(codes), deadline, lambda: f"{self.name}: put did not complete")
         return codes[0]
 
@@ -307,43 +217,43 @@ class Channel:
         native = _put_type(value) if dbr_type is None else dbr_type
         count, raw = dbr.encode(value, dbr.element(native))
         codes: list[int] = []
-        token = next(_tokens)
-        _targets[token] = lambda args: codes.append(args.status)
+        token = next(calls.tokens)
+        calls.targets[token] = lambda args: codes.append(args.status)
         self.context.owned.append(token)
         self.context.use()
-        code = _put_callback(native, count, self._id, raw, _on_event, ctypes.c_void_p(token))
+        code = calls.put_callback(native, count, self._id, raw, calls.on_event, ctypes.c_void_p(token))
         if code != ECA_NORMAL:
             raise CaError(code, f"put {self.name}")
-        _flush_io()
+        calls.flush_io()
         return codes
 
     def monitor(self, dbr_type: int | None = None, count: int = 0, mask: int = 5) -> Subscription:
         """Subscribe; the default mask is VALUE and ALARM."""
         wanted = self.field_type + dbr.TIME if dbr_type is None else dbr_type
-        subscription = Subscription(self, token=next(_tokens), handle=ctypes.c_void_p())
-        _targets[subscription.token] = lambda args: subscription.events.append(_reply(args))
+        subscription = Subscription(self, token=next(calls.tokens), handle=ctypes.c_void_p())
+        calls.targets[subscription.token] = lambda args: subscription.events.append(_reply(args))
         self.context.owned.append(subscription.token)
         self.context.use()
-        code = _subscribe(
+        code = calls.subscribe(
             wanted,
             count,
             self._id,
             mask,
-            _on_event,
+            calls.on_event,
             ctypes.c_void_p(subscription.token),
             ctypes.byref(subscription.handle),
         )
         if code != ECA_NORMAL:
             raise CaError(code, f"monitor {self.name}")
-        _flush_io()
+        calls.flush_io()
         return subscription
 
     def clear(self) -> None:
         """Close the channel."""
         self.context.use()
-        code = _clear_channel(self._id)
-        _flush_io()
-        _targets.pop(self._token, None)
+        code = calls.clear_channel(self._id)
+        calls.flush_io()
+        calls.targets.pop(self._token, None)
         if code != ECA_NORMAL:
             raise CaError(code, f"clear {self.name}")
 
@@ -377,15 +287,15 @@ class Context:
             "EPICS_CA_REPEATER_PORT": str(self._repeater.getsockname()[1]),
             "EPICS_CA_MAX_SEARCH_PERIOD": "60",
         }
-        self._token = next(_tokens)
-        _targets[self._token] = lambda args: self.exceptions.append((args.stat, (args.ctx or b"").decode()))
-        _detach_context()
+        self._token = next(calls.tokens)
+        calls.targets[self._token] = lambda args: self.exceptions.append((args.stat, (args.ctx or b"").decode()))
+        calls.detach_context()
         with _environment(environment):
-            code = _context_create(1)
+            code = calls.context_create(1)
             if code != ECA_NORMAL:
                 raise CaError(code, "create context")
-            self._id = _current_context()
-            _exception_event(_on_exception, ctypes.c_void_p(self._token))
+            self._id = calls.current_context()
+            calls.exception_event(calls.on_exception, ctypes.c_void_p(self._token))
             # The address lists are read when the first channel is made.
             self._first = Channel(self, "labioc:tests:nobody")
         self._first.clear()
@@ -398,9 +308,9 @@ class Context:
 
     def use(self) -> None:
         """Make this the current context of the calling thread."""
-        if _current_context() != self._id:
-            _detach_context()
-            code = _attach_context(self._id)
+        if calls.current_context() != self._id:
+            calls.detach_context()
+            code = calls.attach_context(self._id)
             if code != ECA_NORMAL:
                 raise CaError(code, "attach context")
 
@@ -409,28 +319,28 @@ class Context:
         if self._id is None:
             return
         self.use()
-        _context_destroy()
+        calls.context_destroy()
         self._id = None
         for token in (self._token, *self.owned):
-            _targets.pop(token, None)
+            calls.targets.pop(token, None)
         self._repeater.close()
 
     @contextlib.contextmanager
     def callback(self, target: Callable[[Any], None]) -> Iterator[int]:
         """A callback target for one request, forgotten afterwards."""
         self.use()
-        token = next(_tokens)
-        _targets[token] = target
+        token = next(calls.tokens)
+        calls.targets[token] = target
         try:
             yield token
         finally:
-            _targets.pop(token, None)
+            calls.targets.pop(token, None)
 
     def wait_for(self, condition: Callable[[], bool], deadline: float, complaint: Callable[[], str]) -> None:
         """Wait until a condition that the library's threads bring about holds."""
         end = time.monotonic() + deadline
         self.use()
-        _flush_io()
+        calls.flush_io()
         while not condition():
             if time.monotonic() > end:
                 raise TimeoutError(f"after {deadline} s: {complaint()}; exceptions {self.exceptions}")
@@ -439,7 +349,7 @@ class Context:
     def channels(self, names: Sequence[str]) -> list[Channel]:
         """Channels that may or may not connect."""
         made = [Channel(self, name) for name in names]
-        _flush_io()
+        calls.flush_io()
         return made
 
     def connect(self, names: Sequence[str], deadline: float = 5.0) -> list[Channel]:
@@ -462,10 +372,10 @@ class Context:
         tokens: list[int] = []
         self.use()
         for index, (channel, dbr_type, count) in enumerate(requests):
-            token = next(_tokens)
+            token = next(calls.tokens)
             tokens.append(token)
-            _targets[token] = functools.partial(_keep, answers, index)
-            code = _get(dbr_type, count, channel.handle, _on_event, ctypes.c_void_p(token))
+            calls.targets[token] = functools.partial(_keep, answers, index)
+            code = calls.get(dbr_type, count, channel.handle, calls.on_event, ctypes.c_void_p(token))
             if code != ECA_NORMAL:
                 answers[index] = Reply(dbr_type, count, b"", code, time.monotonic())
         self.wait_for(
@@ -474,7 +384,7 @@ class Context:
             lambda: f"{len(answers)} answers to {len(requests)} gets",
         )
         for token in tokens:
-            _targets.pop(token, None)
+            calls.targets.pop(token, None)
         return [answers[index] for index in range(len(requests))]
 
 
@@ -493,5 +403,5 @@ def _environment(settings: Mapping[str, str]) -> Iterator[None]:
                 os.environ[key] = value
 
 
-def _keep(answers: dict[int, Reply], index: int, args: _EventArgs) -> None:
+def _keep(answers: dict[int, Reply], index: int, args: calls.EventArgs) -> None:
     answers[index] = _reply(args)
