@@ -126,11 +126,17 @@ class NumberRecord(Record):
         return low, high
 
     def _value_mask(self) -> int:
-        mask, fields, value = 0, self._fields, self.val
-        if exceeds(self.mlst, value, self.number("MDEL")) if "MDEL" in fields else differs(self.mlst, value):
+        fields, value = self._fields, self.val
+        if "MDEL" not in fields and "ADEL" not in fields:  # both have followed every change so far
+            if not differs(self.mlst, value):
+                return 0
+            self.mlst = self.alst = value
+            return st.DBE_VALUE | st.DBE_LOG
+        mask = 0
+        if exceeds(self.mlst, value, self.number("MDEL")):
             mask = st.DBE_VALUE
             self.mlst = value
-        if exceeds(self.alst, value, self.number("ADEL")) if "ADEL" in fields else differs(self.alst, value):
+        if exceeds(self.alst, value, self.number("ADEL")):
             mask |= st.DBE_LOG
             self.alst = value
         return mask

@@ -30,7 +30,7 @@ class Subscription:
     than a tuple; a filtered channel shares with nobody.
     """
 
-    __slots__ = ("_head", "_last", "_shape", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
+    __slots__ = ("_head", "_last", "_size", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
 
     def __init__(self, circuit: Circuit, channel: Channel, dbr: int, count: int, mask: int, subid: int) -> None:
         self.circuit = circuit
@@ -41,7 +41,7 @@ class Subscription:
         self.subid = subid
         self.key: object = self if channel.filters is not None else (count << 8 | dbr) << 1 | channel.long_string
         self._last: float | None = None
-        self._shape: tuple[int, int] | None = None
+        self._size = -1
         self._head = b""
 
     def event(self, mask: int, shared: dict[object, bytes]) -> None:
@@ -71,10 +71,10 @@ class Subscription:
             payload, elements = self.channel.read(self.dbr, self.count)
         except CannotConvert:
             return pack(Command.EVENT_ADD, self.dbr, 0, ECA_GETFAIL, self.subid)
-        shape = (len(payload), elements)
-        if shape == self._shape:
+        size = len(payload)
+        if size == self._size:
             return self._head + payload
         message = pack(Command.EVENT_ADD, self.dbr, elements, ECA_NORMAL, self.subid, payload)
-        if len(payload) % 8 == 0:  # nothing fills it up behind; the header stays the same for a value of fixed size
-            self._shape, self._head = shape, message[: len(message) - len(payload)]
+        if size % 8 == 0:  # nothing fills it up behind; in one form, the same size means the same header
+            self._size, self._head = size, message[: len(message) - size]
         return message
