@@ -9,18 +9,18 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from archiver.catalogue import Catalogue, catalogue
+from archiver.ca.events import Event
+from archiver.ca.subscribe import Subscriber
 from archiver.config import ArchiverConfig, PvSpec
-from archiver.deadletter import DeadLetters
-from archiver.events import Event
-from archiver.points import PointBuilder, field_types
-from archiver.segments import SegmentLog
-from archiver.segments_reader import Reader
-from archiver.status import BridgeState, ServerStatus, Snapshot, prometheus
-from archiver.status_page import StatusPage
-from archiver.status_pvs import StatusPvs
-from archiver.subscribe import Subscriber
-from archiver.writers import State, Writer
+from archiver.influx.deadletter import DeadLetters
+from archiver.influx.writers import State, Writer
+from archiver.log.reader import Reader
+from archiver.log.segments import SegmentLog
+from archiver.points.catalogue import Catalogue, catalogue
+from archiver.points.points import PointBuilder, field_types
+from archiver.status.page import StatusPage
+from archiver.status.pvs import StatusPvs
+from archiver.status.status import BridgeState, ServerStatus, Snapshot, prometheus
 
 log = logging.getLogger("labioc.archiver")
 

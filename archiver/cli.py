@@ -10,16 +10,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver import plot
 from archiver.bridge import Bridge
-from archiver.catalogue import Catalogue, load
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
-from archiver.history import HistoryError, Sample, as_lines, from_influxdb, from_log, iso, parse_moment, write_csv
-from archiver.influx_http import NoAnswer
-from archiver.influx_setup import SetupError, set_up
-from archiver.segments import LogInUse
-from archiver.status import as_text
-from archiver.status_page import fetch_status
+from archiver.history import plot
+from archiver.history.history import (
+    HistoryError,
+    Sample,
+    as_lines,
+    from_influxdb,
+    from_log,
+    iso,
+    parse_moment,
+    write_csv,
+)
+from archiver.influx.http import NoAnswer
+from archiver.influx.setup import SetupError, set_up
+from archiver.log.segments import LogInUse
+from archiver.points.catalogue import Catalogue, load
+from archiver.status.page import fetch_status
+from archiver.status.status import as_text
 
 TERMINAL = "terminal"
 """What ``--plot`` is given to draw with characters."""

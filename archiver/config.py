@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from archiver.thinning import parse_tag
+from archiver.points.thinning import parse_tag
 
 MEASUREMENTS: Mapping[str, str] = {
     "caen-dt55xx": "DT5533E",

@@ -16,10 +16,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from archiver.catalogue import load
-from archiver.history import from_log
+from archiver.history.history import from_log
+from archiver.points.catalogue import load
 from bench.archiver_path import database, start_bridge, status
-from tests.archiver.databases import Influx1
+from tests.archiver.influx.databases import Influx1
 from tests.debian import program
 from tests.softioc import start_softioc
 

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from bench.archiver_path import cpu, database, rss, start_bridge
-from tests.archiver.databases import Influx1
+from tests.archiver.influx.databases import Influx1
 from tests.debian import program
 from tests.softioc import ServerProcess, start_softioc
 

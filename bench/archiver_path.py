@@ -22,7 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.archiver.databases import Influx1
+from tests.archiver.influx.databases import Influx1
 from tests.debian import program
 from tests.softioc import ROOT, ServerProcess, free_port, start_softioc
 

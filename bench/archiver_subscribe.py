@@ -21,11 +21,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from archiver.ca.events import Event, Kind
+from archiver.ca.subscribe import Subscriber
 from archiver.config import PvSpec, Schema
-from archiver.events import Event, Kind
-from archiver.points import PointBuilder
-from archiver.segments import SegmentLog
-from archiver.subscribe import Subscriber
+from archiver.log.segments import SegmentLog
+from archiver.points.points import PointBuilder
 from tests.softioc import start_softioc
 
 CLIENTS = ("ours", "ours+points", "ours+points+log", "pyepics", "caproto threading")

@@ -131,13 +131,13 @@ class _Watch:
 def _labioc(load: Load) -> None:
     from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value  # noqa: PLC0415
     from ioc.clock import SystemClock  # noqa: PLC0415
-    from ioc.dbfile import RecordDef, parse_text  # noqa: PLC0415
+    from ioc.database.dbfile import RecordDef, parse_text  # noqa: PLC0415
     from ioc.puts import PutPath  # noqa: PLC0415
     from ioc.records import RecordSet  # noqa: PLC0415
-    from ioc.scan import DeviceScanner  # noqa: PLC0415
+    from ioc.scan.scanner import DeviceScanner  # noqa: PLC0415
+    from ioc.scan.turns import Turns, phase  # noqa: PLC0415
     from ioc.server import Server  # noqa: PLC0415
-    from ioc.stats import IocStatistics  # noqa: PLC0415
-    from ioc.turns import Turns, phase  # noqa: PLC0415
+    from ioc.services.statistics import IocStatistics  # noqa: PLC0415
 
     watch = _Watch()
 

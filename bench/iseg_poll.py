@@ -19,10 +19,10 @@ from dataclasses import replace
 
 import can
 
-from devices.iseg_driver import IsegDriver
+from devices.iseg.driver import IsegDriver
+from devices.iseg.simulator.bus import SimulatedIsegBus
+from devices.iseg.simulator.module import E16C1, SimulatedIsegModule
 from devices.model import DeviceSettings
-from devices.sim_iseg import E16C1, SimulatedIsegModule
-from devices.sim_iseg_bus import SimulatedIsegBus
 
 FIRMWARE = replace(E16C1, count_bytes=1)  # isegcan understands only this form of the number of channels
 CHANNELS = 16

@@ -9,18 +9,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from devices.caen_driver import DEFAULT_CHANNELS, CaenDriver
-from devices.caen_protocol import Profile
-from devices.eurotherm_driver import DEFAULT_UNIT, EurothermDriver
-from devices.iseg_driver import DEFAULT_CHANNELS as ISEG_CHANNELS
-from devices.iseg_driver import IsegDriver
+from devices.caen.driver import DEFAULT_CHANNELS, CaenDriver
+from devices.caen.protocol import Profile
+from devices.caen.simulator.model import CaenModel
+from devices.caen.simulator.server import SimulatedSupply
+from devices.eurotherm.driver import DEFAULT_UNIT, EurothermDriver
+from devices.eurotherm.simulator.model import EurothermModel
+from devices.eurotherm.simulator.server import SimulatedFurnaces
+from devices.iseg.driver import DEFAULT_CHANNELS as ISEG_CHANNELS
+from devices.iseg.driver import IsegDriver
+from devices.iseg.simulator.bus import SimulatedIsegBus
+from devices.iseg.simulator.module import E16C1, SimulatedIsegModule
 from devices.model import DeviceSettings, Driver
-from devices.sim_caen import CaenModel
-from devices.sim_caen_server import SimulatedSupply
-from devices.sim_eurotherm import EurothermModel
-from devices.sim_eurotherm_server import SimulatedFurnaces
-from devices.sim_iseg import E16C1, SimulatedIsegModule
-from devices.sim_iseg_bus import SimulatedIsegBus
 
 SIMULATED_VOLTS, SIMULATED_MICROAMPS = 0.1, 0.05
 """Noise of simulated readings: a current that never changes would be reported as old data."""

@@ -22,16 +22,16 @@ from devices.model import DeviceSettings
 from devices.registry import FAMILIES, Simulator
 from ioc.access import AccessPolicy
 from ioc.clock import Clock, SystemClock
-from ioc.config import Site
-from ioc.database import expand
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
-from ioc.scan import DeviceScanner
+from ioc.scan.scanner import DeviceScanner
+from ioc.scan.turns import Turns, phase
 from ioc.server import Server
-from ioc.stats import DEVICE, IocStatistics
-from ioc.textserver import RegisterDevice, TextServer
-from ioc.thresholds import Thresholds, state_folder
-from ioc.turns import Turns, phase
+from ioc.services.statistics import DEVICE, IocStatistics
+from ioc.services.textserver import RegisterDevice, TextServer
+from ioc.services.thresholds import Thresholds, state_folder
+from ioc.site.config import Site
+from ioc.site.expansion import expand
 
 log = logging.getLogger("labioc")
 

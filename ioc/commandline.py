@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from ioc.commands import archive, check, console, demo, export, history, pvs, run, schema, simulate, tuned
-from ioc.config import SiteError
-from ioc.dbfile import DatabaseError
-from ioc.stats import release
+from ioc.database.dbfile import DatabaseError
+from ioc.services.statistics import release
+from ioc.site.config import SiteError
 
 _COMMANDS = (run, console, demo, check, pvs, tuned, schema, export, archive, history, simulate)
 

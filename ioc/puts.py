@@ -16,11 +16,11 @@ from typing import Any, TypeVar
 from devices.errors import DeviceError
 from devices.model import Cause, Level, RawRequest, Value, WriteGuard
 from ioc.clock import Clock, local_time
-from ioc.device_records import is_command
-from ioc.device_status import ALARM_STATUS, SIGNALS
 from ioc.records import PutContext, PutRefused, Record
-from ioc.scan import DeviceScanner
-from ioc.stats import DEVICE, IocStatistics
+from ioc.scan.device_records import is_command
+from ioc.scan.device_status import ALARM_STATUS, SIGNALS
+from ioc.scan.scanner import DeviceScanner
+from ioc.services.statistics import DEVICE, IocStatistics
 
 log = logging.getLogger("labioc.puts")
 

@@ -17,7 +17,7 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
-from devices.hv import STATES
+from devices.rules.hv_channel import STATES
 
 IMAGE = Path(__file__).resolve().parents[1] / "docs" / "images" / "ramp.svg"
 CHANNEL = "LAB:HV1:CH00"

@@ -17,11 +17,11 @@ from typing import Any
 
 from devices.registry import FAMILIES, Family
 from ioc import commandline
-from ioc.dbfile import RecordDef
-from ioc.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.database.dbfile import RecordDef
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
-from ioc.schema import site_schema
-from ioc.templates import family_templates, server_template
+from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.site.schema import site_schema
+from ioc.site.templates import family_templates, server_template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 INDEX = FOLDER.parent / "README.md"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tests.softioc import Databases, ServerProcess, free_port
 
 if TYPE_CHECKING:
-    from ioc.dbfile import RecordDef
+    from ioc.database.dbfile import RecordDef
     from ioc.records import Record, RecordSet
 
 
@@ -64,7 +64,7 @@ class SoftScan:
 
 async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -> None:
     """Serve until standard input ends."""
-    from ioc.dbfile import parse_template
+    from ioc.database.dbfile import parse_template
     from ioc.records import RecordSet
     from ioc.server import Server
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ioc.config import Site, parse_site
-from ioc.database import expand
 from ioc.records import RecordSet
+from ioc.site.config import Site, parse_site
+from ioc.site.expansion import expand
 
 SUPPLIES = 25
 

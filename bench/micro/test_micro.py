@@ -11,13 +11,13 @@ from pathlib import Path
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import db
-from ioc.config import Site
-from ioc.database import expand
-from ioc.dbfile import parse_template
+from ioc.database.dbfile import parse_template
 from ioc.records import Record, RecordSet, fields_of
 from ioc.server.channel import resolve
 from ioc.server.dbr import encode
 from ioc.server.search import answer
+from ioc.site.config import Site
+from ioc.site.expansion import expand
 
 CHANNEL_TEMPLATE = Path(db.__file__).with_name("caen-dt55xx-channel.template")
 VMON = "LAB:HV0:CH00:VMON"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
-from archiver.points import conflicts
+from archiver.points.points import conflicts
 from ioc.app import set_up_logging
-from ioc.archiver_pvs import archiver_pvs
 from ioc.commands.shares import add_shares, shares_of
-from ioc.config import Site, SiteError, load_site
-from ioc.database import expand_all
+from ioc.site.archiver_pvs import archiver_pvs
+from ioc.site.config import Site, SiteError, load_site
+from ioc.site.expansion import expand_all
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

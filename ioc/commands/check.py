@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from ioc.commands.shares import add_shares, shares_of
-from ioc.config import load_site
-from ioc.database import expand_all
 from ioc.records import RecordSet
+from ioc.site.config import load_site
+from ioc.site.expansion import expand_all
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

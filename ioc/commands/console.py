@@ -7,7 +7,7 @@ import asyncio
 
 from ioc.app import set_up_logging
 from ioc.commands.run import add_arguments, site_of
-from ioc.console import run as run_console
+from ioc.console.console import run as run_console
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

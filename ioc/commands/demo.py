@@ -14,7 +14,7 @@ from ioc.app import App, set_up_logging, stop_signal
 from ioc.commands.demo_archiver import DemoArchiver
 from ioc.commands.run import port_number
 from ioc.commands.simulators import BACK_DOORS, Door
-from ioc.config import parse_site
+from ioc.site.config import parse_site
 
 PREFIX = "LAB"
 

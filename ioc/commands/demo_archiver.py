@@ -19,9 +19,9 @@ from pathlib import Path
 from archiver import cli
 from archiver.config import ArchiverConfig, PvSpec, read_config, select
 from ioc.app import set_up_logging
-from ioc.archiver_pvs import archiver_pvs
-from ioc.config import Site
-from ioc.database import expand
+from ioc.site.archiver_pvs import archiver_pvs
+from ioc.site.config import Site
+from ioc.site.expansion import expand
 
 _END_SECONDS = 1.2
 

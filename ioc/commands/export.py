@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ioc.commands.run import device_names
 from ioc.commands.shares import add_shares, shares_of
-from ioc.config import load_site, only
-from ioc.database import expand, expand_all
 from ioc.export.db import write_db
 from ioc.export.epics_containers import write_values
-from ioc.stats import release
+from ioc.services.statistics import release
+from ioc.site.config import load_site, only
+from ioc.site.expansion import expand, expand_all
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

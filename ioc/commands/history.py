@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 
 from archiver import cli
-from archiver.catalogue import catalogue
 from archiver.config import default_directory
+from archiver.points.catalogue import catalogue
 from ioc.commands.archive import archived, archiver_config
-from ioc.config import SiteError, load_site
+from ioc.site.config import SiteError, load_site
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -7,9 +7,9 @@ import json
 from collections.abc import Iterable, Sequence
 
 from ioc.commands.shares import add_shares, shares_of
-from ioc.config import load_site
-from ioc.database import expand_all
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
+from ioc.site.config import load_site
+from ioc.site.expansion import expand_all
 
 _HEADINGS = ("name", "type", "unit", "scan", "access", "description")
 

@@ -7,7 +7,7 @@ import asyncio
 
 from ioc.app import run as run_app
 from ioc.app import set_up_logging
-from ioc.config import Site, load_site, only
+from ioc.site.config import Site, load_site, only
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from ioc.schema import site_schema
+from ioc.site.schema import site_schema
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

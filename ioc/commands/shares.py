@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ioc.commands.run import device_names
-from ioc.config import Site, shares
+from ioc.site.config import Site, shares
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from devices.caen_protocol import Profile
-from devices.sim_caen import CaenModel
-from devices.sim_caen_server import SimulatedSupply
+from devices.caen.protocol import Profile
+from devices.caen.simulator.model import CaenModel
+from devices.caen.simulator.server import SimulatedSupply
 from ioc.app import stop_signal
 from ioc.commands import simulate_eurotherm, simulate_iseg
 from ioc.commands.run import port_number

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from devices.modbus_link import UNITS
-from devices.modbus_serial import BAUDRATES
-from devices.sim_eurotherm import EurothermModel
-from devices.sim_eurotherm_backdoor import BackDoor
-from devices.sim_eurotherm_server import SimulatedFurnaces
+from devices.eurotherm.simulator.backdoor import BackDoor
+from devices.eurotherm.simulator.model import EurothermModel
+from devices.eurotherm.simulator.server import SimulatedFurnaces
+from devices.links.modbus import UNITS
+from devices.links.modbus_serial import BAUDRATES
 from ioc.app import stop_signal
 from ioc.commands.run import port_number
 

@@ -7,9 +7,9 @@ import asyncio
 
 import can
 
-from devices.sim_iseg import TYPES, SimulatedIsegModule
-from devices.sim_iseg_backdoor import BackDoor
-from devices.sim_iseg_bus import SimulatedIsegBus
+from devices.iseg.simulator.backdoor import BackDoor
+from devices.iseg.simulator.bus import SimulatedIsegBus
+from devices.iseg.simulator.module import TYPES, SimulatedIsegModule
 from ioc.app import stop_signal
 from ioc.commands.run import port_number
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from devices.caen.simulator.backdoor import BackDoor
+from devices.caen.simulator.server import SimulatedSupply
+from devices.eurotherm.simulator.backdoor import BackDoor as EurothermBackDoor
+from devices.eurotherm.simulator.server import SimulatedFurnaces
+from devices.iseg.simulator.backdoor import BackDoor as IsegBackDoor
+from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.registry import Simulator
-from devices.sim_caen_backdoor import BackDoor
-from devices.sim_caen_server import SimulatedSupply
-from devices.sim_eurotherm_backdoor import BackDoor as EurothermBackDoor
-from devices.sim_eurotherm_server import SimulatedFurnaces
-from devices.sim_iseg_backdoor import BackDoor as IsegBackDoor
-from devices.sim_iseg_bus import SimulatedIsegBus
 
 
 class Door(Protocol):

@@ -9,10 +9,10 @@ from typing import Any
 
 from ioc.commands.pvs import in_columns
 from ioc.commands.shares import add_shares, shares_of
-from ioc.config import load_site
-from ioc.database import expand_all
 from ioc.records import RecordSet
-from ioc.thresholds import Finding, files, state_folder, weigh
+from ioc.services.thresholds import Finding, files, state_folder, weigh
+from ioc.site.config import load_site
+from ioc.site.expansion import expand_all
 
 _HEADINGS = ("limit", "tuned", "site file", "on", "by", "")
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from ioc.database import DEVICE_TYPE
-from ioc.dbfile import RecordDef
-from ioc.macros import quote
+from ioc.database.dbfile import RecordDef
+from ioc.database.macros import quote
+from ioc.site.expansion import DEVICE_TYPE
 
 _SOFT = {"DTYP": "Soft Channel", "SCAN": "Passive"}
 _LINKS = frozenset({"INP", "OUT"})

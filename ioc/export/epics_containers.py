@@ -14,7 +14,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from devices.model import DeviceSettings
-from ioc.config import Site
+from ioc.site.config import Site
 
 CONFIG: Final = PurePosixPath("/epics/ioc/config")
 STATE: Final = PurePosixPath("/autosave")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.convert import check_range
 from ioc.records.fields import Value, live_field

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.alarmed import Alarmed
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import ClassVar
 
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
 from ioc.records import links
 from ioc.records import status as st
 from ioc.records.convert import from_client

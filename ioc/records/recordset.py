@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from ioc.dbfile import DatabaseError, RecordDef
+from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerOutput
 from ioc.records.array import Waveform
 from ioc.records.convert import parse_text

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from archiver.segments import SegmentLog
-from tests.archiver.databases import Influx1, VictoriaMetrics
+from archiver.log.segments import SegmentLog
+from tests.archiver.influx.databases import Influx1, VictoriaMetrics
 from tests.conftest import unavailable
 from tests.debian import program
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from archiver.catalogue import load
-from archiver.history import Sample, from_log
-from archiver.segments_reader import lines
-from tests.archiver.databases import Influx1
-from tests.archiver.fake_influx import FakeInflux, Status
+from archiver.history.history import Sample, from_log
+from archiver.log.reader import lines
+from archiver.points.catalogue import load
+from tests.archiver.influx.databases import Influx1
+from tests.archiver.influx.fake_influx import FakeInflux, Status
 from tests.conftest import unavailable
 from tests.libca import Context
 from tests.softioc import ROOT, ServerProcess, free_port, start_softioc

@@ -15,16 +15,16 @@ from typing import Any
 
 import pytest
 
-from archiver import segment_files
 from archiver.bridge import Bridge
-from archiver.catalogue import load
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
-from archiver.history import Sample, from_log
-from archiver.points import Refused
-from archiver.segment_files import Position, Segment
-from archiver.status import BridgeState
-from tests.archiver.databases import Influx1
-from tests.archiver.fake_ca import FakeCaServer, message
+from archiver.history.history import Sample, from_log
+from archiver.log import files as segment_files
+from archiver.log.files import Position, Segment
+from archiver.points.catalogue import load
+from archiver.points.points import Refused
+from archiver.status.status import BridgeState
+from tests.archiver.ca.fake_ca import FakeCaServer, message
+from tests.archiver.influx.databases import Influx1
 from tests.archiver.test_bridge import (
     COUNTERS,
     LABIOC,
@@ -316,7 +316,7 @@ async def test_GIVEN_a_small_log_and_no_database_WHEN_it_is_full_THEN_the_oldest
 async def test_GIVEN_much_that_waits_WHEN_the_bridge_is_started_again_THEN_it_archives_while_that_is_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.segments_reader.COUNTED_AT_ONCE", 0)
+    monkeypatch.setattr("archiver.log.reader.COUNTED_AT_ONCE", 0)
     go_on = threading.Event()
     count = segment_files.points_behind
 
@@ -328,7 +328,7 @@ async def test_GIVEN_much_that_waits_WHEN_the_bridge_is_started_again_THEN_it_ar
     async with FakeCaServer(["T:A"]) as server:
         async with bridging(tmp_path, server, servers=(nowhere,)) as bridge:
             await arrived(bridge, 1)
-        monkeypatch.setattr("archiver.segments_reader.points_behind", slow)
+        monkeypatch.setattr("archiver.log.reader.points_behind", slow)
         async with bridging(tmp_path, server, servers=(nowhere,)) as bridge:
             await until(lambda: bridge.snapshot.queue == 3)  # start, connection and value of this run
             go_on.set()
@@ -371,7 +371,7 @@ async def test_GIVEN_a_minimum_interval_WHEN_the_bridge_stops_THEN_the_value_tha
 async def test_GIVEN_a_heartbeat_WHEN_a_pv_of_another_ioc_is_silent_THEN_its_value_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.points.ON_THE_WAY_NS", 0)
+    monkeypatch.setattr("archiver.points.points.ON_THE_WAY_NS", 0)
     async with (
         FakeCaServer(["T:A", "T:B"]) as server,
         bridging(tmp_path, server, tag="monitor 1 heartbeat 1") as bridge,

@@ -16,12 +16,12 @@ import pytest
 
 from archiver.bridge import Bridge
 from archiver.config import ArchiverConfig, PvSpec, Schema, ServerConfig
-from archiver.influx_fields import FieldsUnknown, other_types
-from archiver.influx_http import HttpClient
-from archiver.points import FieldType, field_types
-from archiver.status import as_text, prometheus
-from tests.archiver.databases import Influx1
-from tests.archiver.fake_influx import FakeInflux
+from archiver.influx.fields import FieldsUnknown, other_types
+from archiver.influx.http import HttpClient
+from archiver.points.points import FieldType, field_types
+from archiver.status.status import as_text, prometheus
+from tests.archiver.influx.databases import Influx1
+from tests.archiver.influx.fake_influx import FakeInflux
 from tests.softioc import free_port
 
 VMON = PvSpec("LAB:HV1:CH00:VMON", "HV1", "caen-dt55xx", "00", "VMON", "monitor", "ai")

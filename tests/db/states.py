@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ioc.dbfile import RecordDef
-from ioc.schema import STATE_FIELDS
+from ioc.database.dbfile import RecordDef
+from ioc.site.schema import STATE_FIELDS
 
 SEVERITY_FIELDS = {"HHSV", "HSV", "LSV", "LLSV", "ZSV", "OSV", "COSV", *STATE_FIELDS}
 

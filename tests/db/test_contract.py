@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devices.registry import FAMILIES
-from ioc.dbfile import RecordDef
-from ioc.templates import family_records
+from ioc.database.dbfile import RecordDef
+from ioc.site.templates import family_records
 from tests.db.states import SEVERITY_FIELDS, labels
 
 CAEN, ISEG, EUROTHERM = "caen-dt55xx", "iseg-edcp", "eurotherm-3200"

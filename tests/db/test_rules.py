@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from devices.caen_catalogue import BOARD, CHANNEL
+from devices.caen.catalogue import BOARD, CHANNEL
 from devices.model import DeviceSettings, Kind, Signal
 from devices.registry import FAMILIES
-from ioc.config import load_site
-from ioc.database import Database, expand
-from ioc.dbfile import RecordDef
-from ioc.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.database.dbfile import RecordDef
 from ioc.records import RecordSet
-from ioc.stats import SIGNALS as SERVER_SIGNALS
-from ioc.templates import family_records
+from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
+from ioc.site.config import load_site
+from ioc.site.expansion import Database, expand
+from ioc.site.templates import family_records
 from tests.db.states import SEVERITY_FIELDS, labels
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.toml"))

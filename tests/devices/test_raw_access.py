@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
 from devices.model import RawAccess, RawRequest, Value
-from devices.raw_words import number_in, whole_number
-from tests.devices import caen_bench, eurotherm_bench, iseg_bench
+from devices.rules.raw_words import number_in, whole_number
+from tests.devices.caen import bench as caen_bench
+from tests.devices.eurotherm import bench as eurotherm_bench
+from tests.devices.iseg import bench as iseg_bench
 
 TEXT = st.text(max_size=12)
 
@@ -261,7 +263,7 @@ async def test_nothing_is_written_to_a_controller_that_makes_no_sense(
 
 
 def requests(access: Callable[..., object]) -> Callable[[list[str], str | None], RawRequest]:
-    from devices.eurotherm_raw_words import eurotherm_request
+    from devices.eurotherm.raw_words import eurotherm_request
 
     return lambda words, value: eurotherm_request(access, words, value)  # type: ignore[arg-type]
 
@@ -292,7 +294,7 @@ async def test_a_word_is_the_same_with_and_without_its_sign() -> None:
 
 @given(st.lists(TEXT, max_size=4), st.none() | TEXT)
 def test_any_words_are_understood_or_refused(words: list[str], value: str | None) -> None:
-    from devices.iseg_raw_words import iseg_request
+    from devices.iseg.raw_words import iseg_request
 
     async def never(*_: Value | None) -> dict[int | None, Value]:
         raise AssertionError

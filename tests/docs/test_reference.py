@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ioc.config import parse_site
+from ioc.site.config import parse_site
 from scripts import generate_reference
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
 from ioc.records import Record, RecordSet
 
 EPOCH = 1_700_000_000.0

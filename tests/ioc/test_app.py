@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from devices.sim_caen_server import SimulatedSupply
+from devices.caen.simulator.server import SimulatedSupply
 from ioc.app import MOST_FILES, App, allow_many_files
-from ioc.config import parse_site
 from ioc.records import PutContext, PutRefused, Record, fields_of
+from ioc.site.config import parse_site
 from tests.fair_time import FairClock
 from tests.ioc.fakes import alarm
 from tests.libca import CaError, Channel, Context

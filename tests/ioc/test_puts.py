@@ -13,8 +13,8 @@ from devices.errors import LinkDown, OutOfLimits, ReplyTimeout
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
-from ioc.scan import DeviceScanner
-from ioc.stats import IocStatistics
+from ioc.scan.scanner import DeviceScanner
+from ioc.services.statistics import IocStatistics
 from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
 
 WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)

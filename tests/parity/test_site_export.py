@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ioc.config import load_site
-from ioc.database import expand
-from ioc.dbfile import RecordDef
+from ioc.database.dbfile import RecordDef
 from ioc.export.db import write_db
+from ioc.site.config import load_site
+from ioc.site.expansion import expand
 from tests import dbr
 from tests.labioc_server import start_labioc
 from tests.libca import Channel, Context

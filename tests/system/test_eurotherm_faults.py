@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from devices.modbus_frames import READ
-from devices.sim_eurotherm import EurothermModel
-from devices.sim_eurotherm_server import SimulatedFurnaces, simulated_furnaces
+from devices.eurotherm.simulator.model import EurothermModel
+from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
+from devices.links.modbus_frames import READ
 from ioc.app import App
 from tests.ioc.test_app import DEVICE, as_client, failed, record, running, until
 from tests.libca import Context

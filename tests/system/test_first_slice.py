@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from devices.caen_protocol import Profile
-from devices.sim_caen import CaenModel
-from devices.sim_caen_server import SimulatedSupply, simulated_supply
+from devices.caen.protocol import Profile
+from devices.caen.simulator.model import CaenModel
+from devices.caen.simulator.server import SimulatedSupply, simulated_supply
 from tests.fair_time import FairClock
 from tests.ioc.test_app import DEVICE, alarm, record, running, supply, until
 from tests.libca import Context, Subscription

@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from devices.sim_iseg import E08F2, E16C1, SimulatedIsegModule
-from devices.sim_iseg_bus import SimulatedIsegBus
+from devices.iseg.simulator.bus import SimulatedIsegBus
+from devices.iseg.simulator.module import E08F2, E16C1, SimulatedIsegModule
 from ioc.app import App
 from ioc.records import Record
-from tests.devices.iseg_bench import fresh_channel
+from tests.devices.iseg.bench import fresh_channel
 from tests.ioc.test_app import DEVICE, record, running, until
 
 INVALID, TOLD_WITHIN, BACK_WITHIN = 3, 3.0, 10.0

@@ -11,11 +11,11 @@ import time
 import can
 import pytest
 
-from devices.edcp_bits import ChannelEvent
-from devices.edcp_items import BY_NAME
-from devices.edcp_protocol import read_channels, write
 from devices.errors import DeviceError
-from tests.devices.iseg_bench import until
+from devices.iseg.edcp.bits import ChannelEvent
+from devices.iseg.edcp.items import BY_NAME
+from devices.iseg.edcp.protocol import read_channels, write
+from tests.devices.iseg.bench import until
 from tests.ioc.test_app import as_client, failed, record
 from tests.libca import Context
 from tests.system.test_iseg_faults import INVALID, pvs, served

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ioc.config import SiteError, load_site, only
-from ioc.database import expand
+from ioc.site.config import SiteError, load_site, only
+from ioc.site.expansion import expand
 from tests.libca import Context
 from tests.softioc import free_port
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from devices.caen_protocol import Profile
-from devices.sim_caen import CaenModel
-from devices.sim_caen_server import simulated_supply
+from devices.caen.protocol import Profile
+from devices.caen.simulator.model import CaenModel
+from devices.caen.simulator.server import simulated_supply
 from tests.libca import Context
 from tests.softioc import free_port
 

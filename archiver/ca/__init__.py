@@ -1,0 +1,1 @@
+"""The Channel Access client: search, circuits, subscriptions."""

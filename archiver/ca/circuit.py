@@ -1,0 +1,296 @@
+"""One TCP connection to a server: its channels and their subscriptions.
+
+caproto keeps the state of circuit and channels and makes the requests; monitor events, which are nearly all of the
+traffic, are decoded by ``archiver.ca.decode`` without it. Nothing here ever sends EVENTS_OFF: a bridge that is too slow
+stops reading, TCP holds the server back, and its queue keeps the events.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import Final, Protocol, cast
+
+import caproto
+
+from archiver.ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
+from archiver.ca.environment import Address, Settings
+from archiver.ca.events import Event, Kind
+from archiver.ca.search import VERSION
+
+log = logging.getLogger("labioc.archiver")
+
+ECHO_TIMEOUT: Final = 5.0
+CONNECT_TIMEOUT: Final = 5.0
+_DRAIN: Final = 0.5
+TEND: Final = 0.25
+"""Seconds between two looks at a circuit."""
+
+_READ_SIZE: Final = 256 << 10
+_READ_ACCESS: Final = 1
+_NATIVE: Final = range(7)
+
+_NOT_UNDERSTOOD: Final = (
+    caproto.CaprotoError,
+    KeyError,
+    ValueError,
+    TypeError,
+    IndexError,
+    AttributeError,
+    OverflowError,
+)
+"""What caproto raises for bytes that no server may send."""
+
+
+class Owner(Protocol):
+    """What a circuit needs of the subscriber."""
+
+    mask: int
+    user: str
+    host: str
+
+    def deliver(self, events: list[Event]) -> None:
+        """Take events, in the order in which they came."""
+
+    def readable(self, number: int, readable: bool) -> None:
+        """A channel begins or ceases to give events."""
+
+    def refused(self, number: int, address: Address, reason: str) -> None:
+        """The server does not serve a channel (any more); look for it again."""
+
+    def lost(self, circuit: Circuit, reason: str) -> None:
+        """The connection is gone with all its channels."""
+
+
+class Circuit(asyncio.Protocol):
+    """A connection; ``channels`` are the names that live on it, by number.
+
+    ``heard`` is when the server last said something, in the time of the loop.
+    """
+
+    def __init__(self, owner: Owner, address: Address, settings: Settings) -> None:
+        self.address = address
+        self.channels: dict[int, str] = {}
+        self.closed = asyncio.get_running_loop().create_future()
+        self.ready = False
+        self.decoder = EventDecoder(self._control, settings.max_message)
+        self._owner = owner
+        self._timeout = settings.connection_timeout
+        self._loop = asyncio.get_running_loop()
+        self._state = caproto.VirtualCircuit(caproto.CLIENT, address, 0)
+        self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
+        self.heard = self._loop.time()
+        self._asked = 0.0
+        self._tended = self.heard
+        self._paused = False
+        self._reason = "closed by the server"
+
+    async def connect(self) -> None:
+        """Open the connection; when that fails the owner is told."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                await self._loop.create_connection(lambda: self, *self.address)
+        except (OSError, TimeoutError) as error:
+            self._reason = f"no connection: {error or 'no answer'}"
+            self.connection_lost(None)
+        except asyncio.CancelledError:
+            # Nobody else tells the end of a connection that never began, and stop() waits for it.
+            self.connection_lost(None)
+            raise
+
+    def add(self, number: int, name: str) -> None:
+        """Create a channel and subscribe to it."""
+        self.channels[number] = name
+        if self.ready:
+            self._create(number, name)
+            self._flush()
+
+    def pause(self, paused: bool) -> None:
+        """Stop reading, or go on."""
+        if paused == self._paused:
+            return
+        self._paused = paused
+        self.heard = self._loop.time()
+        if self._transport is not None and not self._transport.is_closing():
+            if paused:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def tend(self) -> None:
+        """Ask a silent server whether it lives, and give it up when it does not answer; to be called every TEND."""
+        now = self._loop.time()
+        if self._asked:
+            # When the loop was held up, or the process stopped, it was not the server that was silent.
+            self._asked += max(now - self._tended - TEND, 0.0)
+        self._tended = now
+        if self._paused:
+            self.heard = now
+        elif self._asked:
+            if now - self._asked >= min(ECHO_TIMEOUT, self._timeout):
+                self.close(f"silent for {now - self.heard:.0f} s")
+        elif now - self.heard >= self._timeout:
+            if self.ready:
+                self._send(caproto.EchoRequest())
+                self._flush()
+            self._asked = now
+
+    def drain(self) -> None:
+        """Take what the kernel has received already, so that an orderly end loses nothing; at most half a second."""
+        if self._transport is None or self._transport.is_closing():
+            return
+        end = self._loop.time() + _DRAIN
+        fd = os.dup(self._transport.get_extra_info("socket").fileno())
+        try:
+            while self._loop.time() < end and (data := os.read(fd, _READ_SIZE)):
+                self.data_received(data)
+        except OSError:
+            pass  # nothing more, or the connection is gone
+        finally:
+            os.close(fd)
+
+    def close(self, reason: str) -> None:
+        """Close the connection at once."""
+        self._reason = reason
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Say who we are."""
+        self._transport = cast("asyncio.Transport", transport)
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if self._paused:
+            self._transport.pause_reading()
+        self._send(
+            caproto.VersionRequest(0, VERSION),
+            caproto.HostNameRequest(self._owner.host),
+            caproto.ClientNameRequest(self._owner.user),
+        )
+        self._flush()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the owner, once."""
+        self._transport = None
+        self.ready = False
+        if not self.closed.done():
+            self.closed.set_result(None)
+            self._owner.lost(self, str(exc) if exc else self._reason)
+
+    def data_received(self, data: bytes) -> None:
+        """Decode; what no server may send closes the connection."""
+        self.heard = self._loop.time()
+        self._asked = 0.0
+        try:
+            self.decoder.feed(data)
+        except BrokenStream as error:
+            self._deliver()
+            log.error("%s:%d: %s; closing the circuit", *self.address, error)
+            self.close(f"not understood: {error}")
+            return
+        self._deliver()
+        self._flush()
+
+    def _deliver(self) -> None:
+        events = self.decoder.events
+        if events:
+            self.decoder.events = []
+            self._owner.deliver(events)
+
+    def _control(self, message: Message) -> None:
+        """Take a message that is no event. Raises BrokenStream."""
+        if message.command == EVENT_ADD:
+            self._no_event(message)
+            return
+        self._deliver()
+        try:
+            commands, _ = self._state.recv(bytearray(message.raw))
+            for command in commands:
+                self._state.process_command(command)
+                self._take(command)
+        except _NOT_UNDERSTOOD as error:
+            raise BrokenStream(f"message {message.command}: {error}") from error
+
+    def _no_event(self, message: Message) -> None:
+        name = self.channels.get(message.parameter2)
+        if name is None:
+            return
+        if not message.raw:
+            log.error("%s: event larger than EPICS_CA_MAX_ARRAY_BYTES left out", name)
+        elif message.parameter1 != 1:
+            log.debug("%s: event without a value, status %d", name, message.parameter1)
+
+    def _take(self, command: object) -> None:
+        if isinstance(command, caproto.VersionResponse):
+            if not self.ready:
+                self.ready = True
+                for number, name in list(self.channels.items()):
+                    self._create(number, name)
+        elif isinstance(command, caproto.CreateChanResponse):
+            self._created(command)
+        elif isinstance(command, caproto.AccessRightsResponse):
+            channel = self._state.channels[command.cid]
+            if channel.sid is not None and command.cid in self.channels:
+                self._owner.readable(command.cid, _may_read(command.access_rights))
+        elif isinstance(command, caproto.CreateChFailResponse):
+            self._state.channels.pop(command.cid, None)
+            self._gone(command.cid, "not served there")
+        elif isinstance(command, caproto.ServerDisconnResponse):
+            self._gone(command.cid, "closed by the server")
+        elif isinstance(command, caproto.ErrorResponse):
+            self._error(command)
+
+    def _create(self, number: int, name: str) -> None:
+        if number in self._state.channels:
+            self._gone(number, "still being cleared")  # the server's word for the old channel is awaited
+            return
+        channel = caproto.ClientChannel(name, self._state, cid=number)
+        self._send(channel.create())
+
+    def _created(self, command: caproto.CreateChanResponse) -> None:
+        number = int(command.cid)
+        channel = self._state.channels[number]
+        native = int(command.data_type)
+        if native not in _NATIVE:
+            raise BrokenStream(f"{channel.name}: native type {native}")
+        self.decoder.subscribe(number, channel.name, native, int(command.data_count))
+        self._send(channel.subscribe(data_type="time", subscriptionid=number, mask=self._owner.mask))
+        self._owner.readable(number, _may_read(channel.access_rights))
+
+    def _error(self, command: caproto.ErrorResponse) -> None:
+        text = bytes(command.error_message).split(b"\0", 1)[0].decode("latin-1")
+        number = int(command.cid)
+        name, status = self.channels.get(number, "circuit"), int(command.header.parameter2)
+        log.error("%s:%d: %s: %s (ECA status %d)", *self.address, name, text, status)
+        channel = self._state.channels.get(number)
+        if channel is None or channel.sid is None or number not in self.channels:
+            return
+        if command.original_request.command == EVENT_ADD:
+            self._send(channel.clear())
+            self._gone(number, text)
+
+    def _gone(self, number: int, reason: str) -> None:
+        self.decoder.forget(number)
+        if self.channels.pop(number, None) is not None:
+            self._owner.refused(number, self.address, reason)
+
+    def _send(self, *commands: object) -> None:
+        self._out += self._state.send(*commands)
+
+    def _flush(self) -> None:
+        if self._out and self._transport is not None:
+            self._transport.write(b"".join(self._out))
+        self._out.clear()
+
+
+def _may_read(rights: object) -> bool:
+    """Whether access rights include reading; a server that tells none allows it."""
+    return rights is None or bool(int(rights) & _READ_ACCESS)  # type: ignore[call-overload]
+
+
+def connection_event(pv: str, connected: bool, now_ns: int) -> Event:
+    """Make the event of a change of connection."""
+    return Event(pv, Kind.CONNECTION, None, now_ns, connected=connected)

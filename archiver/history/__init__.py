@@ -1,0 +1,1 @@
+"""Looking back: printing and drawing what was archived."""

@@ -1,0 +1,168 @@
+"""The files of the durable log in their folder: opened, cut where a write was not finished, begun, made to last.
+
+And what the log knows of those who read them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from archiver.log import blocks
+
+log = logging.getLogger("labioc.archiver")
+
+_NAME: Final = re.compile(r"(\d{16})\.log")
+
+
+class LogInUse(Exception):
+    """Another process writes to this log."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place between two blocks: number of the segment, offset in it."""
+
+    segment: int
+    offset: int
+
+
+@dataclass(slots=True)
+class Segment:
+    """One file; ``end`` is where the last whole block ends; when first and last were written, in Unix ns.
+
+    ``points`` is None for a file of an earlier run until somebody has counted them.
+    """
+
+    number: int
+    path: Path
+    end: int
+    begun_ns: int
+    newest_ns: int
+    points: int | None = None
+
+    def count(self, start: int = len(blocks.MAGIC)) -> int:
+        """Points from an offset on; when somebody has removed the file, what is known of it. Raises OSError."""
+        whole = start <= len(blocks.MAGIC)
+        if whole and self.points is not None:
+            return self.points
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return self.points or 0
+        try:
+            points = blocks.count_points(fd, start, self.end)
+        finally:
+            os.close(fd)
+        if whole:
+            self.points = points
+        return points
+
+
+class Follower:
+    """What the log does with a reader (archiver.log.reader)."""
+
+    name: str
+    position: Position
+
+    def appended(self, points: int) -> None:
+        """Points were written."""
+        raise NotImplementedError
+
+    def dropped(self, points: int, position: Position) -> None:
+        """Points that it had not got are gone; it goes on at a position."""
+        raise NotImplementedError
+
+    def save(self) -> None:
+        """Put its position on disk."""
+        raise NotImplementedError
+
+
+def points_behind(segment: Segment, position: Position) -> int:
+    """Count the points of a segment behind a position; of one that cannot be read nobody knows how many there are."""
+    inside = position.segment == segment.number and position.offset > len(blocks.MAGIC)
+    try:
+        return segment.count(position.offset if inside else len(blocks.MAGIC))
+    except OSError:
+        return 1
+
+
+def segment_files(directory: Path) -> list[tuple[int, Path]]:
+    """Return the segments of a log, oldest first."""
+    found = []
+    for path in directory.iterdir():
+        match = _NAME.fullmatch(path.name)
+        if match:
+            found.append((int(match[1]), path))
+    return sorted(found)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a new or renamed file in a directory last."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def begin_segment(directory: Path, number: int) -> tuple[int, Path]:
+    """Make a file without blocks; return its descriptor and path. Raises OSError, and leaves nothing behind then."""
+    path = directory / f"{number:016d}.log"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        if os.write(fd, blocks.MAGIC) != len(blocks.MAGIC):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync_directory(directory)
+    except BaseException:
+        os.close(fd)
+        path.unlink()
+        raise
+    return fd, path
+
+
+def take_directory(directory: Path) -> int:
+    """Be the only process that writes to a log; returns the descriptor that holds it. Raises LogInUse, OSError."""
+    path = directory / "lock"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise LogInUse(f"{path.parent} is written to by another process") from None
+    return fd
+
+
+def open_segments(directory: Path) -> list[Segment]:
+    """Look at the segments of earlier runs; the last may have a torn tail, or nothing in it."""
+    segments = []
+    files = segment_files(directory)
+    for number, path in files:
+        status = path.stat()
+        end = _cut(path, status.st_size) if number == files[-1][0] else status.st_size
+        if end > len(blocks.MAGIC):
+            segments.append(Segment(number, path, end, status.st_mtime_ns, status.st_mtime_ns))
+        else:
+            path.unlink()
+    return segments
+
+
+def _cut(path: Path, size: int) -> int:
+    """Cut what follows the last whole block; return where that ends."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        end = len(blocks.MAGIC)
+        for block in blocks.walk(fd, end, size):
+            end = block.end
+        if end < size:
+            log.warning("durable log %s: cut %d bytes of an unfinished write", path, size - end)
+            os.ftruncate(fd, end)
+    finally:
+        os.close(fd)
+    return end

@@ -1,0 +1,406 @@
+"""The durable log: every point goes through it, on its way to the writers and as an archive of its own.
+
+A directory with numbered segment files, which are only ever appended to, and for each reader the position up to
+which its server has acknowledged. What is appended is written to the file system at most ``flush_after`` seconds
+later, so that it survives a kill of the process, and to the disk at most ``sync_after`` seconds later, so that it
+survives a loss of power. Whole segments are dropped, oldest first, when the log is larger or older than allowed; what
+a reader had not yet got is counted as lost for it.
+
+When nothing can be written (disk full) the newest ``MEMORY`` bytes wait in memory, older ones are dropped and counted,
+and the log goes on by itself as soon as there is room. To make room, segments that every reader has got are removed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from archiver.log import blocks
+from archiver.log.files import (
+    Follower,
+    LogInUse,
+    Position,
+    Segment,
+    begin_segment,
+    open_segments,
+    points_behind,
+    take_directory,
+)
+
+__all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "LogInUse", "Position", "SegmentLog"]
+
+log = logging.getLogger("labioc.archiver")
+
+FLUSH_BYTES: Final = 256 << 10
+"""Bytes at which a block is written before its time."""
+
+MEMORY: Final = 4 << 20
+"""Bytes that wait in memory while nothing can be written."""
+
+LARGEST_BATCH: Final = blocks.LARGEST - FLUSH_BYTES
+"""Bytes that can be appended at once."""
+
+SMALLEST_SEGMENT: Final = 64 << 10
+LARGEST_SEGMENT: Final = 64 << 20
+RETRY: Final = 0.5
+"""Seconds between attempts to write to a full disk."""
+
+JUMP: Final = 3600.0
+"""Seconds by which the clock may differ from the time that has passed; more, and one of the two times was wrong."""
+
+DOUBT: Final = 86400.0
+"""Seconds for which nothing is dropped for its age after the clock has jumped, so that somebody can look."""
+
+_NS: Final = 1_000_000_000
+_NOT_SYNCED: Final = "not put on the disk"
+_NOT_REMOVED: Final = "an old file cannot be removed"
+_NO_NEW_FILE: Final = "no new file, going on with the old one"
+
+
+class SegmentLog:
+    """The writing end; one process at a time. Raises LogInUse, and OSError when the directory cannot be used.
+
+    ``max_bytes`` and ``max_age`` (seconds) bound the log; ``on_flush`` are called after each write. Appending is
+    for one thread; readers may live in others. ``clock`` gives Unix nanoseconds, ``monotonic`` seconds.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        max_bytes: int = 1_000_000_000,
+        max_age: float = 30 * 86400.0,
+        flush_after: float = 0.05,
+        sync_after: float = 1.0,
+        clock: Callable[[], int] = time.time_ns,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.directory = directory
+        self.lock = threading.RLock()
+        self.segments: list[Segment] = []
+        self.followers: list[Follower] = []
+        self.on_flush: list[Callable[[], None]] = []
+        self.written = 0
+        self.lost = 0
+        self.expired = 0
+        self._cannot_write = ""
+        self._told: dict[str, str] = {}
+        self._max_bytes, self._max_age = max_bytes, max_age
+        self._flush_after, self._sync_after = flush_after, sync_after
+        self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
+        self._clock = clock
+        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._buffered = 0
+        self._oldest_ns = 0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unsynced: dict[int, int] = {}
+        self._syncing = threading.Lock()
+        self._monotonic = monotonic
+        self._looked = (clock(), monotonic())
+        self._ageing_from = float("-inf")
+        directory.mkdir(parents=True, exist_ok=True)
+        self._guard = take_directory(directory)
+        self._fd = -1
+        try:
+            self.segments = open_segments(directory)
+            if self.segments and self._looked[0] - self.segments[-1].newest_ns > max_age * _NS:
+                self._doubt_clock()  # all of it would be too old
+            self._begin_or_continue()
+        except BaseException:
+            os.close(self._guard)
+            raise
+
+    @property
+    def error(self) -> str:
+        """Why the log cannot be written, or not be put on the disk; empty when all is well."""
+        return self._cannot_write or self._told.get(_NOT_SYNCED, "")
+
+    @property
+    def size(self) -> int:
+        """Bytes of the log on disk."""
+        return sum(segment.end for segment in self.segments)
+
+    @property
+    def waiting(self) -> int:
+        """Points in memory that could not be written yet."""
+        return sum(points for _, points in self._buffer)
+
+    def append(self, batch: bytes, points: int) -> None:
+        """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs).
+
+        Raises ValueError for more than LARGEST_BATCH bytes.
+        """
+        if not batch:
+            return
+        if len(batch) > LARGEST_BATCH:
+            raise ValueError(f"a batch of {len(batch)} bytes, at most {LARGEST_BATCH} are possible")
+        with self.lock:
+            if not self._buffer:
+                self._oldest_ns = self._clock()
+            self._buffer.append((batch, points))
+            self._buffered += len(batch)
+            if self._cannot_write:
+                self._shrink_buffer()
+        if self._buffered >= FLUSH_BYTES and not self._cannot_write:
+            self.flush()
+        else:
+            self._schedule(RETRY if self._cannot_write else self._flush_after)
+
+    def flush(self) -> bool:
+        """Write what has been appended; False when it could not be (it waits in memory then)."""
+        with self.lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if not self._buffer:
+                return True
+            done = self._write()
+            while not done and self._drop_delivered():
+                done = self._write()
+            if done:
+                self._limit()
+            else:
+                self._shrink_buffer()
+                self._schedule(RETRY)
+        if done:
+            for call in self.on_flush:
+                call()
+        return done
+
+    def sync(self) -> None:
+        """Wait until all that was written is on the disk, with the positions of the readers. Raises OSError."""
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        with self.lock:
+            number = self.segments[-1].number
+            if number not in self._unsynced and self._fd >= 0:
+                self._unsynced[number] = os.dup(self._fd)
+            waiting, self._unsynced = self._unsynced, {}
+            followers = list(self.followers)
+        failed: OSError | None = None
+        for fd in waiting.values():
+            try:
+                os.fdatasync(fd)
+            except OSError as error:
+                failed = error
+            finally:
+                os.close(fd)
+        if failed is not None:
+            raise failed
+        for follower in followers:
+            follower.save()
+
+    async def run(self) -> None:
+        """Flush and sync in time until cancelled; the disk is waited for in a thread."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self.flush()
+            while True:
+                await asyncio.sleep(self._sync_after)
+                try:
+                    with self.lock:
+                        self._replace_removed()
+                    await asyncio.to_thread(self.sync)
+                    self._tell(_NOT_SYNCED)
+                    with self.lock:
+                        self._limit()
+                except OSError as error:
+                    self._tell(_NOT_SYNCED, error)
+                except Exception:
+                    log.critical("durable log %s: failed, it goes on", self.directory, exc_info=True)
+        finally:
+            self._loop = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+
+    def close(self) -> None:
+        """Write everything, sync it and let go of the directory; again is harmless."""
+        if self._fd < 0:
+            return
+        try:
+            self.flush()
+            self.sync()
+        except OSError as error:
+            self._failed(error)
+        finally:
+            if self.waiting:
+                self.lost += self.waiting
+                log.error("durable log %s: %d points could not be written and are lost", self.directory, self.waiting)
+                self._buffer.clear()
+            os.close(self._fd)
+            self._fd = -1
+            os.close(self._guard)
+
+    def _schedule(self, delay: float) -> None:
+        if self._loop is not None and self._timer is None:
+            self._timer = self._loop.call_later(delay, self.flush)
+
+    def _write(self) -> bool:
+        """Write the buffer as one block; whatever goes wrong, the file ends with a whole block."""
+        segment = self.segments[-1]
+        payload = b"".join(batch for batch, _ in self._buffer)
+        points = sum(points for _, points in self._buffer)
+        now = self._clock()
+        block = memoryview(blocks.pack(payload, points, self._oldest_ns, now))
+        try:
+            done = 0
+            while done < len(block):
+                done += os.pwrite(self._fd, block[done:], segment.end + done)
+        except OSError as error:
+            self._failed(error)
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._fd, segment.end)
+            return False
+        if self._cannot_write:
+            log.warning("durable log %s: writing again", self.directory)
+            self._cannot_write = ""
+        self._buffer.clear()
+        self._buffered = 0
+        segment.end += len(block)
+        segment.newest_ns = now
+        if segment.points is not None:
+            segment.points += points
+        self.written += points
+        for follower in self.followers:
+            follower.appended(points)
+        return True
+
+    def _failed(self, error: OSError) -> None:
+        text = f"{error.strerror or error}"
+        if text != self._cannot_write:
+            log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
+        self._cannot_write = text
+
+    def _tell(self, trouble: str, error: OSError | None = None) -> None:
+        """Log a trouble once, until it is another or over (no error)."""
+        text = f"{error.strerror or error}" if error else ""
+        if text and text != self._told.get(trouble):
+            log.error("durable log %s: %s (%s)", self.directory, trouble, text)
+        self._told[trouble] = text
+
+    def _shrink_buffer(self) -> None:
+        gone = 0
+        while self._buffered > MEMORY:
+            batch, points = self._buffer.popleft()
+            self._buffered -= len(batch)
+            gone += points
+        self.lost += gone
+
+    def _limit(self) -> None:
+        """Begin a new segment when it is time, drop what is more or older than allowed."""
+        now = self._clock()
+        last = self.segments[-1]
+        full = last.end >= self._segment_bytes
+        if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
+            self._try_new_segment()
+        ageing = self._clock_is_believed(now)
+        while len(self.segments) > 1 and (
+            self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
+        ):
+            if not self._drop(self.segments[0]):
+                break
+
+    def _try_new_segment(self) -> None:
+        """Begin a new segment, or go on with the one there is, which holds everything just as well."""
+        try:
+            self._begin_segment()
+            self._tell(_NO_NEW_FILE)
+        except OSError as error:
+            self._tell(_NO_NEW_FILE, error)
+
+    def _replace_removed(self) -> None:
+        """Begin anew when somebody has removed the file that is written to, and count what went. Raises OSError."""
+        if os.fstat(self._fd).st_nlink:
+            return
+        log.error("durable log %s: somebody has removed its files, beginning anew", self.directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if not os.fstat(self._guard).st_nlink:
+            before, self._guard = self._guard, take_directory(self.directory)
+            os.close(before)
+        self._begin_segment()
+        while len(self.segments) > 1 and not self.segments[0].path.exists():
+            self._drop(self.segments[0])
+
+    def _clock_is_believed(self, now: int) -> bool:
+        """Whether the age of segments means anything: a clock that is wrong for a second must not cost the archive."""
+        passed = self._monotonic()
+        before, seen = self._looked
+        self._looked = (now, passed)
+        if (now - before) / _NS - (passed - seen) > JUMP:
+            self._doubt_clock()
+        return passed >= self._ageing_from
+
+    def _doubt_clock(self) -> None:
+        self._ageing_from = self._monotonic() + DOUBT
+        log.warning(
+            "durable log %s: the clock is far ahead of the newest data; nothing is dropped for its age for %.0f h",
+            self.directory,
+            DOUBT / 3600,
+        )
+
+    def _drop_delivered(self) -> bool:
+        """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
+        oldest = self.segments[0]
+        if len(self.segments) < 2 or not self.followers:
+            return False
+        if any(follower.position < Position(oldest.number, oldest.end) for follower in self.followers):
+            return False
+        return self._drop(oldest)
+
+    def _drop(self, segment: Segment) -> bool:
+        """Remove the oldest segment and count what a reader had not got; False when it cannot be removed."""
+        following = Position(self.segments[1].number, len(blocks.MAGIC))
+        behind = [
+            (follower, points_behind(segment, follower.position))
+            for follower in self.followers
+            if follower.position < following
+        ]
+        held = points_behind(segment, Position(segment.number, 0))
+        try:
+            segment.path.unlink(missing_ok=True)
+            self._tell(_NOT_REMOVED)
+        except OSError as error:
+            self._tell(_NOT_REMOVED, error)
+            return False
+        missed = 0
+        for follower, points in behind:
+            follower.dropped(points, following)
+            missed = max(missed, points)
+            if points:
+                log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
+        self.expired += held - missed
+        self.segments.remove(segment)
+        return True
+
+    def _begin_or_continue(self) -> None:
+        """Begin the segment of this run; on a disk without room for it, go on with the last one."""
+        try:
+            self._begin_segment()
+        except OSError as error:
+            if not self.segments:
+                raise
+            self._fd = os.open(self.segments[-1].path, os.O_RDWR)
+            self._failed(error)
+
+    def _begin_segment(self) -> None:
+        number = self.segments[-1].number + 1 if self.segments else 1
+        if self._fd >= 0 and number - 1 not in self._unsynced:
+            self._unsynced[number - 1] = os.dup(self._fd)
+        fd, path = begin_segment(self.directory, number)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = fd
+        now = self._clock()
+        self.segments.append(Segment(number, path, len(blocks.MAGIC), now, now, 0))

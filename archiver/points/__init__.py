@@ -1,0 +1,1 @@
+"""From an event of a PV to a point of a series."""

@@ -1,0 +1,1 @@
+"""The state of the bridge: its PVs, its status page, its metrics."""

@@ -1,0 +1,167 @@
+"""What the bridge says about itself: one snapshot a second, as JSON, as text for people and as Prometheus metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from typing import Any
+
+from archiver.points.points import PvState
+
+JSON = dict[str, Any]
+
+
+class BridgeState(IntEnum):
+    """``ARCH:STATE``: all is well; points wait in the log; points are being lost, or would be after a kill."""
+
+    OK = 0
+    SPOOLING = 1
+    LOSING = 2
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """One server: its state in words, what it got (points) and what waits for it (``queued`` points, ``lag`` s).
+
+    ``rate`` is how fast it takes them now, in points per second; ``conflicts`` says which fields it has with another
+    type.
+    """
+
+    name: str
+    url: str
+    state: str
+    reason: str
+    since: float
+    points: int
+    refused: int
+    requests: int
+    failures: int
+    queued: int
+    lost: int
+    lag: float
+    rate: float = 0.0
+    conflicts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The bridge at one moment; times in Unix seconds, ``rate`` in events per second, ``lag`` in seconds."""
+
+    state: BridgeState
+    time: float
+    started: float
+    pvs: int
+    connected: int
+    events: int
+    points: int
+    rate: float
+    queue: int
+    spool: int
+    lost: int
+    lag: float
+    log_error: str = ""
+    expired: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    servers: tuple[ServerStatus, ...] = ()
+
+    def as_json(self, pvs: Iterable[PvState] = ()) -> JSON:
+        """Return what ``labioc archive SITE status`` gets."""
+        return {**asdict(self), "state": self.state.name, "pv": [asdict(pv) for pv in pvs]}
+
+
+def prometheus(snapshot: Snapshot) -> str:
+    """Write the metrics in the Prometheus text format (exposition format 0.0.4)."""
+    lines: list[str] = []
+    bridge = (
+        ("state", "gauge", "0 ok, 1 spooling, 2 losing", int(snapshot.state)),
+        ("pvs", "gauge", "PVs subscribed to", snapshot.pvs),
+        ("pvs_connected", "gauge", "PVs that are connected", snapshot.connected),
+        ("events_total", "counter", "Events received", snapshot.events),
+        ("points_total", "counter", "Points written to the log", snapshot.points),
+        ("lost_points_total", "counter", "Points dropped because log or disk were full", snapshot.lost),
+        ("expired_points_total", "counter", "Points that left the log after every server had them", snapshot.expired),
+        ("log_bytes", "gauge", "Size of the log", snapshot.spool),
+        ("log_writable", "gauge", "0 when the log cannot be written", int(not snapshot.log_error)),
+        ("start_time_seconds", "gauge", "Unix time of the start", snapshot.started),
+    )
+    for name, kind, text, value in bridge:
+        lines += _metric(name, kind, text, [({}, value)])
+    lines += _metric(
+        "refused_events_total",
+        "counter",
+        "Events that did not become a point",
+        [({"reason": reason}, count) for reason, count in snapshot.refused.items()],
+    )
+    servers = (
+        ("server_up", "gauge", "1 when the server takes points", lambda one: int(one.state == "ok")),
+        ("server_points_total", "counter", "Points the server has stored", lambda one: one.points),
+        ("server_refused_points_total", "counter", "Points it refused, now dead letters", lambda one: one.refused),
+        ("server_requests_total", "counter", "Requests to the server", lambda one: one.requests),
+        ("server_failures_total", "counter", "Requests that failed", lambda one: one.failures),
+        ("server_queued_points", "gauge", "Points that wait for the server", lambda one: one.queued),
+        ("server_lost_points_total", "counter", "Points dropped before the server had them", lambda one: one.lost),
+        ("server_field_conflicts", "gauge", "Fields it has with another type", lambda one: len(one.conflicts)),
+        ("server_lag_seconds", "gauge", "Age of the oldest point that waits", lambda one: one.lag),
+    )
+    for name, kind, text, get in servers:
+        samples: list[tuple[dict[str, str], float]] = [({"server": one.name}, get(one)) for one in snapshot.servers]
+        lines += _metric(name, kind, text, samples)
+    return "\n".join(lines) + "\n"
+
+
+def _metric(name: str, kind: str, text: str, samples: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
+    full = f"labioc_archiver_{name}"
+    yield f"# HELP {full} {text}"
+    yield f"# TYPE {full} {kind}"
+    for labels, value in samples:
+        inner = ",".join(f'{key}="{_label(word)}"' for key, word in labels.items())
+        yield f"{full}{{{inner}}} {value}" if inner else f"{full} {value}"
+
+
+def _label(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def as_text(status: JSON) -> str:
+    """Write for people what ``Snapshot.as_json`` made, read back."""
+    lines = [
+        f"State      {status['state']}"
+        + (f" (the log cannot be written: {status['log_error']})" if status["log_error"] else ""),
+        f"PVs        {status['connected']} of {status['pvs']} connected, {status['rate']:.1f} events/s",
+        f"Points     {status['points']} since {_moment(status['started'])}, {status['lost']} lost,"
+        f" {sum(status['refused'].values())} events refused",
+        f"Log        {status['spool'] / 1e6:.1f} MB",
+    ]
+    lines += [f"Refused    {count} {reason}" for reason, count in sorted(status["refused"].items()) if count]
+    for server in status["servers"]:
+        lines.append(
+            f"Server     {server['name']}: {server['state']}, {server['points']} points stored,"
+            f" {server['refused']} refused, {server['lost']} lost"
+        )
+        if server["reason"]:
+            lines.append(f"           since {_moment(server['since'])}: {server['reason']}")
+        lines += [f"           {conflict}" for conflict in server["conflicts"]]
+        if server["queued"]:
+            lines.append(
+                f"           {server['queued']} points wait, the oldest for {server['lag']:.0f} s{_left(server)}"
+            )
+    if status["pv"]:
+        rows = [("PV", "connected", "last event", "events", "points", "refused"), *map(_row, status["pv"])]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines += ["", *("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)]
+    return "\n".join(lines)
+
+
+def _left(server: JSON) -> str:
+    return f", about {server['queued'] / server['rate']:.0f} s to go" if server["rate"] > 0 else ""
+
+
+def _row(pv: JSON) -> tuple[str, ...]:
+    last = _moment(pv["last_ns"] / 1e9) if pv["last_ns"] else "-"
+    return pv["pv"], "yes" if pv["connected"] else "NO", last, str(pv["events"]), str(pv["points"]), str(pv["refused"])
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(sep=" ", timespec="seconds")

@@ -1,0 +1,1 @@
+"""CAEN DT55xxE and N1470 high-voltage supplies: a text protocol over TCP or a serial line."""

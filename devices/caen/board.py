@@ -1,0 +1,75 @@
+"""What the parameters of the board mean: identity, interlock, alarms and who controls the supply."""
+
+from __future__ import annotations
+
+from devices.caen.catalogue import BOARD, BOARD_SETTINGS
+from devices.caen.unit import CaenUnit, Plain
+from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.settings import Demand
+
+_LOCAL = 1  # index of LOCAL among the words of BDCTR
+
+
+class CaenBoard:
+    """The board of one supply; ``channels`` is the number of channels that the site file expects."""
+
+    def __init__(self, unit: CaenUnit, settings: DeviceSettings, channels: int) -> None:
+        self.refused_as_local = False
+        self._unit = unit
+        self._serial = settings.options.get("serial")
+        self._channels = channels
+        self.demands = {setting.suffix: Demand() for setting in BOARD_SETTINGS}
+
+    def link_lost(self) -> None:
+        """Forget what only holds within one connection."""
+        self.refused_as_local = False
+        for demand in self.demands.values():
+            demand.link_lost()
+
+    def parameters(self, name: str) -> tuple[str, ...]:
+        """Return what has to be asked for a signal now."""
+        row = BOARD[name]
+        if row.settable and (name.endswith(".CMD") or self.demands[name].value is not None):
+            return ()
+        return (row.wire,)
+
+    def polled(self, parameters: set[str]) -> None:
+        """Draw conclusions from what a batch has just read."""
+        for setting in BOARD_SETTINGS:
+            found = self._unit.value(setting.wire)
+            if setting.wire in parameters and found is not None and not isinstance(found, str):
+                self.demands[setting.suffix].observe(found, 0.0)
+
+    def reading(self, name: str, now: float) -> Reading | None:
+        """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
+        row = BOARD[name]
+        if name.endswith(".CMD"):
+            return Reading(0, now)
+        if row.settable and (demand := self.demands[name].value) is not None:
+            return Reading(demand, now)
+        if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
+            # Without a parameter that tells, a refused write is the only sign.
+            return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
+        missed = self._unit.missed(row.wire, None)
+        if row.wire in self._unit.unsupported or missed > 1:
+            return Reading(None, now, Level.INVALID, Cause.READ)
+        cell = self._unit.cells.get((row.wire, None))
+        if missed or cell is None:
+            return None
+        return state_reading(cell.value, cell.time, self._level(name, cell.value))
+
+    def _level(self, name: str, value: Plain) -> Level:
+        match name:
+            case "BD.SERIAL":
+                return Level.MAJOR if self._serial is not None and value != self._serial else Level.OK
+            case "BD.NCH":
+                return Level.MINOR if value != self._channels else Level.OK
+            case "BD.ALARM":
+                return Level.MINOR if value else Level.OK
+            case "BD.ILK":
+                return Level.MAJOR if value else Level.OK
+            case "BD.LOCAL":
+                return Level.MINOR if value == _LOCAL else Level.OK
+            case "BD.ILKM.RBV":
+                return Level.MINOR if self.demands["BD.ILKM"].lasting else Level.OK
+        return Level.OK

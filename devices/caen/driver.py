@@ -1,0 +1,173 @@
+"""Driver of a CAEN DT55xxE / N1470 supply: batches of signals in, readings out.
+
+Nothing but MON is sent by connecting and reading; writing is in devices.caen.writer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from devices.caen.board import CaenBoard
+from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS
+from devices.caen.channel import LIVE, CaenChannel
+from devices.caen.limits import once_parameters, settled
+from devices.caen.raw import USAGE, CaenRaw
+from devices.caen.unit import CaenUnit
+from devices.caen.writer import CaenWriter
+from devices.clock import DriverClock
+from devices.errors import DeviceError, LinkDown
+from devices.links.line import LineLink, open_link
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
+from devices.rules.channels import Places, all_signals
+
+log = logging.getLogger("labioc.caen")
+
+DEFAULT_CHANNELS = 4
+_IDENTITY = ("BDSNUM", "BDFREL")
+_AT_CONNECT = ("IMRANGE", "POL")  # what limits and signs depend on
+_SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
+
+
+class CaenDriver:
+    """One supply, as ``devices.model.Driver`` describes it.
+
+    Options of the site file: ``board`` (address in a daisy chain), ``serial`` (the one expected), ``settle``
+    (seconds), ``allow_infinite_trip``. Raises ValueError when the address is not one of a link.
+    """
+
+    raw_usage: Final = USAGE
+    """The words that ``raw_request`` takes."""
+
+    def __init__(
+        self, settings: DeviceSettings, clock: DriverClock | None = None, link: LineLink | None = None
+    ) -> None:
+        self.settings: Final = settings
+        self._clock = clock or DriverClock()
+        self._link = link or open_link(settings.address, settings.timeout)
+        count = settings.channels or DEFAULT_CHANNELS
+        board = int(settings.options.get("board", 0))
+        self._unit = CaenUnit(settings.name, self._link, board, count, self._clock.time)
+        self._board = CaenBoard(self._unit, settings, count)
+        self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
+        self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
+        self._raw = CaenRaw(self._unit, self._writer)
+        self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
+        self._places = Places(self._channels, CHANNEL)
+
+    @property
+    def stats(self) -> LinkStats:
+        """Counters of the link."""
+        return self._link.stats
+
+    def signals(self) -> Mapping[str, Signal]:
+        """Every signal that this supply can have."""
+        return self._signals
+
+    async def connect(self) -> None:
+        """Open the link, find the dialect, learn identity, limits and resolutions; sends nothing but MON.
+
+        Raises LinkDown, ReplyTimeout, or Garbled when it is not a supply of this family.
+        """
+        self._forget_connection()
+        await self._link.connect()
+        try:
+            await self._unit.identify()
+            for parameter in _IDENTITY:
+                await self._unit.read_board(parameter)
+            for parameter in _AT_CONNECT:
+                await self._unit.read_channels(parameter)
+            await self._learn()
+        except DeviceError:
+            await self._link.close()
+            raise
+        log.info(
+            "%s: %s, serial %s, firmware %s, %d channels, profile %s",
+            self.settings.name,
+            *(self._unit.value(parameter) for parameter in ("BDNAME", "BDSNUM", "BDFREL")),
+            self._unit.channels,
+            self._unit.dialect.profile.value,
+        )
+
+    async def close(self) -> None:
+        """Close the link; safe to call at any time and more than once."""
+        await self._link.close()
+        self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        self._board.link_lost()
+        for channel in self._channels:
+            channel.hv.link_lost()
+
+    async def _learn(self) -> None:
+        """Ask for the limits and resolutions that are still missing; at a quiet link that is once."""
+        numbers = range(min(self._unit.channels, len(self._channels)))
+        for parameter in once_parameters():
+            if not all(settled(self._unit, parameter, number) for number in numbers):
+                await self._unit.read_channels(parameter)
+
+    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+        """Read a batch of signals: one request for each parameter, however many channels there are.
+
+        A signal whose answer could not be read is left out the first time and INVALID from the second in a row.
+        Raises LinkDown or ReplyTimeout when the supply is lost, Garbled when it only sends rubbish.
+        """
+        if not self._link.connected:
+            raise LinkDown(f"{self._link.address}: not connected")
+        of_board = dict.fromkeys(
+            parameter for name in names if name in BOARD for parameter in self._board.parameters(name)
+        )
+        of_channels = dict.fromkeys(self._of_channels(names))
+        for parameter in of_board:
+            await self._unit.read_board(parameter)
+        if of_channels:
+            await self._learn()
+        for parameter in of_channels:
+            await self._unit.read_channels(parameter)
+        self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)})
+        now = self._clock.monotonic()
+        for channel in self._channels[: self._unit.channels]:
+            fresh = {name for name in of_channels if not self._unit.missed(name, channel.number)}
+            channel.polled(fresh, now)
+        return self._readings(names)
+
+    def _of_channels(self, names: Collection[str]) -> list[str]:
+        wanted: dict[str, None] = {}
+        for name in names:
+            channel, suffix = self._places.find(name)
+            if channel is not None and channel.number < self._unit.channels:
+                wanted |= dict.fromkeys(channel.parameters(suffix))
+        live = [parameter for parameter in LIVE if parameter in wanted]
+        # The values of one look belong together, in the order that the trip memory counts on.
+        return [*(parameter for parameter in wanted if parameter not in LIVE), *live]
+
+    def _readings(self, names: Collection[str]) -> dict[str, Reading]:
+        return self._places.readings(names, BOARD, self._board.reading, self._clock.time())
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        """Apply one setting or command and read it back; see devices.caen.writer for what it promises."""
+        return self._readings(await self._writer.write(name, value))
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access in words; see devices.caen.raw for what it promises."""
+        return self._raw.request(words, value)
+
+    def limits(self, name: str) -> Limits | None:
+        """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""
+        channel, suffix = self._places.find(name)
+        setting = SETTINGS.get(suffix)
+        if channel is None or setting is None or not setting.numeric or not channel.limits.known(setting):
+            return None
+        limits = channel.limits.limits(setting)
+        return limits if math.isfinite(limits.high) else None
+
+    def precision(self, name: str) -> int | None:
+        """Return the decimals that the supply shows for a signal; None when it does not tell."""
+        channel, suffix = self._places.find(name)
+        if channel is None:
+            return None
+        base = suffix.rpartition(".")[0]
+        shown = _SHOWN_LIKE.get(suffix, base if base in SETTINGS else suffix)
+        return channel.limits.decimals(shown) if CHANNEL[shown].unit else None

@@ -1,0 +1,122 @@
+"""Limits in force, resolution and decimals of a CAEN setting, from what the unit and the site file say."""
+
+from __future__ import annotations
+
+import math
+
+from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, TRIP_INFINITE, Setting
+from devices.caen.unit import CaenUnit
+from devices.model import DeviceSettings, Limits
+from devices.rules.settings import tightened
+
+LOW_RANGE = 1  # index of LOW among the words of IMRANGE
+LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
+
+_MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
+"""Settings whose limit depends on another setting, and on which."""
+
+
+def once_parameters() -> tuple[str, ...]:
+    """Every channel parameter that tells a limit, a resolution or a number of decimals, in the order of use."""
+    names: list[str] = []
+    for setting in CHANNEL_SETTINGS:
+        names += [*setting.low, *setting.high, *setting.resolution, *setting.decimals]
+    for suffix in ("VMON", "IMON"):
+        names += CHANNEL[suffix].decimals
+    return tuple(dict.fromkeys([*names, "VMRES", "IMRESH", "IMRESL", "IMDECH", "IMDECL"]))
+
+
+_FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
+
+
+def settled(unit: CaenUnit, parameter: str, channel: int) -> bool:
+    """Whether there is nothing more to learn about a parameter: read, unknown to the firmware, or not needed.
+
+    Names of profile B are not needed when the unit knows what profile A calls the same thing.
+    """
+    if parameter in unit.unsupported or unit.value(parameter, channel) is not None:
+        return True
+    return parameter in _FORMER and unit.value(_FORMER[parameter], channel) is not None
+
+
+class ChannelLimits:
+    """The rules of one channel; every method answers from what has been read so far."""
+
+    def __init__(self, unit: CaenUnit, channel: int, settings: DeviceSettings) -> None:
+        self._unit = unit
+        self._channel = channel
+        self._site = settings.limits_of(channel)
+
+    def _number(self, parameters: tuple[str, ...]) -> tuple[float, str] | None:
+        for parameter in parameters:
+            value = self._unit.number(parameter, self._channel)
+            if value is not None:
+                return value, parameter
+        return None
+
+    def low_range(self) -> bool:
+        """Whether the current meter is in its low range."""
+        return self._unit.value("IMRANGE", self._channel) == LOW_RANGE
+
+    def _highest(self, setting: Setting) -> tuple[str, ...]:
+        if setting.suffix != "ISET":
+            return setting.high
+        return ("IMAXL", "IMAX") if self.low_range() else ("IMAXH", "IMAX")
+
+    def known(self, setting: Setting) -> bool:
+        """Whether the setting and everything that limits it has been read, or is not known to this firmware."""
+        wanted = [setting.wire, *(setting.low + self._highest(setting) if setting.numeric else ())]
+        if setting.suffix in _MOVED_BY:
+            wanted.append(_MOVED_BY[setting.suffix])
+        return all(settled(self._unit, name, self._channel) for name in wanted)
+
+    def limits(self, setting: Setting) -> Limits:
+        """Return the tightest of device, MAXV and site; a side nobody limits is infinite (the low one 0)."""
+        low, low_from = 0.0, "lowest possible"
+        high, high_from = math.inf, "no limit"
+        if (own := self._number(setting.low)) is not None:
+            low, low_from = own[0], f"device {own[1]}"
+        if (own := self._number(self._highest(setting))) is not None:
+            high, high_from = own[0], f"device {own[1]}"
+        if setting.suffix == "TRIPTIME" and LONGEST_TRIP <= high < TRIP_INFINITE:
+            high = TRIP_INFINITE  # a unit may tell its longest finite time; "never" is allowed beyond it
+        maxv = self._unit.number("MAXV", self._channel) if setting.suffix == "VSET" else None
+        if maxv is not None and maxv < high:
+            high, high_from = maxv, "MAXV"
+        return tightened(Limits(low, high, low_from, high_from), self._site, setting.suffix)
+
+    def decimals(self, suffix: str) -> int | None:
+        """Return the decimals that the unit shows for a quantity given by its suffix, None when it does not tell."""
+        parameters: tuple[str, ...]
+        if suffix == "IMON":
+            parameters = ("IMDECL" if self.low_range() else "IMDECH", "IMDEC")
+        elif suffix in SETTINGS:
+            parameters = SETTINGS[suffix].decimals
+        else:
+            parameters = CHANNEL[suffix].decimals
+        found = self._number(parameters)
+        return None if found is None or not 0 <= found[0] <= 9 else int(found[0])
+
+    def resolution(self, suffix: str) -> float:
+        """Return the smallest step of a quantity given by its suffix, in its own unit."""
+        if suffix == "VMON":
+            parameters: tuple[str, ...] = ("VMRES",)
+        elif suffix == "IMON":
+            parameters = ("IMRESL" if self.low_range() else "IMRESH",)
+        else:
+            parameters = SETTINGS[suffix].resolution
+        found = self._number(parameters)
+        if found is not None and found[0] > 0:
+            return found[0]
+        decimals = self.decimals(suffix)
+        if decimals is None:
+            decimals = CHANNEL[suffix].digits
+        return float(f"1e-{decimals}")
+
+    def low_range_end(self) -> float | None:
+        """Return the full scale of the low current range in uA, None when it is not known."""
+        if (low := self._unit.number("IMAXL", self._channel)) is not None:
+            return low
+        # Profile B tells one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
+        full = self._unit.number("IMAX", self._channel)
+        return None if full is None else full / 10

@@ -1,0 +1,131 @@
+"""Any parameter of a CAEN supply by its name on the wire, for experts at a console; a write is guarded as a put is.
+
+What has a PV is written the way of that PV, with its limits and its reading back. What has none is sent once, as it was
+given, and read back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting
+from devices.caen.limits import once_parameters
+from devices.caen.protocol import ErrorReply
+from devices.caen.unit import CaenUnit
+from devices.caen.writer import SENTENCES, CaenWriter
+from devices.errors import LinkDown, OutOfLimits, Refused
+from devices.model import RawRequest, Value
+from devices.rules.channels import channel_prefix
+from devices.rules.raw_words import number_in, whole_number
+
+USAGE = "PARAMETER [CHANNEL] [= VALUE]; commands take no value: BDCLR ="
+
+_PARAMETER = re.compile(r"[A-Z][A-Z0-9]{0,15}")
+_BY_WIRE = {setting.wire: setting for setting in SETTINGS.values()}
+_OF_BOARD = {setting.wire for setting in BOARD_SETTINGS}
+_COMMANDS = {"ON": ("ON", 1), "OFF": ("ON", 0), "ZCDTC": ("ZCDTC.CMD", 1), "BDCLR": ("BD.CLR.CMD", 1)}
+"""Commands of the wire, with the signal that gives them."""
+
+_READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(once_parameters())
+
+
+class CaenRaw:
+    """Raw access to the parameters of one supply."""
+
+    def __init__(self, unit: CaenUnit, writer: CaenWriter) -> None:
+        self._unit = unit
+        self._writer = writer
+
+    def request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access. Raises Refused when the words make no sense."""
+        if not 1 <= len(words) <= 2 or not _PARAMETER.fullmatch(words[0].upper()):
+            raise Refused(f"expected {USAGE}")
+        parameter = words[0].upper()
+        channel = whole_number("channel", words[1], 0, 99) if len(words) == 2 else None
+        what = parameter if channel is None else f"{parameter} of channel {channel}"
+        if value is None:
+            return RawRequest(what, None, partial(self._read, what, parameter, channel), channel)
+        perform = self._writing(what, parameter, channel, value)
+        return RawRequest(what, value, perform, channel)
+
+    def _writing(
+        self, what: str, parameter: str, channel: int | None, value: str
+    ) -> Callable[[], Awaitable[list[str]]]:
+        setting = _BY_WIRE.get(parameter)
+        if parameter in _COMMANDS:
+            if value and (parameter, value.upper()) != ("ZCDTC", "ON"):
+                raise Refused(f"{parameter} is a command and takes no value")
+            suffix, number = _COMMANDS[parameter]
+            return partial(self._give, _signal(parameter, suffix, channel, not suffix.startswith("BD.")), number)
+        if setting is not None:
+            signal = _signal(parameter, setting.suffix, channel, parameter not in _OF_BOARD)
+            return partial(self._set, what, signal, setting, channel, _asked(setting, value))
+        if parameter in _READ_ONLY:
+            raise Refused(f"{parameter} cannot be set")
+        return partial(self._send, what, parameter, channel, value or None)
+
+    async def _read(self, what: str, parameter: str, channel: int | None) -> list[str]:
+        try:
+            reply = await self._unit.monitor(parameter, channel)
+        except ErrorReply as error:
+            raise Refused(f"{what}: device refused: {error.word} ({_sentence(error)})") from error
+        return [f"{what} = {reply.word()}"]
+
+    async def _give(self, signal: str, number: int) -> list[str]:
+        await self._writer.write(signal, number)
+        return [f"{signal.replace('.', ':')} {number}: done"]
+
+    async def _set(self, what: str, signal: str, setting: Setting, channel: int | None, value: Value) -> list[str]:
+        await self._writer.write(signal, value)
+        found = self._unit.value(setting.wire, channel)
+        shown = setting.words[found] if setting.words and isinstance(found, int) else found
+        return [f"{what} = {shown}" + (f" {setting.unit}" if setting.unit else "")]
+
+    async def _send(self, what: str, parameter: str, channel: int | None, text: str | None) -> list[str]:
+        """Set a parameter of which nothing is known but its name."""
+        self._writer.require_writable()
+        if channel is not None and channel >= self._unit.channels:
+            # The number of channels itself stands for all of them: too much for what nobody knows.
+            raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
+        if not self._unit.link.connected:
+            raise LinkDown(f"{what}: not connected, nothing was sent")
+        async with self._writer.lock:
+            answered = await self._writer.send_raw(parameter, channel, text)
+            said = "acknowledged" if answered else "no answer"
+            try:
+                found = (await self._unit.monitor(parameter, channel)).word()
+            except ErrorReply as error:
+                lines = [f"{what}: {said}; it cannot be read back ({error.word})"]
+                if not answered:
+                    raise Refused(lines[0]) from error
+                return lines
+        if text is not None and not _same(found, text):
+            raise Refused(f"{what} {text}: {said}, and the supply reads back {found}")
+        return [f"{what} = {found}"]
+
+
+def _signal(parameter: str, suffix: str, channel: int | None, of_channel: bool) -> str:
+    if of_channel != (channel is not None):
+        raise Refused(f"{parameter} of which channel?" if of_channel else f"{parameter} belongs to no channel")
+    return suffix if channel is None else channel_prefix(channel) + suffix
+
+
+def _asked(setting: Setting, value: str) -> Value:
+    if setting.numeric:
+        return number_in(setting.wire, value)
+    if value.upper() not in setting.words:
+        raise OutOfLimits(f"{setting.wire}: {value!a} is none of {', '.join(setting.words)}")
+    return setting.words.index(value.upper())
+
+
+def _sentence(error: ErrorReply) -> str:
+    return SENTENCES.get(error.word, "unknown reason")
+
+
+def _same(found: str, text: str) -> bool:
+    try:
+        return float(found) == float(text)
+    except ValueError:
+        return found == text

@@ -1,0 +1,1 @@
+"""A simulated CAEN supply behind its real transport."""

@@ -1,0 +1,354 @@
+"""A simulated CAEN DT55xxE or N1470: a board with channels that answers requests; no sockets, no clock.
+
+``step(dt)`` advances the physics, ``respond(line)`` answers one request as a unit of either profile does.
+The set of parameters, their formats and the words of refusal follow the DT55xxE manual (p. 15) and the N1470
+manual; formats are fixed width with leading zeros (``0010.0``, ``00001``).
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from devices.caen.protocol import ALARM_BITS_A, Profile
+from devices.caen.simulator.channel import LOW_RANGE, Channel
+
+SUBSTEP = 0.02  # seconds; how exactly a long step is followed
+
+_ADDRESS = re.compile(r"BD:([0-9]{1,2})[,:]")
+_CHANNEL = re.compile(r"([0-9]{1,3})(?:\.0*)?")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,9}(?:\.[0-9]{0,9})?")
+
+
+class _RefusedError(Exception):
+    """An error reply; the argument is its word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A numeric setting of a channel: its attribute, format and range, and the names of its limits."""
+
+    attribute: str
+    digits: int
+    decimals: int
+    low: float
+    high: float
+
+    def show(self, value: float) -> str:
+        """Return the value in the unit's fixed format."""
+        return fixed(value, self.digits, self.decimals)
+
+
+SETTINGS: Mapping[str, Setting] = {
+    "VSET": Setting("vset", 4, 1, 0.0, 4000.0),
+    "ISET": Setting("iset", 4, 2, 0.0, 3000.0),
+    "MAXV": Setting("maxv", 4, 0, 0.0, 4100.0),
+    "RUP": Setting("rup", 3, 0, 1.0, 500.0),
+    "RDW": Setting("rdw", 3, 0, 1.0, 500.0),
+    "TRIP": Setting("trip", 4, 1, 0.0, 1000.0),
+}
+
+CHOICES: Mapping[str, tuple[str, tuple[str, str]]] = {
+    "PDWN": ("pdwn", ("RAMP", "KILL")),
+    "IMRANGE": ("imrange", ("HIGH", "LOW")),
+    "ZCADJ": ("zcadj", ("EN", "DIS")),
+}
+
+ONLY_A = {"ZCADJ", "ZCDTC"}
+
+COMMANDS: Mapping[str, Callable[[Channel], None]] = {"ON": Channel.switch_on, "OFF": Channel.switch_off}
+
+
+def fixed(value: float, digits: int, decimals: int) -> str:
+    """Return a number with leading zeros: so many digits before the point and decimals behind it."""
+    return f"{value:0{digits + (decimals + 1 if decimals else 0)}.{decimals}f}"
+
+
+def _limits_of(prefix: str, setting: Setting, resolution: str, decimals: str) -> dict[str, str]:
+    step = fixed(10.0**-setting.decimals, 1, setting.decimals)
+    return {
+        f"{prefix}MIN": setting.show(setting.low),
+        f"{prefix}MAX": setting.show(setting.high),
+        resolution: step,
+        decimals: str(setting.decimals),
+    }
+
+
+def _constants(profile: Profile) -> dict[str, str]:
+    """Return the limits, resolutions and decimals that a channel of this profile tells."""
+    table = {
+        **_limits_of("V", SETTINGS["VSET"], "VSRES", "VSDEC"),
+        **_limits_of("I", SETTINGS["ISET"], "ISRES", "ISDEC"),
+        **_limits_of("MV", SETTINGS["MAXV"], "MVRES", "MVDEC"),
+        **_limits_of("RUP", SETTINGS["RUP"], "RUPRES", "RUPDEC"),
+        **_limits_of("RDW", SETTINGS["RDW"], "RDWRES", "RDWDEC"),
+        **_limits_of("TRIP", SETTINGS["TRIP"], "TRIPRES", "TRIPDEC"),
+    }
+    if profile is Profile.B:
+        table["VDEC"] = table.pop("VSDEC")
+        return {par: text for par, text in table.items() if not par.endswith("RES")}
+    table["IMAXH"], table["IMAXL"] = table.pop("IMAX"), fixed(SETTINGS["ISET"].high * LOW_RANGE, 4, 2)
+    measured = {
+        "VMRES": "0.1",
+        "VMDEC": "1",
+        "IMRESH": "0.01",
+        "IMDECH": "2",
+        "IMRESL": "0.001",
+        "IMDECL": "3",
+    }
+    return {**table, **measured}
+
+
+class CaenModel:
+    """The whole unit; a misspelt attribute raises at once.
+
+    Attributes that a test or a back door may set: ``local`` (the front panel has control), ``refuse_groups``
+    (answers CH:ERR to the read of all channels), ``unknown`` (parameters that this firmware refuses),
+    ``board_faults`` (extra BDALARM bits), ``noise_volts`` and ``noise_microamps`` (standard deviation of the
+    readings, from a seeded generator). ``loads`` are Mohm per channel, the last one repeated.
+    """
+
+    __slots__ = (
+        "_alarms", "_constants", "_corrupt", "_interlock_mode", "_random", "board", "board_faults",
+        "channels", "firmware", "local", "name", "noise_microamps", "noise_volts", "profile", "refuse_groups",
+        "serial", "unknown",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        profile: Profile = Profile.A,
+        *,
+        channels: int = 4,
+        name: str = "",
+        serial: str = "00123",
+        loads: Sequence[float] = (10.0,),
+        board: int = 0,
+        seed: int = 1,
+    ) -> None:
+        self.profile, self.board = profile, board
+        self.name = name or ("DT5533E" if profile is Profile.A else "NDT1470")
+        self.serial, self.firmware = serial, "01.0"
+        self.channels = tuple(Channel(loads[min(n, len(loads) - 1)]) for n in range(channels))
+        self.local = self.refuse_groups = False
+        self.unknown: set[str] = set()
+        self.board_faults = 0
+        self.noise_volts = self.noise_microamps = 0.0
+        self._interlock_mode = "CLOSED"
+        self._random = random.Random(seed)
+        self._constants = _constants(profile)
+        self._alarms = [0] * channels
+        self._corrupt: dict[int, int] = {}
+
+    def step(self, dt: float) -> None:
+        """Advance by dt seconds, in steps of at most 20 ms."""
+        steps = math.ceil(dt / SUBSTEP)
+        for _ in range(steps):
+            for channel in self.channels:
+                channel.step(dt / steps)
+            self._latch()
+
+    def interlock(self, active: bool) -> None:
+        """Activate or release the interlock of the whole unit."""
+        for channel in self.channels:
+            channel.interlocked = active
+        self._apply_inputs()
+
+    def kill(self, channel: int, active: bool) -> None:
+        """Activate or release the KILL input of one channel."""
+        self.channels[channel].killed = active
+        self._apply_inputs()
+
+    def trip(self, channel: int) -> None:
+        """Make a channel trip now."""
+        self.channels[channel].trip_now()
+        self._latch()
+
+    def corrupt_status(self, channel: int, word: int) -> None:
+        """Answer the next read of this channel's status with another word, once."""
+        self._corrupt[channel] = word
+
+    def power_cycle(self) -> None:
+        """Switch the mains off and on: outputs off, alarms forgotten, settings kept."""
+        for channel in self.channels:
+            channel.power_cycle()
+        self._alarms = [0] * len(self.channels)
+
+    def respond(self, line: bytes) -> bytes:
+        """Return the answer to one request line; empty for another module's request and for a blank line."""
+        text = line.decode("ascii", "replace").strip("\r\n \t")
+        if not text:
+            return b""
+        prefix = f"BD:{self.board:02d}," if self.profile is Profile.B else ""
+        try:
+            address = _ADDRESS.match(text[1:])
+            if self.profile is Profile.B and address and int(address[1]) != self.board:
+                return b""
+            if not text.startswith("$") or (self.profile is Profile.B and not address):
+                raise _RefusedError("CMD")
+            value = self._execute(text[1 + (address.end() if address else 0) :])
+        except _RefusedError as refusal:
+            return f"#{prefix}{refusal}:ERR\r\n".encode("ascii")
+        end = ";" if self.profile is Profile.A else ""
+        return f"#{prefix}CMD:OK{'' if value is None else f',VAL:{value}{end}'}\r\n".encode("ascii")
+
+    def _execute(self, request: str) -> str | None:
+        fields: dict[str, str] = {}
+        for field in request.split(","):
+            key, colon, text = field.partition(":")
+            if not colon or key not in ("CMD", "CH", "PAR", "VAL") or key in fields:
+                raise _RefusedError("CMD")
+            fields[key] = text.strip()
+        command, par, value = fields.get("CMD"), fields.get("PAR", ""), fields.get("VAL")
+        if command not in ("MON", "SET"):
+            raise _RefusedError("CMD")
+        if command == "SET" and self.local:
+            raise _RefusedError("LOC")
+        if not par or par in self.unknown:
+            raise _RefusedError("PAR")
+        if par.startswith("BD") or par in self._network():
+            if command == "MON":
+                return self._board_value(par)
+            self._set_board(par, value)
+            return None
+        self._check_channel_parameter(par, command)
+        numbers = self._addressed(fields.get("CH", ""), reading=command == "MON")
+        if command == "MON":
+            return ";".join(self._channel_value(par, number) for number in numbers)
+        self._set_channels(par, value, [self.channels[number] for number in numbers])
+        return None
+
+    def _check_channel_parameter(self, par: str, command: str) -> None:
+        settable = {*SETTINGS, *CHOICES, "ZCDTC"} - (ONLY_A if self.profile is Profile.B else set())
+        readable = settable | {"VMON", "IMON", "STAT", "POL", *self._constants}
+        if self.profile is Profile.B:
+            readable.add("IMDEC")
+        if par not in (readable if command == "MON" else settable | set(COMMANDS)):
+            raise _RefusedError("PAR")
+
+    def _addressed(self, text: str, *, reading: bool) -> range:
+        """Return the channels meant: one, or all of them for the number behind the last."""
+        match = _CHANNEL.fullmatch(text)
+        number = int(match[1]) if match else -1
+        if number == len(self.channels) and not (reading and self.refuse_groups):
+            return range(number)
+        if not 0 <= number < len(self.channels):
+            raise _RefusedError("CH")
+        return range(number, number + 1)
+
+    def _channel_value(self, par: str, number: int) -> str:
+        channel = self.channels[number]
+        if setting := SETTINGS.get(par):
+            return setting.show(getattr(channel, setting.attribute))
+        if choice := CHOICES.get(par):
+            return str(getattr(channel, choice[0]))
+        match par:
+            case "STAT":
+                return f"{self._corrupt.pop(number, channel.status):05d}"
+            case "VMON":
+                return fixed(abs(self._noisy(channel.measured, self.noise_volts)), 4, 1)
+            case "IMON":
+                return fixed(self._noisy(channel.microamps, self.noise_microamps), 4, self._imon_decimals(channel))
+            case "IMDEC":
+                return str(self._imon_decimals(channel))
+            case "POL":
+                return channel.polarity
+            case "ZCDTC":
+                return "ON" if channel.zeroing else "OFF"
+        return self._constants[par]
+
+    @staticmethod
+    def _imon_decimals(channel: Channel) -> int:
+        return 2 if channel.imrange == "HIGH" else 3
+
+    def _noisy(self, value: float, deviation: float) -> float:
+        return value + self._random.gauss(0.0, deviation) if deviation else value
+
+    def _set_channels(self, par: str, value: str | None, channels: Sequence[Channel]) -> None:
+        if action := COMMANDS.get(par):  # a stray VAL does no harm
+            for channel in channels:
+                action(channel)
+            return
+        if setting := SETTINGS.get(par):
+            number = self._checked(par, setting, value, channels)
+            for channel in channels:
+                setattr(channel, setting.attribute, number)
+            return
+        attribute, words = CHOICES.get(par, ("zeroing", ("ON", "OFF")))
+        if value not in words:
+            raise _RefusedError("VAL")
+        for channel in channels:
+            setattr(channel, attribute, value == "ON" if attribute == "zeroing" else value)
+
+    def _checked(self, par: str, setting: Setting, value: str | None, channels: Sequence[Channel]) -> float:
+        """Return the value rounded to the resolution, when it is a number within the range."""
+        if value is None or not _NUMBER.fullmatch(value):
+            raise _RefusedError("VAL")
+        high = setting.high
+        if par == "ISET" and self.profile is Profile.A and any(c.imrange == "LOW" for c in channels):
+            high *= LOW_RANGE
+        if not setting.low <= float(value) <= high:
+            raise _RefusedError("VAL")
+        return round(float(value), setting.decimals)
+
+    def _network(self) -> Mapping[str, str]:
+        if self.profile is Profile.B:
+            return {}
+        return {
+            "MACADDR": "00:50:C2:00:00:01",
+            "IPADDR": "192.168.197.102",
+            "SUBMASK": "255.255.255.0",
+            "GATEWAY": "192.168.197.1",
+            "DHCPEN": "DIS",
+        }
+
+    def _board_value(self, par: str) -> str:
+        values = {
+            "BDNAME": self.name,
+            "BDNCH": str(len(self.channels)),
+            "BDFREL": self.firmware,
+            "BDSNUM": self.serial,
+            "BDILK": "YES" if any(channel.interlocked for channel in self.channels) else "NO",
+            "BDALARM": f"{self._alarm_word():05d}",
+            **self._network(),
+        }
+        if self.profile is Profile.B:
+            control = "LOCAL" if self.local else "REMOTE"
+            values |= {"BDILKM": self._interlock_mode, "BDCTR": control, "BDTERM": "ON"}
+        if par not in values:
+            raise _RefusedError("PAR")
+        return values[par]
+
+    def _set_board(self, par: str, value: str | None) -> None:
+        if par == "BDCLR":
+            self._alarms = [0] * len(self.channels)
+            for channel in self.channels:
+                channel.tripped = False
+        elif par == "BDILKM" and self.profile is Profile.B:
+            if value not in ("OPEN", "CLOSED"):
+                raise _RefusedError("VAL")
+            self._interlock_mode = value
+        else:
+            raise _RefusedError("PAR")
+
+    def _alarm_word(self) -> int:
+        """Return BDALARM, latched until BDCLR: A ORs the status bits, B has one bit for each channel."""
+        self._latch()
+        if self.profile is Profile.A:
+            word = 0
+            for alarms in self._alarms:
+                word |= alarms
+            return word | self.board_faults
+        return sum(1 << n for n, alarms in enumerate(self._alarms[:4]) if alarms) | self.board_faults
+
+    def _latch(self) -> None:
+        for number, channel in enumerate(self.channels):
+            self._alarms[number] |= channel.status & ALARM_BITS_A
+
+    def _apply_inputs(self) -> None:
+        """Let an input act at once instead of at the next step."""
+        for channel in self.channels:
+            channel.step(0.0)
+        self._latch()

@@ -1,0 +1,361 @@
+"""The way of a write to a CAEN supply: checked, sent once, read back.
+
+What is promised: no byte leaves for a value outside the limits in force; one request is sent at most once; it
+counts as done only when the unit reads it back. A request whose answer was lost is decided by reading back too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from devices.caen.board import CaenBoard
+from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS, Setting
+from devices.caen.channel import NEEDS, CaenChannel, conditions
+from devices.caen.limits import settled
+from devices.caen.protocol import ChannelStatus, ErrorReply, Profile, format_number
+from devices.caen.unit import CaenUnit, Plain
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.model import DeviceSettings, Limits, Value
+from devices.rules.channels import channel_prefix
+from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
+
+log = logging.getLogger("labioc.caen")
+
+STATUS_LOOKS = 6  # how often STAT is read before "it answered, but did not"
+STATUS_PAUSE = 0.1  # s between these looks
+CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
+_HAIR = 1e-9  # what binary fractions may add to a decimal number
+READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
+
+SENTENCES = {
+    "LOC": "front panel is in LOCAL",
+    "VAL": "value not accepted",
+    "CH": "no such channel",
+    "PAR": "parameter not known to this firmware",
+    "CMD": "command not accepted, no reason given",
+}
+"""What the error words of the unit mean."""
+
+_AFFECTED = {
+    "VSET": ("MAXV.RBV",),
+    "MAXV": ("VSET.HI",),
+    "IRANGE": ("ISET.RBV", "ISET.HI", "IMON.RES"),
+}
+"""What else may change with a setting, beside its own read-back."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a request goes: a parameter of a channel, or of the board, and how people call it."""
+
+    what: str
+    parameter: str
+    channel: int | None
+
+
+class CaenWriter:
+    """Writes to one supply, one after the other."""
+
+    def __init__(
+        self,
+        unit: CaenUnit,
+        board: CaenBoard,
+        channels: Sequence[CaenChannel],
+        settings: DeviceSettings,
+        clock: DriverClock,
+    ) -> None:
+        self._unit = unit
+        self._board = board
+        self._channels = channels
+        self._settings = settings
+        self._clock = clock
+        self.lock = asyncio.Lock()
+        self._places = {channel_prefix(channel.number): channel for channel in channels}
+
+    async def write(self, name: str, value: Value) -> list[str]:
+        """Apply a setting or command; return the names of the signals that have something new to say.
+
+        Raises Refused, OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout
+        or LinkDown when the outcome is not known.
+        """
+        channel = self._places.get(name[:5])
+        suffix = name[5:] if channel else name
+        row = CHANNEL.get(suffix) if channel else BOARD.get(suffix)
+        if row is None or not row.settable:
+            raise Refused(f"{name} cannot be set")
+        if suffix != "TRIP.ACK.CMD":
+            self.require_writable()
+        async with self.lock:
+            if suffix.endswith(".CMD"):
+                return await self._command(name, suffix, channel, value)
+            if suffix == "ON" and channel:
+                return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
+            setting = SETTINGS[suffix]
+            if channel is None or not setting.numeric:
+                return await self._choose(name, setting, channel, value)
+            return await self._set_number(name, setting, channel, value)
+
+    def require_writable(self) -> None:
+        """Raise Refused when the configuration forbids writing."""
+        check_writable(self._settings)
+
+    async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
+        """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.
+
+        The caller holds the lock. Raises Refused, or ReplyTimeout when the outcome is not known.
+        """
+        return await self._send(_Target(parameter, parameter, channel), text)
+
+    # Settings
+
+    async def _set_number(self, name: str, setting: Setting, channel: CaenChannel, value: Value) -> list[str]:
+        number = number_asked(setting.suffix, value)
+        self._require(setting.suffix, setting.wire, channel.number)
+        if not channel.limits.known(setting):
+            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
+        limits = channel.limits.limits(setting)
+        check_limits(setting.suffix, number, setting.unit, limits)
+        step = channel.limits.resolution(setting.suffix)
+        text = self._rounded(setting, channel, number, step, limits)
+        target = _Target(setting.suffix, setting.wire, channel.number)
+        answered = await self._send(target, text)
+        found = await self._read_back(target)
+        if isinstance(found, str) or abs(found - float(text)) > 0.5001 * step:
+            raise Refused(_disagreement(f"{setting.suffix} {text} {setting.unit}", found, answered))
+        channel.hv.demands[setting.suffix].accept(found)
+        return self._changed(name, channel, setting)
+
+    @staticmethod
+    def _rounded(setting: Setting, channel: CaenChannel, number: float, step: float, limits: Limits) -> str:
+        decimals = channel.limits.decimals(setting.suffix)
+        if decimals is None:
+            decimals = setting.digits
+        steps = round(number / step)
+        # Rounding must not carry a value across a limit that is no multiple of the step.
+        steps -= steps * step > limits.high + _HAIR
+        steps += steps * step < limits.low - _HAIR
+        text = format_number(steps * step, decimals)
+        if not limits.low - _HAIR <= float(text) <= limits.high + _HAIR:
+            unit = setting.unit
+            raise OutOfLimits(
+                f"{setting.suffix} {number:.10g} {unit} would be set as {text} {unit}, which is outside "
+                f"{limits.low:.10g} to {limits.high:.10g} {unit}"
+            )
+        return text
+
+    async def _choose(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
+        index = choice_asked(setting.suffix, value, setting.labels)
+        number = None if channel is None else channel.number
+        self._require(setting.suffix, setting.wire, number)
+        if self._unit.value(setting.wire, number) is None:
+            raise NotReady(f"{setting.suffix}: not read yet")
+        target = _Target(setting.suffix, setting.wire, number)
+        answered = await self._send(target, setting.words[index])
+        found = await self._read_back(target)
+        if found != index:
+            word = setting.words[found] if isinstance(found, int) else found
+            raise Refused(_disagreement(f"{setting.suffix} {setting.words[index]}", word, answered))
+        demands = self._board.demands if channel is None else channel.hv.demands
+        demands[setting.suffix].accept(index)
+        if channel is None:
+            return [name, f"{name}.RBV"]
+        if setting.suffix == "IRANGE":
+            await self._refresh_range(channel.number)
+        return self._changed(name, channel, setting)
+
+    async def _refresh_range(self, number: int) -> None:
+        """Look at what follows the range: the unit may have moved ISET, and profile B tells other decimals."""
+        followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not settled(self._unit, name, number))]
+        for parameter in followers:
+            try:
+                await self._unit.read_back(parameter, number)
+            except DeviceError as error:
+                log.info("%s: %s not read after IRANGE: %s", self._settings.name, parameter, error)
+
+    @staticmethod
+    def _changed(name: str, channel: CaenChannel, setting: Setting) -> list[str]:
+        prefix = channel_prefix(channel.number)
+        return [name, f"{name}.RBV", *(prefix + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
+
+    # Output on and off
+
+    async def _switch(self, name: str, channel: CaenChannel, on: bool) -> list[str]:
+        word = "ON" if on else "OFF"
+        self._require_channel(word, channel.number)
+        if on:  # off is allowed whatever is known
+            if self._unit.value("STAT", channel.number) is None:
+                raise NotReady("ON: the state of the channel has not been read yet")
+            if not channel.limits.known(SETTINGS["VSET"]):
+                raise NotReady("ON: VSET and its limits have not been read yet")
+            self._refuse_excess(channel)
+        before = channel.hv.demand_on
+        if not on:
+            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
+        target = _Target(word, word, channel.number)
+        try:
+            answered = await self._send(target, None)
+            status = await self._await_output(target, channel, on)
+        except (Refused, LinkDown):
+            channel.hv.demand_on = before
+            raise
+        if bool(status & ChannelStatus.ON) != on:
+            channel.hv.demand_on = before
+            reason = self._why_off(status) if on else "the supply answered OK but is still on"
+            raise Refused(f"{word}: {reason}" if answered else f"{word}: no answer, and {reason}")
+        channel.hv.accept_on(on)
+        channel.polled({"STAT"}, self._clock.monotonic())
+        return [name, *_status_signals(channel.number)]
+
+    def _refuse_excess(self, channel: CaenChannel) -> None:
+        """Refuse ON while the unit holds a VSET above the limit of the site: that is where the output would go."""
+        vset, limits = self._unit.number("VSET", channel.number), channel.limits.limits(SETTINGS["VSET"])
+        if limits.high_from == "MAXV":
+            return  # the unit itself does not go beyond it
+        if vset is not None and vset > limits.high + 0.5001 * channel.limits.resolution("VSET"):
+            excess = f"VSET is {vset:.10g} V, above {limits.high:.10g} V ({limits.high_from})"
+            raise OutOfLimits(f"ON: {excess}; set VSET first")
+
+    async def _await_output(self, target: _Target, channel: CaenChannel, on: bool) -> int:
+        """Read STAT until the on bit has followed, a few times at most; return the last word."""
+        place = _Target(target.what, "STAT", channel.number)
+        status = 0
+        for look in range(STATUS_LOOKS):
+            if look:
+                await self._clock.sleep(STATUS_PAUSE)
+            status = int(await self._read_back(place))
+            if bool(status & ChannelStatus.ON) == on:
+                break
+        return status
+
+    def _why_off(self, status: int) -> str:
+        profile = self._unit.dialect.profile
+        disabled = "disabled by the front panel switch" if profile is Profile.B else "over-temperature or disabled"
+        reasons = (
+            (ChannelStatus.TRIP, "tripped, clear it with CLR:CMD first"),
+            (ChannelStatus.KILL, "killed by the front panel input"),
+            (ChannelStatus.INTLCK, "interlock active"),
+            (ChannelStatus.OVT, disabled),
+            (ChannelStatus.CALERR, "calibration error"),
+        )
+        found = [text for bit, text in reasons if status & bit]
+        return f"the supply keeps the output off: {', '.join(found) or 'it gives no reason'}"
+
+    # Commands
+
+    async def _command(self, name: str, suffix: str, channel: CaenChannel | None, value: Value) -> list[str]:
+        if not choice_asked(suffix, value, ("IDLE", "ACT")):
+            return [name]
+        if suffix == "TRIP.ACK.CMD" and channel:
+            channel.hv.acknowledge(self._clock.time())
+            return [name, *(channel_prefix(channel.number) + part for part in ("TRIP",))]
+        if suffix == "ZCDTC.CMD" and channel:
+            self._require("ZCDTC", "ZCDTC", channel.number)
+            target = _Target("ZCDTC", "ZCDTC", channel.number)
+            if not await self._send(target, "ON") and not await self._read_back(target):
+                raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
+            await self._read_back(target)
+            return [name, f"{channel_prefix(channel.number)}ZCDTC"]
+        return await self._clear(name)
+
+    async def _clear(self, name: str) -> list[str]:
+        """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""
+        patience = max(CLEAR_PATIENCE, 3 * self._settings.timeout)
+        answered = await self._send(_Target("clear", "BDCLR", None), None, patience)
+        await self._look_at_alarms()
+        names = [name, "BD.ALARM"]
+        tripped = False
+        for channel in self._channels[: self._unit.channels]:
+            channel.polled({"STAT"}, self._clock.monotonic())
+            tripped |= conditions(int(self._unit.number("STAT", channel.number) or 0), Profile.A).tripped
+            names += _status_signals(channel.number)
+        if not answered and tripped:
+            raise Refused("clear: no answer, and a channel still shows its trip")
+        if not answered and (word := self._unit.value("BDALARM")):
+            raise Refused(f"clear: no answer, and the alarm word is still {word}")
+        return names
+
+    async def _look_at_alarms(self) -> None:
+        """Read what a clear changes. Raises ReplyTimeout when it cannot be learnt."""
+        places = [("BDALARM", None), *(("STAT", channel.number) for channel in self._channels[: self._unit.channels])]
+        for _ in range(READ_BACKS):
+            try:
+                await self._unit.read_channels("STAT")
+                await self._unit.read_board("BDALARM")
+            except DeviceError as error:
+                raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {error}") from error
+            if not any(self._unit.missed(*place) for place in places):
+                return
+        raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {self._unit.link.stats.last_error}")
+
+    # Wire
+
+    def _require(self, what: str, parameter: str, channel: int | None) -> None:
+        if parameter in self._unit.unsupported:
+            raise Refused(f"{what}: this firmware does not know {parameter}")
+        if channel is not None:
+            self._require_channel(what, channel)
+
+    def _require_channel(self, what: str, channel: int) -> None:
+        """Refuse a channel that is not there: the number behind the last one means all of them on the wire."""
+        if self._unit.channels and channel >= self._unit.channels:
+            raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
+
+    async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:
+        """Send one SET, once; return whether it was acknowledged, False when only reading back can tell."""
+        if not self._unit.link.connected:
+            raise LinkDown(f"{target.what}: not connected, nothing was sent")
+        try:
+            await self._unit.set(target.parameter, target.channel, text, timeout)
+        except ErrorReply as error:
+            self._board.refused_as_local = error.word == "LOC" or self._board.refused_as_local
+            sentence = SENTENCES.get(error.word, "unknown reason")
+            raise Refused(f"{target.what}: device refused: {error.word} ({sentence})") from error
+        except (Garbled, ReplyTimeout) as error:
+            log.warning("%s: %s: %s; reading back", self._settings.name, target.what, error)
+            return False
+        except LinkDown as error:
+            log.warning("%s: %s: %s; reconnecting to read back", self._settings.name, target.what, error)
+            await self._reopen(target, error)
+            return False
+        self._board.refused_as_local = False
+        return True
+
+    async def _reopen(self, target: _Target, lost: LinkDown) -> None:
+        """Get a connection to the same supply again, only to read."""
+        serial = self._unit.value("BDSNUM")
+        try:
+            await self._unit.link.connect()
+            same = serial is None or (await self._unit.monitor("BDSNUM")).word() == serial
+        except DeviceError as error:
+            raise ReplyTimeout(f"{target.what}: outcome unknown, {lost}") from error
+        if not same:
+            await self._unit.link.close()
+            raise ReplyTimeout(f"{target.what}: outcome unknown, another supply answers at this address now")
+
+    async def _read_back(self, target: _Target) -> Plain:
+        """Read a parameter after a SET. Raises ReplyTimeout when it cannot be learnt."""
+        failure: DeviceError = Garbled("no answer")
+        for _ in range(READ_BACKS):
+            try:
+                return await self._unit.read_back(target.parameter, target.channel)
+            except Garbled as error:
+                failure = error
+            except DeviceError as error:
+                failure = error
+                break
+        raise ReplyTimeout(f"{target.what}: outcome unknown, cannot be read back: {failure}") from failure
+
+
+def _status_signals(channel: int) -> list[str]:
+    prefix = channel_prefix(channel)
+    return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
+
+
+def _disagreement(asked: str, found: Plain, answered: bool) -> str:
+    if answered:
+        return f"{asked}: the supply answered OK but reads back {found}"
+    return f"{asked}: no answer, and the supply reads back {found}"

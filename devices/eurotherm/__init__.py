@@ -1,0 +1,1 @@
+"""Eurotherm 3200 furnace controllers on Modbus RTU."""

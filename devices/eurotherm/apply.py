@@ -1,0 +1,119 @@
+"""One register of a Eurotherm 3200 written: counted, sent once, read back.
+
+What is read back decides, also when the answer was lost: the family acknowledges writes to registers that it does not
+have, and may clip values (2000 Series Communications Handbook HA026230). A value that the instrument has already is not
+written, which spares its memory.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
+from devices.eurotherm.catalogue import SETTINGS, UNIT_OF, VOLATILE
+from devices.eurotherm.meaning import Furnace, differs
+from devices.eurotherm.memory import FurnaceMemory
+from devices.eurotherm.registers import REGISTERS, Register
+from devices.eurotherm.unit import EurothermUnit
+from devices.links.modbus_frames import MEANINGS, ModbusRefusal
+from devices.model import Kind
+
+log = logging.getLogger("labioc.eurotherm")
+
+
+class RegisterWriter:
+    """Writes registers of one instrument; whoever uses it sees to it that one write ends before the next begins.
+
+    ``what`` is always what the operator asked for, for the messages.
+    """
+
+    def __init__(
+        self, name: str, unit: EurothermUnit, furnace: Furnace, memory: FurnaceMemory, clock: DriverClock
+    ) -> None:
+        self._name = name
+        self._unit = unit
+        self._furnace = furnace
+        self._memory = memory
+        self._clock = clock
+
+    async def apply(self, what: str, name: str, value: float, sparing: bool = True) -> None:
+        """Write one register and read it back."""
+        register = REGISTERS[name]
+        unit = UNIT_OF.get(register.scale)
+        await self.learn(what, name, *(() if unit is None else (unit,)))
+        before = self._unit.value(name)
+        if before is None:
+            raise Refused(f"{what}: this instrument has no value there")
+        # The remote setpoint also counts for when it was written, not only for what it is.
+        if name != "Rm.SP" and not differs(name, value, before):
+            return
+        self.count(what, register.address, name in VOLATILE, sparing)
+        answered = await self.send(what, register, value)
+        found = await self.read(what, register)
+        if found is None or abs(found - value) > self._tolerance(register, value):
+            answer = "the controller answered OK but" if answered else "no answer, and the controller"
+            raise Refused(f"{what} {value:.10g}: {answer} reads back {'nothing' if found is None else f'{found:.10g}'}")
+
+    def _tolerance(self, register: Register, value: float) -> float:
+        setting = next((setting for setting in SETTINGS.values() if setting.register == register.name), None)
+        if setting is None or setting.kind is not Kind.FLOAT:
+            return 0.0
+        return 0.5001 * self._furnace.resolution(setting) + 1e-6 * abs(value)
+
+    def count(self, what: str, address: int, volatile: bool, sparing: bool = True) -> None:
+        """Count a write to the non-volatile memory; raises Refused when there were too many lately."""
+        if volatile:
+            return
+        now = self._clock.monotonic()
+        if sparing:
+            self._memory.wear.check(address, what, now)
+        self._memory.note_write(address, now)
+
+    async def send(self, what: str, register: Register, value: float) -> bool:
+        """Write a register, once; return whether it was acknowledged, False when only reading back can tell."""
+        try:
+            await self._unit.write(register, value)
+        except (Garbled, ReplyTimeout) as error:
+            log.warning("%s: %s: %s; reading back", self._name, what, error)
+            return False
+        except LinkDown as error:
+            log.warning("%s: %s: %s; reconnecting to read back", self._name, what, error)
+            await self._reopen(what, error)
+            return False
+        except ModbusRefusal as error:
+            reason = MEANINGS.get(error.code, "exception")
+            raise Refused(f"{what}: controller refused: {reason} (code {error.code:02d})") from error
+        return True
+
+    async def _reopen(self, what: str, lost: LinkDown) -> None:
+        try:
+            await self._unit.link.connect()
+        except DeviceError as error:
+            raise ReplyTimeout(f"{what}: outcome unknown, {lost}") from error
+
+    async def learn(self, what: str, *names: str) -> None:
+        """Read what a write depends on, before anything is sent. Raises LinkDown when it cannot be read."""
+        wanted = set(names)
+        try:
+            for _ in range(2):
+                wanted -= await self._unit.read(wanted)
+                wanted -= self._unit.missing
+                if not wanted:
+                    return
+        except DeviceError as error:
+            raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
+        raise LinkDown(f"{what}: nothing was sent, since it cannot be read")
+
+    async def read(self, what: str, register: Register) -> float | None:
+        """Read one register now. Raises ReplyTimeout when it cannot be learnt."""
+        name = register.name
+        for _ in range(2):
+            try:
+                if name in await self._unit.read((name,)):
+                    return self._unit.value(name)
+            except DeviceError as error:
+                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read: {error}") from error
+            if name in self._unit.missing:
+                return None
+        raise ReplyTimeout(f"{what}: outcome unknown, the answers cannot be read")

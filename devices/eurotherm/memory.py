@@ -1,0 +1,151 @@
+"""What a Eurotherm driver remembers on disk: power interruptions, the last reading, writes to the instrument.
+
+The last reading is written once a minute, and when a setting, a mode or the mains flag has changed, but never twice
+within five seconds; a reading that is kept for the case of a common power failure is thus a minute old at most. Each
+write is one small file (about 300 bytes, one block of the disk and its directory entry): some 1500 a day, which a
+cheap memory card stands for decades. The history is written when something has happened, and at most once a minute
+while the temperature is recovering.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from devices.eurotherm.power_record import PowerRecord, Sample, moment
+from devices.eurotherm.wear import Wear
+from devices.model import Cause, DeviceSettings, Level, Reading
+from devices.rules.state_file import StateFile, default_folder
+
+log = logging.getLogger("labioc.eurotherm")
+
+EVERY = 60.0  # seconds between two saved readings of a furnace where nothing happens
+LEAST = 5.0  # seconds between two saved readings at least
+SILENT_POLLS = 3  # periods without a reading that are silence
+SHORTEST_SILENCE = 5.0  # seconds, however short the period is
+
+
+class FurnaceMemory:
+    """Power record and write counters of one controller, kept in files named after the device.
+
+    The folder is ``state_dir`` of the site file, or the user's folder for such things. A simulated device keeps
+    nothing unless a folder is given.
+    """
+
+    def __init__(self, settings: DeviceSettings) -> None:
+        folder = settings.options.get("state_dir")
+        where = Path(str(folder)) if folder else (None if settings.simulated else default_folder())
+        self.wear = Wear(int(settings.options.get("writes_per_hour", 30)))
+        self.power = PowerRecord(quiet=max(SILENT_POLLS * settings.period, SHORTEST_SILENCE))
+        self._files = {
+            part: StateFile(None if where is None else where / f"{settings.name}-{part}.json")
+            for part in ("power", "sample", "writes")
+        }
+        self._name = settings.name
+        self._loaded = False
+        self._saved: Sample | None = None
+
+    async def load(self) -> None:
+        """Read the files, the first time it is called."""
+        if self._loaded:
+            return
+        self.power.boot = boot_time()
+        # The sample first: the last event may tell of a newer one.
+        for part, take in (
+            ("sample", self._take_sample), ("power", self.power.restore), ("writes", self.wear.restore)
+        ):  # fmt: skip
+            file = self._files[part]
+            stored = await file.load()
+            try:
+                if stored:
+                    take(stored)
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                await file.put_aside(error)
+        self._loaded = True
+
+    def _take_sample(self, data: dict[str, Any]) -> None:
+        self.power.last = self._saved = Sample.from_json(data)
+
+    async def flush(self) -> None:
+        """Write the last reading, and wait until all is on the disk."""
+        if self.power.last is not None and self.power.last is not self._saved:
+            self._save(self.power.last)
+        for file in self._files.values():
+            file.again()
+            await file.flush()
+
+    def observe(self, sample: Sample, now: float) -> None:
+        """Take one reading; ``now`` is monotonic time in seconds."""
+        count = self.power.count
+        self.power.observe(sample, now)
+        if self.power.count != count:
+            log.warning("%s: %s", self._name, self.power.message)
+        if self.power.changed:
+            self._save_power()
+        if self._files["power"].busy:
+            return  # a reading with the flag set must not be on the disk before the interruption that it ends
+        age = None if self._saved is None else sample.time - self._saved.time
+        due = age is None or not 0 <= age < EVERY
+        if due or (self._saved is not None and sample.differs(self._saved) and (age or 0.0) >= LEAST):
+            self._save(sample)
+
+    def acknowledge(self) -> None:
+        """Clear the latch of the power record."""
+        self.power.acknowledge()
+        self._save_power()
+
+    def note_write(self, address: int, now: float) -> None:
+        """Count a write to a non-volatile register; ``now`` is monotonic time in seconds."""
+        self.wear.note(address, now)
+        self._files["writes"].save(self.wear.as_json())
+
+    def _save(self, sample: Sample) -> None:
+        self._saved = sample
+        self._files["sample"].save(asdict(sample))
+        if self.power.moved:
+            self._save_power()
+        for part in ("power", "writes"):
+            self._files[part].again()
+
+    def _save_power(self) -> None:
+        self.power.changed = self.power.moved = False
+        self._files["power"].save(self.power.as_json())
+
+    def readings(self, now: float) -> dict[str, Reading]:
+        """Return the PWR signals; ``now`` is Unix time."""
+        event, latched = self.power.event, self.power.latched
+        alarm = (Level.MAJOR, Cause.STATE) if latched else (Level.OK, Cause.NONE)
+        before = None if event is None else event.before
+        start = "" if event is None else ("unknown" if before is None else moment(before.time))
+        temperatures = {
+            "PWR.TBEFORE": None if before is None else before.temp,
+            "PWR.TMIN": None if event is None else event.lowest,
+            "PWR.TAFTER": None if event is None else event.after.temp,
+        }
+        duration = None if event is None else event.lasted
+        return {
+            "PWR.COUNT": Reading(self.power.count, now, *alarm),
+            "PWR.START": Reading(start, now, *alarm),
+            "PWR.DUR": _unless_unknown(duration, now, event is None),
+            "PWR.MSG": Reading(self.power.message, now, *alarm),
+            **{name: _unless_unknown(value, now, event is None) for name, value in temperatures.items()},
+        }
+
+
+def _unless_unknown(value: float | None, now: float, never: bool) -> Reading:
+    """Before the first interruption there is nothing to worry about; afterwards what is not known says so."""
+    if value is not None or never:
+        return Reading(value or 0.0, now)
+    return Reading(None, now, Level.INVALID, Cause.READ)
+
+
+def boot_time() -> float | None:
+    """Return the Unix time at which this computer started; None where the system does not tell."""
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
+            if line.startswith("btime "):
+                return float(line.split()[1])
+    return None

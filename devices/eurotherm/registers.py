@@ -1,0 +1,351 @@
+"""Registers of a Eurotherm 3200 (3216, 3208, 3204) and the meaning of their words; no I/O.
+
+Sources: Series 3200 Engineering Handbook HA028651 (marked M), 2000 Series Communications Handbook HA026230, which
+the former refers to for the wire format, and the drivers published for real 32xx instruments. How sure a row is stands
+in ``Register.mark``.
+
+Every parameter exists twice: as a signed word at its address A, multiplied by a power of ten that the wire never
+tells, and as an IEEE twin of two words at ``0x8000 + 2 * A`` (float, signed 32-bit milliseconds, or the value with
+a filler word 0x8000 behind it), high word first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, IntFlag
+
+from devices.links.modbus_words import signed, twin_of
+
+FILLER = 0x8000  # the second word of a twin that needs only one; also a word without a parameter in a block
+LONGEST_BLOCK = 32  # words; what the oldest members of the family allow in one request
+SEGMENTS = 8  # early firmware has 4
+ENDURANCE = 100_000  # changes that a non-volatile parameter survives (handbook)
+REMOTE_TIMEOUT = 5.0  # seconds within which the remote setpoint has to be repeated
+REMOTE_FIRMWARE = 0x0110  # first version with a volatile remote setpoint
+
+
+class Form(Enum):
+    """What a register holds."""
+
+    FLOAT = "float"  # scaled word, IEEE float as twin
+    TIME = "time"  # whole seconds or minutes as a word, milliseconds as twin
+    INT = "int"
+    ENUM = "enum"
+    FLAG = "flag"
+    BITS = "bits"
+    COMMAND = "command"  # writing 1 does it
+
+
+class Scale(Enum):
+    """Where the decimal point of the word is."""
+
+    PV = "pv"  # where that of the process value is
+    RATE = "rate"  # one place more than the process value
+    ONE = "one"  # one decimal, always
+    UNIT = "unit"  # whole units
+    TIMER = "timer"  # whole minutes, or whole seconds when TM.RES is 1
+    OPEN = "open"  # sources disagree: read the twin
+
+
+class Access(Enum):
+    """Who may write."""
+
+    READ = "R"
+    WRITE = "R/W"
+    CONFIG = "config"  # writable in configuration mode only
+    COMMAND = "W"
+
+
+class Mark(Enum):
+    """How sure a row is."""
+
+    C2 = "two independent sources"
+    C1 = "one source"
+    INFERRED = "inferred from the family"
+    OPEN = "sources disagree"
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """One parameter; ``name`` is that of the handbook, ``labels`` the texts of the values from 0 on."""
+
+    address: int
+    name: str
+    help: str
+    form: Form = Form.FLOAT
+    scale: Scale = Scale.PV
+    access: Access = Access.READ
+    nonvolatile: bool = False
+    unit: str = ""
+    labels: tuple[str, ...] = ()
+    mark: Mark = Mark.C2
+
+    @property
+    def twin(self) -> int:
+        """Address of the first of the two words in the IEEE area."""
+        return twin_of(self.address)
+
+    @property
+    def signed(self) -> bool:
+        """Whether the word is a two's complement number; bit words and codes are not."""
+        return self.form not in (Form.BITS, Form.INT)
+
+    @property
+    def writable(self) -> bool:
+        """Whether it can be written outside configuration mode."""
+        return self.access in (Access.WRITE, Access.COMMAND)
+
+
+class Status(IntFlag):
+    """Instrument status word, address 75; not the same as on the 2000 series (M)."""
+
+    ALARM_1 = 1 << 0
+    ALARM_2 = 1 << 1
+    ALARM_3 = 1 << 2
+    ALARM_4 = 1 << 3
+    MANUAL = 1 << 4
+    SENSOR_BREAK = 1 << 5
+    LOOP_BREAK = 1 << 6
+    LOAD_LOW = 1 << 7
+    LEAKAGE_HIGH = 1 << 8
+    PROGRAM_END = 1 << 9
+    OUT_OF_RANGE = 1 << 10
+    OVERCURRENT = 1 << 11
+    NEW_ALARM = 1 << 12
+    RUNNING = 1 << 13
+    REMOTE_FAIL = 1 << 14
+    TUNING = 1 << 15
+
+
+class Inputs(IntFlag):
+    """Digital inputs and power-failed bit, address 87 (M); bits of inputs that are not fitted mean nothing."""
+
+    LOGIC_IO1 = 1 << 0
+    LOGIC_A = 1 << 1
+    LOGIC_B = 1 << 2
+    MAINS_FAILED = 1 << 7
+
+
+_W, _C, _R = Access.WRITE, Access.CONFIG, Access.READ
+_ALARM_TYPES = ("OFF", "LOW", "HIGH", *("?",) * 13, "BAND", "DEV HIGH", "DEV LOW")  # coding of the 2000 series
+
+
+def _pv(address: int, name: str, text: str, access: Access = _R, kept: bool = False, mark: Mark = Mark.C2) -> Register:
+    return Register(address, name, text, Form.FLOAT, Scale.PV, access, kept, "C", (), mark)
+
+
+def _percent(address: int, name: str, text: str, access: Access = _R, kept: bool = False) -> Register:
+    return Register(address, name, text, Form.FLOAT, Scale.ONE, access, kept, "%")
+
+
+def _number(
+    address: int, name: str, text: str, unit: str = "", access: Access = _W, kept: bool = False, mark: Mark = Mark.C2
+) -> Register:
+    return Register(address, name, text, Form.FLOAT, Scale.OPEN, access, kept, unit, (), mark)
+
+
+def _enum(
+    address: int, name: str, text: str, labels: tuple[str, ...], access: Access = _W, kept: bool = False,
+    mark: Mark = Mark.C2,
+) -> Register:  # fmt: skip
+    return Register(address, name, text, Form.ENUM, Scale.UNIT, access, kept, "", labels, mark)
+
+
+def _flag(address: int, name: str, text: str, mark: Mark = Mark.C1) -> Register:
+    return Register(address, name, text, Form.FLAG, Scale.UNIT, _R, False, "", ("NO", "YES"), mark)
+
+
+def _int(address: int, name: str, text: str, access: Access = _R, kept: bool = False, mark: Mark = Mark.C2) -> Register:
+    return Register(address, name, text, Form.INT, Scale.UNIT, access, kept, "", (), mark)
+
+
+def _time(
+    address: int, name: str, text: str, scale: Scale, access: Access = _W, kept: bool = False, mark: Mark = Mark.C2
+) -> Register:
+    return Register(address, name, text, Form.TIME, scale, access, kept, "s", (), mark)
+
+
+def _bits(address: int, name: str, text: str, access: Access = _R, mark: Mark = Mark.C2) -> Register:
+    return Register(address, name, text, Form.BITS, Scale.UNIT, access, False, "", (), mark)
+
+
+def _command(address: int, name: str, text: str, mark: Mark = Mark.C2) -> Register:
+    return Register(address, name, text, Form.COMMAND, Scale.UNIT, Access.COMMAND, False, "", (), mark)
+
+
+def _alarm(number: int, threshold: int, hysteresis: int) -> tuple[Register, ...]:
+    at, name = number - 1, f"A{number}"
+    return (
+        _pv(threshold, name, f"Threshold of alarm {number}", _W, True),
+        _pv(hysteresis, f"{name}.HYS", f"Hysteresis of alarm {number}", _W, True),
+        _flag(294 + at, f"{name}.STS", f"Alarm {number} is active"),
+        _enum(536 + at, f"{name}.TYP", f"Type of alarm {number}", _ALARM_TYPES, _C, mark=Mark.OPEN),
+        _enum(540 + at, f"{name}.LAT", f"Latching of alarm {number}", ("NONE", "AUTO", "MANUAL"), _C, mark=Mark.C1),
+        _enum(544 + at, f"{name}.BLK", f"Blocking of alarm {number}", ("OFF", "ON"), _C, mark=Mark.C1),
+    )
+
+
+def _segment(number: int) -> tuple[Register, ...]:
+    start, name, mark = 1280 + 3 * (number - 1), f"SEG{number}", Mark.C2 if number <= 4 else Mark.C1
+    return (
+        _time(start, f"{name}.DWELL", f"Dwell of segment {number}", Scale.TIMER, _W, True, mark),
+        _pv(start + 1, f"{name}.TSP", f"Target of segment {number}", _W, True, mark),
+        Register(start + 2, f"{name}.RATE", f"Ramp rate of segment {number}", Form.FLOAT, Scale.RATE, _W, True,
+                 "C/min", (), mark),
+    )  # fmt: skip
+
+
+_MEASUREMENT = (
+    _pv(1, "PV.IN", "Process value"),
+    _pv(2, "TG.SP", "Target setpoint", _W, True),
+    _percent(3, "MAN.OP", "Output demanded in manual", _W),
+    _percent(4, "WRK.OP", "Output in force"),
+    _pv(5, "WKG.SP", "Working setpoint"),
+    _enum(15, "SP.SEL", "Setpoint in use", ("SP1", "SP2"), _W, True),
+    _pv(24, "SP1", "Setpoint 1", _W, True),
+    _pv(25, "SP2", "Setpoint 2", _W, True),
+    _pv(26, "Rm.SP", "Remote setpoint, volatile", _W),
+    _pv(27, "LOC.t", "Trim added to the remote setpoint", _W, True),
+    Register(35, "SP.RAT", "Setpoint rate limit, 0 is none", Form.FLOAT, Scale.RATE, _W, True, "C/min"),
+    _pv(39, "P.Err", "Process value minus working setpoint"),
+    _pv(111, "SP.HI", "Setpoint high limit", _W, True),
+    _pv(112, "SP.LO", "Setpoint low limit", _W, True),
+    _enum(276, "L-R", "Local or remote setpoint", ("LOCAL", "REMOTE"), _W, True),
+    _pv(278, "REM.HI", "Remote input, top of scale", _W, mark=Mark.C1),
+    _pv(279, "REM.LO", "Remote input, bottom of scale", _W, mark=Mark.C1),
+    _enum(531, "RAMPU", "Unit of ramp rates", ("MINUTE", "HOUR", "SECOND"), _W, mark=Mark.OPEN),
+)
+
+_INPUT = (
+    _pv(11, "RNG.LO", "Input range low", _C),
+    _pv(12, "RNG.HI", "Input range high", _C),
+    _number(101, "FILT.T", "Input filter time", "s"),
+    _number(103, "RC.PV", "Rate of change of the process value", "C/min", _R, mark=Mark.C1),
+    _pv(141, "PV.OFS", "Offset added to the process value", _W),
+    _number(202, "MV.IN", "Thermocouple voltage", "mV", _R),
+    _pv(203, "PV.CM", "Process value from the host, volatile", _W),
+    _flag(258, "SBR", "Sensor broken", Mark.C2),
+    _enum(516, "UNITS", "Temperature unit", ("C", "F", "K", "NONE"), _C, mark=Mark.INFERRED),
+    _enum(525, "DEC.P", "Decimals of the process value", ("0", "1", "2"), _C),
+    _enum(12290, "IN.TYP", "Input type",
+          ("J", "K", "L", "R", "B", "N", "T", "S", "RTD", "MV", "COMMS", "CUSTOM"), _C),
+    _enum(12291, "CJ.tyP", "Cold junction", ("AUTO", "0 C", "50 C"), _C, mark=Mark.C1),
+)  # fmt: skip
+
+_CONTROL = (
+    _number(6, "PB", "Proportional band", "", _W, True),
+    _enum(7, "CTRL.A", "Control action", ("REVERSE", "DIRECT"), _C),
+    _time(8, "Ti", "Integral time, 0 is none", Scale.OPEN, _W, True),
+    _time(9, "Td", "Derivative time, 0 is none", Scale.OPEN, _W, True),
+    _number(16, "D.BAND", "Dead band of channel 2"),
+    _pv(17, "CB.Lo", "Cutback low", _W),
+    _pv(18, "CB.HI", "Cutback high", _W),
+    _number(19, "R2G", "Relative gain of cooling"),
+    _number(21, "MTR.T", "Valve travel time", "s", mark=Mark.C1),
+    _number(28, "MR", "Manual reset", "%"),
+    _percent(30, "OP.HI", "Output high limit", _W, True),
+    _percent(31, "OP.LO", "Output low limit", _W, True),
+    _percent(34, "SAFE", "Output in sensor break", _W),
+    _time(83, "LBT", "Loop-break time", Scale.OPEN),
+    _percent(84, "F.OP", "Forced manual output", _W),
+    _enum(85, "F.MOD", "Output on entering manual", ("BUMPLESS", "STEP", "LAST")),
+    _number(86, "HYST.H", "On/off hysteresis, channel 1"),
+    _number(88, "HYST.C", "On/off hysteresis, channel 2"),
+    _enum(199, "IM", "Instrument mode", ("OPERATING", "STANDBY", "CONFIG")),
+    _flag(263, "LBR", "Loop break", Mark.C2),
+    _enum(270, "A.TUNE", "Autotune", ("OFF", "ON")),
+    _enum(273, "A-M", "Automatic or manual", ("AUTO", "MANUAL")),
+    _enum(512, "CTRL.H", "Control of channel 1", ("OFF", "ON/OFF", "PID", "VALVE"), _C, mark=Mark.C1),
+    _enum(513, "CTRL.C", "Control of channel 2", ("OFF", "ON/OFF", "PID"), _C, mark=Mark.C1),
+    _enum(530, "STBY.T", "Alarms in standby", ("ABSOLUTE", "OFF"), _C, mark=Mark.C1),
+)
+
+_ALARMS = (
+    *_alarm(1, 13, 47),
+    *_alarm(2, 14, 68),
+    *_alarm(3, 81, 69),
+    *_alarm(4, 82, 71),
+    _bits(75, "StAt", "Instrument status"),
+    _bits(76, "StAt.INV", "Complement of the instrument status"),
+    _bits(87, "Di.IP", "Digital inputs and power-failed bit"),
+    _flag(260, "NEW.AL", "An alarm is not acknowledged", Mark.C2),
+    _command(274, "Ac.ALL", "Acknowledge all alarms and the power failure"),
+    _bits(551, "Di.OP", "Digital outputs", _W, Mark.C1),
+    Register(79, "LL.AMP", "Leakage current", Form.FLOAT, Scale.ONE, unit="A"),
+    Register(80, "LD.AMP", "Load current", Form.FLOAT, Scale.ONE, unit="A"),
+    _number(304, "LD.ALM", "Low-current threshold", "A", mark=Mark.C1),
+    _number(305, "LK.ALM", "Leakage threshold", "A", mark=Mark.C1),
+    _number(306, "HC.ALM", "Over-current threshold", "A", mark=Mark.C1),
+    _flag(307, "LD.STS", "Load current low"),
+    _flag(308, "LK.STS", "Leakage current high"),
+    _flag(309, "HC.STS", "Over-current"),
+    _int(572, "CT.RNG", "Range of the current transformer", _C, mark=Mark.C1),
+)
+
+_PROGRAMMER = (
+    _enum(23, "T.STAT", "State of timer or programmer", ("RESET", "RUN", "HOLD", "END")),
+    _enum(320, "TM.CFG", "Kind of timer", ("NONE", "DWELL", "DELAY", "SOFT START", *("?",) * 6, "PROGRAMMER")),
+    _enum(321, "TM.RES", "Resolution of the timer", ("MINUTES", "SECONDS"), mark=Mark.C1),
+    _pv(322, "SS.SP", "Soft-start setpoint", _W, mark=Mark.C1),
+    _percent(323, "SS.PWR", "Soft-start power limit", _W),
+    _time(324, "DWELL", "Requested time", Scale.TIMER, _W, True),
+    _time(325, "T.ELAP", "Time elapsed", Scale.TIMER, _R, mark=Mark.C1),
+    _time(326, "T.REMN", "Time remaining", Scale.TIMER, _R, mark=Mark.C1),
+    _pv(327, "THRES", "Distance from setpoint at which timing starts", _W, mark=Mark.C1),
+    _enum(328, "End.T", "What the end of the timer does", ("OFF", "DWELL", "SP2", "RESET"), mark=Mark.OPEN),
+    _enum(329, "SERVO", "Start after a power failure", ("SP", "PV", "SP.RB", "PV.RB"), mark=Mark.INFERRED),
+    _bits(331, "EVENT", "Programmer events", _W, Mark.C1),
+    _int(332, "P.CYCL", "Cycles to run", _W),
+    _int(333, "CYCLE", "Present cycle"),
+    *(register for number in range(1, SEGMENTS + 1) for register in _segment(number)),
+)
+
+_IDENTITY = (
+    _int(106, "HOME", "What the display shows", _W),
+    _int(107, "VERSION", "Firmware, to be read as hex"),
+    _int(122, "TYPE", "Instrument type code", mark=Mark.OPEN),
+    _int(131, "ADDR", "Slave address", _W, True),
+    _command(313, "RC.RCL", "Recall a recipe", Mark.C1),
+    _command(314, "RC.SAV", "Save a recipe", Mark.C1),
+    _int(12544, "ID", "Kind of comms module", mark=Mark.INFERRED),
+    _enum(12548, "BAUD", "Baud rate", ("9600", "19200", "4800", "2400", "1200"), _C, mark=Mark.INFERRED),
+    _enum(12549, "PRTY", "Parity", ("NONE", "EVEN", "ODD"), _C, mark=Mark.INFERRED),
+    _int(12550, "RESOLUTION", "Comms resolution on the 2000 series", _C, mark=Mark.OPEN),
+)
+
+REGISTERS: Mapping[str, Register] = {
+    row.name: row for row in (*_MEASUREMENT, *_INPUT, *_CONTROL, *_ALARMS, *_PROGRAMMER, *_IDENTITY)
+}
+"""Every register by its name."""
+
+BY_ADDRESS: Mapping[int, Register] = {row.address: row for row in REGISTERS.values()}
+"""Every register by its address."""
+
+
+def decimals_of(word: int, number: float) -> int | None:
+    """Tell the decimals (0, 1 or 2) of a scaled word from the same value as a float.
+
+    None when that cannot be told: not a number, contradicting each other, or so small that several would fit. Read
+    the two in quick succession, and SP.HI when the process value is small or moving.
+    """
+    if not math.isfinite(number):
+        return None
+    fits = [n for n in (0, 1, 2) if abs(number * 10**n - signed(word)) <= 0.5 + abs(number) * 10**n * 1e-5]
+    return fits[0] if len(fits) == 1 else None
+
+
+def decimals_in(scale: Scale, pv_decimals: int) -> int | None:
+    """Return the decimals of a word of that scale; None when only the twin tells."""
+    return {Scale.PV: pv_decimals, Scale.RATE: pv_decimals + 1, Scale.ONE: 1, Scale.UNIT: 0, Scale.TIMER: 0}.get(scale)
+
+
+def status_from(word: int, complement: int) -> Status | None:
+    """Return the status word when its complement confirms it; None otherwise (garbled, or not a 3200)."""
+    return Status(word) if word ^ complement == 0xFFFF else None
+
+
+def firmware_text(word: int) -> str:
+    """Return the version in words of the front panel: 0x0213 is 2.13."""
+    return f"{word >> 8:X}.{word & 0xFF:02X}"

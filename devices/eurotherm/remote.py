@@ -1,0 +1,96 @@
+"""The remote setpoint of a Eurotherm 3200: volatile, so that it may be written at any rate, and has to be repeated.
+
+The controller goes back to its local setpoint when it has not been written for 5 s (handbook HA028651). What an
+operator has set is repeated as long as this connection lasts, the controller is in remote and writes are allowed.
+Nothing else begins the repetition than a put: neither a new connection nor that writes are allowed again, since either
+would move the furnace without anybody having asked for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Garbled, ReplyTimeout
+from devices.eurotherm.registers import REGISTERS
+from devices.eurotherm.unit import EurothermUnit
+
+log = logging.getLogger("labioc.eurotherm")
+
+EVERY = 1.5  # seconds; three are tried within the time that the controller waits
+AGAIN = 0.25  # seconds after one that got lost
+
+
+class RemoteKeeper:
+    """Repeats one setpoint in a task of its own, never while a put is under way: that one holds ``turn``."""
+
+    def __init__(self, name: str, unit: EurothermUnit, clock: DriverClock, turn: asyncio.Lock) -> None:
+        self._name = name
+        self._unit = unit
+        self._clock = clock
+        self._turn = turn
+        self._value = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._lapsed = ""  # why nothing is repeated, although an operator had asked for it
+        self._trouble = ""
+
+    @property
+    def holding(self) -> bool:
+        """Whether a setpoint is being repeated."""
+        return self._task is not None and not self._task.done()
+
+    def hold(self, value: float) -> None:
+        """Repeat this value from now on, which has just been written."""
+        self._value, self._lapsed, self._trouble = value, "", ""
+        if not self.holding:
+            self._task = asyncio.create_task(self._repeat(), name=f"{self._name} remote setpoint")
+
+    async def release(self, why: str = "") -> None:
+        """Repeat nothing any more; ``why`` when nobody asked for that and the operator has to know."""
+        if self.holding and why:
+            self._lapsed = why
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def forbid(self, why: str) -> None:
+        """Repeat nothing any more since writes are forbidden, and tell when that ends a repetition."""
+        if self.holding:
+            self._tell(f"remote setpoint not refreshed: {why}")
+        await self.release(why)
+
+    def remind(self) -> None:
+        """Tell that a controller in remote waits for a setpoint that was repeated once."""
+        if self._lapsed and self._unit.value("L-R"):
+            self._tell(f"remote setpoint not refreshed until TSET is put again (ended by: {self._lapsed})")
+
+    async def _repeat(self) -> None:
+        pause = EVERY
+        while True:
+            await self._clock.sleep(pause)
+            async with self._turn:
+                if not self._unit.value("L-R"):
+                    log.info("%s: the setpoint is local now, the remote one is not repeated any more", self._name)
+                    return
+                if not self._unit.forbidden:  # else ``forbid`` waits for its turn
+                    pause = await self._refresh()
+
+    async def _refresh(self) -> float:
+        """Write the setpoint once more; return after how many seconds it is due again."""
+        try:
+            await self._unit.write(REGISTERS["Rm.SP"], self._value)
+        except DeviceError as error:
+            trouble = f"remote setpoint not refreshed: {error}"
+            if trouble != self._trouble:
+                self._trouble = trouble
+                self._tell(trouble)
+            # What got lost is lost for now only, and the controller does not wait for long.
+            return AGAIN if isinstance(error, (Garbled, ReplyTimeout)) else EVERY
+        self._trouble = ""
+        return EVERY
+
+    def _tell(self, text: str) -> None:
+        log.warning("%s: %s", self._name, text)
+        self._unit.link.stats.last_error = text

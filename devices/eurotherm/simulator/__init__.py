@@ -1,0 +1,1 @@
+"""A simulated Eurotherm 3200 with its furnace, behind a pseudo terminal."""

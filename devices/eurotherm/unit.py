@@ -1,0 +1,388 @@
+"""A Eurotherm 3200 as a table of registers: what it knows, how its numbers are scaled, how to read and write them.
+
+Between the link (words) and the driver (meaning). Every value read is kept here with the time of its answer. Values
+are in C, percent, seconds and C/min, whatever the instrument's decimals and unit of ramp rates are.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from devices.errors import Garbled, Refused
+from devices.eurotherm.blocks import Block, Planner, reads_twin
+from devices.eurotherm.registers import (
+    BY_ADDRESS,
+    FILLER,
+    REGISTERS,
+    Form,
+    Register,
+    Scale,
+    decimals_in,
+    decimals_of,
+    firmware_text,
+)
+from devices.links.modbus_frames import ModbusRefusal
+from devices.links.modbus_words import float_from, number_from, seconds_from, signed, twin_of, word_from
+from devices.model import LinkStats
+
+log = logging.getLogger("labioc.eurotherm")
+
+LOST_AFTER = 3  # blocks in a row that could not be understood, before the instrument counts as lost
+PER_MINUTE = {0: 1.0, 1: 1.0 / 60.0, 2: 60.0}  # C/min for each unit of ramp rates (a driver for real 3216)
+ABSENT_CODES = (1, 2, 3)  # exceptions that say: not here, or not so many; others are troubles that pass
+_IDENTITY = ("VERSION", "TYPE")
+_FIRST = ("DEC.P", "RAMPU", "TM.RES")
+_CHECK = ("PV.IN", "SP.HI")  # compared as word and float; the second is large and constant
+
+
+class Link(Protocol):
+    """What the unit needs of a ``devices.links.modbus.ModbusUnit``; errors as there."""
+
+    stats: LinkStats
+
+    @property
+    def connected(self) -> bool:
+        """Whether the port is open."""
+
+    async def connect(self) -> None:
+        """Open the port."""
+
+    async def close(self) -> None:
+        """Leave the port."""
+
+    async def read_registers(self, start: int, count: int) -> tuple[int, ...]:
+        """Read words."""
+
+    async def write_register(self, address: int, word: int) -> None:
+        """Write a word with function 6."""
+
+    async def write_float(self, address: int, number: float) -> None:
+        """Write a twin."""
+
+    async def write_seconds(self, address: int, seconds: float) -> None:
+        """Write the twin of a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One register as last read; ``value`` is None when the instrument has no number there (absent, NaN).
+
+    Rates are in the instrument's own unit, timers that were read as words in minutes or seconds as it counts them.
+    """
+
+    value: float | None
+    time: float
+
+
+class EurothermUnit:
+    """The registers of one instrument.
+
+    ``assumed`` are the decimals that the site file says, for instruments that tell nothing. All methods that
+    talk raise LinkDown and ReplyTimeout; those that say so raise ModbusRefusal and Garbled too.
+    """
+
+    def __init__(self, name: str, link: Link, assumed: int | None = None, now: Callable[[], float] = time.time) -> None:
+        self.link = link
+        self.cells: dict[str, Cell] = {}
+        self.misses: dict[str, int] = {}
+        self.missing: set[str] = set()
+        self.decimals: int | None = assumed
+        self.planner = Planner()
+        self.confirmed_status = True
+        self.forbidden = ""  # why nothing may be written at present
+        self._name = name
+        self._assumed = assumed
+        self._now = now
+        self._rubbish = 0
+
+    def value(self, name: str) -> float | None:
+        """Return a register as last read in this connection; None when it was not, or holds no number."""
+        cell = self.cells.get(name)
+        if cell is None or cell.value is None:
+            return None
+        register = REGISTERS[name]
+        if register.scale is not Scale.RATE and register.scale is not Scale.TIMER:
+            return cell.value
+        if register.scale is Scale.TIMER and reads_twin(register, self.planner.floats):
+            return cell.value
+        factor = self.factor(register)
+        return None if factor is None else cell.value * factor
+
+    def decimals_at(self, register: Register) -> int | None:
+        """Return the decimals of a register's word; None when nobody knows."""
+        if register.scale in (Scale.PV, Scale.RATE) and self.decimals is None:
+            return None
+        return decimals_in(register.scale, self.decimals or 0)
+
+    def word(self, address: int) -> int | None:
+        """Return the word of an address, 0 to 65535, from the last reading; None when there is none."""
+        register = BY_ADDRESS.get(address)
+        value = None if register is None else self.value(register.name)
+        if register is None or value is None or self.misses.get(register.name, 0) > 1:
+            return None
+        if not register.signed:
+            return int(value) & 0xFFFF
+        decimals, factor = self.decimals_at(register), self.factor(register)
+        if decimals is None or factor is None:
+            return None
+        try:
+            return word_from(value / factor, decimals)
+        except ValueError:
+            return None
+
+    def number(self, register: Register, word: int) -> float | None:
+        """Return what a word of a register means; None when its scale is not known."""
+        if not register.signed:
+            return float(word)
+        number, factor = self._plain(register, word), self.factor(register)
+        return None if number is None or factor is None else number * factor
+
+    def _plain(self, register: Register, word: int) -> float | None:
+        """Return the number in a word, in the instrument's own unit; None when its decimals are not known."""
+        decimals = self.decimals_at(register)
+        return None if decimals is None else number_from(word, decimals)
+
+    def factor(self, register: Register) -> float | None:
+        """Return what the instrument's own unit of rates or times is in ours; None as long as that is not known.
+
+        An instrument without a register for it has ramp rates per minute and timers in minutes.
+        """
+        if register.scale is Scale.RATE:
+            unit = self.value("RAMPU")
+            return PER_MINUTE.get(0 if "RAMPU" in self.missing else -1 if unit is None else int(unit))
+        if register.scale is Scale.TIMER:
+            unit = self.value("TM.RES")
+            return 60.0 if "TM.RES" in self.missing else None if unit is None else 1.0 if unit else 60.0
+        return 1.0
+
+    def own_factor(self, register: Register) -> float:
+        """Return the factor. Raises Refused when it is not known."""
+        factor = self.factor(register)
+        if factor is None:
+            raise Refused(f"{register.name}: in which unit the instrument counts is not known; nothing was sent")
+        return factor
+
+    # After connecting
+
+    async def identify(self) -> None:
+        """Learn whether it is a 3200, its version, whether there is an IEEE area, and the decimals.
+
+        Raises Garbled and ModbusRefusal when it does not answer as an instrument of the family.
+        """
+        self.cells.clear()
+        self.misses.clear()
+        self.missing.clear()
+        self.planner = Planner()
+        self._rubbish = 0
+        self.decimals = self._assumed
+        await self._check_family()
+        await self.read((*_IDENTITY, *_FIRST))
+        self.planner.floats = await self._has_floats()
+        await self.find_decimals()
+        log.info(
+            "%s: instrument %04X, firmware %s, %s decimals, %s",
+            self._name, int(self.value("TYPE") or 0), firmware_text(int(self.value("VERSION") or 0)),
+            "unknown" if self.decimals is None else self.decimals,
+            "with floats" if self.planner.floats else "words only",
+        )  # fmt: skip
+
+    async def _check_family(self) -> None:
+        """See whether register 76 is the complement of 75: so on a 3200, not on its relatives (handbook)."""
+        for _ in range(2):  # a bit may change between the two words
+            status, complement = await self.link.read_registers(REGISTERS["StAt"].address, 2)
+            self.confirmed_status = status ^ complement == 0xFFFF
+            if self.confirmed_status:
+                return
+        log.warning("%s: words 75 and 76 do not complement each other: perhaps no 3200, its status bits may mean "
+                    "something else", self._name)  # fmt: skip
+
+    async def _has_floats(self) -> bool:
+        try:
+            high, low = await self.link.read_registers(REGISTERS["SP.HI"].twin, 2)
+        except ModbusRefusal:
+            return False
+        return (high, low) != (FILLER, FILLER) and math.isfinite(float_from(high, low))
+
+    async def find_decimals(self) -> None:
+        """Find where the decimal point of words is: by comparing word and float, else by DEC.P.
+
+        On an instrument that tells neither, it stays what the site file says, or unknown.
+        """
+        if self.planner.floats:
+            for name in _CHECK:
+                register = REGISTERS[name]
+                (word,) = await self.link.read_registers(register.address, 1)
+                found = decimals_of(word, float_from(*await self.link.read_registers(register.twin, 2)))
+                if found is not None:
+                    self._set_decimals(found)
+                    return
+        told = self.value("DEC.P")
+        self._set_decimals(int(told) if told in (0, 1, 2) else self._assumed)
+
+    def _set_decimals(self, decimals: int | None) -> None:
+        if decimals != self.decimals and self.decimals is not None:
+            log.warning("%s: the decimals of the temperature have become %s", self._name, decimals)
+        self.decimals = decimals
+
+    # Reading
+
+    async def read(self, names: Collection[str]) -> set[str]:
+        """Read registers; returns those with a fresh answer. Raises Garbled when several blocks in a row are rubbish.
+
+        A register that the instrument refuses alone is ``missing`` from then on.
+        """
+        fresh: set[str] = set()
+        for block in self.planner.blocks(set(names) - self.missing):
+            fresh |= await self.read_block(block)
+        return fresh
+
+    async def read_block(self, block: Block) -> set[str]:
+        """Read one block, split when it is refused as it is; returns the registers with a fresh answer."""
+        width = 2 if block.twins else 1
+        start = REGISTERS[block.names[0]].twin if block.twins else block.start
+        try:
+            words = await self.link.read_registers(start, block.count * width)
+        except ModbusRefusal as refusal:
+            return await self._refused(block, refusal)
+        except Garbled:
+            self._missed(block.names)
+            self._rubbish += 1
+            if self._rubbish >= LOST_AFTER:
+                raise
+            return set()
+        self._rubbish = 0
+        found: dict[str, float | None] = {}
+        for name in block.names:
+            at = (REGISTERS[name].address - block.start) * width
+            found[name] = self._decode(name, words[at : at + width])
+        if self.confirmed_status:
+            self._confirm_status(found)
+        now = self._now()
+        for name, value in found.items():
+            self.cells[name] = Cell(value, now)
+            self.misses.pop(name, None)
+        return set(found)
+
+    def _missed(self, names: Iterable[str]) -> None:
+        for name in names:
+            self.misses[name] = self.misses.get(name, 0) + 1
+
+    async def _refused(self, block: Block, refusal: ModbusRefusal) -> set[str]:
+        if refusal.code not in ABSENT_CODES or all(name in self.cells for name in block.names):
+            self._count(str(refusal))  # what was there before has not ceased to exist
+            self._missed(block.names)
+            return set()
+        if self.planner.learn(block):
+            return await self.read(block.names)
+        self.missing |= set(block.names)
+        log.info("%s: %s", self._name, refusal)
+        return set()
+
+    def _confirm_status(self, found: dict[str, float | None]) -> None:
+        """Drop a status word that its complement contradicts."""
+        status, complement = found.get("StAt"), found.get("StAt.INV")
+        if status is None or complement is None or int(status) ^ int(complement) == 0xFFFF:
+            return
+        del found["StAt"], found["StAt.INV"]
+        self._missed(("StAt", "StAt.INV"))
+        self._count(f"status word {int(status):04X} and its complement {int(complement):04X} disagree")
+
+    def _count(self, trouble: str) -> None:
+        self.link.stats.errors += 1
+        self.link.stats.last_error = trouble
+
+    def _decode(self, name: str, words: Sequence[int]) -> float | None:
+        register = REGISTERS[name]
+        if len(words) == 2:
+            if tuple(words) == (FILLER, FILLER):
+                return None
+            number = float_from(*words) if register.form is Form.FLOAT else seconds_from(*words)
+            if not math.isfinite(number) or (register.form is Form.TIME and number < 0):
+                return None
+            return float(f"{number:.7g}")  # all that an IEEE single tells: 333.3 and not 333.29998779
+        (word,) = words
+        if register.form is Form.BITS:
+            return float(word)
+        if not register.signed and word != FILLER:
+            return float(word)
+        return None if word == FILLER else self._plain(register, word)
+
+    # Writing
+
+    async def write(self, register: Register, value: float) -> None:
+        """Write a register, once, in the IEEE area when it has decimals or is a time there.
+
+        Raises Refused when writes are forbidden, the value does not fit or its scale is not known (nothing was sent),
+        ModbusRefusal, and Garbled when the outcome is unknown.
+        """
+        self.check_permitted(register.name)
+        try:
+            if not reads_twin(register, self.planner.floats):
+                await self.link.write_register(register.address, self._word_for(register, value))
+            elif register.form is Form.TIME:
+                await self.link.write_seconds(register.address, value)
+            else:
+                await self.link.write_float(register.address, value / self.own_factor(register))
+        except ValueError as error:
+            raise Refused(f"{register.name}: {error}; nothing was sent") from error
+
+    def check_permitted(self, what: str) -> None:
+        """Raise Refused while writes are forbidden."""
+        if self.forbidden:
+            raise Refused(f"{what}: nothing was sent: {self.forbidden}")
+
+    def _word_for(self, register: Register, value: float) -> int:
+        if not register.signed:
+            return int(value) & 0xFFFF
+        decimals = self.decimals_at(register)
+        if decimals is None:
+            raise Refused(f"{register.name}: where its decimal point is cannot be told; nothing was sent")
+        return word_from(value / self.own_factor(register), decimals)
+
+    async def read_raw(self, address: int, as_float: bool) -> float:
+        """Read any address as a signed word, or its twin as a number, times in seconds.
+
+        Raises Garbled, ModbusRefusal, and ValueError when there is no such form.
+        """
+        if not as_float:
+            return signed((await self.link.read_registers(address, 1))[0])
+        form, twin = _twin_form(address), twin_of(address)
+        words = await self.link.read_registers(twin, 2)
+        return seconds_from(*words) if form is Form.TIME else float_from(*words)
+
+    async def write_raw(self, address: int, value: float, as_float: bool) -> None:
+        """Write any address, as a word of -32768 to 65535, or its twin as a number, times in seconds.
+
+        Raises Refused when writes are forbidden, Garbled, ModbusRefusal, and ValueError when the value does not fit or
+        there is no such form.
+        """
+        self.check_permitted(f"register {address}")
+        if as_float and _twin_form(address) is Form.TIME:
+            await self.link.write_seconds(address, value)
+        elif as_float:
+            await self.link.write_float(address, value)
+        else:
+            await self.link.write_register(address, raw_word(value))
+
+
+def raw_word(value: float) -> int:
+    """Return the word for a number of -32768 to 65535; raises ValueError for anything else."""
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{value} is not a whole number")
+    if not -0x8000 <= value <= 0xFFFF:
+        raise ValueError(f"{value:.10g} does not fit a word")
+    return int(value) & 0xFFFF
+
+
+def _twin_form(address: int) -> Form:
+    """Return what the twin of an address holds, a float where it is not known; raises ValueError when it is neither."""
+    register = BY_ADDRESS.get(address)
+    form = Form.FLOAT if register is None else register.form
+    if form not in (Form.FLOAT, Form.TIME):
+        raise ValueError("it has no float form")
+    return form

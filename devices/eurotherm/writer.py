@@ -1,0 +1,333 @@
+"""Puts to a Eurotherm 3200: what a setting or command means in registers, and whether it may be sent.
+
+How one register is written and read back is in devices.eurotherm.apply.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
+from devices.eurotherm.apply import RegisterWriter
+from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, VOLATILE, Setting, registers_of
+from devices.eurotherm.meaning import TARGETS, Furnace
+from devices.eurotherm.memory import FurnaceMemory
+from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Scale, Status
+from devices.eurotherm.remote import RemoteKeeper
+from devices.eurotherm.unit import EurothermUnit, raw_word
+from devices.links.modbus_words import signed
+from devices.model import DeviceSettings, Kind, Value
+from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
+
+log = logging.getLogger("labioc.eurotherm")
+
+CONFIGURATION = 2  # value of IM
+DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
+TIMER_COMMANDS = {"TMR.RUN.CMD": (1, (1, 3)), "TMR.HOLD.CMD": (2, (2,)), "TMR.RESET.CMD": (0, (0,))}
+"""What is written to T.STAT, and what it may say then: a timer of no length is at its end at once."""
+
+_STATUS = ("StAt", "StAt.INV")
+_SETPOINTS = ("TG.SP", "SP1", "SP2")
+_AFFECTED = {
+    **dict.fromkeys(TARGETS, ("TG.SP", "SP1", "SP2", "SP.SEL", "Rm.SP", *_STATUS)),
+    "REMOTE": ("TG.SP", "Rm.SP", *_STATUS),
+    "RSP": ("TG.SP", *_STATUS),
+    "RSPTRIM": ("TG.SP", "Rm.SP"),
+    "MODE": (*_STATUS, "MAN.OP", "WRK.OP"),
+    "RATEUNIT": ("SP.RAT",),
+    "TMR.RES": ("DWELL",),
+    **dict.fromkeys(TIMER_COMMANDS, ("T.ELAP", "T.REMN")),
+    "ACK.CMD": (*_STATUS, "Di.IP"),
+}
+"""Registers that may change with a setting, beside its own."""
+
+_MOVED = {
+    **dict.fromkeys((*TARGETS, "REMOTE"), TARGETS),
+    **dict.fromkeys(("RSP", "RSPTRIM"), ("TSET",)),
+    "RATEUNIT": ("RATE",),
+}
+"""Settings whose demand goes along with another setting."""
+
+
+class EurothermWriter:
+    """Writes to one instrument, one after the other."""
+
+    def __init__(
+        self,
+        unit: EurothermUnit,
+        furnace: Furnace,
+        memory: FurnaceMemory,
+        settings: DeviceSettings,
+        clock: DriverClock,
+    ) -> None:
+        self._lock = asyncio.Lock()
+        self.keeper = RemoteKeeper(settings.name, unit, clock, self._lock)
+        self._unit = unit
+        self._furnace = furnace
+        self._memory = memory
+        self._settings = settings
+        self._registers = RegisterWriter(settings.name, unit, furnace, memory, clock)
+
+    async def forbid(self, why: str) -> None:
+        """Send nothing any more, for this reason; returns when what was under way has ended."""
+        self._unit.forbidden = why
+        async with self._lock:
+            await self.keeper.forbid(why)
+
+    def permit(self) -> None:
+        """Send again what is put; a remote setpoint is not repeated again before it has been put."""
+        self._unit.forbidden = ""
+        self.keeper.remind()
+
+    async def write(self, name: str, value: Value) -> set[str]:
+        """Apply a setting or command; return the signals that have something new to say.
+
+        Raises Refused, OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout or
+        LinkDown when the outcome is not known.
+        """
+        row = QUANTITIES.get(name)
+        if row is None or not row.settable:
+            raise Refused(f"{name} cannot be set")
+        if name == "PWR.ACK.CMD":
+            if choice_asked(name, value, row.labels):
+                self._memory.acknowledge()
+            return {name} | {other for other in QUANTITIES if other.startswith("PWR.")}
+        check_writable(self._settings)
+        async with self._lock:
+            self._unit.check_permitted(name)
+            if name.endswith(".CMD"):
+                return await self._command(name) if choice_asked(name, value, row.labels) else {name}
+            setting = SETTINGS[name]
+            number = float(choice_asked(name, value, row.labels)) if row.labels else self._checked(setting, value)
+            return await self._set(setting, number)
+
+    # Settings
+
+    def _checked(self, setting: Setting, value: Value) -> float:
+        number = number_asked(setting.name, value)
+        limits = self._furnace.limits(setting)
+        if limits is None:
+            raise NotReady(f"{setting.name}: it and its limits have not been read yet")
+        check_limits(setting.name, number, setting.unit, limits)
+        return number
+
+    async def _set(self, setting: Setting, number: float, sparing: bool = True) -> set[str]:
+        name = setting.name
+        self._allow(setting, number)
+        if name in ("TSET", "RSP", "RSPTRIM"):
+            await self._registers.learn(name, "L-R", "LOC.t")  # both can be changed at the front panel at any time
+        remote = bool(self._unit.value("L-R"))
+        if name == "REMOTE":
+            await self._set_remote(bool(number))
+        elif name == "RSP" or (name == "TSET" and remote):
+            await self._write_remote(name, number if name == "RSP" else number - self._trim(), remote)
+        else:
+            if name == "RSPTRIM" and remote:
+                self._check_total(name, (self._unit.value("Rm.SP") or 0.0) + number)
+            code = float(QUANTITIES[name].codes[int(number)]) if setting.labels else number
+            await self._registers.apply(name, setting.register, code, sparing)
+        fresh = await self._follow_up(name)
+        self._furnace.accept(*_MOVED.get(name, ()), name)
+        if name == "TSET":
+            self._furnace.take(name, number)
+        return _signals_of({setting.register, "Rm.SP", *fresh}) | {name, f"{name}.RBV", *_MOVED.get(name, ())}
+
+    async def _follow_up(self, name: str) -> set[str]:
+        """Read what may have changed with a setting; return what could be read.
+
+        The setting has been read back, so nothing that goes wrong here makes the put fail.
+        """
+        try:
+            return await self._unit.read(_AFFECTED.get(name, ()))
+        except DeviceError as error:
+            log.warning("%s: %s is set, but what may have changed with it cannot be read: %s",
+                        self._settings.name, name, error)  # fmt: skip
+            return set()
+
+    def _allow(self, setting: Setting, number: float) -> None:
+        """Raise Refused for what would have no effect, or a dangerous one."""
+        if setting.register in self._unit.missing:
+            raise Refused(f"{setting.name}: this instrument does not have it")
+        if setting.name == "MOUT" and Status.MANUAL not in self._furnace.status:
+            raise Refused("MOUT: the loop is in automatic; set MODE to MANUAL first")
+        if setting.name == "OPMODE" and number == CONFIGURATION and not self._settings.options.get(
+            "allow_configuration", False
+        ):  # fmt: skip
+            raise Refused("OPMODE: configuration mode stops the control; the site file does not allow it")
+
+    # The remote setpoint
+
+    def _trim(self) -> float:
+        return self._unit.value("LOC.t") or 0.0
+
+    async def _check_remote(self, what: str) -> None:
+        """Raise Refused when register 26 may be something else: on indicators it is a calibration offset."""
+        version = self._unit.value("VERSION")
+        if version is None or version < REMOTE_FIRMWARE:
+            raise Refused("this firmware has no volatile remote setpoint (1.10 is the first)")
+        if not self._setpoints_agree():  # perhaps because they were read at different times
+            await self._registers.learn(what, *_SETPOINTS)
+        if self._unit.value("L-R") is None or not self._setpoints_agree():
+            raise Refused("this instrument does not look like a controller with a remote setpoint")
+
+    def _setpoints_agree(self) -> bool:
+        """Whether the target is one of the two setpoints, as it is on every controller."""
+        target, *setpoints = (self._unit.value(name) for name in _SETPOINTS)
+        return target is not None and target in setpoints
+
+    def _check_total(self, name: str, total: float) -> None:
+        """Raise OutOfLimits when remote setpoint and trim together are outside the limits of the target."""
+        limits = self._furnace.limits(SETTINGS["TSET"])
+        if limits is not None:
+            check_limits(f"{name}: setpoint and trim together", total, "C", limits)
+
+    async def _set_remote(self, on: bool) -> None:
+        """Change the source of the setpoint, to remote with the one that is in force, so that nothing jumps."""
+        if not on:
+            await self._registers.apply("REMOTE", "L-R", 0.0)
+            await self.keeper.release()
+            return
+        await self._check_remote("REMOTE")
+        await self._registers.learn("REMOTE", "L-R", "LOC.t", "TG.SP", "Rm.SP", *_STATUS)
+        if self._unit.value("L-R") and self.keeper.holding:
+            return
+        target = self._furnace.setting("TSET")
+        if target is None:
+            raise NotReady("REMOTE: the target has not been read yet")
+        value = target - self._trim()
+        await self._registers.apply("REMOTE", "Rm.SP", value)
+        await self._registers.apply("REMOTE", "L-R", 1.0)
+        self.keeper.hold(value)
+
+    async def _write_remote(self, name: str, value: float, repeat: bool) -> None:
+        await self._check_remote(name)
+        self._check_total(name, value + self._trim())
+        await self._registers.apply(name, "Rm.SP", value)
+        if repeat:
+            self.keeper.hold(value)
+
+    # Commands
+
+    async def _command(self, name: str) -> set[str]:
+        if name in TIMER_COMMANDS:
+            return await self._timer(name)
+        return await (self._acknowledge() if name == "ACK.CMD" else self._go_safe())
+
+    async def _timer(self, name: str) -> set[str]:
+        word, accepted = TIMER_COMMANDS[name]
+        register = REGISTERS["T.STAT"]
+        if not self._unit.value("TM.CFG"):
+            raise Refused("the timer is not in use (TMR:TYPE is NONE)")
+        answered = await self._registers.send("timer", register, float(word))
+        found = await self._registers.read("timer", register)
+        if found not in accepted:
+            known = found is not None and found in range(len(register.labels))
+            label = register.labels[int(found or 0)] if known else f"an unknown state ({found})"
+            answer = "the controller answered OK but" if answered else "no answer, and the timer"
+            raise Refused(f"timer: {answer} is in {label}")
+        return {name, "TMR.STATE"} | _signals_of(await self._follow_up(name))
+
+    async def _acknowledge(self) -> set[str]:
+        """Acknowledge every alarm in the controller, and with them the mains failure."""
+        answered = await self._registers.send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
+        fresh = await self._follow_up("ACK.CMD")
+        still = Status.NEW_ALARM in self._furnace.status or int(self._unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED
+        if not answered and not {"StAt", "Di.IP"} <= fresh:
+            raise ReplyTimeout("acknowledge: outcome unknown, no answer")
+        if still and not answered:
+            raise Refused("acknowledge: no answer, and the controller still shows the alarm")
+        return {"ACK.CMD"} | _signals_of(fresh)
+
+    async def _go_safe(self) -> set[str]:
+        """Set the target to the safe temperature; tell when that does not make the furnace go there."""
+        safe = self._settings.options.get("safe_temperature")
+        if safe is None:
+            raise Refused("SAFE: there is no safe_temperature in the site file")
+        changed = await self._set(SETTINGS["TSET"], self._checked(SETTINGS["TSET"], float(safe)), sparing=False)
+        if self._unit.value("L-R"):
+            # Where the controller goes when nobody repeats the remote setpoint any more has to be safe too.
+            local = SETTINGS["SP2" if self._unit.value("SP.SEL") else "SP1"]
+            changed |= await self._set(local, self._checked(local, float(safe)), sparing=False)
+        done = f"the target is {safe:.10g} C now, but"
+        if Status.MANUAL in self._furnace.status:
+            raise Refused(f"SAFE: {done} the loop is in manual with an output of {self._unit.value('WRK.OP')} %")
+        if self._unit.value("TM.CFG") and self._unit.value("T.STAT") in (1, 2):
+            raise Refused(f"SAFE: {done} the timer or programmer is running; reset it with TMR:RESET:CMD")
+        return {"SAFE.CMD"} | changed
+
+    # Any register
+
+    async def raw(self, address: int, value: float | None, as_float: bool) -> float:
+        """Read, or write and read back, any register; see EurothermDriver.raw."""
+        what = f"register {address}"
+        async with self._lock:
+            try:
+                if value is not None:
+                    await self._write_raw(what, address, value, as_float)
+                return await self._unit.read_raw(address, as_float)
+            except ValueError as error:
+                raise Refused(f"{what}: {error}; nothing was sent") from error
+            except (Garbled, ReplyTimeout) as error:
+                if value is None:
+                    raise
+                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read back: {error}") from error
+
+    async def _write_raw(self, what: str, address: int, value: float, as_float: bool) -> None:
+        check_writable(self._settings)
+        self._unit.check_permitted(what)
+        register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
+        number = None if register is None else self._checked_raw(what, register, value, as_float)
+        remote = register is not None and register.name == "Rm.SP"
+        if remote:
+            await self._check_remote(what)
+        try:
+            before = await self._unit.read_raw(address, as_float)
+        except (Garbled, ReplyTimeout) as error:
+            raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
+        if not remote and before == (value if as_float else signed(raw_word(value))):
+            return
+        self._registers.count(what, address, register is not None and register.name in VOLATILE)
+        try:
+            await self._unit.write_raw(address, value, as_float)
+        except (Garbled, ReplyTimeout) as error:
+            log.warning("%s: %s: %s; reading back", self._settings.name, what, error)
+        if remote and number is not None and self.keeper.holding:
+            self.keeper.hold(number)
+
+    def _checked_raw(self, what: str, register: Register, value: float, as_float: bool) -> float | None:
+        """Return what a raw value means, None when only the instrument knows. Raises Refused when it may not be."""
+        if not as_float:
+            number = self._unit.number(register, raw_word(value))
+        else:
+            number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
+        setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        if setting is not None and setting.kind is Kind.FLOAT and number is not None:
+            limits = self._furnace.limits(setting)
+            if limits is None:
+                raise NotReady(f"{what}: the limits of {setting.name} have not been read yet")
+            check_limits(what, number, setting.unit, limits)
+        return number
+
+
+def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:
+    """Return the register at an address that may be written; None when it is not a known one. Raises Refused."""
+    register = next((row for row in REGISTERS.values() if row.address == address), None)
+    if not 0 <= address < DISPLAY_PERMISSIONS:
+        raise Refused(
+            f"register {address}: never written, from {DISPLAY_PERMISSIONS} on lie permissions of the display"
+        )
+    if register is not None and register.name == "IM" and value not in (0, 1, CONFIGURATION):
+        raise Refused("register 199: other values than 0, 1 and 2 reach calibration and memory functions")
+    entering = register is not None and register.name == "IM" and value == CONFIGURATION
+    if (register is None or not register.writable or entering) and not configuration:
+        kind = "not a known one" if register is None else "for configuration" if register.writable or entering else (
+            "read only or for configuration"
+        )  # fmt: skip
+        raise Refused(f"register {address}: {kind}; the site file does not allow to write it (allow_configuration)")
+    return register
+
+
+def _signals_of(registers: set[str]) -> set[str]:
+    return {name for name in QUANTITIES if not registers.isdisjoint(registers_of(name))}

@@ -1,0 +1,1 @@
+"""Iseg high-voltage modules on a CAN bus (EDCP)."""

@@ -1,0 +1,305 @@
+"""What the EDCP items of one Iseg channel mean: every signal of a channel as a reading with its alarm."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from devices.iseg.catalogue import (
+    CHANNEL,
+    CHANNEL_SETTINGS,
+    EVENT_BITS,
+    LIVE,
+    MICRO,
+    RAMPS,
+    SETTINGS,
+    STATUS_BITS,
+    Setting,
+)
+from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus, ModuleStatus
+from devices.iseg.limits import IsegLimits
+from devices.iseg.link import Answer
+from devices.iseg.unit import IsegUnit
+from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
+from devices.rules.hv_channel import SETTLE, HvChannel, State
+from devices.rules.hv_trip import Conditions, Sample
+
+_STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
+_EVENTS = {f"EVT.{name}": int(bit) for name, bit, _ in EVENT_BITS}
+_MINOR_BITS = int(
+    ChannelStatus.REGULATION_ERROR
+    | ChannelStatus.INPUT_ERROR
+    | ChannelStatus.CURRENT_BOUNDS
+    | ChannelStatus.VOLTAGE_BOUNDS
+)
+_MAJOR_BITS = int(
+    ChannelStatus.EMERGENCY_OFF
+    | ChannelStatus.ARC_ERROR
+    | ChannelStatus.INHIBIT
+    | ChannelStatus.TRIP
+    | ChannelStatus.CURRENT_LIMIT
+    | ChannelStatus.VOLTAGE_LIMIT
+)
+_TELLING = _MAJOR_BITS | int(ChannelStatus.ON)
+"""The bits by which two looks at a channel are the same: control modes come and go with the load."""
+
+_MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
+_DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
+_CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
+"""What the meaning of a fast scan also depends on; asked for when it has not been read yet."""
+_DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
+_CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stand still
+
+
+def conditions(status: int, events: int, module: int | None, rising: bool) -> Conditions:
+    """Translate the words of channel and module; ``rising`` tells which way an output moves that does.
+
+    A trip that only the event word still knows is the state of a channel while it is off; one that is on again is not
+    tripped any more, though the latch is told. Module bits count when the module status was read.
+    """
+    flags = ChannelStatus(status)
+    on = ChannelStatus.ON in flags
+    moving = ChannelStatus.RAMPING in flags
+    cut = bool(flags & (ChannelStatus.CURRENT_LIMIT | ChannelStatus.VOLTAGE_LIMIT)) and not on
+    broken = bool(flags & (ChannelStatus.ARC_ERROR | ChannelStatus.INPUT_ERROR))
+    hot = module is not None and module & _MODULE_FAULTS != _MODULE_FAULTS
+    loop_open = module is not None and not module & ModuleStatus.SAFETY_LOOP_GOOD
+    return Conditions(
+        word=status & _TELLING,
+        on=on,
+        up=moving and rising,
+        down=moving and not rising,
+        limiting=ChannelStatus.CURRENT_CONTROL in flags,
+        undervoltage=ChannelStatus.VOLTAGE_BOUNDS in flags,
+        inhibited=ChannelStatus.INHIBIT in flags or loop_open,
+        killed=ChannelStatus.EMERGENCY_OFF in flags,
+        tripped=ChannelStatus.TRIP in flags or (bool(events & ChannelEvent.TRIP) and not on),
+        fault=cut or broken or hot,
+    )
+
+
+class IsegChannel:
+    """One channel: demands and memory on top of the items that the unit object keeps."""
+
+    def __init__(self, unit: IsegUnit, number: int, limits: IsegLimits, settings: DeviceSettings) -> None:
+        self.number = number
+        self.hv = HvChannel(
+            float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
+        )
+        self._unit = unit
+        self._limits = limits
+        self._nominals: dict[str, float] = {}  # of the last connection
+        self._swapped: set[str] = set()
+        self._trip_event: bool | None = None  # in the last event word of this connection
+
+    def connected(self) -> None:
+        """Compare the nominal values with those of the last connection: the module may have been swapped."""
+        self._swapped.clear()
+        self._trip_event = None
+        for item in ("VoltageNominal", "CurrentNominal"):
+            found = self._unit.number(item, self.number)
+            if found is not None:
+                if self._nominals.setdefault(item, found) != found:
+                    self._swapped.add(item)
+                self._nominals[item] = found
+
+    # Asking
+
+    def items(self, suffix: str) -> tuple[str, ...]:
+        """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
+        if suffix in _DEMANDS and self.hv.demand(suffix) is not None:
+            return ()
+        if suffix.removesuffix(".RBV") in RAMPS:
+            return self._ramp_items(suffix)
+        row = CHANNEL[suffix]
+        if suffix in ("VNOM", "INOM", "POL") and all((item, self.number) in self._unit.cells for item in row.items):
+            return ()  # told once
+        if set(row.items).isdisjoint(LIVE):
+            return row.items
+        return (*LIVE, *(item for item in _CONTEXT if (item, self.number) not in self._unit.cells))
+
+    def _ramp_items(self, suffix: str) -> tuple[str, ...]:
+        if not self._limits.ramp_is_own():
+            return ("VoltageRampSpeed",)
+        span = ("VoltageRampSpeedMin", "VoltageRampSpeedMax")
+        return (
+            SETTINGS[suffix.removesuffix(".RBV")].item,
+            "VoltageRampSpeed",
+            *(item for item in span if (item, self.number) not in self._unit.cells),
+        )
+
+    # Settings
+
+    def found(self, setting: Setting) -> tuple[float | int, float] | None:
+        """Return what the module says a setting is, in the setting's unit, and the Unix time of the answer."""
+        if setting.suffix in RAMPS:
+            return self._found_ramp(setting)
+        cell = self._unit.cells.get((setting.item, self.number))
+        if cell is None or not isinstance(cell.value, int | float):
+            return None
+        if setting.whole:
+            return int(cell.value), cell.time
+        value = float(f"{cell.value * setting.scale:.7g}")
+        return (abs(value) if setting.suffix == "VSET" else value), cell.time
+
+    def _found_ramp(self, setting: Setting) -> tuple[float, float] | None:
+        own = self._unit.cells.get((setting.item, self.number)) if self._limits.ramp_is_own() else None
+        if own is not None and isinstance(own.value, int | float) and own.value > 0:
+            return own.value, own.time
+        cell = self._unit.cells.get(("VoltageRampSpeed", None))  # also what a channel without speed of its own has
+        nominal = self._limits.nominal("VoltageNominal", self.number)
+        if cell is None or nominal is None or not isinstance(cell.value, int | float):
+            return None
+        return cell.value * nominal / 100, cell.time
+
+    # Taking in
+
+    def polled(self, fresh: Collection[str], now: float) -> None:
+        """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
+        for setting in CHANNEL_SETTINGS:
+            ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
+            if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
+                self.hv.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, self.number))
+        if not _DERIVED_FROM.isdisjoint(fresh):
+            self._update(fresh, now)
+
+    def _update(self, fresh: Collection[str], now: float) -> None:
+        """Derive what depends on several items; without a new word of the channel only what is measured."""
+        vmon, imon = self._magnitude("VoltageMeasure"), self._magnitude("CurrentMeasure")
+        vset, iset = self._magnitude("VoltageSet"), self._magnitude("CurrentSet")
+        words = "ChannelStatus" in fresh or "ChannelEventStatus" in fresh
+        found = self._conditions(vmon, vset) if words else None
+        told = "ChannelStatus" if found is not None else "CurrentMeasure"
+        if (cell := self._cell(told)) is None:
+            return
+        sample = Sample(
+            time=cell.time,
+            now=now,
+            conditions=found,
+            vmon=vmon if "VoltageMeasure" in fresh else None,
+            imon=float(f"{imon * MICRO:.7g}") if imon is not None and "CurrentMeasure" in fresh else None,
+            vset=vset,
+            iset=None if iset is None else iset * MICRO,
+            current_step=max(
+                (self._limits.nominal("CurrentNominal", self.number) or 0.0) * _CURRENT_STEP * MICRO, 1e-9
+            ),
+        )
+        if found is not None and (found.tripped or self.hv.trip.active):
+            # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
+            self.hv.trip.observe(sample, bool(self.hv.demand_on))
+        self.hv.update(sample)
+        if "ChannelEventStatus" in fresh:
+            event = bool(self._unit.word("ChannelEventStatus", self.number) & ChannelEvent.TRIP)
+            if event and self._trip_event is False and found is not None and found.on:
+                self.hv.missed_trip(sample)
+            self._trip_event = event
+
+    def _conditions(self, vmon: float | None, vset: float | None) -> Conditions | None:
+        """Return what the last words of channel and module say, None before the first one."""
+        if self._cell("ChannelStatus") is None:
+            return None
+        status = self._unit.word("ChannelStatus", self.number)
+        module = self._unit.word("ModuleStatus") if ("ModuleStatus", None) in self._unit.cells else None
+        rising = bool(status & ChannelStatus.ON) and (vmon is None or vset is None or vmon <= vset)
+        return conditions(status, self._unit.word("ChannelEventStatus", self.number), module, rising)
+
+    def _cell(self, item: str) -> Answer | None:
+        return self._unit.cells.get((item, self.number))
+
+    def _magnitude(self, item: str) -> float | None:
+        value = self._unit.number(item, self.number)
+        return None if value is None else abs(value)
+
+    # Giving out
+
+    def reading(self, suffix: str, now: float) -> Reading | None:
+        """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
+        if suffix.endswith(".CMD"):
+            return Reading(0, now)
+        if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
+            return Reading(demand, now)
+        items = CHANNEL[suffix].items if suffix.removesuffix(".RBV") not in RAMPS else self._ramp_items(suffix)[:1]
+        if self.number >= self._unit.channels or any(item in self._unit.unsupported for item in items):
+            return _invalid(suffix, now)
+        missed = max((self._missed(item) for item in items), default=0)
+        if missed:
+            return _invalid(suffix, now) if missed > 1 else None
+        return self._known(suffix, now)
+
+    def _missed(self, item: str) -> int:
+        return self._unit.missed(item, None if item == "VoltageRampSpeed" else self.number)
+
+    def _known(self, suffix: str, now: float) -> Reading | None:
+        base, _, part = suffix.rpartition(".")
+        if suffix in self.hv.derived:
+            return replace(self.hv.derived[suffix], time=self._time(suffix, self.hv.derived[suffix].time))
+        if suffix == "STAT" or suffix in _STATUS:
+            return self._status(suffix)
+        if suffix == "EVT" or suffix in _EVENTS:
+            return self._event(suffix)
+        if part in ("HI", "LO"):
+            limits = self._limits.limits(SETTINGS[base], self.number)
+            return None if limits is None else Reading(limits.high if part == "HI" else limits.low, now)
+        if part == "RBV" and base in SETTINGS:
+            return self._read_back(base)
+        if suffix in ("VNOM", "INOM", "POL"):
+            return self._nominal(suffix)
+        cell = self._cell(CHANNEL[suffix].items[0])
+        return None if cell is None else Reading(self._shown(suffix, cell.value), cell.time)
+
+    def _time(self, suffix: str, known: float) -> float:
+        # A load that cannot be told now keeps the time at which it was measured.
+        cell = self._cell(CHANNEL[suffix].items[0]) if suffix in ("IMON", "VDIFF") else None
+        return known if cell is None else cell.time
+
+    @staticmethod
+    def _shown(suffix: str, value: Value) -> Value:
+        if isinstance(value, int | float):
+            return float(f"{abs(value) * (MICRO if CHANNEL[suffix].unit == 'uA' else 1):.7g}")
+        return value
+
+    def _nominal(self, suffix: str) -> Reading | None:
+        item = CHANNEL[suffix].items[0]
+        cell = self._cell(item)
+        if cell is None:
+            return None
+        if suffix == "POL":
+            return self.hv.polarity.observe(int(self._limits.negative(self.number)), cell.time)
+        return state_reading(
+            self._shown(suffix, cell.value), cell.time, Level.MAJOR if item in self._swapped else Level.OK
+        )
+
+    def _read_back(self, base: str) -> Reading | None:
+        found = self.found(SETTINGS[base])
+        if found is None:
+            return None
+        return state_reading(found[0], found[1], Level.MINOR if self.hv.demands[base].lasting else Level.OK)
+
+    def _status(self, suffix: str) -> Reading | None:
+        cell = self._cell("ChannelStatus")
+        if cell is None:
+            return None
+        word = self._unit.word("ChannelStatus", self.number)
+        if suffix == "STAT":
+            return Reading(word, cell.time)
+        bit = _STATUS[suffix]
+        return state_reading(int(bool(word & bit)), cell.time, self._bit_level(bit, word) if word & bit else Level.OK)
+
+    def _bit_level(self, bit: int, word: int) -> Level:
+        if bit & _MAJOR_BITS:
+            return Level.MAJOR
+        if bit & _MINOR_BITS:
+            return Level.MINOR
+        limiting = bit & ChannelStatus.CURRENT_CONTROL and not word & ChannelStatus.RAMPING
+        return max(Level.MINOR, self.hv.limiting_level) if limiting else Level.OK
+
+    def _event(self, suffix: str) -> Reading | None:
+        cell = self._cell("ChannelEventStatus")
+        if cell is None:
+            return None
+        word = self._unit.word("ChannelEventStatus", self.number)
+        return Reading(word if suffix == "EVT" else int(bool(word & _EVENTS[suffix])), cell.time)
+
+
+def _invalid(suffix: str, now: float) -> Reading:
+    return Reading(int(State.UNKNOWN) if suffix == "STATE" else None, now, Level.INVALID, Cause.READ)

@@ -1,0 +1,219 @@
+"""Driver of an Iseg module on CAN (EDCP): batches of signals in, readings out.
+
+Connecting registers the module, which EDCP asks for before anything else; apart from that, nothing but requests is
+sent by connecting and reading. Writing is in devices.iseg.writer.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Final
+
+from can.interfaces import BACKENDS
+
+from devices.clock import DriverClock
+from devices.errors import DeviceError, LinkDown, ReplyTimeout
+from devices.iseg.catalogue import CHANNEL, LIVE, MODULE, SETTINGS, TOLD_BY_EVENTS
+from devices.iseg.channel import IsegChannel
+from devices.iseg.edcp.items import BY_NAME
+from devices.iseg.limits import IsegLimits
+from devices.iseg.link import ModuleLink
+from devices.iseg.module import IsegModule
+from devices.iseg.raw import IsegRaw
+from devices.iseg.raw_words import USAGE, iseg_request
+from devices.iseg.unit import IsegUnit, Wanted
+from devices.iseg.writer import IsegWriter
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
+from devices.rules.channels import Places, all_signals, channel_prefix
+
+log = logging.getLogger("labioc.iseg")
+
+DEFAULT_CHANNELS = 16
+_OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels may need
+_BUS = ("BUS.STATE",)
+
+
+class IsegDriver:
+    """One module, as ``devices.model.Driver`` describes it.
+
+    Options of the site file: ``can`` (section of the adapter), ``module`` (address), ``serial`` (the one expected),
+    ``settle`` (seconds), ``setpoints`` (``auto``, ``signed`` or ``magnitude``), ``allow_kill_off``. A simulated
+    device has an address instead, INTERFACE:CHANNEL.
+    """
+
+    raw_usage: Final = USAGE
+    """The words that ``raw_request`` takes."""
+
+    def __init__(
+        self, settings: DeviceSettings, clock: DriverClock | None = None, link: ModuleLink | None = None
+    ) -> None:
+        self.settings: Final = settings
+        self._clock = clock or DriverClock()
+        self._link = link or _make_link(settings, self._clock)
+        self._link.on_event, self._link.on_loss = self._event, self._loss
+        count = settings.channels or DEFAULT_CHANNELS
+        self._unit = IsegUnit(self._link, count)
+        limits = IsegLimits(self._unit, settings)
+        self._limits = limits
+        self._module = IsegModule(self._unit, limits, settings)
+        self._channels = [IsegChannel(self._unit, number, limits, settings) for number in range(count)]
+        self._writer = IsegWriter(self._unit, self._module, self._channels, limits, settings, self._clock)
+        self._raw = IsegRaw(self._unit, self._writer, self._clock)
+        self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)
+        self._places = Places(self._channels, CHANNEL)
+        self._news: Callable[[Collection[str]], None] = lambda _: None
+        self._farewell = False
+
+    @property
+    def stats(self) -> LinkStats:
+        """Counters of the link."""
+        return self._link.stats
+
+    def signals(self) -> Mapping[str, Signal]:
+        """Every signal that this module can have."""
+        return self._signals
+
+    def notify(self, hook: Callable[[Collection[str]], None]) -> None:
+        """Call ``hook`` from now on with signals that have something new to say before the next scan."""
+        self._news = hook
+
+    def _event(self) -> None:
+        told = [channel_prefix(channel.number) + suffix for channel in self._channels for suffix in TOLD_BY_EVENTS]
+        self._news([*told, "MOD.STAT"])
+
+    def _loss(self) -> None:
+        self._farewell = True
+        self._news(_BUS)
+
+    async def connect(self) -> None:
+        """Join the bus, register the module, learn identity, limits and what its firmware can do.
+
+        Raises LinkDown, ReplyTimeout, or Garbled when it is no module of this kind.
+        """
+        self._forget_connection()
+        await self._link.connect()
+        try:
+            await self._unit.identify()
+        except ReplyTimeout as error:
+            await self._link.close()
+            raise ReplyTimeout(f"{error}; check its power, its address and the bit rate of the bus") from error
+        except DeviceError:
+            await self._link.close()
+            raise
+        self._limits.connected()
+        for channel in self._channels:
+            channel.connected()
+        release = self._unit.value("FirmwareRelease")
+        log.info(
+            "%s: %s, serial %s, firmware %s, %d channels, at %s",
+            self.settings.name,
+            self._unit.value("FirmwareName"),
+            self._unit.value("SerialNumber"),
+            ".".join(map(str, release)) if isinstance(release, tuple) else release,
+            self._unit.channels,
+            self._link,
+        )
+
+    async def close(self) -> None:
+        """Leave the bus; safe to call at any time and more than once. Outputs stay as they are."""
+        await self._link.close()
+        self._forget_connection()
+
+    def _forget_connection(self) -> None:
+        self._farewell = False
+        self._module.link_lost()
+        for channel in self._channels:
+            channel.hv.link_lost()
+
+    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+        """Read a batch of signals with the fewest frames that the firmware allows, several requests under way.
+
+        A signal whose answer did not come is left out the first time and INVALID from the second in a row. Raises
+        LinkDown or ReplyTimeout when the module is lost.
+        """
+        if not self._link.connected:
+            if self._farewell and set(names) == set(_BUS):
+                # The last word of a bus that is lost is its state; whatever is asked next says so for all.
+                self._farewell = False
+                self._news(_BUS)
+                return self._readings(names)
+            raise LinkDown(self._link.stats.last_error or f"{self._link}: not connected")
+        wanted = self._wanted(names)
+        await self._unit.read(wanted)
+        now = self._clock.monotonic()
+        of_module = {item.name for item in wanted.module if not self._unit.missed(item.name, None)}
+        self._module.polled(of_module, now)
+        for channel in self._channels[: self._unit.channels]:
+            fresh = {
+                item.name
+                for item, channels in (wanted.channels or {}).items()
+                if channel.number in channels and not self._unit.missed(item.name, channel.number)
+            }
+            channel.polled(fresh | (of_module & {_OF_MODULE}), now)
+        return self._readings(names)
+
+    def _wanted(self, names: Collection[str]) -> Wanted:
+        """Collect the items behind signals; the values of one look belong together, the status last."""
+        module: dict[str, None] = {}
+        channels: dict[str, set[int]] = {}
+        for name in names:
+            channel, suffix = self._places.find(name)
+            if channel is not None:
+                for item in channel.items(suffix):
+                    if item == _OF_MODULE:
+                        module[item] = None
+                    else:
+                        channels.setdefault(item, set()).add(channel.number)
+            elif name in MODULE:
+                module |= dict.fromkeys(self._module.items(name))
+        if "ChannelStatus" in channels:
+            module["ModuleStatus"] = None
+        order = [*(item for item in channels if item not in LIVE), *(item for item in LIVE if item in channels)]
+        return Wanted(
+            tuple(BY_NAME[item] for item in module),
+            {BY_NAME[name]: frozenset(channels[name]) for name in order},
+        )
+
+    def _readings(self, names: Collection[str]) -> dict[str, Reading]:
+        return self._places.readings(names, MODULE, self._module.reading, self._clock.time())
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        """Apply one setting or command and read it back; see devices.iseg.writer for what it promises."""
+        return self._readings(await self._writer.write(name, value))
+
+    async def raw(
+        self, item: str | int, index: int | None = None, value: Value | None = None
+    ) -> Mapping[int | None, Value]:
+        """Read any item by its name or DATA_ID, or set it; see devices.iseg.raw for what is refused."""
+        return await self._raw.access(item, index, value)
+
+    def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
+        """Understand a raw access in words; see devices.model.RawAccess."""
+        return iseg_request(self.raw, words, value)
+
+    def limits(self, name: str) -> Limits | None:
+        """Return the tightest of nominal, hardware limit and site; None when there is none or it is not known."""
+        channel, suffix = self._places.find(name)
+        setting = SETTINGS.get(suffix)
+        if setting is None or not setting.numeric or not self._unit.channels:
+            return None
+        if channel is not None and channel.number >= self._unit.channels:
+            return None
+        return self._limits.limits(setting, channel.number if channel else 0)
+
+    def precision(self, name: str) -> int | None:
+        """Return None: EDCP does not tell how many decimals make sense."""
+        return None
+
+
+def _make_link(settings: DeviceSettings, clock: DriverClock) -> ModuleLink:
+    """Return the link that the settings describe. Raises ValueError when they do not."""
+    module = int(settings.options.get("module", 0))
+    if settings.address:
+        interface, separator, channel = settings.address.partition(":")
+        if not separator or interface not in BACKENDS:
+            raise ValueError(f"found {settings.address!r}, allowed: none; can and module say where it is")
+        options: Mapping[str, Any] = {"interface": interface, "channel": channel}
+        return ModuleLink(settings.address, options, module, settings.timeout, clock)
+    return ModuleLink(str(settings.options.get("can", "")), settings.bus, module, settings.timeout, clock)

@@ -1,0 +1,1 @@
+"""The EDCP protocol: items, bits and frames; no I/O."""

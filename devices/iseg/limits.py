@@ -1,0 +1,159 @@
+"""Limits in force, resolution and scale of Iseg settings, from what the module and the site file say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from devices.iseg.catalogue import MICRO, RAMPS, Setting
+from devices.iseg.edcp.bits import ModuleOption, ModuleStatus
+from devices.iseg.unit import IsegUnit
+from devices.model import DeviceSettings, Limits
+from devices.rules.settings import tightened
+
+RESOLUTION = 1e-5  # of nominal, half of which a read-back may differ; no EDCP item tells the real one
+RAMP_MOST = 20.0  # %/s without kill (EDCP guide)
+RAMP_KILL = 1.0  # %/s with kill (EDCP guide)
+RAMP_FAST = 75.0  # %/s, the fastest of the fast-ramp options (EDCP guide, ModuleOptionSpec)
+RAMP_LEAST = 1e-3  # V/s (EDCP guide)
+AMPERES = 0.1  # a CurrentMax below this cannot be percent: drvAsynCan reads amperes
+NOT_VALID = 0xFFFFFFFF  # ModuleOption that tells nothing
+
+
+class IsegLimits:
+    """The rules of one module; every method answers from what has been read so far."""
+
+    def __init__(self, unit: IsegUnit, settings: DeviceSettings) -> None:
+        self._unit = unit
+        self._settings = settings
+        self._signs = str(settings.options.get("setpoints", "auto"))
+        self._slowest: tuple[float, str] | None = None  # ramp in %/s that the site allows, and whose limit that is
+
+    def nominal(self, item: str, channel: int) -> float | None:
+        """Return VoltageNominal in V or CurrentNominal in A as a magnitude, None before it was read."""
+        value = self._unit.number(item, channel)
+        return None if value is None else abs(value)
+
+    def sign(self, channel: int) -> float:
+        """Return what a voltage is multiplied by on its way to the wire.
+
+        No source tells whether boards of fixed negative polarity take signed set points; the sign of the nominal
+        voltage decides, unless the site file does.
+        """
+        if self._signs == "magnitude":
+            return 1.0
+        return -1.0 if (self._unit.number("VoltageNominal", channel) or 0.0) < 0 else 1.0
+
+    def negative(self, channel: int) -> bool:
+        """Tell whether the output is negative: by its nominal voltage, or by OutputPolarity where it can be switched.
+
+        Bit 0 of the status, which some programs read as the polarity, is reserved in the guide and not used.
+        """
+        polarity = self._unit.number("OutputPolarity", channel)
+        if polarity:
+            return polarity < 0
+        return (self._unit.number("VoltageNominal", channel) or 0.0) < 0
+
+    def ramp_is_own(self) -> bool:
+        """Whether channels have a ramp of their own, not only the module's."""
+        known = ("VoltageRampSpeedUp", 0) in self._unit.cells
+        return known and "VoltageRampSpeedUp" not in self._unit.unsupported
+
+    def kill(self) -> bool:
+        """Whether kill mode is on, as last read."""
+        return bool(self._unit.word("ModuleStatus") & ModuleStatus.KILL_ENABLE)
+
+    def resolution(self, setting: Setting, channel: int) -> float:
+        """Return the step, in the unit of the setting, half of which a read-back may differ."""
+        match setting.suffix:
+            case "VSET" | "VBOUNDS" | "RAMPUP" | "RAMPDN":
+                return max((self.nominal("VoltageNominal", channel) or 0.0) * RESOLUTION, 1e-6)
+            case "ISET" | "IBOUNDS":
+                return max((self.nominal("CurrentNominal", channel) or 0.0) * RESOLUTION * MICRO, 1e-9)
+            case "MOD.RAMPV":
+                return 100 * RESOLUTION
+        return 1.0
+
+    def limits(self, setting: Setting, channel: int) -> Limits | None:
+        """Return the tightest of nominal, hardware limit and site; None while they are not known."""
+        own = self._own(setting, channel)
+        if own is None:
+            return None
+        limits = tightened(own, self._settings.limits_of(channel), setting.suffix)
+        if setting.suffix in (*RAMPS, "MOD.RAMPV") and self._slowest is not None and not self.ramp_is_own():
+            percent, whose = self._slowest
+            of_module = setting.suffix == "MOD.RAMPV"
+            fastest = percent if of_module else percent * (self.nominal("VoltageNominal", channel) or 0.0) / 100
+            if fastest < limits.high:
+                limits = replace(limits, high=fastest, high_from=f"site limit of {whose}")
+        return limits
+
+    def connected(self) -> None:
+        """Find the slowest ramp that the site allows anywhere: one speed may have to serve all channels."""
+        self._slowest = min(self._site_ramps(), default=None)
+
+    def _site_ramps(self) -> Iterator[tuple[float, str]]:
+        """Yield the fastest ramps that the site allows, in %/s of nominal, and whose they are."""
+        if "MOD.RAMPV" in self._settings.limits:
+            yield self._settings.limits["MOD.RAMPV"][1], "MOD:RAMPV"
+        for channel in self._unit.every:
+            nominal = self.nominal("VoltageNominal", channel)
+            for site in self._settings.limits_of(channel):
+                for suffix in RAMPS:
+                    if suffix in site and nominal:
+                        yield 100 * site[suffix][1] / nominal, f"CH{channel:02d}:{suffix}"
+
+    def _own(self, setting: Setting, channel: int) -> Limits | None:
+        """Return what the module itself allows."""
+        if setting.whole:
+            return Limits(0, 0xFFFF, "lowest possible", "width of the word")
+        if setting.suffix in (*RAMPS, "MOD.RAMPV"):
+            return self._ramp(setting, channel)
+        of_voltage = setting.unit == "V"
+        nominal = self.nominal("VoltageNominal" if of_voltage else "CurrentNominal", channel)
+        if nominal is None:
+            return None
+        high, high_from = float(f"{nominal * setting.scale:.7g}"), "nominal"
+        if setting.suffix in ("VSET", "ISET"):
+            percent = self.percent("VoltageMax" if of_voltage else "CurrentMax")
+            if percent is not None and percent < 100.0:
+                high, high_from = high * percent / 100, f"hardware limit {percent:.4g} %"
+        return Limits(0.0, high, "lowest possible", high_from)
+
+    def percent(self, item: str) -> float | None:
+        """Return VoltageMax or CurrentMax in percent of nominal; None when the board has no such limit.
+
+        The guide says percent; drvAsynCan takes CurrentMax for amperes, and a board without potentiometers may tell
+        anything, so only what makes sense limits. The module clips what is above, which the read-back shows.
+        """
+        value = self._unit.number(item)
+        if item == "CurrentMax" and value is not None and 0 < value < AMPERES:
+            nominal = self.nominal("CurrentNominal", 0)
+            value = 100 * value / nominal if nominal else None
+        return value if value is not None and 0 < value <= 110 else None
+
+    def _ramp(self, setting: Setting, channel: int) -> Limits | None:
+        nominal = self.nominal("VoltageNominal", channel)
+        if not nominal:
+            return None
+        if setting.suffix in RAMPS and self.ramp_is_own():
+            return self._own_ramp(nominal, channel)
+        options = int(self._unit.number("ModuleOption") or 0)
+        fast = options != NOT_VALID and bool(options & ModuleOption.FAST_RAMP)
+        most, why = (RAMP_FAST, "fast ramp option") if fast else (RAMP_MOST, "device limit")
+        if self.kill():
+            most, why = RAMP_KILL, "kill mode allows 1 %/s"
+        least = 100 * RAMP_LEAST / nominal
+        if setting.suffix in RAMPS:
+            return Limits(least * nominal / 100, most * nominal / 100, "device limit", why)
+        return Limits(least, most, "device limit", why)
+
+    def _own_ramp(self, nominal: float, channel: int) -> Limits:
+        least = self._unit.number("VoltageRampSpeedMin", channel)
+        most = self._unit.number("VoltageRampSpeedMax", channel)
+        return Limits(
+            least if least is not None else RAMP_LEAST,
+            most if most else nominal * RAMP_MOST / 100,
+            "device VoltageRampSpeedMin" if least is not None else "device limit",
+            "device VoltageRampSpeedMax" if most else "device limit",
+        )

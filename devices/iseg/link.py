@@ -1,0 +1,388 @@
+"""Requests to one Iseg module over the shared bus: several under way at once, matched to answers by item and channel.
+
+The reaction time of a module is documented nowhere; isegcan waits 0.3 s and drvAsynCan 0.5 s. Here a try is given up
+when the module has said nothing for a fifth of the device's timeout, and made three times.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from devices.clock import DriverClock
+from devices.errors import LinkDown, ReplyTimeout
+from devices.iseg.edcp.items import BY_NAME
+from devices.iseg.edcp.messages import Announcement, Data, Frame, General, Message, Unexplained
+from devices.iseg.edcp.protocol import BASE, general_request, read, registration
+from devices.links.can_bus import CanBus, join
+from devices.model import LinkStats, Value
+
+log = logging.getLogger("labioc.iseg")
+
+WINDOW = 4  # requests under way to one module
+WINDOW_ANSWERS = 32  # answers under way from one module: two requests for 16 channels
+TRIES = 3
+PATIENCE = 0.2  # share of the device's timeout that a try waits while the module is silent
+ANSWER_SECONDS = 0.002  # what each answer that the whole bus still owes adds, two frames at 125 kbit/s
+OVERTAKEN = 0.03  # s without an answer after which a question is over when a later one has been answered
+REGISTERED_GRACE = 2.0  # s after registering in which an announcement may still be an old one
+RECOVERY = 32  # answered requests after which one more may be under way again
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One value and the Unix time at which it arrived; ``order`` is the monotonic one, which never goes back."""
+
+    value: Value
+    time: float
+    order: float = 0.0
+
+
+@dataclass(eq=False, slots=True)
+class Question:
+    """One request and what has come back.
+
+    ``wanted`` are the channels (or offsets, or None) that the answers will carry; when it is empty, answers are
+    taken until ``complete`` says so. A ``probe`` asks for what this firmware may not know: silence is no error.
+    ``answers`` keeps the order of arrival; ``bad`` holds whose value made no sense.
+    """
+
+    frame: Frame
+    data_id: int
+    wanted: frozenset[int | None] = frozenset((None,))
+    complete: Callable[[Mapping[int | None, Answer]], bool] | None = None
+    probe: bool = False
+    answers: dict[int | None, Answer] = field(default_factory=dict)
+    bad: set[int | None] = field(default_factory=set)
+    tries: int = 0
+    begun: float = 0.0  # monotonic time of the first try
+    sent: float = 0.0  # of the last one
+    heard: float = 0.0  # of the last answer to it
+    overtaken: bool = False
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether everything asked for has come."""
+        if self.complete is not None:
+            return self.complete(self.answers)
+        return all(index in self.answers or index in self.bad for index in self.wanted)
+
+    @property
+    def missing(self) -> set[int | None]:
+        """Those that have not come, or made no sense."""
+        return set(self.wanted - self.answers.keys())
+
+
+class _Batch:
+    """The questions of one caller; ``over`` is set when each of them is answered or given up."""
+
+    def __init__(self, questions: Collection[Question], over: asyncio.Future[None]) -> None:
+        self.open = set(questions)
+        self.over = over
+
+    def settle(self, question: Question) -> None:
+        self.open.discard(question)
+        if not self.open and not self.over.done():
+            self.over.set_result(None)
+
+    def fail(self, error: Exception) -> None:
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+class ModuleLink:
+    """One module on the bus named ``can``; ``address`` is 0 to 63, ``timeout`` in seconds.
+
+    ``on_event`` is called when the module tells that something happened, ``on_loss`` when it or the bus is lost
+    without anybody asking.
+    """
+
+    def __init__(self, can: str, options: Mapping[str, Any], address: int, timeout: float, clock: DriverClock) -> None:
+        self.address = address
+        self.stats = LinkStats()
+        self.base = BASE
+        self.announced: Announcement | None = None
+        self.bus: CanBus | None = None
+        self.on_event: Callable[[], None] = lambda: None
+        self.on_loss: Callable[[], None] = lambda: None
+        self.unexplained = 0
+        self._can, self._options = can, options
+        self._patience = PATIENCE * timeout
+        self._clock = clock
+        self._failure: LinkDown | None = None
+        self._dcp = False  # it answers the older protocol
+        self._registered = 0.0
+        self._last_heard = 0.0
+        self._waiting: deque[tuple[Question, _Batch]] = deque()
+        self._flying: dict[Question, _Batch] = {}
+        self._by_id: dict[int, list[Question]] = {}
+        self._window = WINDOW
+        self._recovered = 0
+
+    def __str__(self) -> str:
+        return f"module {self.address} on {self.bus or f'CAN adapter {self._can}'}"
+
+    @property
+    def connected(self) -> bool:
+        """Whether questions can be asked."""
+        return self.bus is not None and self._failure is None
+
+    async def connect(self) -> None:
+        """Join the bus and register the module; nothing confirms that. Raises LinkDown."""
+        await self.close()
+        self._failure, self.announced, self._window, self._dcp = None, None, WINDOW, False
+        try:
+            self.bus = await join(self._can, self._options, self)
+            self._register()
+        except LinkDown as error:
+            self._count(str(error))
+            raise
+
+    async def close(self) -> None:
+        """Leave the bus. The module stays registered for a minute, its outputs stay as they are."""
+        self._abandon(LinkDown(f"{self}: closed"))
+        bus, self.bus = self.bus, None
+        if bus is not None:
+            await bus.leave(self)
+
+    def _register(self) -> None:
+        self._registered = self._clock.monotonic()
+        self.tell(registration(self.address, True, base=self.base))
+
+    def tell(self, frame: Frame) -> None:
+        """Send a frame, within the time after which a try is given up, or never. Raises LinkDown."""
+        if self.bus is None or self._failure is not None:
+            raise self._failure or LinkDown(f"{self}: not connected, nothing was sent")
+        self.bus.send(frame, self._patience)
+
+    def _told(self, *frames: Frame) -> bool:
+        """Send frames from where nobody can be told that the bus is gone; return whether it is there."""
+        try:
+            for frame in frames:
+                self.tell(frame)
+        except LinkDown as error:
+            self._lose(error)
+            return False
+        return True
+
+    # Asking
+
+    async def ask(self, questions: Sequence[Question]) -> None:
+        """Send these and wait until each is answered or given up; what came is then in the questions.
+
+        Raises ReplyTimeout when one was given up and the module has said nothing at all meanwhile, and LinkDown.
+        """
+        if not questions:
+            return
+        if self.bus is None or self._failure is not None:
+            raise self._failure or LinkDown(f"{self}: not connected")
+        batch = _Batch(questions, asyncio.get_running_loop().create_future())
+        self._waiting.extend((question, batch) for question in questions)
+        try:
+            self._pump()
+            await batch.over
+        finally:
+            self._forget(batch)
+
+    def _pump(self) -> None:
+        while self._waiting and self._has_room():
+            question, batch = self._waiting.popleft()
+            self._flying[question] = batch
+            self._by_id.setdefault(question.data_id, []).append(question)
+            self._owe(len(question.wanted))
+            question.begun = self._clock.monotonic()
+            self._try(question)
+
+    def _has_room(self) -> bool:
+        if not self._flying:
+            return True
+        owed = sum(len(question.missing) for question in self._flying)
+        coming = len(self._waiting[0][0].wanted)
+        return len(self._flying) < self._window and owed + coming <= WINDOW_ANSWERS
+
+    def _owe(self, answers: int) -> None:
+        if self.bus is not None:
+            self.bus.outstanding = max(0, self.bus.outstanding + answers)
+
+    def _try(self, question: Question) -> None:
+        question.tries += 1
+        question.sent, question.overtaken = self._clock.monotonic(), False
+        if self._told(question.frame):
+            self._wait(question, self._due(question))
+
+    def _due(self, question: Question) -> float:
+        """When a try is over: some time after the module's last word, but not for ever.
+
+        Boards answer in order, so that what comes late after a later question has been answered is lost, most likely.
+        """
+        if question.overtaken:
+            return max(question.sent, question.heard) + OVERTAKEN
+        owed = self.bus.outstanding if self.bus is not None else 0
+        patience = self._patience + owed * ANSWER_SECONDS
+        return min(max(question.sent, self._last_heard) + patience, question.sent + 3 * patience)
+
+    def _wait(self, question: Question, due: float) -> None:
+        delay = max(0.001, due - self._clock.monotonic())
+        question.timer = asyncio.get_running_loop().call_later(delay, self._check, question)
+
+    def _check(self, question: Question) -> None:
+        if question not in self._flying:
+            return
+        due = self._due(question)
+        if due > self._clock.monotonic():
+            self._wait(question, due)
+            return
+        if not question.probe:
+            self._window, self._recovered = max(1, self._window // 2), 0
+            self._count(f"{self}: no answer to {question.data_id:#06x} within {self._patience:g} s")
+        if question.tries < TRIES and not question.answers:
+            self._try(question)
+            if question.tries == TRIES and self.connected:
+                # What every module answers tells one that does not know this item from one that is not there,
+                # or that was switched to the older protocol.
+                self._told(
+                    read(self.address, BY_NAME["ModuleStatus"], base=self.base),
+                    general_request(self.address, base=self.base),
+                )
+            return
+        if question.answers or self._last_heard > question.begun:
+            self._settle(question)  # it lives, so this item, or this frame, is the trouble
+            return
+        seconds = self._clock.monotonic() - question.begun
+        text = f"{self}: no answer for {seconds:.1f} s, asked {question.tries} times for {question.data_id:#06x}"
+        if self._dcp or self.announced is not None:
+            text += "; it is there but does not answer EDCP, is it switched to the older protocol (DCP)?"
+        self._count(text)
+        self._flying[question].fail(ReplyTimeout(text))
+
+    def _settle(self, question: Question) -> None:
+        batch = self._remove(question)
+        if batch is not None:
+            batch.settle(question)
+        self._pump()
+
+    def _remove(self, question: Question) -> _Batch | None:
+        batch = self._flying.pop(question, None)
+        if batch is None:
+            return None
+        self._by_id[question.data_id].remove(question)
+        if question.timer is not None:
+            question.timer.cancel()
+        self._owe(-len(question.wanted) + len(question.answers.keys() & question.wanted))
+        return batch
+
+    def _forget(self, batch: _Batch) -> None:
+        """Drop what is left of a batch whose caller has gone, and go on with the others."""
+        if batch.open:
+            self._waiting = deque(entry for entry in self._waiting if entry[1] is not batch)
+            for question in batch.open:
+                self._remove(question)
+        if batch.over.done() and not batch.over.cancelled():
+            batch.over.exception()  # it is known to whoever asked
+        if self.connected:
+            self._pump()
+
+    # Hearing
+
+    def heard(self, message: Message, stamp: float) -> None:
+        """Take a message of the module, as the bus hands it out; ``stamp`` is Unix time in seconds."""
+        match message:
+            case Data():
+                self._answered(message, stamp)
+            case Announcement():
+                self._announces(message)
+            case General() if message.active:
+                self._last_heard = self._clock.monotonic()
+                log.info("%s: tells of an event (%s)", self, message.detail.name or "no detail")
+                self.on_event()
+            case General():
+                self._dcp = True
+            case Unexplained(reason, key):
+                self.unexplained += 1
+                self._count(f"{self}: {reason}")
+                if key is not None:
+                    self._nonsense(key.data_id, key.index)
+
+    def _answered(self, data: Data, stamp: float) -> None:
+        now = self._last_heard = self._clock.monotonic()
+        for question in self._by_id.get(data.data_id, ()):
+            index = data.index
+            if question.complete is None and (index not in question.wanted or index in question.answers):
+                continue
+            question.answers[index] = Answer(data.value, stamp, now)
+            question.heard = now
+            question.bad.discard(index)
+            self._owe(-1 if index in question.wanted else 0)
+            if question.done:
+                self._finished(question, now)
+            elif question.complete is None and index == max(n or 0 for n in question.wanted):
+                self._overtake(question)
+            return
+
+    def _overtake(self, question: Question) -> None:
+        # An item that nobody knows yet gets all the time, or it would be given up for ever on a guess.
+        if not (question.overtaken or question.probe) and question.timer is not None:
+            question.overtaken = True
+            question.timer.cancel()
+            self._wait(question, self._clock.monotonic() + OVERTAKEN)
+
+    def _finished(self, question: Question, now: float) -> None:
+        self.stats.rtt = now - question.sent
+        for other in [other for other in self._flying if other.sent < question.sent]:
+            self._overtake(other)
+        self._recovered += 1
+        if self._recovered >= RECOVERY and self._window < WINDOW:
+            self._window, self._recovered = self._window + 1, 0
+        self._settle(question)
+
+    def _nonsense(self, data_id: int, index: int | None) -> None:
+        self._last_heard = self._clock.monotonic()
+        for question in self._by_id.get(data_id, ()):
+            if index in question.wanted and index not in question.answers:
+                question.bad.add(index)
+                if question.done:
+                    self._settle(question)
+                return
+
+    def _announces(self, message: Announcement) -> None:
+        """Register a module that is not, or no longer; one that was has lost its power or was reset."""
+        self.announced = message
+        if message.base != self.base:
+            log.info("%s: uses identifiers from %#05x on", self, message.base)
+            self.base = message.base
+        if self.bus is None or self._failure is not None:
+            return
+        if self._clock.monotonic() - self._registered < REGISTERED_GRACE:
+            # Perhaps the registration was lost. The time runs on: a module that goes on for ever is a lost one.
+            self._told(registration(self.address, True, base=self.base))
+            return
+        self._lose(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
+
+    def bus_lost(self, error: LinkDown) -> None:
+        """Learn that the adapter is gone."""
+        self._lose(error)
+
+    def _lose(self, error: LinkDown) -> None:
+        if self._failure is not None:
+            return
+        self._count(str(error))
+        self._abandon(error)
+        self.on_loss()
+
+    def _abandon(self, error: LinkDown) -> None:
+        self._failure = error
+        batches = {id(batch): batch for batch in [*self._flying.values(), *(batch for _, batch in self._waiting)]}
+        for batch in batches.values():
+            batch.fail(error)
+        self._waiting.clear()
+        for question in list(self._flying):
+            self._remove(question)  # or the bus, which other modules still use, would be owed answers for ever
+
+    def _count(self, text: str) -> None:
+        self.stats.errors += 1
+        self.stats.last_error = text

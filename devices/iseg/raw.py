@@ -1,0 +1,115 @@
+"""Any item of an Iseg module by name or number, for experts at a console; a write is guarded as a put is."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+
+from devices.clock import DriverClock
+from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
+from devices.iseg.catalogue import CHANNEL_SETTINGS, MODULE_SETTINGS
+from devices.iseg.edcp.bits import ModuleControl
+from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Item, Scope, Type
+from devices.iseg.edcp.protocol import read
+from devices.iseg.exchange import LOOKS, PAUSE
+from devices.iseg.link import Question
+from devices.iseg.unit import IsegUnit
+from devices.iseg.writer import IsegWriter
+from devices.model import Value
+
+_HAVE_PVS = {
+    **{setting.item: f"CHnn:{setting.suffix}" for setting in CHANNEL_SETTINGS},
+    **{setting.item: setting.suffix for setting in MODULE_SETTINGS},
+    "ChannelControl": "CHnn:ON",
+    "ChannelControl32": "CHnn:ON",
+    "OnAll": "CHnn:ON",
+    "OnAllUpper": "CHnn:ON",
+    "VoltageSetAll": "CHnn:VSET",
+    "CurrentSetAll": "CHnn:ISET",
+    "VariableGroup": "CHnn:VSET and CHnn:ON",  # a set group copies settings past all limits
+}
+"""Items that are written through a PV, where limits in force and demands are known."""
+
+_MUST_STAY = int(ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT)
+_SENSORS = 16  # more than any board has; what does not answer is not there
+
+
+class IsegRaw:
+    """Raw access to the items of one module."""
+
+    def __init__(self, unit: IsegUnit, writer: IsegWriter, clock: DriverClock) -> None:
+        self._unit = unit
+        self._writer = writer
+        self._clock = clock
+
+    async def access(self, item: str | int, index: int | None, value: Value | None) -> dict[int | None, Value]:
+        """Read an item, or set it and read it back; returns its values by channel, offset, group or sensor.
+
+        Raises Refused for what cannot be read or set, or is set through a PV; ReplyTimeout when nothing answers, as
+        modules do with items that they do not know.
+        """
+        found = BY_NAME.get(item) if isinstance(item, str) else ITEMS.get(item & ~0x2000 if item >> 12 == 6 else item)
+        if found is None or found.scope is Scope.CRATE:
+            name = item if isinstance(item, str) else f"{item:#06x}"
+            raise Refused(f"{name} is no item of a module")
+        if not self._unit.link.connected:
+            raise LinkDown(f"{self._unit.link}: not connected")
+        if value is None:
+            return await self._read(found, index)
+        self._writer.require_writable()
+        if isinstance(value, float) and value.is_integer() and found.type not in (Type.R4, Type.R4_UI1):
+            value = int(value)  # 64.0 is a word too
+        _check(found, value)
+        async with self._writer.turn(index if found.index is Index.CHANNEL else None):
+            return await self._write(found, index, value)
+
+    async def _read(self, item: Item, index: int | None) -> dict[int | None, Value]:
+        if item.index is Index.CHANNEL and index is None:
+            raise OutOfLimits(f"{item.name} of which channel?")
+        frame = read(self._unit.link.address, item, index, base=self._unit.link.base)
+        if item.index in (Index.PART, Index.SENSOR) and index is None:
+            # How many frames come is not known: take what comes until it is quiet.
+            question = Question(frame, item.id, frozenset(), lambda parts: len(parts) >= _SENSORS)
+        else:
+            key = index if index is not None or item.index is Index.NONE else 0
+            question = Question(frame, item.id, frozenset((key,)))
+        await self._unit.link.ask([question])
+        if not question.answers:
+            raise ReplyTimeout(f"{item.name}: no answer; either the module does not know it or the index is wrong")
+        return {number: answer.value for number, answer in question.answers.items()}
+
+    async def _write(self, item: Item, index: int | None, value: Value) -> dict[int | None, Value]:
+        self._unit.write(item, value, index)
+        if not item.readable:
+            return {}
+        clears = "clears" in item.help
+        shown: dict[int | None, Value] = defaultdict(float)
+        for look in range(LOOKS):
+            if look:
+                await self._clock.sleep(PAUSE)
+            shown = await self._read(item, index)
+            if clears or all(_same(item, found, value) for found in shown.values()):
+                return shown
+        raise Refused(f"{item.name} = {value}: the module reads back {', '.join(str(v) for v in shown.values())}")
+
+
+def _check(item: Item, value: Value) -> None:
+    """Raise Refused or OutOfLimits for what must not be written here."""
+    if not item.settable:
+        raise Refused(f"{item.name} cannot be set")
+    if item.name in _HAVE_PVS:
+        raise Refused(f"{item.name} is set through {_HAVE_PVS[item.name]}, which knows its limits")
+    if item.type not in (Type.TEXT, Type.GROUP) and not isinstance(value, int | float):
+        raise OutOfLimits(f"{item.name}: {value!r} is not a number")
+    if item.span is not None and isinstance(value, int | float) and not item.span[0] <= value <= item.span[1]:
+        raise OutOfLimits(f"{item.name} {value} {item.unit} is outside {item.span[0]:g} to {item.span[1]:g}")
+    if item.name.startswith("ModuleControl") and isinstance(value, int) and value & _MUST_STAY != _MUST_STAY:
+        raise OutOfLimits(f"{item.name}: bits 11 (big endian) and 12 (fine adjustment) have to stay set")
+
+
+def _same(item: Item, found: Value, value: Value) -> bool:
+    if isinstance(found, float) and isinstance(value, int | float):
+        return math.isclose(found, value, rel_tol=1e-6)  # R4 has 24 bits
+    if item.name.startswith("ModuleControl") and isinstance(found, int) and isinstance(value, int):
+        return found == value & ~int(ModuleControl.CLEAR)  # doClear reads 0
+    return found == value

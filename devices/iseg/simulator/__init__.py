@@ -1,0 +1,1 @@
+"""Simulated Iseg modules on a CAN bus."""

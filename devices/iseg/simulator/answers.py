@@ -1,0 +1,403 @@
+"""What a simulated iseg module makes of the frames it receives.
+
+``respond`` is the wire side of ``sim_iseg``: every item of the guide that the type of module has. An item that it
+does not have, a channel that is not there and a malformed frame get no answer and set the input error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+
+from devices.errors import Garbled
+from devices.iseg.edcp.bits import ChannelControl, ChannelEvent, ModuleControl, ModuleEvent, ModuleOption
+from devices.iseg.edcp.bits import ChannelStatus as Bit
+from devices.iseg.edcp.items import Item, Scope, Type
+from devices.iseg.edcp.messages import (
+    Broadcast,
+    Data,
+    Frame,
+    GeneralRequest,
+    Registration,
+    Request,
+    Service,
+    Unexplained,
+)
+from devices.iseg.edcp.protocol import NMT_ID, answer, broadcast_setting, decode, general
+from devices.iseg.simulator.channel import Channel
+from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
+from devices.model import Value
+
+PREPARED_FOR = 60.0
+"""Seconds after which the state PREPARED ends; the guide says only that it does."""
+
+_TOLERANCE = 1 + 1e-6  # single precision
+
+_CLEAR_ALL = {"VoltageLimitAll": 15, "CurrentLimitAll": 14, "TripAll": 13, "InhibitAll": 12}
+"""Number of the event bit that these items show for all channels."""
+
+
+class _RefusedError(Exception):
+    """Not accepted: silence."""
+
+
+def respond(module: SimulatedIsegModule, frame: Frame) -> list[Frame]:
+    """Return what the module sends because of this frame; nothing for a frame that is not for it."""
+    mine = module.base | module.address << 3
+    if frame.extended or frame.remote or frame.error or frame.id not in (mine, mine | 1, NMT_ID):
+        return []
+    frames: list[Frame] = []
+    message = decode(frame)
+    try:
+        frames = _obey(module, message)
+    except _RefusedError:
+        module.input_error = True
+    return frames + module.notice()
+
+
+def _obey(module: SimulatedIsegModule, message: object) -> list[Frame]:
+    match message:
+        case Broadcast():
+            _broadcast(module, message)
+            return []
+        case Registration():
+            module.register(message.on)
+            return []
+        case GeneralRequest():
+            module.accessed()
+            return [general(module.address, *module.general(), base=module.base)]
+    if module.dcp or (module.firmware.quiet_unregistered and not module.registered):
+        return []
+    match message:
+        case Request():
+            frames = _answers(module, message)
+            module.accessed()
+            return frames
+        case Data():
+            _write(module, message.item, message.index, message.value)
+            module.accessed()
+        case Unexplained():
+            raise _RefusedError
+    return []
+
+
+def _broadcast(module: SimulatedIsegModule, message: Broadcast) -> None:
+    match message.service:
+        case Service.START:
+            module.prepare(0.0)
+        case Service.STOP:
+            module.prepare(PREPARED_FOR)
+        case Service.RESET_CAN if module.prepared:
+            module.reset_can()
+        case Service.RESET if module.prepared:
+            module.power_cycle()
+        case Service.BIT_RATE if module.prepared:
+            module.bit_rate = int.from_bytes(message.payload, "big")
+        case Service.PROTOCOL:
+            module.dcp = message.payload[:1] == b"\0"
+        case Service.SET_CHANNELS | Service.SET_MODULES:
+            try:
+                group, item, value = broadcast_setting(message.payload)
+            except Garbled:
+                raise _RefusedError from None
+            if message.service is Service.SET_MODULES:
+                _write(module, item, 0, value)
+                return
+            for number, channel in enumerate(module.channels):
+                if channel.group == group:
+                    _write(module, item, number, value)
+
+
+def _answers(module: SimulatedIsegModule, request: Request) -> list[Frame]:
+    item, index = request.item, request.index
+    if item.id in module.unknown or not item.readable or item.scope is Scope.CRATE:
+        raise _RefusedError
+    if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
+        raise _RefusedError
+    if item.scope is Scope.CHANNEL:
+        numbers = [index or 0] if request.members is None else _members(module, request.members, index or 0)
+        many = request.members is not None
+        return [
+            answer(module.address, item, _read_channel(module, item, n), n, many=many, base=module.base)
+            for n in numbers
+        ]
+    if item.name == "ArticleDescription":
+        text = module.firmware.article + "\0"
+        parts = [text[n : n + 5] for n in range(0, len(text), 5)]
+        return [answer(module.address, item, part, n, base=module.base) for n, part in enumerate(parts)]
+    if item.name in _LISTS:
+        values = _LISTS[item.name](module)
+        numbers = list(range(len(values))) if index is None else [index]
+        if numbers[-1] >= len(values):
+            raise _RefusedError
+        return [answer(module.address, item, values[n], n, base=module.base) for n in numbers]
+    if item.name == "ChannelNumber" and module.firmware.count_bytes == 1:
+        data = item.id.to_bytes(2, "big") + bytes([len(module.channels)])
+        return [Frame(module.base | module.address << 3, data)]
+    return [answer(module.address, item, _read_module(module, item, index or 0), index, base=module.base)]
+
+
+def _members(module: SimulatedIsegModule, members: int, offset: int) -> list[int]:
+    """Return the channels that a request for many means."""
+    many = module.firmware.many
+    if many is Many.NONE or (many is Many.MASK and not members):
+        raise _RefusedError
+    if not members:
+        return list(range(len(module.channels)))
+    return [offset + n for n in range(16) if members >> n & 1 and offset + n < len(module.channels)]
+
+
+def _channel(module: SimulatedIsegModule, number: int) -> Channel:
+    if number >= len(module.channels):
+        raise _RefusedError
+    return module.channels[number]
+
+
+def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value:
+    channel = _channel(module, number)
+    if item.name in _STORED:
+        value: float = getattr(channel, _STORED[item.name])
+        return value
+    if item.name in ("VoltageRampSpeedUp", "VoltageRampSpeedDown", "VoltageRampSpeedMin", "VoltageRampSpeedMax"):
+        return _channel_ramp(module, item, channel)
+    volts, amps = module.measured[number]
+    low = module.firmware.ranges and channel.low_range(module.kill)
+    match item.name.removesuffix("32"):
+        case "ChannelStatus":
+            return channel.status(low) & _width(item)
+        case "ChannelControl":
+            return channel.on * ChannelControl.ON | channel.emergency * ChannelControl.EMERGENCY_OFF
+        case "ChannelEventStatus":
+            return channel.events & _width(item)
+        case "ChannelEventMask":
+            return channel.mask & _width(item)
+        case "VoltageSet":
+            return channel.vset * module.sign or 0.0  # never -0.0
+        case "VoltageMeasure":
+            return volts * module.sign or 0.0
+        case "CurrentMeasure":
+            return amps
+        case "VoltageNominal":
+            return module.firmware.volts
+        case "CurrentNominal":
+            return module.firmware.amps
+        case "CurrentMeasureRange" if module.firmware.ranges:
+            return (amps, int(low))
+    raise _RefusedError
+
+
+def _channel_ramp(module: SimulatedIsegModule, item: Item, channel: Channel) -> float:
+    if not module.firmware.channel_ramps:
+        raise _RefusedError
+    fastest = channel.volts_nominal * FASTEST / 100
+    return {
+        "VoltageRampSpeedUp": channel.rate_up or module.rules().rate,
+        "VoltageRampSpeedDown": channel.rate_down or module.rules().rate,
+        "VoltageRampSpeedMin": 0.001,
+        "VoltageRampSpeedMax": fastest,
+    }[item.name]
+
+
+def _width(item: Item) -> int:
+    return 0xFFFF if item.type is Type.UI2 else 0xFFFFFFFF
+
+
+_STORED = {
+    "DelayedTripTime": "trip_time",
+    "DelayedTripAction": "trip_action",
+    "ExternalInhibitAction": "inhibit_action",
+    "CurrentSet": "iset",
+    "VoltageBounds": "volts_bounds",
+    "CurrentBounds": "amps_bounds",
+    "GroupNumber": "group",
+}
+"""Items of a channel that are only kept, by their attribute."""
+
+_LISTS: Mapping[str, Callable[[SimulatedIsegModule], list[float]]] = {
+    "Temperature": lambda module: [module.temperature + offset for offset in module.temperatures],
+    "SupplyMeasure": lambda module: [module.supply24, module.supply5],
+    "SupplyNominal": lambda module: [24.0, 5.0],
+    "ChannelVoltageMax": lambda module: [module.volts_max] * len(module.channels),
+    "ChannelCurrentMax": lambda module: [module.amps_max] * len(module.channels),
+}
+
+
+def _read_module(module: SimulatedIsegModule, item: Item, index: int) -> Value:
+    match item.name.removesuffix("32"):
+        case "ModuleStatus":
+            return int(module.status()) & _width(item)
+        case "ModuleControl":
+            return int(module.control) & _width(item)
+        case "ModuleEventStatus":
+            return int(module.events)
+        case "ModuleEventMask":
+            return int(module.mask)
+        case "ModuleEventChannelStatus":
+            return module.channel_events >> index & _width(item)
+        case "ModuleEventChannelMask":
+            return module.channel_mask >> index & _width(item)
+        case "VoltageRampSpeed":
+            return module.ramp_speed
+        case "VoltageMax":
+            return module.volts_max
+        case "CurrentMax":
+            return module.amps_max
+        case "Supply24":
+            return module.supply24
+        case "Supply5":
+            return module.supply5
+        case "BoardTemperature":
+            return module.temperature
+        case "SerialNumber":
+            return module.serial
+        case "FirmwareRelease":
+            return module.firmware.release
+        case "BitRate":
+            return module.bit_rate
+        case "FirmwareName":
+            return module.firmware.name
+        case "ChannelNumber" if module.firmware.count_bytes:
+            return len(module.channels)
+        case "ModuleOption":
+            return int(module.firmware.options)
+        case "ModuleOptionSpec" if ModuleOption.FAST_RAMP in module.firmware.options:
+            return 1
+        case "OnAll":
+            return _bits(channel.on for channel in module.channels)
+        case "EmergencyOffAll":
+            return _bits(channel.emergency for channel in module.channels)
+        case "VariableGroup" if module.firmware.groups:
+            return _read_group(module, index)
+    if bit := _CLEAR_ALL.get(item.name):
+        return _bits(bool(channel.events >> bit & 1) for channel in module.channels)
+    if item.name in module.stored:
+        return module.stored[item.name]
+    raise _RefusedError
+
+
+def _bits(flags: Iterable[bool]) -> int:
+    return sum(1 << n for n, flag in enumerate(flags) if flag)
+
+
+def _read_group(module: SimulatedIsegModule, number: int) -> Value:
+    """Return a variable group; a status group shows the status bit of its members instead of the members."""
+    members, kind = module.groups.get(number, (0, 0))
+    if kind >> 14 == 1:
+        bit = kind >> 4 & 0xF
+        members &= _bits(bool(channel.status() >> bit & 1) for channel in module.channels)
+    return (0, members, kind)
+
+
+def _write(module: SimulatedIsegModule, item: Item, index: int | None, value: Value) -> None:
+    if item.id in module.unknown or not item.settable or item.scope is Scope.CRATE:
+        raise _RefusedError
+    if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
+        raise _RefusedError
+    if item.scope is Scope.CHANNEL:
+        channel = _channel(module, index or 0)
+        try:
+            _write_channel(module, item, channel, value)
+        except _RefusedError:
+            channel.faults |= int(Bit.INPUT_ERROR)
+        channel.latch()
+    else:
+        _write_module(module, item, index or 0, value)
+    module.forget_channel_events()
+
+
+def _check(item: Item, value: Value) -> float:
+    """Return a number that is within the range of its item."""
+    if not isinstance(value, int | float) or (item.span and not item.span[0] <= value <= item.span[1]):
+        raise _RefusedError
+    return value
+
+
+def _within(value: float, nominal: float, limit: float) -> float:
+    """Return a set point: refused outside 0 to nominal, silently reduced to the hardware limit (in %)."""
+    if not 0 <= value <= nominal * _TOLERANCE:
+        raise _RefusedError
+    return min(value, nominal * limit / 100 * _TOLERANCE)
+
+
+def _write_channel(module: SimulatedIsegModule, item: Item, channel: Channel, value: Value) -> None:
+    number = _check(item, value)
+    match item.name.removesuffix("32"):
+        case "ChannelControl":
+            module.command(channel, int(number))
+        case "ChannelEventStatus":
+            channel.clear(int(number))
+        case "ChannelEventMask":
+            channel.mask = int(number)
+        case "VoltageSet":
+            channel.vset = _within(number * module.sign, channel.volts_nominal, module.volts_max)
+        case "CurrentSet":
+            channel.iset = _within(number, channel.amps_nominal, module.amps_max)
+        case "VoltageBounds":
+            channel.volts_bounds = _within(number, channel.volts_nominal, 100)
+        case "CurrentBounds":
+            channel.amps_bounds = _within(number, channel.amps_nominal, 100)
+        case "VoltageRampSpeedUp" | "VoltageRampSpeedDown" if module.firmware.channel_ramps:
+            if not 0.001 <= number <= channel.volts_nominal * FASTEST / 100 * _TOLERANCE:
+                raise _RefusedError
+            setattr(channel, "rate_up" if item.name.endswith("Up") else "rate_down", number)
+        case name if name in _STORED:
+            setattr(channel, _STORED[name], number)
+        case _:
+            raise _RefusedError
+
+
+def _write_module(module: SimulatedIsegModule, item: Item, index: int, value: Value) -> None:
+    if item.name == "VariableGroup" and module.firmware.groups and isinstance(value, tuple) and index < 32:
+        module.groups[index] = (int(value[1]), int(value[2]))
+        return
+    number = _check(item, value)
+    word = int(number)
+    match item.name.removesuffix("32"):
+        case "ModuleControl":
+            _control(module, word, _width(item))
+        case "ModuleEventStatus":
+            module.events &= ~ModuleEvent(word)
+            module.input_error = module.input_error and not word & ModuleEvent.INPUT_ERROR
+        case "ModuleEventMask":
+            module.mask = ModuleEvent(word)
+        case "ModuleEventChannelStatus":
+            module.channel_events &= ~(word << index)
+        case "ModuleEventChannelMask":
+            module.channel_mask = module.channel_mask & ~(_width(item) << index) | word << index
+        case "VoltageRampSpeed" if 0 < number <= FASTEST:
+            module.ramp_speed = number
+        case "BitRate" if module.prepared:
+            module.bit_rate = word
+        case _ if item.scope is Scope.GROUP:
+            _write_all(module, item, number)
+        case name if name in module.stored:
+            module.stored[name] = number
+        case _:
+            raise _RefusedError
+
+
+def _control(module: SimulatedIsegModule, word: int, width: int) -> None:
+    module.control = ModuleControl(int(module.control) & ~width | word & ~int(ModuleControl.CLEAR))
+    if word & ModuleControl.CLEAR:
+        module.clear_events()
+    if word & ModuleControl.INTERLOCK:
+        for channel in module.channels:
+            channel.shut_off()
+            channel.events |= int(ChannelEvent.INHIBIT)
+
+
+def _write_all(module: SimulatedIsegModule, item: Item, number: float) -> None:
+    word = int(number)
+    for n, channel in enumerate(module.channels[:32]):
+        bit = word >> n & 1
+        match item.name:
+            case "OnAll":
+                emergency = int(ChannelControl.EMERGENCY_OFF) if channel.emergency else 0
+                module.command(channel, emergency | bit * ChannelControl.ON)
+            case "EmergencyOffAll" if bit or channel.emergency:
+                module.command(channel, bit * ChannelControl.EMERGENCY_OFF)
+            case "VoltageSetAll":
+                channel.vset = _within(number * module.sign, channel.volts_nominal, module.volts_max)
+            case "CurrentSetAll":
+                channel.iset = _within(number, channel.amps_nominal, module.amps_max)
+            case name if name in _CLEAR_ALL and bit:
+                channel.clear(1 << _CLEAR_ALL[name])

@@ -1,0 +1,290 @@
+"""An Iseg module as a table of EDCP items: what it is, what its firmware can do, how to read with the fewest frames.
+
+Between the protocol (frames) and the driver (meaning). Every value read is kept here with the time of its answer. What
+the firmware does not know it leaves unanswered: such an item is asked for twice, then no more.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from devices.errors import Garbled, ReplyTimeout
+from devices.iseg.edcp.items import BY_NAME, Index, Item
+from devices.iseg.edcp.protocol import join_text, read, read_channels, write
+from devices.iseg.link import Answer, ModuleLink, Question
+from devices.model import Value
+
+log = logging.getLogger("labioc.iseg")
+
+MOST_CHANNELS = 64
+BLOCK = 16  # channels that one member mask reaches
+FEW = 3  # channels below which single reads cost no more than one read of many
+GIVE_UP = 2  # reads without any answer after which an item counts as unknown to the firmware
+IDENTITY = ("FirmwareName", "SerialNumber", "FirmwareRelease", "ChannelNumber", "ModuleOption", "ArticleDescription")
+NOMINALS = ("VoltageNominal", "CurrentNominal")
+HARDWARE_LIMITS = ("VoltageMax", "CurrentMax")
+OPTIONAL = ("VoltageRampSpeedUp", "VoltageRampSpeedDown", "OutputPolarity")
+"""Channel items that only some boards have; channel 0 is asked whether they are there."""
+
+
+class Many(Enum):
+    """How this firmware wants to be asked for many channels at once."""
+
+    ALL = "member mask 0, every channel"
+    MASK = "explicit member mask, 16 channels at a time"
+    SINGLE = "one by one"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one batch reads: items of the module, and items of channels with the channels they are needed of."""
+
+    module: tuple[Item, ...] = ()
+    channels: Mapping[Item, frozenset[int]] | None = None
+
+
+class IsegUnit:
+    """The items of one module; ``configured`` is the number of channels that the site file expects.
+
+    All methods that talk raise LinkDown and ReplyTimeout.
+    """
+
+    def __init__(self, link: ModuleLink, configured: int) -> None:
+        self.link = link
+        self.channels = 0
+        self.many = Many.SINGLE
+        self.unsupported: set[str] = set()
+        self.cells: dict[tuple[str, int | None], Answer] = {}
+        self.misses: dict[tuple[str, int | None], int] = {}
+        self._configured = configured
+        self._one_by_one: set[str] = set()  # items that are not told for many channels at once
+        self._silent: dict[str, int] = {}
+        self._known: set[str] = set()
+        self._last_identity: tuple[Value | None, ...] = ()
+
+    def value(self, item: str, channel: int | None = None) -> Value | None:
+        """Return the last value of an item, None when it has not been read in this connection."""
+        cell = self.cells.get((item, channel))
+        return None if cell is None else cell.value
+
+    def number(self, item: str, channel: int | None = None) -> float | None:
+        """Return the last value of a numeric item."""
+        value = self.value(item, channel)
+        return float(value) if isinstance(value, int | float) else None
+
+    def word(self, item: str, channel: int | None = None) -> int:
+        """Return the last value of a status or event word, 0 when it has not been read."""
+        return int(self.number(item, channel) or 0)
+
+    def missed(self, item: str, channel: int | None) -> int:
+        """Return how many reads in a row brought no usable answer."""
+        return self.misses.get((item, channel), 0)
+
+    # After connecting
+
+    async def identify(self) -> None:
+        """Learn what the module is and can do; forgets what was read before. Raises Garbled when it makes no sense."""
+        self.cells.clear()
+        self.misses.clear()
+        await self.read_back(BY_NAME["ModuleStatus"])
+        await self._probe([BY_NAME[name] for name in ("SerialNumber", "FirmwareRelease", "FirmwareName")])
+        identity = tuple(self.value(name) for name in ("SerialNumber", "FirmwareRelease", "FirmwareName"))
+        if identity != self._last_identity or identity[0] is None:
+            # What it could not do is known of this very module only.
+            for memory in (self.unsupported, self._one_by_one, self._known):
+                memory.clear()
+            self._silent.clear()
+            self.channels = 0
+        await self._probe([BY_NAME[name] for name in (*IDENTITY, *HARDWARE_LIMITS)])
+        if not self.channels:
+            self.channels = self._count_channels()
+            await self._find_many()
+        await self.read(Wanted(channels=dict.fromkeys((BY_NAME[name] for name in NOMINALS), self.every)))
+        if not any(self.value("VoltageNominal", channel) for channel in self.every):
+            raise Garbled(f"{self.link}: does not tell its nominal voltage")
+        await self._probe([BY_NAME[name] for name in OPTIONAL])
+        self._last_identity = identity
+
+    @property
+    def every(self) -> frozenset[int]:
+        """Every channel that the module has and anybody wants to know about."""
+        return frozenset(range(min(self.channels, self._configured)))
+
+    async def _probe(self, items: Sequence[Item]) -> None:
+        """Read items that the firmware may not know, those of channels of channel 0 only."""
+        for _ in range(GIVE_UP):
+            wanted = [item for item in items if self._unread(item)]
+            module = tuple(item for item in wanted if item.index is not Index.CHANNEL)
+            of_channels = {item: frozenset((0,)) for item in wanted if item.index is Index.CHANNEL}
+            await self.read(Wanted(module, of_channels))
+
+    def _unread(self, item: Item) -> bool:
+        channel = 0 if item.index is Index.CHANNEL else None
+        return item.name not in self.unsupported and (item.name, channel) not in self.cells
+
+    def _count_channels(self) -> int:
+        told = self.value("ChannelNumber")
+        if isinstance(told, int) and 1 <= told <= MOST_CHANNELS:
+            return told
+        # Some firmware does not answer; names carry the number, as in E08F2 (EDCP guide, list of device classes).
+        match = re.match(r"[A-Z](\d\d)", str(self.value("FirmwareName") or ""))
+        if match and 1 <= int(match[1]) <= MOST_CHANNELS:
+            return int(match[1])
+        log.info("%s: does not tell its number of channels, taking %d", self.link, self._configured)
+        return self._configured
+
+    async def _find_many(self) -> None:
+        """Find out whether many channels can be read with one request."""
+        status = BY_NAME["ChannelStatus"]
+        for self.many in (Many.ALL, Many.MASK):
+            questions = [replace(question, probe=True) for question in self._many_questions(status, self.every)]
+            await self.link.ask(questions)
+            told = {index for question in questions for index in question.answers}
+            if len(told) * 2 > len(self.every):
+                break
+        else:
+            self.many = Many.SINGLE
+        log.info("%s: channels are read by %s", self.link, self.many.value)
+
+    # Reading
+
+    async def read(self, wanted: Wanted) -> None:
+        """Read a batch, everything under way at once, and keep what came."""
+        of_module = [item for item in wanted.module if item.name not in self.unsupported]
+        of_channels = {
+            item: channels & self.every
+            for item, channels in (wanted.channels or {}).items()
+            if item.name not in self.unsupported and channels & self.every
+        }
+        fresh: dict[str, set[int | None]] = defaultdict(set)
+        first = [(item, self._module_question(item)) for item in of_module]
+        for item, channels in of_channels.items():
+            first += [(item, question) for question in self._questions(item, channels)]
+        await self._ask(first, fresh)
+        await self._fill_gaps(of_channels, fresh)
+        for item in of_module:
+            self._account(item, (None,), fresh[item.name])
+        for item, channels in of_channels.items():
+            self._account(item, channels, fresh[item.name])
+
+    async def _ask(self, questions: Sequence[tuple[Item, Question]], fresh: dict[str, set[int | None]]) -> None:
+        for item, question in questions:
+            question.probe = item.name not in self._known
+        await self.link.ask([question for _, question in questions])
+        for item, question in questions:
+            for index, answer in _by_channel(item, question).items():
+                # A put may have read it anew while the rest of this batch was on its way.
+                cell = self.cells.get((item.name, index))
+                if cell is None or cell.order <= answer.order:
+                    self.cells[item.name, index] = replace(answer, value=decimal(answer.value))
+                fresh[item.name].add(index)
+                self._known.add(item.name)
+
+    async def _fill_gaps(self, of_channels: Mapping[Item, frozenset[int]], fresh: dict[str, set[int | None]]) -> None:
+        """Ask once more, one by one, for channels that a request for many did not bring."""
+        again: list[tuple[Item, Question]] = []
+        doubtful: dict[Item, frozenset[int]] = {}
+        for item, channels in of_channels.items():
+            missing = channels - fresh[item.name]
+            if not missing or not self._together(item, channels):
+                continue
+            if item.name not in self._known:
+                # One channel tells whether the item is unknown to the firmware or only this form of asking.
+                doubtful[item] = missing
+                missing = frozenset((min(missing),))
+            again += [(item, question) for question in self._single_questions(item, missing)]
+        await self._ask(again, fresh)
+        rest: list[tuple[Item, Question]] = []
+        for item, channels in doubtful.items():
+            if fresh[item.name]:
+                log.info("%s: %s is told one by one only", self.link, item.name)
+                self._one_by_one.add(item.name)
+                left = frozenset(channel for channel in channels if channel not in fresh[item.name])
+                rest += [(item, question) for question in self._single_questions(item, left)]
+        await self._ask(rest, fresh)
+
+    def _account(self, item: Item, indices: Collection[int | None], fresh: Collection[int | None]) -> None:
+        """Count what brought no answer, and give up an item that nothing has ever answered."""
+        for index in indices:
+            if index in fresh:
+                self.misses.pop((item.name, index), None)
+            else:
+                self.misses[item.name, index] = self.missed(item.name, index) + 1
+        if item.name in self._known:
+            return
+        self._silent[item.name] = self._silent.get(item.name, 0) + 1
+        if self._silent[item.name] >= GIVE_UP:
+            log.info("%s: its firmware does not know %s", self.link, item.name)
+            self.unsupported.add(item.name)
+
+    def _together(self, item: Item, channels: Collection[int]) -> bool:
+        return self.many is not Many.SINGLE and len(channels) >= FEW and item.name not in self._one_by_one
+
+    def _questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
+        if self._together(item, channels):
+            return self._many_questions(item, channels)
+        return self._single_questions(item, channels)
+
+    def _single_questions(self, item: Item, channels: Iterable[int]) -> list[Question]:
+        address, base = self.link.address, self.link.base
+        return [Question(read(address, item, n, base=base), item.id, frozenset((n,))) for n in sorted(channels)]
+
+    def _many_questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
+        address, base = self.link.address, self.link.base
+        if self.many is Many.ALL and (len(channels) * 2 > self.channels or self.channels > BLOCK):
+            wanted: frozenset[int | None] = frozenset(range(self.channels))
+            return [Question(read_channels(address, item, base=base), item.many_id, wanted)]
+        questions = []
+        for offset in range(0, self.channels, BLOCK):
+            block = {channel for channel in channels if offset <= channel < offset + BLOCK}
+            if block:
+                members = sum(1 << channel - offset for channel in block)
+                frame = read_channels(address, item, members, offset, base=base)
+                questions.append(Question(frame, item.many_id, frozenset(block)))
+        return questions
+
+    def _module_question(self, item: Item) -> Question:
+        frame = read(self.link.address, item, base=self.link.base)
+        if item.index is Index.PART:
+            return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None)
+        return Question(frame, item.id, frozenset((0 if item.index is Index.OFFSET else None,)))
+
+    async def read_back(self, item: Item, channel: int | None = None) -> Value:
+        """Read one item now and keep it; raises ReplyTimeout when it cannot be had."""
+        question = self._module_question(item) if channel is None else self._single_questions(item, (channel,))[0]
+        fresh: dict[str, set[int | None]] = defaultdict(set)
+        await self._ask([(item, question)], fresh)
+        if channel not in fresh[item.name]:
+            raise ReplyTimeout(f"{item.name}: no usable answer")
+        self.misses.pop((item.name, channel), None)
+        return self.cells[item.name, channel].value
+
+    def write(self, item: Item, value: Value, channel: int | None = None) -> None:
+        """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""
+        self.link.tell(write(self.link.address, item, value, channel, base=self.link.base))
+
+
+def decimal(value: Value) -> Value:
+    """Undo what single precision makes of a decimal number: 1e-4 arrives as 9.999999747e-05."""
+    return float(f"{value:.7g}") if isinstance(value, float) else value
+
+
+def _by_channel(item: Item, question: Question) -> dict[int | None, Answer]:
+    """Return the answers by channel, None for items of the module; a text of several frames as one."""
+    if item.index is Index.CHANNEL or not question.answers:
+        return question.answers
+    if item.index is Index.PART:
+        text = _text(question.answers)
+        last = list(question.answers.values())[-1]
+        return {} if text is None else {None: replace(last, value=text)}
+    return {None: next(iter(question.answers.values()))}
+
+
+def _text(parts: Mapping[int | None, Answer]) -> str | None:
+    """Join the frames of a text in the order of their arrival; what their first byte means is not documented."""
+    return join_text([str(part.value) for part in parts.values()])

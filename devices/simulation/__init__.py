@@ -1,0 +1,1 @@
+"""What all simulators share: injected time, pseudo terminals, the back door for faults."""

@@ -1,0 +1,1 @@
+"""Scanning: when a device is read, and what becomes of its readings."""

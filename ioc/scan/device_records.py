@@ -1,0 +1,80 @@
+"""The records of one device, by signal: what becomes of a reading, and of what the driver knows without asking."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+
+from devices.model import Cause, Driver, Limits, Reading
+from ioc.records import Record
+from ioc.scan.device_status import ALARM_STATUS
+
+PRECISION_PERIOD = 5.0
+"""Seconds after which a change of the decimals that a device shows is followed at the latest."""
+
+
+def is_command(signal: str) -> bool:
+    """Tell whether a signal is a one-shot: it rests at 0, is never read, and writing 1 acts."""
+    return signal.endswith(".CMD")
+
+
+class DeviceRecords:
+    """Posts readings to the records of a device; ``readable`` are the signals that can be read, in their order."""
+
+    def __init__(self, driver: Driver, records: Iterable[Record]) -> None:
+        self._driver = driver
+        by_signal: defaultdict[str, list[Record]] = defaultdict(list)
+        for record in records:
+            by_signal[record.signal or ""].append(record)
+        self._by_signal = dict(by_signal)
+        outputs = {signal: [one for one in mine if one.is_output] for signal, mine in self._by_signal.items()}
+        self._outputs = {signal: mine for signal, mine in outputs.items() if mine}
+        self.readable = [signal for signal in self._by_signal if not is_command(signal)]
+        self._limits: dict[str, Limits] = {}
+        self._digits: dict[str, int] = {}
+        self._refreshed = -math.inf
+
+    def __iter__(self) -> Iterator[Record]:
+        return (record for records in self._by_signal.values() for record in records)
+
+    def __contains__(self, signal: object) -> bool:
+        return signal in self._by_signal
+
+    def post(self, name: str, reading: Reading) -> None:
+        """Show a reading in every record of its signal."""
+        # nearly always the first; looking up an enum member is slow
+        status = 0 if reading.cause is Cause.NONE else ALARM_STATUS[reading.cause]
+        for record in self._by_signal.get(name, ()):
+            record.post(reading.value, reading.time, reading.level, status)
+
+    def settle_commands(self, now: float) -> None:
+        """Let commands rest at 0, since this Unix time: they do as soon as the device is there."""
+        for name in self._by_signal:
+            if is_command(name):
+                self.post(name, Reading(0, now))
+
+    def refresh(self, now: float, anew: bool) -> None:
+        """Hand limits in force and precision to the records, where they have changed.
+
+        Limits follow every poll and put; the precision, which hardly ever changes, follows every few seconds by the
+        monotonic time ``now``, or ``anew`` at once, since asking for that of a thousand signals takes as long as
+        posting some of them.
+        """
+        for name, records in self._outputs.items():
+            limits = self._driver.limits(name)
+            if limits is not None and limits != self._limits.get(name):
+                self._limits[name] = limits
+                for record in records:
+                    record.set_drive_limits(limits.low, limits.high)
+        if anew or now - self._refreshed >= PRECISION_PERIOD:
+            self._refreshed = now
+            self._refresh_precision()
+
+    def _refresh_precision(self) -> None:
+        for name, records in self._by_signal.items():
+            digits = self._driver.precision(name)
+            if digits is not None and digits != self._digits.get(name):
+                self._digits[name] = digits
+                for record in records:
+                    record.set_precision(digits)

@@ -1,0 +1,348 @@
+"""The scan engine: one task per device keeps it connected, reads it at the rates of its records, and posts.
+
+A device that is lost makes its records INVALID and is tried again until it comes back; nothing that a
+driver does disturbs another device or ends the server. The engine only reads; what a user writes goes
+through ``write``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.model import Announcing, Cause, Driver, RawRequest, Reading, Value
+from ioc.clock import Clock
+from ioc.records import Record
+from ioc.scan.device_records import DeviceRecords, is_command
+from ioc.scan.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
+from ioc.scan.schedule import Schedule
+from ioc.scan.turns import Turns
+
+log = logging.getLogger("labioc.scan")
+
+FIRST_PAUSE = 0.25
+"""Seconds before the first attempt to reconnect; doubled after each failure."""
+
+LONGEST_PAUSE = 1.0
+"""Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
+
+BETWEEN_LOOKS = 8
+"""Readings that are posted between two looks at the clock, a tenth of a millisecond."""
+
+_ANSWERS = (LinkDown, ReplyTimeout, Garbled)
+
+
+class DeviceScanner:
+    """One device: its driver, its records, and the task that `run` is.
+
+    All devices of a server share their ``turns``; ``phase``, from 0 to 1, is where in the period its scans begin.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        records: Iterable[Record],
+        clock: Clock,
+        turns: Turns | None = None,
+        phase: float = 0.0,
+    ) -> None:
+        mine = [record for record in records if record.signal]
+        self.name = driver.settings.name
+        self.status = DeviceStatus(driver, [record for record in mine if record.signal in SIGNALS], clock)
+        self._driver = driver
+        self._clock = clock
+        self._turns = turns or Turns(clock)
+        self._phase = phase
+        self._records = DeviceRecords(driver, (record for record in mine if record.signal not in SIGNALS))
+        self._schedule = Schedule(phase)
+        self._asked: dict[str, None] = {}
+        self._written: dict[str, float] = {}
+        self._seen = False
+        self._invalid_by: Cause | None = None
+        self._fault: DeviceError | None = None
+        self._writing = 0
+        self._wake = asyncio.Event()
+        self._resting = asyncio.Event()
+        self._logged: set[object] = set()
+        for record in mine:
+            record.process_hook = self._read_soon
+            record.scan_hook = self._place
+        if isinstance(driver, Announcing):
+            driver.notify(self._look_at)
+
+    @property
+    def ready(self) -> bool:
+        """True when the device has been read since the link came up and may be written."""
+        return self.status.connected and not self.status.disabled and self._fault is None
+
+    async def run(self) -> None:
+        """Scan until cancelled; then close the link."""
+        for record in self._records:
+            self._place(record)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report(), name=f"{self.name} status")
+                group.create_task(self._stay_connected(), name=f"{self.name} scan")
+        finally:
+            await self._close()
+
+    async def write(self, signal: str, value: Value) -> Mapping[str, Reading]:
+        """Have the driver apply a setting or command, and post everything learnt on the way.
+
+        Raises DeviceError, and nothing else, when it was refused or its outcome is unknown.
+        """
+        self._writing += 1
+        try:
+            return await self._apply(signal, value)
+        except (LinkDown, ReplyTimeout) as error:
+            self._fault = error
+            raise
+        except DeviceError:
+            raise
+        except Exception as error:
+            self._fault = LinkDown(self._unexpected(error))
+            raise self._fault from error
+        finally:
+            self._writing -= 1
+            self._wake.set()
+
+    @property
+    def driver(self) -> Driver:
+        """The driver, for what it knows without talking to the device; talking is for this engine alone."""
+        return self._driver
+
+    async def raw(self, request: RawRequest) -> Sequence[str]:
+        """Perform an access past the PVs; after a write everything is read anew. Raises DeviceError only.
+
+        That nothing answers says little about the link: many devices are silent when asked for what they do not have.
+        """
+        self._writing += 1
+        try:
+            return await request.perform()
+        except DeviceError:
+            raise
+        except Exception as error:
+            raise LinkDown(self._unexpected(error)) from error
+        finally:
+            self._writing -= 1
+            if request.value is not None and self.status.connected:
+                self._asked |= dict.fromkeys(self._records.readable)
+            self._wake.set()
+
+    async def disable(self, off: bool) -> None:
+        """Stop talking to the device (returns when the link is closed), or start again."""
+        self.status.disabled = off
+        self._wake.set()
+        self.status.post("DISABLE")
+        if off:
+            await self._resting.wait()
+
+    async def _apply(self, signal: str, value: Value) -> Mapping[str, Reading]:
+        readings = await self._driver.write(signal, value)
+        self.status.answered()
+        self._invalid_by = None
+        self._written.update((name, reading.time) for name, reading in readings.items())
+        for name, reading in readings.items():
+            if not is_command(name):
+                self._records.post(name, reading)
+        self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
+        return readings
+
+    # ---- the task
+
+    async def _report(self) -> None:
+        pause = 1.0 - self._phase / 2  # so that not all devices go on at one moment
+        while True:
+            async with self._turns:
+                try:
+                    self.status.report()
+                except Exception as error:
+                    self._unexpected(error)
+            await self._clock.sleep(pause)
+            pause = 1.0
+
+    async def _stay_connected(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            if self.status.disabled:
+                await self._rest()
+                pause = FIRST_PAUSE
+            try:
+                await self._session()
+            except Exception as error:
+                if self.status.connected:
+                    pause = FIRST_PAUSE
+                await self._lose(error)
+                await self._back_off(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _session(self) -> None:
+        """Connect, read everything, then scan; return when the device is disabled, raise when it is lost."""
+        self._fault = None
+        await self._driver.connect()
+        started = self._clock.monotonic()
+        await self._poll(self._records.readable)
+        self._found(self._clock.monotonic() - started)
+        self._schedule.start(started)
+        while not self.status.disabled:
+            if self._fault is not None:
+                raise self._fault
+            await self._turns.start()
+            due = self._schedule.take(self._clock.monotonic())
+            asked = list(self._asked)
+            self._asked.clear()
+            if due or asked:
+                await self._poll(list(dict.fromkeys(due + asked)))
+            if due and self._schedule.is_due(self._clock.monotonic()):
+                self.status.late += 1
+            await self._idle()
+
+    async def _idle(self) -> None:
+        """Wait for the next tick, or for something that cannot wait."""
+        if not (self._asked or self._fault or self.status.disabled):
+            due = self._schedule.next_due()
+            await self._nap(None if due is None else due - self._clock.monotonic())
+
+    async def _nap(self, seconds: float | None) -> None:
+        """Wait this long (None: for ever) unless woken."""
+        self._wake.clear()
+        if seconds is not None and seconds <= 0:
+            await self._clock.sleep(0)
+            return
+        timer = None if seconds is None else self._clock.call_later(seconds, self._wake.set)
+        try:
+            await self._wake.wait()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    async def _back_off(self, seconds: float) -> None:
+        """Wait this long before the next attempt, whatever else wakes the task; disabling ends it."""
+        until = self._clock.monotonic() + seconds
+        while not self.status.disabled and (left := until - self._clock.monotonic()) > 0:
+            await self._nap(left)
+
+    async def _rest(self) -> None:
+        """Keep silent until the device is enabled again; a put that has begun is finished first."""
+        self.status.connected = False
+        await self._finish_writes()
+        await self._close()
+        await self._invalidate(Cause.DISABLE)
+        self.status.say("disabled")
+        self.status.post()
+        log.info("%s: disabled, link closed", self.name)
+        self._resting.set()
+        while self.status.disabled:
+            await self._nap(None)
+        self._resting.clear()
+        log.info("%s: enabled again, connecting", self.name)
+
+    # ---- found and lost
+
+    def _found(self, seconds: float) -> None:
+        what = "connected again" if self._seen else "connected"
+        self._seen = True
+        self.status.found()
+        self._invalid_by = None
+        log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._records.readable), seconds)
+        self.status.post()
+
+    async def _lose(self, error: Exception) -> None:
+        """Mark everything INVALID, close the link and tell about it once per kind of trouble."""
+        text = str(error) if isinstance(error, _ANSWERS) else self._unexpected(error)
+        cause = Cause.TIMEOUT if isinstance(error, ReplyTimeout) else Cause.COMM
+        if isinstance(error, Garbled):
+            cause = Cause.READ
+        was_connected, self.status.connected = self.status.connected, False
+        self._fault = None
+        if was_connected:
+            self.status.reconnects += 1
+        self.status.say(text)
+        self.status.post()
+        if self._invalid_by is not cause:
+            log.warning("%s: %s (%s); its PVs are INVALID, trying to reconnect", self.name,
+                        "lost" if was_connected else "no connection", text)  # fmt: skip
+            await self._invalidate(cause)
+        await self._finish_writes()
+        await self._close()
+
+    async def _invalidate(self, cause: Cause) -> None:
+        self._invalid_by = cause
+        status = ALARM_STATUS[cause]
+        async with self._turns:
+            for record in self._records:
+                record.lose(status)
+                if self._turns.over():
+                    await self._turns.breathe()
+
+    async def _finish_writes(self) -> None:
+        """Let writes that have begun find out what became of them, before the link is closed under them."""
+        while self._writing:
+            await self._nap(None)
+
+    async def _close(self) -> None:
+        try:
+            await self._driver.close()
+        except Exception as error:
+            self._unexpected(error)
+
+    def _unexpected(self, error: Exception) -> str:
+        """Describe an error that no driver should raise; its traceback is logged the first time."""
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = (type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else type(error)
+        text = f"internal error: {type(error).__name__}: {error}"
+        if place not in self._logged:
+            self._logged.add(place)
+            log.error("%s: %s", self.name, text, exc_info=error)
+        return text
+
+    # ---- reading and posting
+
+    async def _poll(self, names: Collection[str]) -> None:
+        """Read a batch and post it."""
+        begun = self._clock.monotonic()
+        self._written.clear()
+        readings = await self._driver.read(names)
+        self.status.answered()
+        post, written = self._records.post, self._written
+        async with self._turns:
+            for number, (name, reading) in enumerate(readings.items()):
+                # what a put has read back while this batch was on its way is newer than what the batch says
+                if not written or reading.time >= written.get(name, reading.time):
+                    post(name, reading)
+                if number % BETWEEN_LOOKS == 0 and self._turns.over():
+                    await self._turns.breathe()
+        self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
+        if not self.status.connected:
+            self._records.settle_commands(self._clock.time())
+        self.status.cycle(self._clock.monotonic() - begun)
+
+    # ---- hooks of the records
+
+    def _place(self, record: Record) -> None:
+        """Scan a record at the rate that its SCAN field now says."""
+        signal = record.signal or ""
+        if signal in SIGNALS or is_command(signal):
+            return
+        scan = "Passive" if record.is_output else record.scan
+        self._schedule.place(record.name, signal, scan, self._clock.monotonic())
+        self._wake.set()
+
+    def _look_at(self, signals: Collection[str]) -> None:
+        """Read signals of which the device itself says that they have news."""
+        if self.status.connected:
+            self._asked |= dict.fromkeys(signal for signal in signals if signal in self._records)
+            self._wake.set()
+
+    def _read_soon(self, record: Record) -> None:
+        """Read a record's signal now, together with whatever else has been asked for."""
+        signal = record.signal or ""
+        if signal in SIGNALS:
+            self.status.post(signal)
+        elif self.status.connected and not is_command(signal):
+            self._asked[signal] = None
+            self._wake.set()

@@ -1,0 +1,1 @@
+"""What the IOC does beside scanning: statistics, tuned fields, the text interface."""

@@ -1,0 +1,219 @@
+"""The site file: which devices there are, who may write, where the server listens.
+
+Everything is checked before anything is built: with the schema of ``ioc.site.schema`` and with the rules of
+``ioc.site.check`` that a schema cannot say. All mistakes are told at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from devices.model import DeviceSettings
+from devices.registry import FAMILIES
+from ioc.services.textserver import TextSettings
+from ioc.site.check import site_errors
+
+AlarmFields = Mapping[str, Mapping[str, str]]
+"""Record fields by signal suffix: ``{"VMON": {"HIGH": "1490", "HSV": "MINOR"}}``."""
+
+_COMMON = frozenset(
+    "name type address channels period timeout readonly simulated limits alarms channel".split()  # noqa: SIM905
+)
+_IMPLIED = {
+    "HIHI": ("HHSV", "MAJOR"),
+    "LOLO": ("LLSV", "MAJOR"),
+    "HIGH": ("HSV", "MINOR"),
+    "LOW": ("LSV", "MINOR"),
+}
+_TOML_PLACE = re.compile(r"^(?P<what>.*) \(at (?P<where>.*)\)$", re.DOTALL)
+
+
+class SiteError(Exception):
+    """The site file cannot be used; ``errors`` holds one sentence for each mistake, key first."""
+
+    def __init__(self, errors: list[str]) -> None:
+        super().__init__("\n".join(errors))
+        self.errors = errors
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may write, each as ``user`` or ``user@host``; experts may do what operators may."""
+
+    operators: tuple[str, ...] = ()
+    experts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """Where the server listens: no interfaces means all, no port what the environment says (or 5064).
+
+    ``state_dir`` is where it keeps what must survive a restart; None is the user's folder for such things.
+    """
+
+    interfaces: tuple[str, ...] = ()
+    port: int | None = None
+    state_dir: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """What the site file says about the records of one device.
+
+    ``aliases`` are second names of channels; ``alarms`` hold for the device and all its channels,
+    ``channel_alarms`` for one channel and win over ``alarms``.
+    """
+
+    aliases: Mapping[int, str] = field(default_factory=dict)
+    alarms: AlarmFields = field(default_factory=dict)
+    channel_alarms: Mapping[int, AlarmFields] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One checked site file.
+
+    ``access`` is None when everybody may write. ``can`` holds the options of each adapter by name,
+    ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
+    ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
+    """
+
+    prefix: str
+    devices: tuple[DeviceSettings, ...]
+    tuning: Mapping[str, Tuning]
+    access: Access | None
+    server: ServerSettings
+    can: Mapping[str, Mapping[str, Any]]
+    archiver: Mapping[str, Any]
+    textserver: TextSettings | None
+    identity: str
+    ioc: str = "IOC"
+
+
+def load_site(path: Path | str) -> Site:
+    """Read a site file; raises SiteError with every mistake in it, or saying why it cannot be read."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise SiteError([f"{path}: cannot be read: {error.strerror or error}"]) from error
+    except UnicodeDecodeError as error:
+        raise SiteError([f"{path}: byte {error.start} is not UTF-8"]) from error
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SiteError([f"{path}: {_toml_error(str(error), text)}"]) from error
+    return parse_site(data)
+
+
+def only(site: Site, names: Sequence[str]) -> Site:
+    """Return the part of a site with these devices, as one of several IOCs serves it.
+
+    Its own PVs are called after its first device, ``LAB:IOC_HV1:HEARTBEAT``, so that no two IOCs have the same.
+    Raises SiteError when there is no such device, or one is named twice.
+    """
+    known = {device.name: device for device in site.devices}
+    errors = [f"--only: there is no device {name!r}" for name in names if name not in known]
+    errors += [f"--only: {name} is named twice" for name in sorted({one for one in names if names.count(one) > 1})]
+    if errors:
+        raise SiteError(errors)
+    text = site.textserver if site.textserver is not None and site.textserver.device in names else None
+    devices = tuple(device for device in site.devices if device.name in names)
+    return replace(site, devices=devices, textserver=text, ioc=f"IOC_{names[0]}")
+
+
+def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
+    """Return the parts of a site that several IOCs serve, each with one of these lists of devices; no list: the whole.
+
+    Raises SiteError when there is no such device, or one is named twice.
+    """
+    named = [name for names in lists for name in names]
+    if named:
+        only(site, named)  # tells every name that can't be
+    return [only(site, names) for names in lists] or [site]
+
+
+def parse_site(data: Mapping[str, Any]) -> Site:
+    """Check the contents of a site file and turn them into a Site; raises SiteError with every mistake."""
+    errors = site_errors(data)
+    if errors:
+        raise SiteError(errors)
+    devices = data.get("device", [])
+    server = data.get("server", {})
+    access = data.get("access")
+    return Site(
+        prefix=data["site"]["prefix"],
+        devices=tuple(_settings(device, data.get("can", {})) for device in devices),
+        tuning={device["name"]: _tuning(device) for device in devices},
+        access=None if access is None else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
+        server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port"), server.get("state_dir")),
+        can=data.get("can", {}),
+        archiver=data.get("archiver", {}),
+        textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
+        identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
+    )
+
+
+def _toml_error(message: str, text: str) -> str:
+    """Put the place of a TOML error first: ``line 3, column 7: what is wrong``."""
+    match = _TOML_PLACE.match(message)
+    if match is None:
+        return message
+    where = match["where"]
+    if where == "end of document":
+        where = f"line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}"
+    return f"{where}: {match['what']}"
+
+
+def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceSettings:
+    family = FAMILIES[device["type"]]
+    defaults = {key: schema["default"] for key, schema in family.options.items() if "default" in schema}
+    own = {key: value for key, value in device.items() if key not in _COMMON}
+    return DeviceSettings(
+        name=device["name"],
+        type=device["type"],
+        address=device.get("address", ""),
+        channels=device.get("channels", family.default_channels),
+        period=float(device.get("period", 1.0)),
+        timeout=float(device.get("timeout", family.timeout)),
+        readonly=device.get("readonly", False),
+        simulated=device.get("simulated", False),
+        limits=_limits(device),
+        channel_limits={int(number): _limits(channel) for number, channel in device.get("channel", {}).items()},
+        options=defaults | own,
+        bus=adapters.get(device.get("can", ""), {}),
+    )
+
+
+def _limits(section: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    limits = section.get("limits", {}).items()
+    return {suffix.replace(":", "."): (float(low), float(high)) for suffix, (low, high) in limits}
+
+
+def _tuning(device: Mapping[str, Any]) -> Tuning:
+    channels = {int(number): channel for number, channel in device.get("channel", {}).items()}
+    return Tuning(
+        aliases={number: channel["alias"] for number, channel in channels.items() if "alias" in channel},
+        alarms=_alarms(device),
+        channel_alarms={number: _alarms(channel) for number, channel in channels.items() if "alarms" in channel},
+    )
+
+
+def _alarms(section: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    """Return the fields to set; a threshold without severity gets the usual one."""
+    result = {}
+    for suffix, fields in section.get("alarms", {}).items():
+        implied = dict(_IMPLIED[name] for name in fields if name in _IMPLIED)
+        result[suffix] = implied | {name: _field_text(value) for name, value in fields.items()}
+    return result
+
+
+def _field_text(value: float | str) -> str:
+    """Write a value for a field; 5.0 becomes 5, because an integer record takes nothing else."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,0 +1,156 @@
+"""The records of a site: templates expanded for each device and channel, tuned by the site file, and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from devices.model import DeviceSettings
+from devices.registry import FAMILIES
+from ioc.database.dbfile import DatabaseError, RecordDef
+from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
+from ioc.services.statistics import DEVICE as SERVER_DEVICE
+from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
+from ioc.site.check import MAX_NAME
+from ioc.site.config import AlarmFields, Site, Tuning
+from ioc.site.templates import family_templates, server_template
+
+DEVICE_TYPE = "labioc"
+"""DTYP of a record whose INP or OUT names a device and a signal: ``@HV1 CH00.VMON``."""
+
+SCAN_CHOICES = {
+    0.1: ".1 second",
+    0.2: ".2 second",
+    0.5: ".5 second",
+    1.0: "1 second",
+    2.0: "2 second",
+    5.0: "5 second",
+    10.0: "10 second",
+}
+"""Text of the SCAN field for each period in seconds."""
+
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*(:_?[A-Z0-9][A-Z0-9_]*)+")
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Every record by name, in the order of devices and templates, and the name behind each alias."""
+
+    records: dict[str, RecordDef]
+    aliases: dict[str, str]
+
+
+def expand(site: Site) -> Database:
+    """Return the records that serve a site.
+
+    Raises DatabaseError listing every mistake in the templates: syntax, undefined macros, names that are not
+    allowed or used twice, links to a device or signal that does not exist.
+    """
+    signals: dict[str, Collection[str]] = {SERVER_DEVICE: SERVER_SIGNALS}
+    definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
+    for settings in site.devices:
+        signals[settings.name] = _signals(settings)
+        definitions += _device_records(site.prefix, settings, site.tuning[settings.name])
+    errors: list[str] = []
+    database = Database({}, {})
+    for definition in definitions:
+        errors += _name_errors(definition)
+        errors += _link_errors(definition, signals)
+        errors += _register(database, definition)
+    if errors:
+        raise DatabaseError(errors)
+    return database
+
+
+def expand_all(sites: Iterable[Site]) -> Database:
+    """Return the records of all parts of a site, which several IOCs serve. Raises DatabaseError."""
+    whole = Database({}, {})
+    for site in sites:
+        part = expand(site)
+        whole.records.update(part.records)
+        whole.aliases.update(part.aliases)
+    return whole
+
+
+def _signals(settings: DeviceSettings) -> Collection[str]:
+    """Return the signals that a device has, those of the server about it included."""
+    driver = FAMILIES[settings.type].make_driver(settings)
+    return driver.signals().keys() | STATUS_SIGNALS
+
+
+def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> list[RecordDef]:
+    templates = family_templates(settings.type)
+    macros = {"P": prefix, "DEV": settings.name, "FAST": SCAN_CHOICES[settings.period]}
+    base = f"{prefix}:{settings.name}:"
+    definitions = list(_tuned(templates.device.expand(macros), base, tuning.alarms))
+    if templates.channel is None:
+        return definitions
+    for number in range(settings.channels):
+        records: Iterable[RecordDef] = templates.channel.expand({**macros, "CH": f"{number:02d}"})
+        channel = f"{base}CH{number:02d}:"
+        records = _tuned(records, channel, tuning.alarms)
+        records = _tuned(records, channel, tuning.channel_alarms.get(number, {}))
+        definitions += _named(records, channel, tuning.aliases.get(number))
+    return definitions
+
+
+def _tuned(records: Iterable[RecordDef], base: str, alarms: AlarmFields) -> Iterator[RecordDef]:
+    """Put the alarm fields of the site file into the records they are meant for."""
+    for record in records:
+        fields = alarms.get(record.name.removeprefix(base)) if alarms else None
+        yield replace(record, fields={**record.fields, **fields}) if fields else record
+
+
+def _named(records: Iterable[RecordDef], base: str, alias: str | None) -> Iterator[RecordDef]:
+    """Give each record of a channel its second name."""
+    for record in records:
+        if alias is None:
+            yield record
+        else:
+            suffix = record.name.removeprefix(base)
+            yield replace(record, aliases=(*record.aliases, f"{alias}:{suffix}"))
+
+
+def _name_errors(record: RecordDef) -> Iterator[str]:
+    for name in (record.name, *record.aliases):
+        what = "name" if name == record.name else f"alias {name}"
+        if len(name) > MAX_NAME:
+            yield _error(record, f"{what} has {len(name)} characters, at most {MAX_NAME} are possible")
+        if not _NAME.fullmatch(name):
+            yield _error(record, f"{what} is not made of capital letters, digits and _ between colons")
+
+
+def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str]]) -> Iterator[str]:
+    """Check that INP or OUT names a device and a signal that exist; a soft record has nobody who scans it."""
+    if record.fields.get("DTYP") != DEVICE_TYPE:
+        if record.fields.get("SCAN", "Passive") != "Passive":
+            yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")
+        return
+    field = "OUT" if "OUT" in record.fields else "INP"
+    link = record.fields.get(field, "")
+    device, _, signal = link.removeprefix("@").partition(" ")
+    if not link.startswith("@") or not signal:
+        yield _error(record, f"found {link!r}, allowed: @DEVICE SIGNAL", field)
+    elif device not in signals:
+        yield _error(record, f"no device {device}, there are {', '.join(signals)}", field)
+    elif signal not in signals[device]:
+        yield _error(record, f"device {device} has no signal {signal}", field)
+
+
+def _register(database: Database, record: RecordDef) -> Iterator[str]:
+    """Add a record and its aliases; yields names that are already taken."""
+    for name in (record.name, *record.aliases):
+        if name in database.records or name in database.aliases:
+            other = database.records.get(database.aliases.get(name, name))
+            place = f" in {other.file}:{other.line} by {other.name}" if other is not None else ""
+            yield _error(record, f"name {name} is already used{place}")
+        elif name == record.name:
+            database.records[name] = record
+        else:
+            database.aliases[name] = record.name
+
+
+def _error(record: RecordDef, reason: str, field: str = "") -> str:
+    line = record.field_lines.get(field, record.line)
+    return f"{record.file}:{line}: record {record.name}: {f'field {field}: ' if field else ''}{reason}"

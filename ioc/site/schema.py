@@ -1,0 +1,243 @@
+"""JSON Schema of the site file: what ``labioc schema`` prints and what the check at start uses.
+
+Each device family adds its own keys (``devices.registry``); nothing about a family is written here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from devices.registry import FAMILIES, Family
+from ioc.site.archiver_schema import archiver_schema
+
+PERIODS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
+"""Scan periods in seconds: the periodic choices of the EPICS menuScan."""
+
+RESERVED = ("IOC", "GRP", "ILK", "ARCH")
+"""Second parts of PV names that belong to the server itself."""
+
+SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
+LIMIT_FIELDS = ("HIHI", "HIGH", "LOW", "LOLO", "HYST", "ADEL", "MDEL")
+LIMIT_SEVERITY_FIELDS = ("HHSV", "HSV", "LSV", "LLSV")
+BINARY_FIELDS = ("ZSV", "OSV", "COSV")
+STATE_FIELDS = (
+    *("ZRSV", "ONSV", "TWSV", "THSV", "FRSV", "FVSV", "SXSV", "SVSV"),
+    *("EISV", "NISV", "TESV", "ELSV", "TVSV", "TTSV", "FTSV", "FFSV"),
+    *("UNSV", "COSV"),
+)
+
+_JSON = dict[str, Any]
+
+
+def site_schema() -> _JSON:
+    """Build the schema (Draft 2020-12) of the whole site file."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "labioc site file",
+        "type": "object",
+        "required": ["site"],
+        "additionalProperties": False,
+        "properties": {
+            "site": _section(
+                {
+                    "prefix": {
+                        "type": "string",
+                        "pattern": "^[A-Z][A-Z0-9_]*(:[A-Z0-9][A-Z0-9_]*)*$",
+                        "maxLength": 40,
+                        "description": "First part of every PV name: capital letters, digits and _, e.g. LAB",
+                    }
+                },
+                required=["prefix"],
+            ),
+            "server": _server(),
+            "access": _access(),
+            "can": {
+                "type": "object",
+                "description": "CAN adapters by name, with the options of python-can",
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["interface"],
+                    "properties": {"interface": {"type": "string", "minLength": 1}},
+                },
+            },
+            "device": {
+                "type": "array",
+                "description": "The devices to serve",
+                "items": {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {"type": {"enum": list(FAMILIES)}},
+                    "allOf": [
+                        {
+                            "if": {"required": ["type"], "properties": {"type": {"const": name}}},
+                            "then": {"$ref": f"#/$defs/{name}"},
+                        }
+                        for name in FAMILIES
+                    ],
+                },
+            },
+            "archiver": archiver_schema(),
+            "textserver": _textserver(),
+        },
+        "$defs": {name: _device(family) for name, family in FAMILIES.items()}
+        | {"limits": _limits(), "alarms": _alarms()},
+    }
+
+
+def _section(properties: _JSON, required: list[str] | None = None, description: str = "") -> _JSON:
+    section: _JSON = {"type": "object", "additionalProperties": False, "properties": properties}
+    if required:
+        section["required"] = required
+    if description:
+        section["description"] = description
+    return section
+
+
+def _server() -> _JSON:
+    return _section(
+        {
+            "interfaces": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+                "description": "Addresses to serve on; all when left out",
+            },
+            "port": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 65535,
+                "description": "Channel Access port; EPICS_CA_SERVER_PORT, or 5064, when left out",
+            },
+            "state_dir": {
+                "type": "string",
+                "pattern": "^/",
+                "description": "Folder, as an absolute path, for alarm limits tuned at run time; "
+                "~/.local/state/labioc when left out",
+            },
+        }
+    )
+
+
+def _access() -> _JSON:
+    people = {
+        "type": "array",
+        "items": {
+            "type": "string",
+            "pattern": "^[^@\\s]+(@[^@\\s]+)?$",
+            "description": "USER or USER@HOST",
+        },
+    }
+    return _section(
+        {"operators": people, "experts": people},
+        description="Who may write; without this section everybody may",
+    )
+
+
+def _textserver() -> _JSON:
+    return _section(
+        {
+            "device": {"type": "string", "description": "Name of the furnace controller to serve"},
+            "interface": {
+                "type": "string",
+                "minLength": 1,
+                "default": "127.0.0.1",
+                "description": "Address to listen on; without password, so beware of others than 127.0.0.1",
+            },
+            "port": {"type": "integer", "minimum": 1, "maximum": 65535, "default": 9000, "description": "TCP port"},
+            "allow_set": {"type": "boolean", "default": False, "description": "Accept the command Set"},
+        },
+        required=["device"],
+        description="Text interface for programs made for an older furnace server; off without this section",
+    )
+
+
+def _device(family: Family) -> _JSON:
+    """Return the schema of one ``[[device]]`` of a family: the common keys and its own."""
+    common: _JSON = {
+        "name": {
+            "type": "string",
+            "pattern": "^[A-Z][A-Z0-9_]*$",
+            "not": {"enum": list(RESERVED)},
+            "maxLength": 30,
+            "description": f"Capital letters, digits and _, e.g. HV1; not {', '.join(RESERVED)}",
+        },
+        "type": {"const": family.type},
+        "address": {
+            "type": "string",
+            "pattern": r"^(tcp://\S+:[0-9]+|serial://\S+)$",
+            "description": "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600",
+        },
+        "channels": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 100,
+            "default": family.default_channels,
+            "description": "Number of channels",
+        },
+        "period": {"enum": list(PERIODS), "default": 1, "description": "Fast scan in seconds"},
+        "timeout": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 60,
+            "default": family.timeout,
+            "description": "Longest wait for one answer in seconds",
+        },
+        "readonly": {"type": "boolean", "default": False, "description": "Never write to this device"},
+        "simulated": {"type": "boolean", "default": False, "description": "Served by the built-in simulator"},
+        "limits": {"$ref": "#/$defs/limits"},
+        "alarms": {"$ref": "#/$defs/alarms"},
+        "channel": _channels(),
+    }
+    if not family.default_channels:
+        del common["channels"], common["channel"]
+    required = ["name", "type", *(("can", "module") if "can" in family.options else ("address",))]
+    return _section(common | dict(family.options), required, family.title)
+
+
+def _channels() -> _JSON:
+    return {
+        "type": "object",
+        "description": "Settings of single channels, by channel number",
+        "additionalProperties": False,
+        "patternProperties": {
+            "^(0|[1-9][0-9]?)$": _section(
+                {
+                    "alias": {
+                        "type": "string",
+                        "pattern": "^[A-Z][A-Z0-9_]*(:[A-Z0-9][A-Z0-9_]*)*$",
+                        "maxLength": 50,
+                        "description": "Second name of the channel, without prefix, e.g. CALO:PMT07",
+                    },
+                    "limits": {"$ref": "#/$defs/limits"},
+                    "alarms": {"$ref": "#/$defs/alarms"},
+                }
+            )
+        },
+    }
+
+
+def _limits() -> _JSON:
+    return {
+        "type": "object",
+        "description": "Lowest and highest value that may be set, by setting, e.g. VSET = [0, 1500]",
+        "additionalProperties": {
+            "type": "array",
+            "items": {"type": "number"},
+            "minItems": 2,
+            "maxItems": 2,
+            "description": "[LOWEST, HIGHEST]",
+        },
+    }
+
+
+def _alarms() -> _JSON:
+    number: Mapping[str, Any] = {"type": "number"}
+    severity: Mapping[str, Any] = {"enum": list(SEVERITIES)}
+    names = (*LIMIT_SEVERITY_FIELDS, *BINARY_FIELDS, *STATE_FIELDS)
+    fields = dict.fromkeys(LIMIT_FIELDS, number) | dict.fromkeys(names, severity)
+    return {
+        "type": "object",
+        "description": "Alarm fields by signal, e.g. VMON = { HIGH = 1490, HIHI = 1500 }; HIHI and LOLO are "
+        "MAJOR, HIGH and LOW MINOR, unless the severities HHSV, LLSV, HSV and LSV are given too",
+        "additionalProperties": _section(fields),
+    }

@@ -1,0 +1,53 @@
+"""Which templates describe a device family.
+
+``db/NAME.template`` is expanded once for each device. If there is a ``db/NAME-channel.template``, it is
+expanded once for each channel. Each is parsed once per process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import db
+from devices.registry import FAMILIES
+from ioc.database.dbfile import RecordDef, Template, parse_template
+
+FOLDER = Path(db.__file__).parent
+SERVER = "ioc.template"
+"""Template of the server's own records."""
+
+_MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
+
+
+@dataclass(frozen=True, slots=True)
+class Templates:
+    """The templates of one family; ``channel`` is None when it has no channels."""
+
+    device: Template
+    channel: Template | None
+
+
+@cache
+def server_template() -> Template:
+    """Return the template of the server's own records."""
+    return parse_template(FOLDER / SERVER)
+
+
+@cache
+def family_templates(family: str) -> Templates:
+    """Return the templates of a family; raises DatabaseError when one of them is broken."""
+    device = FOLDER / FAMILIES[family].template
+    channel = device.with_name(f"{device.stem}-channel{device.suffix}")
+    return Templates(parse_template(device), parse_template(channel) if channel.exists() else None)
+
+
+@cache
+def family_records(family: str) -> tuple[Mapping[str, RecordDef], Mapping[str, RecordDef]]:
+    """Return the records of the device and of one channel, by what follows device and channel in the name."""
+    templates = family_templates(family)
+    device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(_MARKS)}
+    channel = templates.channel.expand(_MARKS) if templates.channel is not None else []
+    return device, {record.name.removeprefix("P:D:CH00:"): record for record in channel}

@@ -1,0 +1,362 @@
+"""The durable log when something goes wrong: full disks, broken blocks, files that are gone, a process killed."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from archiver.log import blocks
+from archiver.log.files import LogInUse, Position
+from archiver.log.reader import Reader, lines
+from archiver.log.segments import MEMORY, SegmentLog
+from tests.archiver.log.segments_bench import put, read_all
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+class FullDisk:
+    """os.pwrite on a disk that takes a number of bytes more, then says that it is full."""
+
+    def __init__(self, room: int) -> None:
+        self.room = room
+        self.write = os.pwrite
+
+    def __call__(self, fd: int, data: bytes, offset: int) -> int:
+        if self.room <= 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        done = self.write(fd, data[: self.room], offset)
+        self.room -= done
+        return done
+
+
+def test_a_full_disk_keeps_the_newest_in_memory_and_goes_on_by_itself(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log()
+    reader = Reader(log, "server")
+    put(log, 0)
+    disk = FullDisk(20)
+    monkeypatch.setattr(os, "pwrite", disk)
+    for number in range(1, 100):
+        log.append(b"x n=%di%s %d\n" % (number, b"0" * 100_000, number), 1)
+        log.flush()
+    assert log.error
+    assert log.lost + log.waiting == 99
+    assert log.waiting * 100_000 <= MEMORY
+    assert read_all(reader) == [0]
+    disk.room = 1 << 30
+    assert log.flush()
+    assert log.error == ""
+    assert read_all(reader) == list(range(1 + log.lost, 100))
+
+
+def test_a_full_disk_makes_room_with_what_all_readers_have(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    put(log, 1, width=70_000)
+    put(log, 2, width=70_000)
+    read_all(reader)
+    put(log, 3)
+    first = log.segments[0].path
+    disk = FullDisk(0)
+    monkeypatch.setattr(os, "pwrite", disk)
+    unlink = Path.unlink
+
+    def freed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        disk.room += 70_000
+
+    monkeypatch.setattr(Path, "unlink", freed)
+    put(log, 4)
+    assert not first.exists()
+    assert read_all(reader) == [3, 4]
+
+
+def test_a_full_disk_makes_room_also_when_the_newest_segment_is_empty(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    put(log, 1, width=70_000)  # begins the next segment
+    read_all(reader)
+    disk = FullDisk(0)
+    monkeypatch.setattr(os, "pwrite", disk)
+    unlink = Path.unlink
+
+    def freed(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        disk.room += 70_000
+
+    monkeypatch.setattr(Path, "unlink", freed)
+    put(log, 2)
+    assert read_all(reader) == [2]
+
+
+def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_told(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log()
+    put(log, 0)
+    monkeypatch.setattr(os, "pwrite", FullDisk(0))
+    log.append(b"x n=1i 1\nx n=2i 2\n", 2)
+    log.close()
+    assert log.lost == 2
+    assert "2 points could not be written and are lost" in caplog.text
+
+
+def test_a_directory_that_takes_no_new_file_does_not_stop_the_log(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+
+    def refuse(directory: Path, number: int) -> tuple[int, Path]:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("archiver.log.segments.begin_segment", refuse)
+        for number in range(5):
+            put(log, number, width=70_000)
+        assert log.error == ""
+    put(log, 5)
+    put(log, 6)
+    assert len(log.segments) == 2
+    assert read_all(reader, 100_000) == list(range(7))
+    assert len([record for record in caplog.records if "Too many open files" in record.message]) == 1
+
+
+def test_broken_blocks_are_told_once_and_count_as_lost(
+    make_log: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    put(log, 1)
+    put(log, 2, width=70_000)  # the last of its segment
+    path = log.segments[0].path
+    raw = bytearray(path.read_bytes())
+    raw[-10] ^= 1
+    path.write_bytes(raw)
+    reader = Reader(log, "server")
+    assert read_all(reader, 10) == [1]
+    for _ in range(3):
+        assert reader.read(10) is None
+    assert caplog.text.count("broken bytes") == 1
+    assert reader.corrupt > 70_000
+    put(log, 3)
+    assert read_all(reader) == [3]
+    assert (reader.lost, reader.queued) == (1, 0)
+
+
+def test_two_that_save_a_position_at_once_do_not_disturb_each_other(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log()
+    reader = Reader(log, "server")
+    put(log, 1)
+    read_all(reader)
+    others: list[threading.Thread] = []
+    sync = os.fsync
+
+    def meanwhile(fd: int) -> None:
+        if not others:  # the log saves in a thread while the bridge, which ends, closes the reader
+            others.append(threading.Thread(target=reader.close))
+            others[0].start()
+            others[0].join(0.2)
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", meanwhile)
+    log.sync()
+    others[0].join(10)
+    assert not caplog.records
+    assert Reader(make_log(), "server").position == reader.position
+
+
+def test_an_old_file_that_cannot_be_removed_does_not_stop_the_log(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(max_bytes=200_000)
+    reader = Reader(log, "server")
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        for number in range(8):
+            put(log, number, width=70_000)
+    assert (log.lost, log.expired, reader.lost, reader.queued) == (0, 0, 0, 8)
+    assert caplog.text.count("cannot be removed") == 1
+    put(log, 8)
+    assert reader.lost + reader.queued == 9
+    assert read_all(reader) == list(range(reader.lost, 9))
+
+
+async def test_GIVEN_a_log_at_work_WHEN_somebody_removes_its_folder_THEN_it_begins_anew_and_counts_what_went(
+    make_log: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(sync_after=0.02)
+    reader = Reader(log, "server")
+    task = asyncio.create_task(log.run())
+    put(log, 1, 2)
+    shutil.rmtree(log.directory)
+    async with asyncio.timeout(10):
+        while len(log.segments) != 1 or log.segments[0].number == 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert caplog.text.count("beginning anew") == 1
+    with pytest.raises(LogInUse):
+        SegmentLog(log.directory)
+    assert (reader.lost, reader.queued, log.error) == (2, 0, "")
+    put(log, 3)
+    assert read_all(reader) == [3]
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_GIVEN_a_disk_that_does_not_sync_WHEN_points_are_written_all_the_same_THEN_the_error_stays_until_it_does(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(sync_after=0.02)
+    broken, attempts = [True], [0]
+
+    def fail(fd: int) -> None:
+        attempts[0] += 1
+        if broken[0]:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    task = asyncio.create_task(log.run())
+    async with asyncio.timeout(10):
+        while attempts[0] < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        put(log, 1)
+        assert log.error == "Input/output error"
+        broken[0] = False
+        while log.error:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert caplog.text.count("not put on the disk") == 1
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_mistake_in_the_program_does_not_end_the_syncing(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = make_log(sync_after=0.02)
+    limit = log._limit
+    failing = [RuntimeError("can't start new thread")]
+
+    def once() -> None:
+        if failing:
+            raise failing.pop()
+        limit()
+
+    monkeypatch.setattr(log, "_limit", once)
+    task = asyncio.create_task(log.run())
+    async with asyncio.timeout(10):
+        while failing:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        log.append(b"x n=1i 1\n", 1)
+        while log.written == 0:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert "it goes on" in caplog.text
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+def written(directory: Path, numbers: int) -> Path:
+    log = SegmentLog(directory)
+    for number in range(numbers):
+        put(log, number)
+    log.close()
+    return log.segments[-1].path
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_torn_tail_costs_only_what_was_torn(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("log")
+    path = written(directory, 10)
+    size = path.stat().st_size
+    keep = data.draw(st.integers(0, size))
+    rest = data.draw(st.binary(max_size=100))
+    path.write_bytes(path.read_bytes()[:keep] + rest)
+    block = (size - len(blocks.MAGIC)) // 10
+    whole = max(keep - len(blocks.MAGIC), 0) // block
+    log = SegmentLog(directory)
+    reader = Reader(log, "server")
+    put(log, 10)
+    got = read_all(reader)
+    log.close()
+    # The bytes that follow may by chance complete the torn block.
+    assert got in ([*range(whole), 10], [*range(whole + 1), 10])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_flipped_bit_costs_one_block_at_most(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    directory = tmp_path_factory.mktemp("log")
+    path = written(directory, 10)
+    raw = bytearray(path.read_bytes())
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(raw)
+    log = SegmentLog(directory)
+    reader = Reader(log, "server")
+    put(log, 10)
+    got = read_all(reader)
+    assert len(got) >= 10
+    assert got == sorted(set(got))
+    assert set(got) <= set(range(11))
+    assert reader.queued == 0
+    log.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=400))
+def test_garbage_holds_no_blocks(garbage: bytes) -> None:
+    fd = os.memfd_create("segment")
+    try:
+        os.write(fd, blocks.MAGIC + garbage)
+        assert list(blocks.walk(fd, len(blocks.MAGIC), len(blocks.MAGIC) + len(garbage))) == []
+        assert blocks.count_points(fd, len(blocks.MAGIC), len(blocks.MAGIC) + len(garbage)) >= 0
+    finally:
+        os.close(fd)
+
+
+def test_GIVEN_a_bridge_at_work_WHEN_it_is_killed_THEN_at_most_200_ms_are_lost_and_the_log_is_readable(
+    tmp_path: Path,
+) -> None:
+    chance = random.Random(5)
+    first = 0
+    for _ in range(8):
+        command = [sys.executable, "-m", "tests.archiver.log.log_writer", str(tmp_path), str(first)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(chance.uniform(0, 0.3))  # the moment of the kill, not a wait for anything
+            process.kill()
+            said = process.stdout.read().split()
+        numbers = [int(line.split()[-1]) for line in lines(tmp_path, [b"x n="])]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) > (int(said[-1]) if said else first)
+        first = len(numbers)
+    log = SegmentLog(tmp_path)
+    reader = Reader(log, "server")
+    assert reader.lost == 0
+    assert reader.position > Position(1, 0)
+    rest = read_all(reader, 100_000)
+    assert rest == list(range(first - len(rest), first))
+    log.close()

@@ -1,0 +1,405 @@
+"""Points: the seed's schema or one measurement per PV, severity, stamps, what is refused, thinning."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from dataclasses import replace
+
+import pytest
+
+from archiver.ca.events import Event, Kind, Value
+from archiver.config import PvSpec, Schema
+from archiver.points.lineprotocol import Point, parse, parse_all
+from archiver.points.points import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
+from archiver.points.thinning import Thinning, parse_tag
+
+NOW = 1_795_000_000_000_000_000
+SECOND = 10**9
+VMON = PvSpec("LAB:HV1:CH00:VMON", "HV1", "caen-dt55xx", "00", "VMON", "monitor", "ai")
+IS_ON = PvSpec("LAB:HV1:CH00:STAT:ON", "HV1", "caen-dt55xx", "00", "IS_ON", "monitor", "bi")
+MSG = PvSpec("LAB:HV1:COMM:MSG", "HV1", "caen-dt55xx", "", "COMM_MSG", "monitor", "waveform")
+FOREIGN = PvSpec("VAC:GAUGE 1,a=b")
+
+
+def builder(*pvs: PvSpec, per_pv: bool = False) -> PointBuilder:
+    return PointBuilder(pvs or (VMON, IS_ON, MSG, FOREIGN), Schema(per_pv=per_pv), host="bridge", clock=lambda: NOW)
+
+
+def value(pv: PvSpec, what: Value, stamp: int = NOW, severity: int = 0, kind: Kind = Kind.DOUBLE) -> Event:
+    return Event(pv.name, kind, what, stamp, severity)
+
+
+def points(payload: bytes) -> list[Point]:
+    return list(parse_all(payload))
+
+
+def test_a_point_of_the_default_schema_is_the_seeds() -> None:
+    made, count = builder().build([value(VMON, 1499.5), value(VMON, 1500, NOW + 1)])
+    assert count == 2
+    assert points(made) == [
+        Point("DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1499.5, "VMON_sev": 0}, NOW),
+        Point("DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1500.0}, NOW + 1),
+    ]
+
+
+def test_a_state_is_an_integer_and_an_analogue_value_a_float() -> None:
+    made, _ = builder().build([value(IS_ON, 1, kind=Kind.ENUM), value(VMON, 3, kind=Kind.LONG)])
+    assert b"IS_ON=1i," in made
+    assert b"VMON=3.0," in made
+
+
+def test_a_measurement_for_each_pv() -> None:
+    made, _ = builder(per_pv=True).build([value(VMON, 2.0)])
+    assert points(made)[0] == Point(VMON.name, {"channel": "0", "device": "HV1"}, {"value": 2.0, "value_sev": 0}, NOW)
+
+
+def test_a_pv_of_another_ioc_is_a_measurement_of_its_own() -> None:
+    one = builder()
+    made, _ = one.build([value(FOREIGN, 5, kind=Kind.LONG), value(FOREIGN, 'say "hi"\nnow', kind=Kind.STRING)])
+    assert [point.fields["value"] for point in points(made)] == [5.0, 'say "hi"\\nnow']
+    assert {point.measurement for point in points(made)} == {FOREIGN.name}
+
+
+def test_the_severity_goes_along_while_it_is_not_zero_and_when_it_changes() -> None:
+    severities = [0, 0, 2, 2, 0, 0]
+    events = [value(VMON, 1.0, NOW + turn, severity) for turn, severity in enumerate(severities)]
+    made, _ = builder().build(events)
+    assert [point.fields.get("VMON_sev") for point in points(made)] == [0, None, 2, 2, 0, None]
+
+
+@pytest.mark.parametrize("what", [math.nan, math.inf, -math.inf])
+def test_no_number_is_never_sent_but_its_severity_is(what: float) -> None:
+    one = builder()
+    made, _ = one.build([value(VMON, what, severity=3), value(VMON, what, NOW + 1, 3), value(VMON, 1.0, NOW + 2)])
+    assert [point.fields for point in points(made)] == [{"VMON_sev": 3}, {"VMON_sev": 3}, {"VMON": 1.0, "VMON_sev": 0}]
+    assert one.refused == {Refused.NOT_FINITE: 2}
+
+
+@pytest.mark.parametrize(
+    ("stamp", "taken"),
+    [
+        (0, False),
+        (631_152_000 * SECOND, False),
+        (662_688_000 * SECOND - 1, False),
+        (662_688_000 * SECOND, True),
+        (NOW + 86_400 * SECOND, True),
+        (NOW + 86_400 * SECOND + 1, False),
+    ],
+)
+def test_a_stamp_before_1991_or_more_than_a_day_ahead_is_refused_and_counted(stamp: int, taken: bool) -> None:
+    one = builder()
+    made, count = one.build([value(VMON, 1.0, stamp)])
+    assert (count == 1) is taken
+    assert (one.refused[Refused.STAMP] == 0) is taken
+    assert bool(made) is taken
+
+
+def test_a_value_that_does_not_fit_its_field_is_refused_and_counted() -> None:
+    one = builder()
+    made, _ = one.build(
+        [value(VMON, "text", kind=Kind.STRING), value(IS_ON, 0.5), value(IS_ON, 2**63 * 1.0), value(MSG, 3.0)]
+    )
+    assert all(
+        list(point.fields) == [f"{name}_sev"] for point, name in zip(points(made), ("VMON", "IS_ON"), strict=False)
+    )
+    assert one.refused == {Refused.TYPE: 4}
+
+
+def test_arrays_are_json_texts_and_too_long_ones_are_refused() -> None:
+    one = builder()
+    made, _ = one.build([value(MSG, array("d", [1.0, math.nan])), value(MSG, ("a", "b"), NOW + 1)])
+    assert [point.fields["COMM_MSG"] for point in points(made)] == ["[1.0,null]", '["a","b"]']
+    one.build([value(MSG, array("d", bytes(8 * LONGEST_TEXT))), value(MSG, "\u00e9" * (LONGEST_TEXT - 10))])
+    assert one.refused == {Refused.LONG: 2}
+
+
+def test_connection_and_bridge_are_points_too() -> None:
+    one = builder()
+    lost = Event(VMON.name, Kind.CONNECTION, None, NOW, connected=False)
+    made, _ = one.build([lost])
+    assert points(made) == [
+        Point("archive_connection", {"channel": "0", "device": "HV1", "pv": VMON.name}, {"connected": 0}, NOW)
+    ]
+    assert parse(one.bridge(True)[0]) == Point("archive_bridge", {"host": "bridge"}, {"running": 1}, NOW)
+    assert made.startswith(one.connection_start(VMON.name))
+
+
+def test_after_a_connection_the_first_point_tells_its_severity() -> None:
+    one = builder()
+    one.build([value(VMON, 1.0), Event(VMON.name, Kind.CONNECTION, None, NOW, connected=True)])
+    assert b"VMON_sev=0i" in one.build([value(VMON, 1.0, NOW + 1)])[0]
+
+
+def test_two_events_with_one_stamp_are_two_points() -> None:
+    # A reading whose device is lost keeps its stamp, a put to a scanned record of base brings no new one.
+    one = builder()
+    made, _ = one.build(
+        [
+            value(VMON, 1.0),
+            value(VMON, 1.0, severity=3),
+            value(VMON, 2.0, severity=3),
+            value(VMON, 4.0, NOW + 1, severity=3),
+            value(VMON, 5.0, NOW + 3),
+        ]
+    )
+    assert [(point.time, point.fields["VMON"], point.fields.get("VMON_sev")) for point in points(made)] == [
+        (NOW, 1.0, 0),
+        (NOW + 1, 1.0, 3),
+        (NOW + 2, 2.0, 3),
+        (NOW + 3, 4.0, 3),
+        (NOW + 4, 5.0, 0),
+    ]
+
+
+def test_an_event_that_comes_again_is_the_same_point() -> None:
+    one = builder()
+    lost, found = (Event(VMON.name, Kind.CONNECTION, None, NOW, connected=connected) for connected in (False, True))
+    one.build([value(VMON, 1.0), value(VMON, 1.0, severity=3)])
+    made, _ = one.build([lost, found, value(VMON, 1.0, severity=3)])
+    assert points(made)[-1] == Point(
+        "DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1.0, "VMON_sev": 3}, NOW + 1
+    )
+
+
+def test_a_clock_that_was_set_back_keeps_its_stamps() -> None:
+    one = builder()
+    made, _ = one.build([value(VMON, 1.0, NOW), value(VMON, 2.0, 0), value(VMON, 3.0, NOW - SECOND)])
+    assert [point.time for point in points(made)] == [NOW, NOW - SECOND]
+
+
+def test_lines_begin_as_told() -> None:
+    one = builder()
+    assert one.build([value(VMON, 1.0)])[0].startswith(one.line_start(VMON.name))
+    assert one.build([value(VMON, math.nan, severity=1)])[0].startswith(one.severity_start(VMON.name))
+
+
+def test_a_pv_that_nobody_configured_is_counted() -> None:
+    one = builder()
+    assert one.build([Event("LAB:WHO", Kind.LONG, 1, NOW)]) == (b"", 0)
+    assert one.refused == {Refused.UNKNOWN: 1}
+
+
+def test_each_pv_tells_its_state() -> None:
+    one = builder(VMON)
+    one.build([Event(VMON.name, Kind.CONNECTION, None, NOW), value(VMON, 1.0), value(VMON, 1.0, 5)])
+    (state,) = one.states()
+    assert (state.connected, state.events, state.points, state.refused, state.last_ns) == (True, 2, 1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("rtyp", "expected"),
+    [
+        ("ai", FieldType.FLOAT),
+        ("calc", FieldType.FLOAT),
+        ("mbbi", FieldType.INTEGER),
+        ("longin", FieldType.INTEGER),
+        ("stringin", FieldType.TEXT),
+        ("", FieldType.NUMBER_OR_TEXT),
+    ],
+)
+def test_the_type_of_a_field_follows_from_the_record_type(rtyp: str, expected: FieldType) -> None:
+    assert field_type(rtyp) is expected
+
+
+def test_pvs_that_would_share_a_series_or_a_field_of_another_type_are_named() -> None:
+    twin = replace(VMON, name="LAB:HV1:CH00:VMON2")
+    other = replace(VMON, name="LAB:HV2:CH00:VMON", device="HV2", rtyp="longin")
+    assert conflicts([VMON, IS_ON, MSG, FOREIGN, replace(FOREIGN, name="X")], Schema()) == []
+    assert [error.partition(":C")[0] for error in conflicts([VMON, twin, other], Schema())] == ["LAB:HV1", "LAB:HV2"]
+    assert conflicts([VMON, twin, other], Schema(per_pv=True)) == []
+
+
+def test_a_measurement_that_would_be_a_comment_is_named() -> None:
+    (error,) = conflicts([VMON], Schema(measurements={"caen-dt55xx": "#HV"}))
+    assert error.startswith("LAB:HV1:CH00:VMON: measurement #HV begins with '#'")
+
+
+@pytest.mark.parametrize(
+    ("tag", "expected"),
+    [
+        ("monitor", Thinning()),
+        ("monitor 0.5", Thinning(0.5, heartbeat=60)),
+        ("monitor 1%", Thinning(1, percent=True, heartbeat=60)),
+        ("monitor min 0.1", Thinning(minimum=0.1)),
+        ("monitor 2 min 1 heartbeat 0", Thinning(2, minimum=1)),
+        ("monitor heartbeat 10", Thinning(heartbeat=10)),
+    ],
+)
+def test_the_archive_tag(tag: str, expected: Thinning) -> None:
+    assert parse_tag(tag) == expected
+
+
+@pytest.mark.parametrize(
+    "tag", ["", "scan 1", "monitor x", "monitor -1", "monitor nan", "monitor 1 min", "monitor 1 2"]
+)
+def test_a_wrong_tag_is_named(tag: str) -> None:
+    with pytest.raises(ValueError, match="archive tag"):
+        parse_tag(tag)
+
+
+def thinned(tag: str, *samples: tuple[float, float] | tuple[float, float, int]) -> list[float]:
+    """Values that become points; samples are (seconds, value[, severity])."""
+    one = builder(PvSpec("X", "HV1", "caen-dt55xx", "", "X", tag, "ai"))
+    made = []
+    for when, what, *severity in samples:
+        payload, _ = one.build([Event("X", Kind.DOUBLE, what, NOW + round(when * SECOND), *severity)])
+        made += [point.fields["X"] for point in points(payload)]
+    return made  # type: ignore[return-value]
+
+
+def test_only_what_leaves_the_dead_band_is_a_point() -> None:
+    assert thinned("monitor 0.5", (0, 10), (1, 10.4), (2, 10.5), (3, 10.6), (4, 10.2), (5, 9)) == [10, 10.6, 9]
+
+
+def test_a_dead_band_in_percent_is_of_the_last_point() -> None:
+    assert thinned("monitor 10%", (0, 100), (1, 109), (2, 111), (3, 121), (4, 123)) == [100, 111, 123]
+    assert thinned("monitor 10%", (0, 0), (1, 0), (2, 0.001)) == [0, 0.001]
+
+
+def test_a_change_of_severity_is_always_a_point() -> None:
+    assert thinned("monitor 5 min 100", (0, 10, 0), (1, 10.5, 1), (2, 10.5, 1), (3, 10.4, 0)) == [10, 10.5, 10.4]
+
+
+def test_an_event_within_the_dead_band_passes_after_the_heartbeat() -> None:
+    assert thinned("monitor 5 heartbeat 10", (0, 1), (5, 1.1), (9.9, 1.2), (10, 1.3), (11, 1.4)) == [1, 1.3]
+
+
+def test_a_clock_that_jumps_back_holds_nothing_up() -> None:
+    assert thinned("monitor min 10", (100, 1), (0, 2), (1, 3), (20, 4)) == [1, 2, 4]
+
+
+def other(seconds: float) -> Event:
+    return Event("Y", Kind.DOUBLE, 0.0, NOW + round(seconds * SECOND))
+
+
+def pair(tag: str) -> PointBuilder:
+    made = builder(
+        PvSpec("X", "HV1", "caen-dt55xx", "", "X", tag, "ai"),
+        PvSpec("Y", "HV1", "caen-dt55xx", "", "Y", "monitor", "ai"),
+    )
+    made.build([Event(name, Kind.CONNECTION, None, NOW) for name in "XY"])
+    return made
+
+
+def test_the_last_value_is_not_lost_to_the_minimum_interval() -> None:
+    one = pair("monitor min 1")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 2.0, NOW + 5), value(PvSpec("X"), 3.0, NOW + 6)])
+    assert one.due() == (b"", 0)
+    one.build([other(1.0)])
+    assert points(one.due()[0]) == [Point("DT5533E", {"device": "HV1"}, {"X": 3.0}, NOW + 6)]
+    assert one.due() == (b"", 0)
+
+
+def test_the_last_value_is_repeated_in_the_time_of_its_device() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW, severity=1)])
+    one.build([other(61.9)])
+    assert one.due() == (b"", 0)  # some time is left to an event that is on its way
+    one.build([other(63)])
+    assert points(one.due()[0]) == [Point("DT5533E", {"device": "HV1"}, {"X": 1.0, "X_sev": 1}, NOW + 61 * SECOND)]
+    assert one.due() == (b"", 0)
+
+
+@pytest.mark.parametrize("heartbeat", [0.5, 1, 60])
+def test_no_value_is_repeated_for_a_time_before_it_came(heartbeat: float) -> None:
+    one = pair(f"monitor 5 heartbeat {heartbeat}")
+    one.build([value(PvSpec("X"), 1.0, NOW), other(1.5)])
+    assert one.due() == (b"", 0)
+    lone = Lone(f"monitor 5 heartbeat {heartbeat}")
+    lone.event(7.0, 0)
+    assert lone.due(1.5) == []
+
+
+def test_of_a_value_that_is_invalid_the_severity_alone_is_repeated() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 1.0, NOW, severity=3), other(63)])
+    assert [(point.fields, point.time) for point in points(one.due()[0])] == [({"X_sev": 3}, NOW + 61 * SECOND)]
+
+
+def test_no_value_is_repeated_in_the_time_of_a_clock_that_was_wrong() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), other(36_000)])  # the clock of the IOC was ten hours ahead for a while
+    assert [point.time for point in points(one.due()[0])] == [NOW + 35_998 * SECOND]
+    one.build([other(63)])
+    assert [point.time for point in points(one.due()[0])] == [NOW + 61 * SECOND]
+    one.build([other(100)])
+    assert one.due() == (b"", 0)
+    one.build([other(123)])
+    assert [point.time for point in points(one.due()[0])] == [NOW + 121 * SECOND]
+
+
+def test_an_invalid_value_that_comes_first_does_not_take_the_place_of_a_good_one_of_an_earlier_run() -> None:
+    made = [point for run in (builder(), builder()) for point in points(run.build([value(VMON, 1.0, severity=3)])[0])]
+    assert [point.time for point in made] == [NOW + 1] * 2
+    first = builder()
+    events = [value(VMON, 1.0), value(VMON, 1.0, severity=3)]
+    assert [point.time for point in points(first.build(events)[0])] == [NOW, NOW + 1]
+
+
+def test_a_pv_that_is_not_connected_is_not_repeated_and_a_waiting_value_is_sent_first() -> None:
+    one = pair("monitor min 1 heartbeat 5")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 2.0, NOW + 5)])
+    made, _ = one.build([Event("X", Kind.CONNECTION, None, NOW + 9, connected=False), other(100)])
+    assert [dict(point.fields) for point in points(made)][:2] == [{"X": 2.0}, {"connected": 0}]
+    assert one.due() == (b"", 0)
+
+
+def test_a_value_whose_stamp_is_refused_ends_the_repetition_of_the_one_before() -> None:
+    one = pair("monitor 5 min 1 heartbeat 60")
+    one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 9.0, NOW + 5)])
+    made, _ = one.build([value(PvSpec("X"), 100.0, 0, severity=3), other(63)])
+    assert [dict(point.fields) for point in points(made)] == [{"X": 9.0}, {"Y": 0.0, "Y_sev": 0}]
+    assert one.due() == (b"", 0)
+
+
+class Lone:
+    """A PV of another IOC, and the monotonic clock of the bridge, in ns."""
+
+    def __init__(self, tag: str) -> None:
+        self.now = 10**15
+        self.pv = PvSpec("MAG:I", archive=tag)
+        self.made = PointBuilder([self.pv], Schema(), host="bridge", clock=lambda: NOW, monotonic=lambda: self.now)
+        self.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW)])
+
+    def event(self, what: float, seconds: float) -> list[float]:
+        return self.values(self.made.build([value(self.pv, what, NOW + round(seconds * SECOND))]))
+
+    def due(self, passed: float, heard: float | None = None) -> list[tuple[float, float]]:
+        """Value and stamp (s) of what is due when so much time has passed since the start."""
+        self.now = 10**15 + round(passed * SECOND)
+        seen = self.now if heard is None else 10**15 + round(heard * SECOND)
+        payload, _ = self.made.due(lambda pv: seen)
+        return [(float(point.fields["value"]), ((point.time or 0) - NOW) / SECOND) for point in points(payload)]
+
+    @staticmethod
+    def values(made: tuple[bytes, int]) -> list[float]:
+        return [float(point.fields["value"]) for point in points(made[0])]
+
+
+def test_the_last_value_of_another_iocs_pv_is_not_lost_to_the_minimum_interval() -> None:
+    one = Lone("monitor min 5")
+    assert one.event(1.0, 0) == [1.0]
+    assert one.event(2.0, 0.1) == []
+    assert one.due(4.0) == []
+    assert one.due(5.1) == [(2.0, 0.1)]
+    assert one.due(99.0) == []
+
+
+def test_what_was_held_back_is_written_at_the_end() -> None:
+    one = Lone("monitor min 5")
+    one.event(1.0, 0)
+    one.event(2.0, 0.1)
+    assert one.values(one.made.finish()) == [2.0]
+    assert one.made.finish() == (b"", 0)
+
+
+def test_a_silent_pv_of_another_ioc_is_repeated_for_as_long_as_its_server_is_heard() -> None:
+    one = Lone("monitor 1 heartbeat 60")
+    one.event(7.0, 0)
+    assert one.due(61.0) == []  # some time is left to an event that is on its way
+    assert one.due(70.0, heard=30.0) == []
+    assert one.due(70.0, heard=65.0) == [(7.0, 63.0)]
+    assert one.due(75.0) == []
+    one.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW, connected=False)])
+    assert one.due(1000.0) == []

@@ -1,0 +1,200 @@
+"""What the readings of a supply warn of: trips, status bits, interlock, settings that somebody else changed."""
+
+from __future__ import annotations
+
+import pytest
+
+from devices.caen.protocol import Profile
+from devices.caen.simulator.model import CaenModel
+from devices.model import Cause, Level
+from devices.rules.hv_channel import State
+from tests.devices.caen.bench import FAST, bench
+
+
+async def test_channels_that_the_unit_does_not_have_are_invalid():
+    rig = bench(CaenModel(channels=2))
+    await rig.driver.connect()
+    found = await rig.driver.read(["CH01.VMON", "CH02.VMON", "CH03.STATE", "CH03.VSET.HI", "BD.NCH"])
+    assert found["CH01.VMON"].level is Level.OK
+    assert (found["CH02.VMON"].level, found["CH02.VMON"].cause) == (Level.INVALID, Cause.READ)
+    assert found["CH03.STATE"].value == State.UNKNOWN
+    assert found["CH03.VSET.HI"].level is Level.INVALID
+    assert (found["BD.NCH"].value, found["BD.NCH"].level, found["BD.NCH"].cause) == (
+        2, Level.MINOR, Cause.STATE,
+    )  # fmt: skip
+
+
+async def test_the_serial_number_is_compared_with_the_site_file():
+    rig = bench(CaenModel(serial="00042"), options={"serial": "00123"})
+    await rig.start()
+    found = (await rig.driver.read(["BD.SERIAL"]))["BD.SERIAL"]
+    assert (found.value, found.level) == ("00042", Level.MAJOR)
+
+
+async def test_interlock_kill_and_alarm_word():
+    rig = bench()
+    await rig.start()
+    rig.model.interlock(True)
+    found = await rig.driver.read(["BD.ILK", "BD.ALARM", *FAST])
+    assert (found["BD.ILK"].value, found["BD.ILK"].level) == (1, Level.MAJOR)
+    assert (found["BD.ALARM"].value, found["BD.ALARM"].level) == (4096, Level.MINOR)
+    assert (found["CH02.STATE"].value, found["CH02.STATE"].level) == (State.INHIBITED, Level.MAJOR)
+    rig.model.interlock(False)
+    rig.model.kill(1, True)
+    found = await rig.driver.read(FAST)
+    assert [found[f"CH{n:02d}.STATE"].value for n in range(4)] == [0, State.KILLED, 0, 0]
+
+
+async def test_a_trip_is_latched_and_acknowledged_without_a_byte():
+    rig = bench()
+    rig.model.channels[0].vset = 500.0
+    await rig.start()
+    await rig.driver.write("CH00.ON", 1)
+    rig.pass_time(15.0)
+    await rig.look()
+    rig.model.trip(0)
+    rig.pass_time(1.0)
+    assert (await rig.look("TRIP"))["TRIP"].value == 0
+    rig.pass_time(1.0)
+    found = await rig.look("TRIP", "TRIP.COUNT", "TRIP.V", "TRIP.I", "TRIP.TIME", "STATE", "STAT.TRIP")
+    assert (found["TRIP"].value, found["TRIP"].level) == (1, Level.MAJOR)
+    assert (found["TRIP.COUNT"].value, found["TRIP.V"].value, found["TRIP.I"].value) == (1, 500.0, 50.0)
+    assert found["TRIP.TIME"].value
+    assert (found["STAT.TRIP"].value, found["STAT.TRIP"].level) == (1, Level.MAJOR)
+    assert found["STATE"].value == State.TRIPPED
+    await rig.driver.write("CH00.CLR.CMD", 1)
+    rig.pass_time(1.0)
+    found = await rig.look("TRIP", "STATE", "STAT.TRIP")
+    assert (found["STAT.TRIP"].value, found["TRIP"].value, found["STATE"].value) == (0, 1, State.OFF)
+    sent = len(rig.link.log)
+    readings = await rig.driver.write("CH00.TRIP.ACK.CMD", 1)
+    assert (readings["CH00.TRIP"].value, readings["CH00.TRIP.ACK.CMD"].value) == (0, 0)
+    assert len(rig.link.log) == sent
+    assert (await rig.look("TRIP"))["TRIP"].level is Level.OK
+
+
+async def test_one_corrupted_status_word_is_no_trip():
+    rig = bench()
+    await rig.start()
+    rig.model.corrupt_status(0, 683)
+    assert (await rig.look("TRIP", "STAT"))["STAT"].value == 683
+    for _ in range(3):
+        assert (await rig.look("TRIP", "TRIP.COUNT"))["TRIP.COUNT"].value == 0
+
+
+async def test_overcurrent_is_minor_and_major_when_it_lasts():
+    rig = bench()
+    rig.model.channels[0].vset, rig.model.channels[0].iset, rig.model.channels[0].trip = 500.0, 10.0, 1000.0
+    await rig.start()
+    await rig.driver.write("CH00.ON", 1)
+    levels = []
+    for _ in range(60):
+        rig.pass_time(1.0)
+        levels.append((await rig.look("STAT.OVC", "STATE", "STAT.UNV"))["STAT.OVC"].level)
+    assert levels[0] is Level.OK
+    assert levels[12] is Level.MINOR
+    assert levels[-1] is Level.MAJOR
+    found = await rig.look("STATE", "STAT.UNV", "IMON")
+    assert (found["STATE"].value, found["STATE"].level) == (State.DEVIATING, Level.MAJOR)  # STAT:OVC tells why
+    assert found["STAT.UNV"].level is Level.MINOR
+    assert (found["IMON"].level, found["IMON"].cause) == (Level.MINOR, Cause.HIGH)
+
+
+@pytest.mark.parametrize(
+    ("profile", "bit", "name", "level", "state"),
+    [
+        (Profile.A, 64, "MAXV", Level.MINOR, State.OFF),
+        (Profile.A, 256, "MAXPW", Level.MINOR, State.FAULT),
+        (Profile.A, 512, "TWARN", Level.MINOR, State.OFF),
+        (Profile.B, 512, "TWARN", Level.MAJOR, State.FAULT),
+        (Profile.A, 1024, "OVT", Level.MAJOR, State.FAULT),
+        (Profile.B, 1024, "OVT", Level.MAJOR, State.INHIBITED),
+        (Profile.A, 8192, "CALERR", Level.MAJOR, State.FAULT),
+    ],
+)
+async def test_bits_mean_what_their_profile_says(profile, bit, name, level, state):
+    rig = bench(CaenModel(profile))
+    await rig.start()
+    rig.model.channels[0].forced = bit
+    found = await rig.look(f"STAT.{name}", "STATE")
+    assert (found[f"STAT.{name}"].value, found[f"STAT.{name}"].level) == (1, level)
+    assert found["STATE"].value == state
+
+
+async def test_an_unknown_status_bit_is_minor():
+    rig = bench()
+    await rig.start()
+    rig.model.corrupt_status(0, 1 << 14)
+    found = await rig.look("STAT", "STATE")
+    assert (found["STAT"].level, found["STATE"].value) == (Level.MINOR, State.OFF)
+
+
+async def test_settings_that_switch_a_protection_off_are_minor():
+    rig = bench()
+    channel = rig.model.channels[0]
+    channel.trip, channel.vset, channel.maxv = 1000.0, 500.0, 400.0
+    await rig.start()
+    found = await rig.driver.read(["CH00.TRIPTIME.RBV", "CH01.TRIPTIME.RBV", "CH00.MAXV.RBV"])
+    assert [reading.level for reading in found.values()] == [Level.MINOR, Level.OK, Level.MINOR]
+    allowed = bench(rig.model, options={"allow_infinite_trip": True})
+    await allowed.start()
+    assert (await allowed.driver.read(["CH00.TRIPTIME.RBV"]))["CH00.TRIPTIME.RBV"].level is Level.OK
+
+
+async def test_the_low_range_warns_before_it_ends():
+    rig = bench(CaenModel(loads=(1.0,)))
+    channel = rig.model.channels[0]
+    channel.imrange, channel.iset, channel.vset = "LOW", 300.0, 286.0
+    await rig.start()
+    assert rig.driver.precision("CH00.IMON") == 3
+    await rig.driver.write("CH00.ON", 1)
+    rig.pass_time(20.0)
+    await rig.look()
+    assert (await rig.driver.read(["CH00.IRANGE.RBV"]))["CH00.IRANGE.RBV"].level is Level.MINOR
+
+
+async def test_polarity_turned_round_while_away_is_major():
+    rig = bench()
+    await rig.start()
+    assert (await rig.driver.read(["CH00.POL"]))["CH00.POL"].level is Level.OK
+    await rig.driver.close()
+    rig.model.channels[0].polarity = "-"
+    await rig.start()
+    found = (await rig.driver.read(["CH00.POL"]))["CH00.POL"]
+    assert (found.value, found.level) == (1, Level.MAJOR)
+
+
+async def test_a_setting_changed_elsewhere_is_minor_after_two_polls():
+    rig = bench()
+    await rig.start()
+    rig.model.channels[0].vset, rig.model.channels[0].pdwn = 123.4, "RAMP"
+    names = ["CH00.VSET.RBV", "CH00.PDWN.RBV", "CH00.VSET"]
+    levels = []
+    for _ in range(3):
+        found = await rig.driver.read(names)
+        levels.append([reading.level for reading in found.values()])
+    assert levels == [[Level.OK] * 3, [Level.OK] * 3, [Level.MINOR, Level.MINOR, Level.OK]]
+    assert (found["CH00.VSET.RBV"].value, found["CH00.VSET"].value) == (123.4, 0.0)
+    assert found["CH00.VSET.RBV"].cause is Cause.STATE
+
+
+async def test_demands_survive_a_reconnection_and_are_never_sent():
+    rig = bench()
+    await rig.start()
+    await rig.driver.write("CH00.VSET", 500)
+    await rig.driver.close()
+    rig.model.channels[0].vset = 100.0
+    await rig.start()
+    for _ in range(3):
+        found = await rig.driver.read(["CH00.VSET", "CH00.VSET.RBV"])
+    assert (found["CH00.VSET"].value, found["CH00.VSET.RBV"].value) == (500.0, 100.0)
+    assert found["CH00.VSET.RBV"].level is Level.MINOR
+    assert rig.sets() == ["$CMD:SET,CH:0,PAR:VSET,VAL:500.0"]
+
+
+async def test_local_is_read_where_the_unit_tells():
+    rig = bench(CaenModel(Profile.B))
+    await rig.start()
+    rig.model.local = True
+    found = (await rig.driver.read(["BD.LOCAL"]))["BD.LOCAL"]
+    assert (found.value, found.level) == (1, Level.MINOR)

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from devices.caen.catalogue import (
+    BOARD,
+    CHANNEL,
+    CHANNEL_SETTINGS,
+    SETTINGS,
+    STATUS_BITS,
+    Rate,
+)
+from devices.caen.channel import NEEDS
+from devices.caen.limits import once_parameters
+from devices.caen.protocol import ChannelStatus
+from devices.model import Kind
+from devices.rules.channels import all_signals
+
+ROWS = {**CHANNEL, **BOARD}
+
+# Every parameter of the manuals' tables, except ON, OFF and BDCLR, which carry no value.
+SETTABLE = {"VSET", "ISET", "MAXV", "RUP", "RDW", "TRIP", "PDWN", "IMRANGE", "ZCADJ", "ZCDTC"}
+MONITORED = {"VMON", "IMON", "STAT", "POL"}
+LIMITS = {
+    "VMIN", "VMAX", "VSRES", "VSDEC", "VDEC", "VMRES", "VMDEC", "IMIN", "IMAX", "IMAXH", "IMAXL", "ISRES",
+    "ISDEC", "IMDEC", "IMRESL", "IMRESH", "IMDECL", "IMDECH", "MVMIN", "MVMAX", "MVDEC", "MVRES", "RUPMIN",
+    "RUPMAX", "RUPDEC", "RDWMIN", "RDWMAX", "RDWDEC", "RUPRES", "RDWRES", "TRIPMIN", "TRIPMAX", "TRIPDEC",
+    "TRIPRES",
+}  # fmt: skip
+OF_BOARD = {
+    "BDNAME", "BDNCH", "BDFREL", "BDSNUM", "BDILK", "BDALARM", "BDILKM", "BDCTR", "BDTERM", "MACADDR",
+    "IPADDR", "SUBMASK", "GATEWAY", "DHCPEN",
+}  # fmt: skip
+
+
+def test_every_parameter_of_the_manuals_is_read():
+    assert {row.wire for row in CHANNEL.values() if row.wire} == SETTABLE | MONITORED
+    assert set(once_parameters()) == LIMITS
+    assert {row.wire for row in BOARD.values() if row.wire} == OF_BOARD
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_every_quantity_explains_itself(row):
+    assert row.help[:1].isupper()
+    assert not row.help.endswith(".")
+    assert len(row.help) <= 40
+    assert row.help.isascii()
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
+def test_every_quantity_is_sound(row):
+    assert re.fullmatch(r"[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*", row.suffix)
+    assert bool(row.labels) == (row.kind is Kind.ENUM)
+    assert not row.words or len(row.words) == len(row.labels)
+    assert row.kind is not Kind.FLOAT or row.unit
+    assert row.settable == (row.rate is Rate.DEMAND)
+    if row.settable and not row.suffix.endswith(".CMD"):
+        assert f"{row.suffix}.RBV" in ROWS
+    if row.settable and row.kind is Kind.FLOAT:
+        assert SETTINGS[row.suffix].low
+        assert SETTINGS[row.suffix].high
+
+
+def test_everything_that_moves_knows_what_it_is_made_of():
+    derived = {row.suffix for row in CHANNEL.values() if row.rate is Rate.FAST}
+    assert derived <= set(NEEDS)
+
+
+def test_status_bits_are_those_of_the_protocol():
+    assert [ChannelStatus[name] for name, _ in STATUS_BITS] == list(ChannelStatus)
+
+
+def test_signal_names_are_unique_and_grow_with_the_channels():
+    assert len(all_signals(BOARD.values(), CHANNEL.values(), 2)) == len(BOARD) + 2 * len(CHANNEL)
+    assert all_signals(BOARD.values(), CHANNEL.values(), 12)["CH11.VSET"].unit == "V"
+    assert not {row.suffix for row in CHANNEL_SETTINGS} & {"ON"}

@@ -1,0 +1,325 @@
+"""Power interruptions: what the record concludes from readings, and what it says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.eurotherm.power_record import KEPT, Interruption, Kind, PowerRecord, Sample, report, span
+from devices.rules.state_file import StateFile
+
+HOT = Sample(1000.0, False, 600.0, 600.0, 600.0, 40.0, "AUTO", "LOCAL", "RUN", 4800.0)
+
+
+def see(power: PowerRecord, sample: Sample) -> None:
+    """Take a reading on a computer whose clock is right."""
+    power.observe(sample, sample.time)
+
+
+def record(**fields: object) -> PowerRecord:
+    """A record that has seen the furnace hot and running."""
+    made = PowerRecord(quiet=5.0, **fields)  # type: ignore[arg-type]
+    made.observe(HOT, HOT.time)
+    return made
+
+
+def test_readings_of_a_furnace_that_goes_on_are_no_event():
+    power = record()
+    for n in range(1, 100):
+        see(power, replace(HOT, time=1000.0 + n, temp=600.0 - n))
+    assert (power.count, power.latched, power.history, power.message) == (0, False, [], "")
+
+
+def test_a_new_flag_after_a_silence_is_an_interruption():
+    power = record()
+    power.lost("no answer")
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.2, program="RESET"))
+    event = power.event
+    assert event is not None
+    assert (event.kind, event.lasted, power.count, power.latched) == (Kind.MAINS, 95.0, 1, True)
+    assert "at most 95 s" in power.message
+    assert "Temperature 600.0 C before, 571.2 C after" in power.message
+    assert "The computer kept running" in power.message
+    assert "running with 80 min left and is reset now: start it by hand" in power.message
+
+
+def test_a_new_flag_without_silence_is_a_dip():
+    power = record()
+    see(power, replace(HOT, time=1001.0, flag=True))
+    assert power.event is not None
+    assert power.event.lasted == 1.0
+
+
+def test_silence_with_the_flag_clear_is_a_lost_link():
+    power = record()
+    power.lost("the serial port was gone")
+    see(power, replace(HOT, time=1095.0, temp=600.2))
+    assert (power.count, power.latched, power.event) == (0, False, None)
+    assert power.history[-1].kind is Kind.LINK
+    assert "Link lost" in power.message
+    assert "Not a power interruption" in power.message
+    assert "the furnace went on" in power.message
+    assert "the serial port was gone" in power.message
+
+
+def test_a_short_silence_and_a_pause_for_maintenance_are_not_worth_a_report():
+    power = record()
+    power.lost("no answer")
+    see(power, replace(HOT, time=1008.0))
+    power.paused()
+    see(power, replace(HOT, time=5000.0))
+    assert power.history == []
+
+
+def test_a_flag_set_during_maintenance_counts():
+    power = record()
+    power.paused()
+    see(power, replace(HOT, time=5000.0, flag=True))
+    assert power.count == 1
+
+
+@pytest.mark.parametrize(
+    ("after", "kind"),
+    [
+        ({"program": "RESET", "temp": 599.0}, Kind.LIKELY),
+        ({"temp": 560.0}, Kind.LIKELY),
+        ({"temp": 599.0}, Kind.LINK),
+        ({"temp": 560.0, "target": 100.0}, Kind.LINK),
+    ],
+)
+def test_with_the_flag_set_before_the_traces_decide(after: dict[str, object], kind: Kind):
+    power = PowerRecord(quiet=5.0)
+    flagged = replace(HOT, flag=True)
+    see(power, flagged)
+    power.acknowledge()
+    power.lost("no answer")
+    see(power, replace(flagged, time=1095.0, **after))  # type: ignore[arg-type]
+    assert power.history[-1].kind is kind
+    assert power.latched is (kind is Kind.LIKELY)
+
+
+def test_a_flag_at_the_first_reading_ever_is_an_interruption_of_unknown_begin():
+    power = PowerRecord(quiet=5.0)
+    see(power, replace(HOT, flag=True))
+    assert power.count == 1
+    assert power.event is not None
+    assert power.event.lasted is None
+    assert "at some time before" in power.message
+
+
+@pytest.mark.parametrize(
+    ("boot", "text"), [(1080.0, "The computer was off too"), (10.0, "This server was not running")]
+)
+def test_after_a_restart_the_reading_on_disk_is_the_one_before(boot: float, text: str):
+    power = PowerRecord(quiet=5.0, last=HOT, boot=boot)
+    see(power, replace(HOT, time=1095.0, flag=True, temp=570.0))
+    assert power.count == 1
+    assert text in power.message
+    assert "600.0 C before" in power.message
+
+
+def test_a_restart_of_this_program_alone_is_no_event():
+    power = PowerRecord(quiet=5.0, last=HOT, boot=10.0)
+    see(power, replace(HOT, time=9000.0))
+    assert power.history == []
+
+
+def test_the_lowest_temperature_and_the_recovery_are_followed():
+    power = record()
+    power.lost("no answer")
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
+    power.changed = False
+    for time, temp in ((1100.0, 568.0), (1104.0, 580.0), (1200.0, 599.5), (1203.0, 500.0)):
+        see(power, replace(HOT, time=time, flag=True, temp=temp))
+    assert power.event is not None
+    assert (power.event.lowest, power.event.lowest_at, power.event.back) == (568.0, 1100.0, 1200.0)
+    assert power.changed
+    assert "lowest 568.0 C" in power.message
+    assert "back at" in power.message
+
+
+def restarted(power: PowerRecord) -> PowerRecord:
+    """What the next start of the program knows."""
+    again = PowerRecord(quiet=5.0)
+    again.restore(json.loads(json.dumps(power.as_json())))
+    again.last = power.last
+    return again
+
+
+@pytest.mark.parametrize("again", [True, False])
+def test_what_happens_long_after_does_not_change_the_report(again: bool):
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0, output=0.0))
+    if again:
+        power = restarted(power)
+    before = power.message
+    see(power, replace(HOT, time=1095.0 + 86_400.0, flag=True, temp=20.0, output=0.0))
+    see(power, replace(HOT, time=1096.0 + 86_400.0, flag=True, temp=599.9, output=0.0))
+    assert power.message == before
+    assert power.count == 1
+
+
+def test_a_restart_while_the_temperature_recovers_goes_on_following():
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
+    power = restarted(power)
+    see(power, replace(HOT, time=1200.0, flag=True, temp=560.0, output=0.0))
+    assert power.event is not None
+    assert (power.event.lowest, power.event.lowest_at) == (560.0, 1200.0)
+
+
+def test_a_restart_before_the_reading_was_saved_does_not_count_an_interruption_twice():
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=571.0))
+    again = restarted(power)
+    again.last = HOT  # what the disk has of the time before
+    again.restore(power.as_json())
+    see(again, replace(HOT, time=1100.0, flag=True, temp=572.0))
+    assert again.count == 1
+
+
+def test_a_program_that_goes_down_by_itself_is_no_trace():
+    power = PowerRecord(quiet=5.0)
+    see(power, replace(HOT, flag=True))
+    power.acknowledge()
+    power.lost("no answer")
+    see(power, replace(HOT, flag=True, time=1200.0, temp=560.0, working=558.0))
+    assert power.history[-1].kind is Kind.LINK
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"flag": True}, "The controller's mains flag says so. Meanwhile the serial port was gone."),
+        ({"flag": False}, "as far as can be told: the controller's mains flag is clear. Meanwhile the serial port was"),
+    ],
+)
+def test_how_the_link_failed_is_a_sentence(fields: dict[str, bool], text: str):
+    power = record()
+    power.lost("the serial port was gone")
+    see(power, replace(HOT, time=1095.0, **fields))  # type: ignore[arg-type]
+    assert text in power.message
+
+
+def test_without_a_silence_nothing_is_said_about_the_link():
+    power = record()
+    see(power, replace(HOT, time=1001.0, flag=True))
+    assert "Meanwhile" not in power.message
+
+
+@pytest.mark.parametrize(
+    "fields", [{"time": None}, {"time": "x"}, {"flag": 3}, {"temp": "hot"}, {"mode": 7}, {"left": [1]}, {"more": 1}]
+)
+def test_a_reading_on_disk_that_is_none_is_refused(fields: dict[str, object]):
+    good = {"time": 1.0, "flag": False}
+    assert Sample.from_json(good) == Sample(1.0, False)
+    with pytest.raises((TypeError, ValueError)):
+        Sample.from_json(good | fields)
+
+
+def test_a_lost_link_does_not_hide_an_interruption_that_waits():
+    power = record()
+    see(power, replace(HOT, time=1001.0, flag=True))
+    power.lost("no answer")
+    see(power, replace(HOT, time=1101.0, flag=True))
+    assert "Power interruption" in power.message
+    power.acknowledge()
+    assert "Link lost" in power.message
+    assert power.count == 1
+
+
+def test_a_clock_that_jumps_is_no_silence():
+    power = record()
+    power.observe(replace(HOT, time=1e9), HOT.time + 1)
+    power.observe(replace(HOT, time=500.0), HOT.time + 2)
+    assert power.history == []
+    power.observe(replace(HOT, time=501.0, flag=True), HOT.time + 32)
+    assert power.event is not None
+    assert power.event.lasted == 30.0
+
+
+def test_a_clock_that_is_behind_after_the_start_leaves_the_duration_open():
+    power = PowerRecord(quiet=5.0, last=HOT)
+    see(power, replace(HOT, time=100.0, flag=True))
+    assert power.event is not None
+    assert power.event.lasted is None
+    assert "the clock cannot be right" in power.message
+
+
+def test_the_history_is_bounded():
+    power = record()
+    for n in range(1, KEPT + 20):
+        see(power, replace(HOT, time=1000.0 + 2 * n, flag=True))
+        see(power, replace(HOT, time=1001.0 + 2 * n, flag=False))
+    assert len(power.history) == KEPT
+    assert power.count == KEPT + 19
+
+
+samples = st.builds(
+    Sample,
+    time=st.floats(0, 1e10),
+    flag=st.booleans(),
+    temp=st.none() | st.floats(-200, 3000),
+    target=st.none() | st.floats(-200, 3000),
+    output=st.none() | st.floats(0, 100),
+    mode=st.sampled_from(["", "AUTO", "MANUAL"]),
+    remote=st.sampled_from(["", "LOCAL", "REMOTE"]),
+    program=st.sampled_from(["", "RESET", "RUN", "HOLD", "END"]),
+    left=st.none() | st.floats(0, 1e6),
+)
+
+
+@given(st.lists(samples, max_size=12), st.none() | st.floats(0, 1e10))
+def test_any_history_can_be_told_and_survives_the_disk(readings: list[Sample], boot: float | None):
+    power = PowerRecord(quiet=5.0, boot=boot)
+    for reading in readings:
+        see(power, reading)
+    again = PowerRecord(quiet=5.0)
+    again.restore(json.loads(json.dumps(power.as_json())))
+    assert (again.count, again.latched, again.history) == (power.count, power.latched, power.history)
+    for event in power.history:
+        assert len(report(event)) < 1000
+        assert Interruption.from_json(event.as_json()) == event
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (95, "95 s"), (600, "10 min"), (4800, "80 min"), (9000, "2 h 30 min")]
+)
+def test_durations_read_well(seconds: float, text: str):
+    assert span(seconds) == text
+
+
+async def test_a_state_file_survives_and_a_broken_one_is_put_aside(tmp_path: Path):
+    path = tmp_path / "deep" / "x.json"
+    file = StateFile(path)
+    assert await file.load() is None
+    for n in range(5):
+        file.save({"n": n})
+    await file.flush()
+    assert await StateFile(path).load() == {"n": 4}
+    assert file.writes <= 2  # of those that came while one was being written only the newest counts
+    path.write_text('{"n": 4')
+    assert await StateFile(path).load() is None
+    assert path.with_suffix(".bad").read_text() == '{"n": 4'
+    assert sorted(entry.name for entry in path.parent.iterdir()) == ["x.bad"]
+
+
+async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").write_text("")
+    file = StateFile(tmp_path / "file" / "x.json")
+    for n in range(3):
+        file.save({"n": n})
+        await file.flush()
+    assert len(caplog.records) == 1
+
+
+async def test_without_a_path_nothing_is_kept():
+    file = StateFile(None)
+    file.save({})
+    await file.flush()
+    assert await file.load() is None

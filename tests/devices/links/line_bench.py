@@ -1,0 +1,60 @@
+"""A line on a bench: what is asked, and a server on the loopback that answers as a test tells it."""
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+
+from devices.links.line import open_link
+
+ASK = b"$CMD:MON,CH:0,PAR:VMON\r\n"
+SET = b"$CMD:SET,CH:0,PAR:VSET,VAL:500.0\r\n"
+TIMEOUT = 0.3  # seconds; long enough for a busy machine
+
+
+class Peer:
+    """A server that does as it is told: ``script`` gets every request and the writer."""
+
+    def __init__(self, script):
+        self.script = script
+        self.requests = []
+        self.connections = 0
+        self.writers = []
+        self._sessions = set()
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        self.writers.append(writer)
+        self._sessions.add(asyncio.current_task())
+        with suppress(ConnectionError, asyncio.CancelledError):
+            while line := await reader.readline():
+                self.requests.append(line)
+                await self.script(len(self.requests), writer)
+        writer.close()
+
+    def hang_up(self):
+        for writer in self.writers:
+            writer.close()
+
+    async def stop(self):
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+
+
+@asynccontextmanager
+async def talking_to(script, timeout=TIMEOUT):
+    peer = Peer(script)
+    server = await asyncio.start_server(peer.serve, "127.0.0.1", 0)
+    link = open_link(f"tcp://127.0.0.1:{server.sockets[0].getsockname()[1]}", timeout)
+    await link.connect()
+    try:
+        yield link, peer
+    finally:
+        await link.close()
+        server.close()
+        await peer.stop()
+
+
+async def until(condition, seconds=2.0):
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - conditions of the code under test, which has no such event
+            await asyncio.sleep(0.005)

@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from devices.caen.channel import conditions
+from devices.caen.protocol import Profile
+from devices.model import Cause, Level, Reading
+from devices.rules.hv_channel import STATES, HvChannel, PolarityWatch, State
+from devices.rules.hv_trip import Conditions, Sample, TripLatch
+
+OFF = Conditions()
+ON = Conditions(word=1, on=True)
+UP = Conditions(word=1, on=True, up=True)
+DOWN = Conditions(word=0, down=True)
+TRIPPED = Conditions(word=128, tripped=True)
+
+
+class Story:
+    """A channel and a clock: each look is one second later than the one before."""
+
+    def __init__(self, **settings: float) -> None:
+        self.channel = HvChannel(**settings)
+        self.now = 0.0
+
+    def look(
+        self, conditions: Conditions, vmon: float | None = 1500.0, imon: float | None = 10.0, dt: float = 1.0
+    ) -> dict[str, Reading]:
+        self.now += dt
+        return self.channel.update(
+            Sample(1_700_000_000.0 + self.now, self.now, conditions, vmon, imon, 1500.0, 100.0, 0.01)
+        )
+
+    def looks(self, count: int, conditions: Conditions, **values: float) -> dict[str, Reading]:
+        for _ in range(count - 1):
+            self.look(conditions, **values)
+        return self.look(conditions, **values)
+
+
+def shown(reading: Reading) -> tuple[object, Level]:
+    return reading.value, reading.level
+
+
+def test_there_is_a_text_for_every_state():
+    assert len(STATES) == len(State)
+    assert all(0 < len(text) < 26 for text in STATES)  # what an mbbi can hold
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "level"),
+    [
+        (OFF, State.OFF, Level.OK),
+        (ON, State.ON, Level.OK),
+        (UP, State.RAMP_UP, Level.OK),
+        (DOWN, State.RAMP_DOWN, Level.OK),
+        (replace(ON, limiting=True), State.LIMITING, Level.MINOR),
+        (replace(UP, limiting=True), State.RAMP_UP, Level.OK),
+        (replace(OFF, inhibited=True), State.INHIBITED, Level.MAJOR),
+        (replace(OFF, killed=True, inhibited=True), State.KILLED, Level.MAJOR),
+        (replace(OFF, tripped=True, killed=True), State.TRIPPED, Level.MAJOR),
+        (replace(OFF, tripped=True, fault=True), State.FAULT, Level.MAJOR),
+        (replace(ON, fault=True), State.FAULT, Level.MAJOR),
+    ],
+)
+def test_the_highest_state_that_applies_wins(found, state, level):
+    assert shown(Story().looks(2, found)["STATE"]) == (state, level)
+
+
+@given(st.integers(0, 0xFFFF), st.sampled_from(Profile))
+def test_every_status_word_has_a_state_and_a_level(word, profile):
+    story = Story()
+    for _ in range(2):
+        found = story.look(conditions(word, profile))
+    state, level = shown(found["STATE"])
+    assert State.OFF <= state < State.UNKNOWN
+    assert (level is Level.OK) == (state <= State.RAMP_DOWN)
+    assert (found["STATE"].cause is Cause.NONE) == (level is Level.OK)
+    assert found["MOVING"].value == int(bool(word & 6))
+    assert found["ON.RBV"].value == word & 1
+    if word & 128:
+        assert found["TRIP"].value == 1
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
+def test_one_corrupted_word_is_never_a_trip(good, bad):
+    story = Story()
+    steady = conditions(good & ~128, Profile.A)
+    story.looks(3, steady)
+    story.look(conditions(bad, Profile.A))
+    assert story.looks(3, steady)["TRIP.COUNT"].value == 0
+
+
+def test_limiting_becomes_major_after_thirty_seconds_and_starts_anew_after_a_ramp():
+    story, limiting = Story(), replace(ON, limiting=True)
+    assert story.looks(30, limiting)["STATE"].level is Level.MINOR
+    assert story.look(limiting)["STATE"].level is Level.MAJOR
+    assert story.channel.limiting_level is Level.MAJOR
+    story.look(replace(limiting, up=True))
+    assert story.looks(30, limiting)["STATE"].level is Level.MINOR
+
+
+def test_deviation_counts_only_when_on_and_settled():
+    story = Story()
+    assert story.look(OFF, vmon=0.0)["VDIFF"] == Reading(-1500.0, 1_700_000_001.0)
+    assert story.look(UP, vmon=700.0)["VDIFF"].level is Level.OK
+    assert story.looks(4, ON, vmon=1470.0)["VDIFF"].level is Level.OK
+    found = story.look(ON, vmon=1469.0)
+    assert shown(found["VDIFF"]) == (-31.0, Level.MAJOR)
+    assert shown(found["STATE"]) == (State.DEVIATING, Level.MAJOR)
+    assert shown(story.look(ON, vmon=1480.0)["STATE"]) == (State.DEVIATING, Level.MINOR)
+    assert shown(story.look(ON, vmon=1485.0)["STATE"]) == (State.ON, Level.OK)
+
+
+@pytest.mark.parametrize(("vset", "minor", "major"), [(100.0, 10.0, 20.0), (3000.0, 30.0, 60.0)])
+def test_deviation_limits_are_volts_or_per_cent_whichever_is_larger(vset, minor, major):
+    channel = HvChannel(settle=0.0)
+
+    def level(difference: float) -> Level:
+        channel.update(Sample(0.0, 0.0, ON, vset, 0.0, vset))
+        return channel.update(Sample(0.0, 1.0, ON, vset - difference, 0.0, vset))["VDIFF"].level
+
+    assert [level(minor), level(minor + 0.1), level(major), level(major + 0.1)] == [
+        Level.OK, Level.MINOR, Level.MINOR, Level.MAJOR,
+    ]  # fmt: skip
+
+
+def test_a_new_setting_starts_the_settling_time_again():
+    channel = HvChannel(settle=5.0)
+    for now in range(10):
+        channel.update(Sample(0.0, float(now), ON, 1000.0, 1.0, 1000.0))
+    assert channel.update(Sample(0.0, 10.0, ON, 1000.0, 1.0, 1200.0))["VDIFF"].level is Level.OK
+    assert channel.update(Sample(0.0, 15.0, ON, 1000.0, 1.0, 1200.0))["VDIFF"].level is Level.MAJOR
+
+
+def test_a_channel_that_is_limited_and_deviates_is_deviating_the_higher_of_the_two():
+    story, limiting = Story(), replace(ON, limiting=True)
+    assert shown(story.looks(5, limiting, vmon=100.0)["STATE"]) == (State.LIMITING, Level.MINOR)  # VDIFF settles
+    found = story.look(limiting, vmon=100.0)
+    assert found["VDIFF"].level is Level.MAJOR
+    assert shown(found["STATE"]) == (State.DEVIATING, Level.MAJOR)
+
+
+def test_a_small_deviation_does_not_make_long_limiting_less_alarming():
+    story, limiting = Story(), replace(ON, limiting=True)
+    assert shown(story.looks(30, limiting, vmon=1480.0)["STATE"]) == (State.DEVIATING, Level.MINOR)
+    assert shown(story.look(limiting, vmon=1480.0)["STATE"]) == (State.DEVIATING, Level.MAJOR)
+
+
+def test_limiting_right_after_a_ramp_is_not_alarming_until_it_has_settled():
+    story, limiting = Story(), replace(ON, limiting=True)
+    story.look(replace(limiting, up=True))
+    for _ in range(4):
+        assert shown(story.look(limiting)["STATE"]) == (State.ON, Level.OK)
+    assert shown(story.look(limiting)["STATE"]) == (State.LIMITING, Level.MINOR)
+    assert shown(story.looks(25, limiting)["STATE"]) == (State.LIMITING, Level.MINOR)
+    assert shown(story.look(limiting)["STATE"]) == (State.LIMITING, Level.MAJOR)  # 30 s since the ramp ended
+
+
+def test_status_reads_between_scans_do_not_hide_a_deviation():
+    story = Story()
+    story.looks(8, ON, vmon=1000.0)
+    assert story.look(ON, vmon=None, imon=None)["STATE"].value == State.DEVIATING
+
+
+def test_load_is_told_above_ten_volts_and_kept_below():
+    story = Story()
+    assert story.look(OFF, vmon=0.0, imon=0.0)["EFFLOAD"].value == 0.0
+    assert story.look(ON, vmon=1500.0, imon=15.0)["EFFLOAD"] == Reading(100.0, 1_700_000_002.0)
+    for vmon, imon in ((10.0, 5.0), (1500.0, 0.0), (1500.0, -0.02), (1500.0, 0.004)):
+        assert story.look(ON, vmon=vmon, imon=imon)["EFFLOAD"] == Reading(100.0, 1_700_000_002.0)
+
+
+def test_a_current_that_never_changes_is_frozen_after_sixty_reads():
+    story = Story()
+    assert story.looks(59, ON)["FROZEN"].value == 0
+    assert shown(story.look(ON)["FROZEN"]) == (1, Level.MAJOR)
+    assert shown(story.look(ON, imon=10.01)["FROZEN"]) == (0, Level.OK)
+
+
+@pytest.mark.parametrize(("found", "imon"), [(OFF, 10.0), (ON, 0.0), (ON, 0.09)])
+def test_no_current_may_stand_still(found, imon):
+    assert Story().looks(100, found, imon=imon)["FROZEN"].value == 0
+
+
+def test_current_warns_at_ninety_per_cent_of_its_limit():
+    story = Story()
+    assert story.look(ON, imon=89.9)["IMON"].level is Level.OK
+    found = story.look(ON, imon=90.0)["IMON"]
+    assert (found.level, found.cause) == (Level.MINOR, Cause.HIGH)
+
+
+def test_a_trip_needs_two_equal_words_and_stays_until_acknowledged():
+    story = Story()
+    story.look(ON, vmon=1499.0, imon=99.0)
+    assert story.look(TRIPPED, vmon=900.0, imon=0.0)["TRIP"].value == 0
+    found = story.look(TRIPPED, vmon=10.0, imon=0.0)
+    assert shown(found["TRIP"]) == (1, Level.MAJOR)
+    assert shown(found["STATE"]) == (State.TRIPPED, Level.MAJOR)
+    assert (found["TRIP.COUNT"].value, found["TRIP.V"].value, found["TRIP.I"].value) == (1, 1499.0, 99.0)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d\d:\d\d", str(found["TRIP.TIME"].value))
+    found = story.looks(5, OFF, vmon=0.0, imon=0.0)
+    assert shown(found["TRIP"]) == (1, Level.MAJOR)
+    assert found["STATE"].value == State.OFF
+    story.channel.trip.acknowledge()
+    assert shown(story.look(OFF)["TRIP"]) == (0, Level.OK)
+    assert story.look(OFF)["TRIP.COUNT"].value == 1
+
+
+def test_an_acknowledged_trip_does_not_latch_again_while_the_bit_stays():
+    story = Story()
+    story.looks(2, TRIPPED)
+    story.channel.trip.acknowledge()
+    found = story.looks(5, TRIPPED)
+    assert (found["TRIP"].value, found["TRIP.COUNT"].value) == (0, 1)
+    assert found["STATE"].value == State.TRIPPED
+
+
+def test_the_next_trip_counts_again():
+    story = Story()
+    story.looks(2, TRIPPED)
+    story.looks(2, OFF)
+    story.channel.accept_on(True)
+    story.looks(3, ON)
+    assert story.looks(2, TRIPPED)["TRIP.COUNT"].value == 2
+
+
+def test_an_output_that_is_gone_without_a_request_is_a_trip():
+    story = Story()
+    story.looks(3, ON, vmon=1499.0, imon=9.0)
+    assert story.look(OFF, vmon=0.0, imon=0.0)["TRIP"].value == 0
+    found = story.look(OFF, vmon=0.0, imon=0.0)
+    assert (found["TRIP"].value, found["TRIP.V"].value, found["STATE"].value) == (1, 1499.0, State.TRIPPED)
+    story.channel.accept_on(False)
+    assert story.looks(2, OFF, vmon=0.0)["STATE"].value == State.OFF
+
+
+def test_a_collapsed_output_is_a_trip_although_the_unit_says_on():
+    collapsed = replace(ON, word=33, undervoltage=True)
+    story = Story()
+    story.looks(3, ON)
+    assert story.look(collapsed, vmon=3.0)["TRIP"].value == 0
+    found = story.looks(2, collapsed, vmon=2.0)
+    assert (found["TRIP"].value, found["TRIP.COUNT"].value, found["TRIP.V"].value) == (1, 1, 1500.0)
+    story.looks(2, collapsed, vmon=None, imon=None)
+    assert story.looks(20, collapsed, vmon=0.0)["TRIP.COUNT"].value == 1
+
+
+@pytest.mark.parametrize("why", ["killed", "inhibited", "fault"])
+def test_an_output_taken_by_another_protection_is_no_trip(why):
+    story = Story()
+    story.looks(3, ON)
+    story.looks(3, replace(OFF, word=2048, **{why: True}), vmon=0.0)
+    assert story.looks(5, OFF, vmon=0.0)["TRIP.COUNT"].value == 0
+
+
+def test_an_output_switched_off_at_the_panel_is_no_trip_but_is_told():
+    story = Story()
+    story.looks(3, ON)
+    assert story.looks(2, DOWN, vmon=900.0)["ON.RBV"].level is Level.OK
+    assert story.look(OFF, vmon=0.0)["ON.RBV"].level is Level.MINOR
+    found = story.look(OFF, vmon=0.0)
+    assert found["TRIP.COUNT"].value == 0
+    assert shown(found["ON.RBV"]) == (0, Level.MAJOR)
+
+
+def test_off_on_request_is_quiet():
+    story = Story()
+    story.looks(3, ON)
+    story.channel.accept_on(False)
+    found = story.looks(10, OFF, vmon=0.0)
+    assert {reading.level for reading in found.values()} == {Level.OK}
+
+
+def test_off_after_a_known_trip_is_only_a_mismatch():
+    story = Story()
+    story.looks(3, ON)
+    story.looks(2, TRIPPED)
+    story.channel.trip.acknowledge()
+    assert shown(story.looks(10, OFF, vmon=0.0)["ON.RBV"]) == (0, Level.MINOR)
+
+
+def test_on_though_demanded_off_is_a_mismatch():
+    story = Story()
+    story.look(OFF)
+    assert story.looks(2, ON)["ON.RBV"].level is Level.OK
+    assert story.look(ON)["ON.RBV"].level is Level.MINOR
+
+
+def test_an_output_found_off_after_the_link_came_back_is_told_as_such():
+    story = Story()
+    story.looks(3, ON)
+    story.channel.link_lost()
+    found = story.looks(5, OFF, vmon=0.0)
+    assert found["TRIP.COUNT"].value == 0
+    assert shown(found["ON.RBV"]) == (0, Level.MAJOR)
+
+
+@given(st.lists(st.tuples(st.integers(0, 0xFFFF), st.floats(0, 5000), st.booleans()), max_size=30))
+def test_no_history_upsets_the_trip_memory(history):
+    latch = TripLatch()
+    for second, (word, vmon, demanded) in enumerate(history):
+        before = latch.count
+        found = conditions(word, Profile.A)
+        latch.observe(Sample(1e9 + second, float(second), found, vmon, 1.0, 1500.0), demanded)
+        assert latch.count - before in (0, 1)
+        assert not (latch.count > before and not latch.latched)
+    assert latch.latched == (latch.count > 0)
+
+
+def test_polarity_is_compared_with_the_last_connection():
+    watch = PolarityWatch()
+    assert shown(watch.observe(0, 1.0)) == (0, Level.OK)
+    watch.link_lost()
+    assert shown(watch.observe(1, 2.0)) == (1, Level.MAJOR)
+    assert shown(watch.observe(1, 3.0)) == (1, Level.MAJOR)
+    watch.link_lost()
+    assert shown(watch.observe(1, 4.0)) == (1, Level.OK)

@@ -1,0 +1,306 @@
+"""The console: every command, and what guards a write past the PVs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ioc.console.console import Session
+from ioc.console.pvs import LONGEST_BACKLOG, Watch, find, local_context
+from ioc.records import PutContext
+from tests.ioc.test_app import DEVICE, record, running, supply, until
+
+
+class ScriptedTerminal:
+    """Answers questions from a list, and keeps what it was told."""
+
+    def __init__(self, *lines: str, interactive: bool = False) -> None:
+        self.interactive = interactive
+        self.lines = list(lines)
+        self.prompts: list[str] = []
+        self.said: list[str] = []
+        self.complaints: list[str] = []
+        self.deaf = False
+
+    async def ask(self, prompt: str) -> str | None:
+        self.prompts.append(prompt)
+        return self.lines.pop(0) if self.lines else None
+
+    async def say(self, text: str) -> None:
+        if self.deaf:
+            raise BrokenPipeError
+        self.said += text.splitlines()
+
+    async def complain(self, text: str) -> None:
+        self.complaints.append(text)
+
+
+async def carry_out(app: Any, *lines: str) -> ScriptedTerminal:
+    terminal = ScriptedTerminal(*lines)
+    await Session(app, terminal).run()
+    return terminal
+
+
+# ---- PVs
+
+
+async def test_GIVEN_a_served_site_WHEN_commands_about_PVs_are_taken_THEN_they_show_and_set() -> None:
+    async with running(DEVICE | {"channel": {"0": {"alias": "CALO:PMT07"}}}) as app:
+        told = await carry_out(
+            app,
+            "dbl LAB:HV1:CH0[01]:VSET",
+            "get LAB:HV1:CH00:VSET",
+            "put LAB:HV1:CH00:VSET 40",
+            "get LAB:HV1:CH00:VSET.DRVH",
+            "put LAB:HV1:CH00:ON ON",
+            "put 'LAB:HV1:CH00:VMON.DESC$' anode of the calorimeter",
+            "",
+            "  # a comment",
+        )
+        assert told.complaints == []
+        assert told.said[:2] == ["LAB:HV1:CH00:VSET", "LAB:HV1:CH01:VSET"]
+        assert re.fullmatch(r"LAB:HV1:CH00:VSET = 0\.0 V  \(20\d\d-.*\)", told.said[2])
+        assert told.said[3].startswith("LAB:HV1:CH00:VSET = 40.0 V")
+        assert told.said[4:5] == ["LAB:HV1:CH00:VSET.DRVH = 4000.0"]
+        assert told.said[5].startswith("LAB:HV1:CH00:ON = ON")
+        assert told.said[6] == "LAB:HV1:CH00:VMON.DESC = anode of the calorimeter"
+        assert supply(app).model.channels[0].vset == 40.0
+        assert record(app, "PUT:REFUSED").val == 0
+        fields = (await carry_out(app, "dbpr LAB:HV1:CH00:VMON")).said
+        assert fields[0].startswith("record(ai, LAB:HV1:CH00:VMON)")
+        assert {"  INP  @HV1 CH00.VMON", "  EGU  V", "  info(access) R"} <= set(fields)
+
+
+BAD_INPUT = [
+    ("foo", "foo is not a command; help lists them"),
+    ("help foo", "foo is not a command; help lists them"),
+    ("get", "expected get PV[.FIELD]"),
+    ("get A B", "expected get PV[.FIELD]"),
+    ('get "LAB', 'No closing quotation in get "LAB'),
+    ("get LAB:NIX", "there is no PV LAB:NIX; dbl lists them"),
+    ("get LAB:IOC:ARMED.NIX", "there is no PV LAB:IOC:ARMED.NIX; dbl lists them"),
+    ('get \'LAB:IOC:LAG{"dbnd":{"abs":1}}\'', 'there is no PV LAB:IOC:LAG{"dbnd":{"abs":1}}; dbl lists them'),
+    ("dbl NIX*", "no PV matches NIX*"),
+    ("dbpr LAB:NIX", "there is no PV LAB:NIX; dbl lists them"),
+    ("put LAB:IOC:ARMED", "expected put PV[.FIELD] VALUE"),
+    ("put LAB:IOC:ARMED perhaps", "LAB:IOC:ARMED: 'perhaps' is not one of its states"),
+    ("put LAB:IOC:LAG 3", "LAB:IOC:LAG is a read-only PV"),
+    ("put LAB:IOC:LAG.RTYP ao", "LAB:IOC:LAG.RTYP is fixed by the database"),
+    ("watch LAB:IOC:LAG soon", "soon is not a number of seconds, 0 to 86400"),
+    ("watch LAB:IOC:LAG nan", "nan is not a number of seconds, 0 to 86400"),
+    ("devices NIX", "there is no device NIX; there are HV1"),
+    ("raw", "expected raw DEVICE ITEM... [= VALUE]"),
+    ("raw NIX VSET", "there is no device NIX; there are HV1"),
+    ("raw HV1", "expected raw HV1 PARAMETER [CHANNEL] [= VALUE]"),
+    ("raw HV1 VSET 0 = much", "VSET: 'much' is not a number"),
+    ("raw HV1 FOO", "FOO: device refused: PAR"),
+    ("quit now", "expected quit"),
+]
+
+
+async def test_GIVEN_bad_input_WHEN_a_command_is_taken_THEN_a_sentence_says_what_is_wrong() -> None:
+    async with running() as app:
+        for line, complaint in BAD_INPUT:
+            told = await carry_out(app, line)
+            assert [text[: len(complaint)] for text in told.complaints] == [complaint], line
+            assert "\n" not in told.complaints[0]
+            assert told.said == []
+
+
+async def test_GIVEN_a_command_WHEN_it_goes_wrong_inside_THEN_the_session_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as app:
+        monkeypatch.setattr("ioc.console.console.value_line", lambda _: 1 / 0)
+        told = await carry_out(app, "get LAB:IOC:LAG", "dbl LAB:IOC:LAG")
+        assert told.complaints == ["internal error: ZeroDivisionError: division by zero"]
+        assert told.said == ["LAB:IOC:LAG"]
+
+
+async def test_GIVEN_nobody_who_reads_WHEN_a_command_answers_THEN_the_session_ends() -> None:
+    async with running() as app:
+        terminal = ScriptedTerminal("watch LAB:IOC:LAG 5", "dbl")
+        terminal.deaf = True
+        with pytest.raises(BrokenPipeError):
+            await Session(app, terminal).run()
+
+
+async def test_GIVEN_help_WHEN_asked_THEN_every_command_is_there() -> None:
+    async with running() as app:
+        told = await carry_out(app, "help", "help raw")
+        assert [line.split()[0] for line in told.said] == [
+            *("help", "dbl", "dbpr", "get", "put", "watch", "devices", "raw", "quit"),
+            "raw",
+        ]
+
+
+async def test_GIVEN_quit_WHEN_taken_THEN_nothing_behind_it_is_done() -> None:
+    async with running() as app:
+        for word in ("quit", "exit", " quit "):
+            assert (await carry_out(app, word, "put LAB:IOC:ARMED 0")).lines == ["put LAB:IOC:ARMED 0"]
+        assert app.statistics.armed
+
+
+# ---- watching
+
+
+async def test_GIVEN_a_PV_that_moves_WHEN_watched_for_a_while_THEN_each_change_is_shown() -> None:
+    async with running() as app:
+        session = asyncio.create_task(carry_out(app, "watch LAB:HV1:CH00:VSET 0.6", "dbl LAB:IOC:LAG"))
+        target = find(app.records, "LAB:HV1:CH00:VSET")
+        await until(lambda: target.record.monitors is not None, 2.0)
+        await target.record.put_device(target.spec, 12.0, local_context())
+        said = (await session).said
+        assert [re.sub(r"  \(.*", "", line) for line in said] == [
+            "LAB:HV1:CH00:VSET = 0.0 V",
+            "LAB:HV1:CH00:VSET = 12.0 V",
+            "LAB:IOC:LAG",
+        ]
+        assert target.record.monitors is None
+
+
+async def test_GIVEN_a_watch_WHEN_Enter_is_pressed_THEN_it_ends() -> None:
+    async with running() as app:
+        told = await carry_out(app, "watch LAB:IOC:ARMED", "", "get LAB:IOC:ARMED")
+        assert told.prompts == ["LAB> ", "", "LAB> ", "LAB> "]
+        assert told.said[-1].startswith("LAB:IOC:ARMED = ARMED")
+
+
+async def test_GIVEN_a_terminal_that_stands_still_WHEN_a_PV_is_watched_THEN_the_backlog_is_bounded() -> None:
+    async with running() as app:
+        with Watch(find(app.records, "LAB:IOC:LAG")) as watch:
+            for _ in range(LONGEST_BACKLOG + 4):
+                watch.event(1, {})
+            lines = [await watch.line() for _ in range(LONGEST_BACKLOG + 1)]
+        assert lines[-1] == "(5 changes not shown)"
+
+
+# ---- devices
+
+
+async def test_GIVEN_devices_WHEN_listed_THEN_state_age_errors_and_limits_are_shown() -> None:
+    async with running(DEVICE | {"limits": {"VSET": [0, 1500]}}) as app:
+        lines = (await carry_out(app, "devices", "devices HV1")).said
+        assert re.fullmatch(r"HV1 +caen-dt55xx +connected +\d\.\d +0 +0", lines[1])
+        assert "  CH00:VSET       0 to 1500 V               device VMIN; site limit" in lines
+        await carry_out(app, "put LAB:HV1:CH00:VSET 2000", "put LAB:HV1:DISABLE 1")
+        lines = (await carry_out(app, "devices HV1")).said
+        assert "disabled" in lines[1]
+        assert lines[3].startswith("puts refused: 1; the last one: VSET 2000 V is above 1500 V (site limit)")
+        await carry_out(app, "put LAB:HV1:DISABLE 0")
+        await until(lambda: app.scanners["HV1"].ready, 5.0)
+        await supply(app).stop()
+        await until(lambda: not app.scanners["HV1"].ready, 5.0)
+        assert re.match(r"HV1 +caen-dt55xx +LOST .*connection", (await carry_out(app, "devices")).said[1])
+
+
+# ---- past the PVs: guarded as a put
+
+
+async def test_GIVEN_an_armed_server_WHEN_written_past_the_PVs_THEN_it_is_noted_and_the_PVs_follow() -> None:
+    async with running() as app:
+        told = await carry_out(app, "raw HV1 VSET 0=41", "raw HV1 VSET 0", "raw HV1 BDNAME")
+        assert told.said == ["VSET of channel 0 = 41.0 V", "VSET of channel 0 = 0041.0", "BDNAME = DT5533E"]
+        who = local_context()
+        assert f"{who.user}@{who.host} (console) HV1 raw VSET of channel 0 set to 41" in str(
+            app.records["LAB:IOC:PUTS"].val
+        )
+        await until(lambda: record(app, "CH00:VSET").val == record(app, "CH00:VSET:RBV").val == 41.0, 2.0)
+
+
+async def refused(app: Any, line: str, reason: str) -> None:
+    """Try to write past the PVs: refused with this reason, noted, and not sent."""
+    before, vset = int(record(app, "PUT:REFUSED").val), supply(app).model.channels[0].vset
+    told = await carry_out(app, line)
+    assert told.said == []
+    assert len(told.complaints) == 1
+    assert reason in told.complaints[0]
+    assert record(app, "PUT:REFUSED").val == before + 1
+    assert str(record(app, "PUT:MSG").val).startswith(told.complaints[0])
+    assert supply(app).model.channels[0].vset == vset
+
+
+async def test_GIVEN_a_guard_of_puts_WHEN_written_past_the_PVs_THEN_it_guards_that_too() -> None:
+    line = "raw HV1 VSET 0 = 50"
+    async with running(DEVICE | {"limits": {"VSET": [0, 1500]}}) as app:
+        await refused(app, "raw HV1 VSET 0 = 1501", "VSET 1501 V is above 1500 V (site limit)")
+        await carry_out(app, "put LAB:IOC:ARMED 0")
+        await refused(app, line, "the server is not armed (LAB:IOC:ARMED is 0)")
+        await carry_out(app, "put LAB:IOC:ARMED 1", "put LAB:HV1:DISABLE 1")
+        await refused(app, line, "HV1 is disabled for maintenance")
+        told = await carry_out(app, "raw HV1 BDNAME")
+        assert told.complaints == ["HV1 is disabled for maintenance"]
+        await carry_out(app, "put LAB:HV1:DISABLE 0")
+        await until(lambda: app.scanners["HV1"].ready, 5.0)
+        await supply(app).stop()
+        await until(lambda: not app.scanners["HV1"].ready, 5.0)
+        await refused(app, line, "HV1 is not connected")
+    async with running(DEVICE | {"readonly": True}) as app:
+        await refused(app, line, "switched off by the configuration")
+
+
+async def test_GIVEN_access_rights_WHEN_the_user_is_no_expert_THEN_reading_is_all_that_is_left() -> None:
+    user = local_context().user
+    for roles, expert in (({"operators": [user]}, False), ({"experts": [user]}, True)):
+        async with running(access={"operators": [], "experts": []} | roles) as app:
+            assert (await carry_out(app, "raw HV1 BDNAME")).said == ["BDNAME = DT5533E"]
+            assert (await carry_out(app, "put LAB:HV1:CH00:VSET 7")).complaints == []
+            if expert:
+                assert (await carry_out(app, "raw HV1 VSET 0 = 8")).said == ["VSET of channel 0 = 8.0 V"]
+            else:
+                await refused(app, "raw HV1 VSET 0 = 8", "is not an expert in the [access] section")
+                (complaint,) = (await carry_out(app, "put LAB:HV1:CH00:VMON.HIHI 8")).complaints
+                assert "is not an expert" in complaint
+
+
+async def test_GIVEN_a_put_under_way_WHEN_written_past_the_PVs_THEN_it_waits_for_its_turn() -> None:
+    async with running() as app:
+        target = find(app.records, "LAB:HV1:CH00:VSET")
+        supply(app).faults.delay = 0.1
+        put = asyncio.create_task(target.record.put_device(target.spec, 10.0, PutContext(callback=True)))
+        await asyncio.sleep(0)
+        raw = asyncio.create_task(carry_out(app, "raw HV1 VSET 0 = 20"))
+        await put
+        assert not raw.done()
+        assert (await raw).said == ["VSET of channel 0 = 20.0 V"]
+        assert supply(app).model.channels[0].vset == 20.0
+
+
+async def test_GIVEN_a_person_WHEN_written_past_the_PVs_THEN_a_yes_is_needed() -> None:
+    async with running() as app:
+        question = "HV1: VSET of channel 0: write 9? [y/N] "
+        for answer, vset in (("", 0.0), ("n", 0.0), ("yes", 9.0)):
+            terminal = ScriptedTerminal("raw HV1 VSET 0 = 9", answer, "quit", interactive=True)
+            await Session(app, terminal).run()
+            assert terminal.prompts == ["LAB> ", question, "LAB> "]
+            assert terminal.complaints == ([] if vset else ["nothing was written"])
+            assert supply(app).model.channels[0].vset == vset
+
+
+async def test_GIVEN_modules_and_furnaces_WHEN_asked_past_the_PVs_THEN_they_answer(tmp_path: Path) -> None:
+    furnace = {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyUSB0", "simulated": True}
+    devices: list[Mapping[str, Any]] = [
+        {"name": "ISEG1", "type": "iseg-edcp", "can": "main", "module": 1, "simulated": True},
+        furnace | {"state_dir": str(tmp_path)},
+    ]
+    async with running(*devices, can={"main": {"interface": "virtual"}}) as app:
+        told = await carry_out(
+            app,
+            "raw ISEG1 DelayedTripTime 3 = 100",
+            "raw ISEG1 0x1100",
+            "raw FURN1 SP1 float = 60.5",
+            "raw FURN1 199 = 2",
+        )
+        assert told.said == [
+            "DelayedTripTime channel 3 = 100 (0x64) ms",
+            "VoltageRampSpeed = 10 %/s",
+            "register 24 as a float (SP1, Setpoint 1) = 60.5",
+        ]
+        assert "allow_configuration" in told.complaints[0]
+        assert "register 199" in str(record(app, "PUT:MSG", "FURN1").val)
+        await until(lambda: record(app, "TSET:RBV", "FURN1").val == 60.5, 3.0)

@@ -1,0 +1,417 @@
+"""The scan engine with a fake device and a clock whose hands the test moves."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+
+from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
+from devices.model import Cause, Level, Limits, Reading
+from ioc.records import Record
+from ioc.records.fieldtable import fields_of
+from ioc.scan.scanner import DeviceScanner
+from tests.ioc.fakes import EPOCH, FakeClock, FakeDriver, alarm, hv_records, hv_values, settle
+
+
+class Rig:
+    """One device with its records under a fake clock."""
+
+    def __init__(self, clock: FakeClock | None = None, name: str = "HV1", **settings: object) -> None:
+        self.clock = clock or FakeClock()
+        self.driver = FakeDriver(self.clock, hv_values(), name=name, **settings)
+        self.records = hv_records(name)
+        self.scanner = DeviceScanner(self.driver, self.records.values(), self.clock)
+
+    def __getitem__(self, suffix: str) -> Record:
+        return self.records[suffix]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Rig]:
+        task = asyncio.create_task(self.scanner.run())
+        try:
+            await settle()
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            assert not self.driver.open
+
+
+@contextmanager
+def counting(record: Record) -> Iterator[list[int]]:
+    """Collect the event masks of a record's value."""
+    events: list[int] = []
+
+    class Collector:
+        mask = 15
+
+        def event(self, mask: int, shared: dict[object, bytes]) -> None:
+            events.append(mask)
+
+    collector = Collector()
+    record.subscribe("VAL", collector)
+    yield events
+    record.unsubscribe("VAL", collector)
+
+
+def change(record: Record, field: str, value: object) -> None:
+    """Put to a field as a client does."""
+    spec = fields_of(record.rtyp)[field]
+    index = spec.choices.index(value) if spec.choices and isinstance(value, str) else value
+    record.put(spec, index)  # type: ignore[arg-type]
+
+
+async def test_GIVEN_a_device_WHEN_connected_THEN_everything_is_read_once_and_posted() -> None:
+    async with Rig().running() as rig:
+        assert len(rig.driver.batches) == 1
+        assert "CH00.CLR.CMD" not in rig.driver.batches[0][1]
+        assert "COMM" not in rig.driver.batches[0][1]
+        assert rig["CH00:VMON"].val == 100.0
+        assert rig["BD:NAME"].val == "DT5533E"
+        assert rig["CH00:VSET"].val == 100.0
+        assert rig["CH00:CLR:CMD"].val == 0
+        assert all(alarm(record) == ("NO_ALARM", 0) for record in rig.records.values()), {
+            name: alarm(record) for name, record in rig.records.items()
+        }
+        assert rig.driver.writes == []
+
+
+async def test_GIVEN_rates_WHEN_time_passes_THEN_one_batch_per_tick_on_absolute_deadlines() -> None:
+    async with Rig().running() as rig:
+        rig.driver.delay = 0.3
+        await rig.clock.advance(10.0)
+        fast = ["CH00.IMON", "CH00.VMON"]
+        assert [(round(t - 100, 3), names) for t, names in rig.driver.batches[1:]] == [
+            (float(t), [*fast, "CH00.VSET.RBV"] if t % 5 == 0 else fast) for t in range(1, 11)
+        ]
+
+
+async def test_GIVEN_a_slow_device_WHEN_cycles_overrun_THEN_they_are_counted_and_never_pile_up() -> None:
+    rig = Rig()
+    async with rig.running():
+        rig.driver.delay = 2.5
+        await rig.clock.advance(20.0)
+        starts = [t for t, _ in rig.driver.batches[1:]]
+        assert all(later - earlier >= 2.5 for earlier, later in itertools.pairwise(starts))
+        assert len(starts) == 8
+        assert rig["SCAN:LATE"].val >= 6
+        assert rig["SCAN:TIME"].val == pytest.approx(2500, abs=1)
+        assert alarm(rig["SCAN:TIME"]) == ("HIGH", 1)
+        rig.driver.delay = 0.0
+        await rig.clock.advance(5.0)
+        assert alarm(rig["SCAN:TIME"]) == ("NO_ALARM", 0)
+        assert [t % 1 for t, _ in rig.driver.batches[-3:]] == [0, 0, 0]
+
+
+async def test_GIVEN_a_scanned_record_WHEN_its_SCAN_changes_THEN_it_is_read_at_the_new_rate() -> None:
+    async with Rig().running() as rig:
+        change(rig["CH00:VMON"], "SCAN", ".1 second")
+        await rig.clock.advance(1.05)
+        times = [round(t - 100, 2) for t, names in rig.driver.batches[1:] if "CH00.VMON" in names]
+        assert times == [round(n / 10, 2) for n in range(1, 11)]
+        change(rig["CH00:VMON"], "SCAN", "Passive")
+        count = len(rig.driver.batches)
+        await rig.clock.advance(0.9)
+        assert len(rig.driver.batches) == count
+
+
+async def test_GIVEN_PROC_on_inputs_WHEN_written_THEN_they_are_read_at_once_in_one_batch() -> None:
+    async with Rig().running() as rig:
+        rig.driver.values |= {"CH00.VMON": 7.0, "BD.NAME": "N1470"}
+        await rig.clock.advance(0.2)
+        change(rig["CH00:VMON"], "PROC", 1)
+        change(rig["BD:NAME"], "PROC", 1)
+        change(rig["COMM"], "PROC", 1)
+        await settle()
+        assert rig.driver.batches[1:] == [(100.2, ["BD.NAME", "CH00.VMON"])]
+        assert (rig["CH00:VMON"].val, rig["BD:NAME"].val) == (7.0, "N1470")
+
+
+@pytest.mark.parametrize(
+    ("trouble", "status"),
+    [
+        (LinkDown("connection reset"), "COMM"),
+        (ReplyTimeout("no answer within 1 s"), "TIMEOUT"),
+        (Garbled("bytes"), "READ"),
+        (ZeroDivisionError("a mistake of the driver"), "COMM"),
+    ],
+)
+async def test_GIVEN_a_device_WHEN_lost_THEN_its_PVs_are_INVALID_and_keep_value_and_time(
+    trouble: Exception, status: str
+) -> None:
+    async with Rig().running() as rig:
+        stamp = rig["CH00:VMON"].seconds
+        rig.driver.trouble = trouble
+        await rig.clock.advance(1.0)
+        own = [name for name in rig.records if name.startswith(("CH", "BD"))]
+        assert {alarm(rig[name]) for name in own} == {(status, 3)}
+        assert (rig["CH00:VMON"].val, rig["CH00:VMON"].seconds) == (100.0, stamp)
+        assert rig["COMM"].val == 0
+        assert alarm(rig["COMM"]) == ("STATE", 2)
+        assert str(trouble) in rig["COMM:MSG"].val  # type: ignore[operator]
+        assert rig["COMM:RECONN"].val == 1
+        assert not rig.scanner.ready
+        rig.driver.trouble = None
+        await rig.clock.advance(1.0)
+        assert {alarm(rig[name]) for name in own} == {("NO_ALARM", 0)}
+        assert rig["COMM"].val == 1
+        assert rig.scanner.ready
+
+
+async def test_GIVEN_a_lost_device_WHEN_it_stays_away_THEN_attempts_back_off_and_age_counts() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = LinkDown("refused")
+        await rig.clock.advance(1.0)
+        attempts: list[float] = []
+        for _ in range(400):
+            before = rig.driver.connects
+            await rig.clock.advance(0.05)
+            attempts += [rig.clock.now] * (rig.driver.connects - before)
+        pauses = [later - earlier for earlier, later in itertools.pairwise(attempts)]
+        assert pauses[0] == pytest.approx(0.5, abs=0.06)
+        assert max(pauses) <= 1.06
+        assert len(attempts) == pytest.approx(20, abs=1)
+        assert rig["COMM:AGE"].val == pytest.approx(20.5, abs=1.1)
+        assert alarm(rig["COMM:AGE"]) == ("HIHI", 2)
+
+
+async def test_GIVEN_a_silent_device_WHEN_four_seconds_pass_THEN_age_is_MINOR() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = ReplyTimeout("silent")
+        await rig.clock.advance(4.0)
+        assert alarm(rig["COMM:AGE"]) == ("HIGH", 1)
+
+
+async def test_GIVEN_a_lost_device_WHEN_the_trouble_changes_THEN_the_alarm_follows_without_flapping() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = ReplyTimeout("silent")
+        await rig.clock.advance(1.0)
+        with counting(rig["CH00:VMON"]) as events, counting(rig["COMM:MSG"]) as texts:
+            await rig.clock.advance(5.0)
+            assert events == texts == []
+            rig.driver.trouble = LinkDown("refused")
+            await rig.clock.advance(2.0)
+            assert len(events) == 1
+        assert alarm(rig["CH00:VMON"]) == ("COMM", 3)
+
+
+async def test_GIVEN_no_device_at_start_WHEN_it_appears_THEN_it_is_read() -> None:
+    rig = Rig()
+    rig.driver.trouble = LinkDown("nobody listens")
+    async with rig.running():
+        await rig.clock.advance(3.0)
+        assert alarm(rig["CH00:VMON"]) == ("COMM", 3)
+        assert rig["CH00:VMON"].udf
+        assert rig["COMM:RECONN"].val == 0
+        rig.driver.trouble = None
+        await rig.clock.advance(1.0)
+        assert rig["CH00:VMON"].val == 100.0
+
+
+async def test_GIVEN_two_devices_WHEN_one_driver_talks_nonsense_THEN_the_other_goes_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock = FakeClock()
+    bad, good = Rig(clock, "HV1"), Rig(clock, "HV2")
+    with caplog.at_level(logging.INFO, "labioc"):
+        async with bad.running(), good.running():
+            bad.driver.values |= {"CH00.VMON": "not a number", "CH00.IMON": 2.5}
+            await clock.advance(1.0)
+            assert alarm(bad["CH00:VMON"]) == ("READ", 3)
+            assert bad["CH00:IMON"].val == 2.5
+            bad.driver.read = None  # type: ignore[assignment]
+            await clock.advance(10.0)
+            assert alarm(bad["CH00:IMON"]) == ("COMM", 3)
+            assert [round(t - 100) for t, _ in good.driver.batches] == list(range(12))
+            assert alarm(good["CH00:VMON"]) == ("NO_ALARM", 0)
+    traces = [record for record in caplog.records if record.exc_info]
+    assert len(traces) == 1, "one traceback, however often it happens"
+    assert sum("HV1: lost" in record.getMessage() for record in caplog.records) == 1
+
+
+async def test_GIVEN_readings_with_alarms_WHEN_posted_THEN_the_records_show_them() -> None:
+    async with Rig().running() as rig:
+        now = rig.clock.time()
+        rig.driver.readings = {
+            "CH00.VMON": Reading(99.5, now + 0.25, Level.MINOR, Cause.STATE),
+            "CH00.IMON": Reading(None, now, Level.INVALID, Cause.READ),
+        }
+        await rig.clock.advance(1.0)
+        assert rig["CH00:VMON"].val == 99.5
+        assert alarm(rig["CH00:VMON"]) == ("STATE", 1)
+        assert rig["CH00:VMON"].seconds + 631152000 == int(EPOCH)
+        assert rig["CH00:VMON"].nanoseconds == pytest.approx(0.25e9, abs=1e6)
+        assert alarm(rig["CH00:IMON"]) == ("READ", 3)
+        assert rig["CH00:IMON"].val == 1.5
+
+
+async def test_GIVEN_a_single_bad_answer_WHEN_left_out_THEN_nothing_changes() -> None:
+    async with Rig().running() as rig:
+        del rig.driver.values["CH00.VMON"]
+        await rig.clock.advance(1.0)
+        assert (rig["CH00:VMON"].val, alarm(rig["CH00:VMON"])) == (100.0, ("NO_ALARM", 0))
+
+
+async def test_GIVEN_a_wall_clock_that_steps_back_WHEN_scanning_THEN_posting_goes_on() -> None:
+    async with Rig().running() as rig:
+        rig.clock.offset -= 3600
+        rig.driver.values["CH00.VMON"] = 55.0
+        await rig.clock.advance(1.0)
+        assert rig["CH00:VMON"].val == 55.0
+
+
+async def test_GIVEN_limits_and_precision_of_the_device_WHEN_they_change_THEN_the_records_follow() -> None:
+    rig = Rig()
+    rig.driver.limits_now["CH00.VSET"] = Limits(0.0, 1500.0)
+    rig.driver.digits["CH00.IMON"] = 3
+    async with rig.running():
+        assert (rig["CH00:VSET"].get("DRVL"), rig["CH00:VSET"].get("DRVH")) == (0.0, 1500.0)
+        assert rig["CH00:IMON"].get("PREC") == 3
+        rig.driver.limits_now["CH00.VSET"] = Limits(0.0, 1200.0)
+        await rig.scanner.write("CH00.VSET", 300.0)
+        assert rig["CH00:VSET"].get("DRVH") == 1200.0
+
+
+async def test_GIVEN_a_batch_on_its_way_WHEN_a_put_reads_back_THEN_the_older_reading_does_not_win() -> None:
+    async with Rig().running() as rig:
+        old = Reading(100.0, rig.clock.time() + 4.9)
+        rig.driver.readings["CH00.VSET.RBV"] = old
+        await rig.clock.advance(4.95)
+        rig.driver.delay = 0.5
+        await rig.clock.advance(0.1)
+        await rig.scanner.write("CH00.VSET", 250.0)
+        assert rig["CH00:VSET:RBV"].val == 250.0
+        await rig.clock.advance(1.0)
+        assert rig["CH00:VSET:RBV"].val == 250.0
+
+
+async def test_GIVEN_a_write_that_loses_the_device_WHEN_it_fails_THEN_the_PVs_are_INVALID_at_once() -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = ReplyTimeout("outcome unknown")
+        with pytest.raises(ReplyTimeout):
+            await rig.scanner.write("CH00.VSET", 1.0)
+        assert not rig.scanner.ready
+        await settle()
+        assert alarm(rig["CH00:VMON"]) == ("TIMEOUT", 3)
+        await rig.clock.advance(0.3)
+        assert alarm(rig["CH00:VMON"]) == ("NO_ALARM", 0)
+
+
+async def test_GIVEN_a_refused_write_WHEN_it_fails_THEN_nothing_is_lost() -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = Refused("no")
+        with pytest.raises(Refused):
+            await rig.scanner.write("CH00.VSET", 1.0)
+        assert rig.scanner.ready
+        assert rig["CH00:VSET"].val == 100.0
+
+
+async def test_GIVEN_a_driver_bug_WHEN_writing_THEN_only_a_device_error_leaves() -> None:
+    async with Rig().running() as rig:
+        rig.driver.write_trouble = KeyError("CH00")
+        with pytest.raises(LinkDown, match="internal error: KeyError"):
+            await rig.scanner.write("CH00.VSET", 1.0)
+
+
+async def test_GIVEN_DISABLE_WHEN_set_THEN_the_link_is_closed_and_no_byte_is_sent_until_cleared() -> None:
+    async with Rig().running() as rig:
+        await rig.scanner.disable(True)
+        assert not rig.driver.open
+        assert alarm(rig["CH00:VMON"]) == ("DISABLE", 3)
+        assert (rig["DISABLE"].val, alarm(rig["DISABLE"])) == (1, ("STATE", 1))
+        assert rig["COMM"].val == 0
+        batches, connects = len(rig.driver.batches), rig.driver.connects
+        await rig.clock.advance(60.0)
+        assert (len(rig.driver.batches), rig.driver.connects) == (batches, connects)
+        assert alarm(rig["COMM:AGE"]) == ("NO_ALARM", 0)
+        await rig.scanner.disable(False)
+        await settle()
+        assert alarm(rig["CH00:VMON"]) == ("NO_ALARM", 0)
+        assert (rig["DISABLE"].val, alarm(rig["DISABLE"])) == (0, ("NO_ALARM", 0))
+
+
+async def test_GIVEN_a_lost_device_WHEN_disabled_and_enabled_THEN_it_is_tried_at_once() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = LinkDown("off")
+        await rig.clock.advance(5.0)
+        await rig.scanner.disable(True)
+        assert alarm(rig["CH00:VMON"]) == ("DISABLE", 3)
+        rig.driver.trouble = None
+        await rig.scanner.disable(False)
+        await settle()
+        assert alarm(rig["CH00:VMON"]) == ("NO_ALARM", 0)
+
+
+async def test_GIVEN_a_write_on_its_way_WHEN_disabled_THEN_it_is_finished_first() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        write = asyncio.create_task(rig.scanner.write("CH00.VSET", 5.0))
+        await settle()
+        disabling = asyncio.create_task(rig.scanner.disable(True))
+        await settle()
+        assert rig.driver.open
+        assert not disabling.done()
+        rig.driver.gate.set()
+        await disabling
+        assert (await write)["CH00.VSET"].value == 5.0
+        assert not rig.driver.open
+        assert alarm(rig["CH00:VSET"]) == ("DISABLE", 3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "value", "severity"),
+    [
+        ({"simulated": True}, "SIM", 1, 1),
+        ({"simulated": False}, "SIM", 0, 0),
+        ({"readonly": True}, "READONLY", 1, 0),
+    ],
+)
+async def test_GIVEN_settings_THEN_the_device_PVs_say_so(
+    settings: dict[str, object], name: str, value: int, severity: int
+) -> None:
+    async with Rig(**settings).running() as rig:
+        assert (rig[name].val, rig[name].sevr) == (value, severity)
+
+
+async def test_GIVEN_link_statistics_WHEN_a_second_passes_THEN_they_are_shown() -> None:
+    async with Rig().running() as rig:
+        rig.driver.stats.rtt, rig.driver.stats.errors = 0.6, 3
+        rig.driver.stats.last_error = "one garbled line"
+        await rig.clock.advance(1.0)
+        assert rig["COMM:RTT"].val == pytest.approx(600)
+        assert alarm(rig["COMM:RTT"]) == ("HIGH", 1)
+        assert rig["COMM:ERRORS"].val == 3
+        assert "one garbled line" in rig["COMM:MSG"].val  # type: ignore[operator]
+        assert rig["COMM:MSG"].val[:4] == "2023"  # type: ignore[index]
+
+
+async def test_GIVEN_many_readings_WHEN_posting_THEN_others_get_their_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    naps: list[float] = []
+    sleep: Callable[[float], object] = rig.clock.sleep
+
+    async def counting_sleep(seconds: float) -> None:
+        if seconds < 0.01:
+            naps.append(seconds)
+            rig.clock.now += seconds
+        else:
+            await sleep(seconds)  # type: ignore[misc]
+
+    monkeypatch.setattr(rig.clock, "sleep", counting_sleep)
+
+    def slow_post(*args: object) -> None:
+        rig.clock.now += 0.0011
+
+    for record in rig.records.values():
+        if record.name.startswith("LAB:HV1:CH"):
+            monkeypatch.setattr(type(record), "post", slow_post)
+    async with rig.running():
+        assert naps
+        assert set(naps) == {0}

@@ -1,0 +1,102 @@
+"""What one connection may cost, seen from a bare socket."""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+
+from ioc.database.dbfile import parse_text
+from ioc.records import PutContext, Record, RecordSet, Value
+from ioc.server import Server, wire
+from ioc.server.circuit import MOST_PUTS
+from ioc.server.connection import HIGH_WATER
+
+PUTS = 60_000
+ONE_READ = 256 * 1024 // 24
+"""Puts that one look at a socket can bring: asyncio takes 256 KiB at a time, a put of a number has 24 bytes."""
+
+
+async def test_GIVEN_a_slow_device_WHEN_a_client_sends_puts_without_end_THEN_few_wait_here_and_none_is_lost() -> None:
+    definitions = parse_text('record(ao, "A") { field(DTYP, "labioc") field(OUT, "@D A") }', "test").expand({})
+    records = RecordSet.build(definitions)
+    gate, arrived, waiting, most = asyncio.Event(), [], 0, 0
+
+    async def slow(_: Record, value: Value, __: PutContext) -> None:
+        nonlocal waiting, most
+        waiting += 1
+        most = max(most, waiting)
+        await gate.wait()
+        waiting -= 1
+        arrived.append(value)
+
+    records["A"].put_hook = slow
+    server = Server(records, interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
+        writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
+        await reader.readexactly(16 + 16)  # version, access rights
+        (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+        writer.writelines(
+            wire.pack(wire.Command.WRITE, 6, 1, sid, number, struct.pack(">d", number)) for number in range(PUTS)
+        )
+        async with asyncio.timeout(60):
+            while most < MOST_PUTS:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            gate.set()
+            await writer.drain()
+            writer.write(wire.pack(wire.Command.ECHO, 0, 0, 0, 0))
+            assert await reader.readexactly(16) == wire.pack(wire.Command.ECHO, 0, 0, 0, 0)
+            while len(arrived) < PUTS:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
+    assert arrived == [float(number) for number in range(PUTS)]
+    assert most <= MOST_PUTS + ONE_READ
+
+
+ELEMENTS, GETS = 20_000, 500
+"""Of an array of 160 kB, asked for in one go: 80 MB of answers to 12 kB of questions."""
+
+
+async def test_GIVEN_a_large_array_WHEN_a_client_asks_without_reading_THEN_few_answers_wait_here_and_all_arrive() -> (
+    None
+):
+    text = f'record(waveform, "W") {{ field(NELM, "{ELEMENTS}") field(FTVL, "DOUBLE") }}'
+    server = Server(RecordSet.build(parse_text(text, "test").expand({})), interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"W\0\0\0\0\0\0\0"))
+        await reader.readexactly(16 + 16)  # version, access rights
+        (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+        (circuit,) = server.circuits
+        most = 0
+
+        def watched(data: bytes) -> None:
+            nonlocal most
+            send(data)
+            waiting = sum(map(len, circuit._out)) + circuit._transport.get_write_buffer_size()  # type: ignore[union-attr]
+            most = max(most, waiting)
+
+        send, circuit.send = circuit.send, watched  # type: ignore[method-assign]
+        writer.writelines(wire.pack(wire.Command.READ_NOTIFY, 6, ELEMENTS, sid, number) for number in range(GETS))
+        async with asyncio.timeout(60):
+            while not circuit._paused:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            answers = []
+            for _ in range(GETS):
+                head = await reader.readexactly(24)
+                answers.append(struct.unpack_from(">12xI", head)[0])
+                await reader.readexactly(ELEMENTS * 8)
+        writer.write(wire.pack(wire.Command.ECHO, 0, 0, 0, 0))
+        assert await reader.readexactly(16) == wire.pack(wire.Command.ECHO, 0, 0, 0, 0)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
+    assert answers == list(range(GETS))
+    assert most < 2 * HIGH_WATER

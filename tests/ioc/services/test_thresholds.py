@@ -1,0 +1,283 @@
+"""Alarm limits that clients change at run time: kept on disk, and in force again after a restart."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from devices.rules import state_file
+from ioc.clock import local_time
+from ioc.records import PutRefused, Record, RecordSet, fields_of
+from ioc.services.thresholds import Thresholds, state_folder
+from ioc.site.config import Site, SiteError, only, parse_site
+from ioc.site.expansion import expand
+from tests.ioc.fakes import EPOCH, FakeClock
+
+VMON = "LAB:HV1:CH00:VMON"
+NOW = local_time(EPOCH)
+DEVICE: dict[str, Any] = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "channels": 2}
+
+
+def site(hihi: float | None = 1500, names: tuple[str, ...] = ("HV1",), **keys: Any) -> Site:
+    alarms = {} if hihi is None else {"alarms": {"VMON": {"HIHI": hihi}}}
+    return parse_site(
+        {
+            "site": {"prefix": "LAB"},
+            "device": [
+                DEVICE | {"name": name, "address": f"tcp://{name.lower()}:23"} | alarms | keys for name in names
+            ],
+        }
+    )
+
+
+def file(folder: Path, name: str = "LAB.HV1") -> Path:
+    return folder / f"{name}-tuned.json"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def saved(folder: Path, name: str = "LAB.HV1") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(file(folder, name).read_text())
+    return found
+
+
+def put(record: Record, field: str, value: float) -> None:
+    record.put(fields_of(record.rtyp)[field], value)
+
+
+@asynccontextmanager
+async def started(
+    folder: Path | None, of: Site, who: Callable[[], str] = lambda: "ann@desk"
+) -> AsyncIterator[RecordSet]:
+    """Make the records of a site with what is kept of them, as a server does at start, and end as it does."""
+    records = RecordSet.build(expand(of).records.values())
+    thresholds = Thresholds(of, records, folder, FakeClock(), who)
+    await thresholds.restore()
+    yield records
+    await thresholds.flush()
+
+
+async def test_what_a_client_puts_is_there_after_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], "HIHI", 1450.5)
+        put(records[VMON], "HHSV", 1)
+        put(records["LAB:IOC:LAG"], "HIGH", 300)
+    assert saved(tmp_path)[f"{VMON}.HIHI"] == {
+        "value": "1450.5",
+        "site": "1500",
+        "when": NOW,
+        "by": "ann@desk",
+    }
+    assert saved(tmp_path, "LAB.IOC").keys() == {"LAB:IOC:LAG.HIGH"}
+    assert f"{VMON}.HIHI: 1500 -> 1450.5 by ann@desk" in caplog.text
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].get("HIHI") == 1450.5
+        assert records[VMON].get("HHSV") == 1
+        assert records["LAB:HV1:CH01:VMON"].get("HIHI") == 1500
+        assert records["LAB:IOC:LAG"].get("HIGH") == 300
+    assert f"{VMON}.HIHI 1500 from the site file, 1450.5 as tuned on {NOW} by ann@desk is in force" in caplog.messages
+
+
+@pytest.mark.parametrize("field", ["HIHI", "HIGH", "LOW", "LOLO", "HHSV", "HSV", "LSV", "LLSV", "HYST"])
+@pytest.mark.parametrize("name", [VMON, "LAB:HV1:CH00:VSET", "LAB:HV1:BD:ALARM"])
+async def test_each_threshold_of_each_kind_of_number_is_kept(tmp_path: Path, name: str, field: str) -> None:
+    async with started(tmp_path, site()) as records:
+        before = records[name].get(field)
+        put(records[name], field, 3)
+        assert records[name].get(field) != before
+    async with started(tmp_path, site()) as records:
+        assert records[name].get(field) == 3
+
+
+@pytest.mark.parametrize("field", ["ADEL", "MDEL", "HOPR", "SCAN", "DISP"])
+async def test_other_fields_are_as_the_site_file_says_after_a_restart(tmp_path: Path, field: str) -> None:
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], field, 1)
+    assert names_in(tmp_path) == []
+
+
+async def test_what_the_server_or_the_driver_sets_is_not_a_tuning(tmp_path: Path) -> None:
+    async with started(tmp_path, site()) as records:
+        records[VMON].post(2000.0, 1.0)
+        records[VMON].set_precision(2)
+        records["LAB:HV1:CH00:VSET"].set_drive_limits(0, 100)
+    assert names_in(tmp_path) == []
+
+
+async def test_a_refused_put_is_not_kept(tmp_path: Path) -> None:
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], "DISP", 1)
+        with pytest.raises(PutRefused):
+            put(records[VMON], "HIHI", 1)
+    assert names_in(tmp_path) == []
+
+
+async def test_the_value_of_the_site_file_put_again_ends_the_tuning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], "HIHI", 1450)
+        put(records[VMON], "HIHI", 1500)
+    assert saved(tmp_path) == {}
+    assert f"{VMON}.HIHI: 1450 -> 1500, as in the site file, by ann@desk" in caplog.text
+
+
+async def test_when_the_site_file_has_changed_since_it_wins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], "HIHI", 1450)
+        put(records[VMON], "HIGH", 1400)
+    async with started(tmp_path, site(1600)) as records:
+        assert records[VMON].get("HIHI") == 1600
+        assert records[VMON].get("HIGH") == 1400, "the site file says nothing else about this one"
+    assert (
+        f"{VMON}.HIHI 1600 from the site file, which said 1500 before: the 1450 that ann@desk tuned it to on "
+        f"{NOW} is dropped" in caplog.messages
+    )
+    assert saved(tmp_path).keys() == {f"{VMON}.HIGH"}
+
+
+async def test_an_equal_value_written_in_another_way_is_no_change(tmp_path: Path) -> None:
+    async with started(tmp_path, site(1500)) as records:
+        put(records[VMON], "HIHI", 1450)
+    async with started(tmp_path, site(1500.0)) as records:
+        assert records[VMON].get("HIHI") == 1450
+
+
+async def test_what_is_not_served_now_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    whole = site(names=("HV1", "HV2"))
+    async with started(tmp_path, whole) as records:
+        put(records["LAB:HV1:CH01:VMON"], "HIHI", 1400)
+        put(records["LAB:HV2:CH01:VMON"], "HIHI", 1450)
+    async with started(tmp_path, only(site(names=("HV1", "HV2"), channels=1), ["HV1"])) as records:
+        put(records[VMON], "HIHI", 1300)
+    assert "LAB:HV1:CH01:VMON.HIHI: nothing of this name is served, its tuned value 1400 is kept" in caplog.text
+    async with started(tmp_path, whole) as records:
+        found = [records[name].get("HIHI") for name in (VMON, "LAB:HV1:CH01:VMON", "LAB:HV2:CH01:VMON")]
+        assert found == [1300, 1400, 1450]
+
+
+async def test_two_servers_of_one_site_do_not_disturb_each_other(tmp_path: Path) -> None:
+    whole = site(names=("HV1", "HV2"))
+    async with started(tmp_path, only(whole, ["HV1"])) as first, started(tmp_path, only(whole, ["HV2"])) as second:
+        put(first[VMON], "HIHI", 1)
+        put(second["LAB:HV2:CH00:VMON"], "HIHI", 2)
+        put(first["LAB:IOC_HV1:LAG"], "HIHI", 3)
+        put(second["LAB:IOC_HV2:LAG"], "HIHI", 4)
+    assert names_in(tmp_path) == [
+        "LAB.HV1-tuned.json",
+        "LAB.HV2-tuned.json",
+        "LAB.IOC_HV1-tuned.json",
+        "LAB.IOC_HV2-tuned.json",
+    ]
+
+
+async def test_what_was_tuned_on_a_simulator_does_not_get_to_the_real_device(tmp_path: Path) -> None:
+    async with started(tmp_path, site(simulated=True)) as records:
+        put(records[VMON], "HIHI", 1)
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].get("HIHI") == 1500
+    async with started(tmp_path, site(simulated=True)) as records:
+        assert records[VMON].get("HIHI") == 1
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "\x00\x00", '"' + "x" * 3])
+async def test_a_file_that_cannot_be_read_is_put_aside_and_the_server_starts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    file(tmp_path).write_text(text)
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].get("HIHI") == 1500
+        put(records[VMON], "HIHI", 1450)
+    assert file(tmp_path).with_suffix(".bad").read_text() == text
+    assert [entry.levelname for entry in caplog.records if "cannot be read" in entry.message] == ["ERROR"]
+    assert saved(tmp_path).keys() == {f"{VMON}.HIHI"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        7,
+        {"value": "1"},
+        {"value": "x", "site": "1500", "when": "", "by": ""},
+        {"value": 1, "site": "1500", "when": "", "by": ""},
+        {"value": "1", "site": "high", "when": "", "by": ""},
+    ],
+)
+async def test_an_entry_that_makes_no_sense_is_told_and_the_others_hold(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: object
+) -> None:
+    good = {"value": "1400", "site": "0", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
+    file(tmp_path).write_text(json.dumps({f"{VMON}.HIHI": entry, f"{VMON}.HIGH": good}))
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].get("HIHI") == 1500
+        assert records[VMON].get("HIGH") == 1400
+    assert f"{VMON}.HIHI: the entry cannot be used and is left as it is" in caplog.text
+
+
+@pytest.mark.parametrize("key", [f"{VMON}.VAL", f"{VMON}.SCAN", f"{VMON}.NONE", VMON, "", "LAB:HV1:CH00:STATE.HIHI"])
+async def test_a_file_can_change_nothing_but_thresholds(tmp_path: Path, key: str) -> None:
+    entry = {"value": "1", "site": "0", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
+    file(tmp_path).write_text(json.dumps({key: entry}))
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].udf
+        assert records[VMON].get("SCAN") == RecordSet.build(expand(site()).records.values())[VMON].get("SCAN")
+    assert saved(tmp_path) == {key: entry}
+
+
+async def test_a_folder_that_cannot_be_written_is_told_once_and_nothing_else_happens(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    async with started(tmp_path / "file", site()) as records:
+        put(records[VMON], "HIHI", 1450)
+        assert records[VMON].get("HIHI") == 1450
+    assert "cannot be written" in caplog.text
+
+
+async def test_the_disk_is_not_waited_for_and_a_burst_is_few_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go, writes = threading.Event(), []
+    replace = os.replace
+
+    def slow(old: Path, new: Path) -> None:
+        writes.append(new)
+        assert go.wait(10)
+        replace(old, new)
+
+    monkeypatch.setattr(state_file.os, "replace", slow)
+    async with started(tmp_path, site(channels=50)) as records:
+        for number in range(50):
+            put(records[f"LAB:HV1:CH{number:02d}:VMON"], "HIHI", 1450 + number)
+        go.set()
+    assert len(writes) <= 2
+    assert len(saved(tmp_path)) == 50
+
+
+def test_the_folder_is_that_of_the_site_file_or_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
+    data: dict[str, Any] = {"site": {"prefix": "LAB"}}
+    assert state_folder(parse_site(data)) == Path("/var/lib/labioc")
+    assert state_folder(parse_site(data | {"server": {"state_dir": "/srv/hv"}})) == Path("/srv/hv")
+    with pytest.raises(SiteError, match=r'server.state_dir: found "hv", allowed: .*absolute'):
+        parse_site(data | {"server": {"state_dir": "hv"}})
+
+
+async def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    async with started(None, site()) as records:
+        put(records[VMON], "HIHI", 1450)
+    assert names_in(tmp_path) == []
