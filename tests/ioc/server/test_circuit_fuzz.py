@@ -16,7 +16,7 @@ from ioc.server import Server
 from ioc.server.circuit import Circuit
 from ioc.server.wire import Command, pack
 
-RECORDS = Path(__file__).parents[1] / "conformance" / "records.db"
+RECORDS = Path(__file__).parents[2] / "conformance" / "records.db"
 NAMES = (
     *(
         "T:AI",
