@@ -55,6 +55,7 @@ class PvSpec:
     field: str = ""
     archive: str = "monitor"
     rtyp: str = ""
+    row_period: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

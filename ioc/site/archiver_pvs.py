@@ -12,10 +12,6 @@ from ioc.site.config import Site
 from ioc.site.expansion import Database
 
 _CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
-_FIELDS: Mapping[str, Mapping[str, str]] = {
-    # Boards for this supply know TRIP as the trip time in seconds, which InfluxDB keeps as a float for ever.
-    "caen-dt55xx": {"TRIPTIME:RBV": "TRIP", "TRIP": "TRIPPED"},
-}
 
 
 def archiver_pvs(site: Site, database: Database) -> list[PvSpec]:
@@ -35,15 +31,20 @@ def _spec(prefix: str, devices: Mapping[str, DeviceSettings], record: RecordDef)
         device=device,
         device_type=settings.type if settings else "",
         channel=channel,
-        field=field_name(settings.type if settings else "", suffix),
+        field=field_name(record, suffix),
         archive="" if archive == "-" else archive,
         rtyp=record.rtyp,
+        row_period=settings.period if settings and "core" in record.info else 0.0,
     )
 
 
-def field_name(device_type: str, suffix: str) -> str:
-    """Return the field of a PV: ``VMON``, ``VSET_RBV``; the bits of a status word are ``IS_ON``, ``IS_OVC`` ..."""
-    own = _FIELDS.get(device_type, {}).get(suffix)
-    if own is not None:
-        return own
+def field_name(record: RecordDef, suffix: str) -> str:
+    """Return the field of a PV: that of its ``core`` or ``field`` tag, else ``VSET_HI`` for ``VSET:HI``.
+
+    The tag ``core`` makes a record part of the rows of its channel or device; its value is the field there. The bits
+    of a status word that are in no row are ``IS_ON`` for ``STAT:ON``.
+    """
+    tagged = record.info.get("core") or record.info.get("field")
+    if tagged:
+        return tagged
     return f"IS_{suffix.removeprefix('STAT:')}" if suffix.startswith("STAT:") else suffix.replace(":", "_")

@@ -10,7 +10,7 @@ import pytest
 from archiver.points.points import PointBuilder
 from ioc.cli import main
 from ioc.commands.archive import archived, archiver_config, shard_number
-from ioc.site.archiver_pvs import archiver_pvs, field_name
+from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import Site, SiteError, parse_site
 from ioc.site.expansion import expand
 
@@ -26,8 +26,8 @@ def test_the_schema_of_existing_boards_is_kept() -> None:
     pvs = {pv.name: pv for pv in archived(one, archiver_config(one, Path()))}
     builder = PointBuilder(pvs.values(), archiver_config(one, Path()).schema)
     starts = {
-        "VMON": "VMON", "VSET": "VSET", "ISET": "ISET", "IMON": "IMON", "TRIPTIME:RBV": "TRIP", "STAT": "STAT",
-        "STAT:ON": "IS_ON", "STAT:INTLCK": "IS_INTLCK", "TRIP": "TRIPPED", "VSET:RBV": "VSET_RBV",
+        "VMON": "VMON", "VSET:RBV": "VSET", "ISET:RBV": "ISET", "IMON": "IMON", "TRIPTIME:RBV": "TRIP", "STAT": "STAT",
+        "STAT:ON": "IS_ON", "STAT:INTLCK": "IS_INTLCK", "TRIP": "TRIPPED", "VSET": "VSET_DEMAND",
     }  # fmt: skip
     for suffix, field in starts.items():
         start = builder.line_start(f"LAB:HV1:CH02:{suffix}")
@@ -41,7 +41,15 @@ def test_every_field_of_a_device_is_there_once() -> None:
     assert len(set(places)) == len(places)
     assert {pv.device_type for pv in pvs if pv.device == "HV1"} == {"caen-dt55xx"}
     assert not next(pv for pv in pvs if pv.name == "LAB:IOC:HEARTBEAT").archive
-    assert field_name("iseg-edcp", "TRIP") == "TRIP"
+
+
+def test_the_fields_of_a_row_are_those_of_the_predecessor() -> None:
+    one = site()
+    rows = [pv for pv in archiver_pvs(one, expand(one)) if pv.row_period and pv.channel == "00"]
+    flags = "ON UP DOWN OVC OVV UNV MAXV TRIP MAXPW TWARN OVT KILL INTLCK".split()  # noqa: SIM905
+    expected = {"VSET", "VMON", "ISET", "IMON", "TRIP", "STAT", *(f"IS_{flag}" for flag in flags)}
+    assert {pv.field for pv in rows} - {"IS_CALERR"} == expected
+    assert {pv.row_period for pv in rows} == {1.0}
 
 
 def test_shards_keep_apart() -> None:
