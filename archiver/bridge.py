@@ -16,11 +16,11 @@ from archiver.influx.deadletter import DeadLetters
 from archiver.influx.writers import State, Writer
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
+from archiver.points.builder import PointBuilder, field_types
 from archiver.points.catalogue import Catalogue, catalogue
-from archiver.points.points import PointBuilder, field_types
 from archiver.status.page import StatusPage
 from archiver.status.pvs import StatusPvs
-from archiver.status.status import BridgeState, ServerStatus, Snapshot, prometheus
+from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, prometheus
 
 log = logging.getLogger("labioc.archiver")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from archiver.bridge import Bridge
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.history import plot
-from archiver.history.history import (
+from archiver.history.samples import (
     HistoryError,
     Sample,
     as_lines,
@@ -28,7 +28,7 @@ from archiver.influx.setup import SetupError, set_up
 from archiver.log.segments import LogInUse
 from archiver.points.catalogue import Catalogue, load
 from archiver.status.page import fetch_status
-from archiver.status.status import as_text
+from archiver.status.snapshot import as_text
 
 TERMINAL = "terminal"
 """What ``--plot`` is given to draw with characters."""

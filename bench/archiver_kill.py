@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from archiver.history.history import from_log
+from archiver.history.samples import from_log
 from archiver.points.catalogue import load
 from bench.archiver_path import database, start_bridge, status
 from tests.archiver.influx.databases import Influx1

@@ -25,7 +25,7 @@ from archiver.ca.events import Event, Kind
 from archiver.ca.subscribe import Subscriber
 from archiver.config import PvSpec, Schema
 from archiver.log.segments import SegmentLog
-from archiver.points.points import PointBuilder
+from archiver.points.builder import PointBuilder
 from tests.softioc import start_softioc
 
 CLIENTS = ("ours", "ours+points", "ours+points+log", "pyepics", "caproto threading")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from archiver.history.glyphs import GLYPH_HEIGHT, GLYPH_WIDTH, rows
-from archiver.history.history import Sample
+from archiver.history.samples import Sample
 
 INVALID = 3
 _NS = 1_000_000_000

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from archiver.config import ServerConfig
+from archiver.influx.api import authorization
 from archiver.influx.http import HttpClient
-from archiver.influx.influx import authorization
-from archiver.points.points import FieldType
+from archiver.points.builder import FieldType
 
 LARGEST_ANSWER: Final = 50_000_000
 """Bytes; about a million fields."""

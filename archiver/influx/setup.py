@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config import ServerConfig
+from archiver.influx.api import authorization
 from archiver.influx.http import Answer, HttpClient, NoAnswer
-from archiver.influx.influx import authorization
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 DURATION = r"^[1-9][0-9]*[mhdw]$"

@@ -18,10 +18,10 @@ from enum import Enum
 from typing import Any, Protocol
 
 from archiver.config import ServerConfig
+from archiver.influx.api import Meaning, Verdict, authorization, judge, write_request
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.fields import Fields, FieldsUnknown, other_types
 from archiver.influx.http import HttpClient, NoAnswer
-from archiver.influx.influx import Meaning, Verdict, authorization, judge, write_request
 from archiver.points.lineprotocol import split_lines
 
 log = logging.getLogger("labioc.archiver")

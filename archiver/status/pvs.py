@@ -28,7 +28,7 @@ from caproto.asyncio.utils import (
 from caproto.server import PVGroup, pvproperty
 
 from archiver.ca.environment import broadcast_addresses
-from archiver.status.status import BridgeState, Snapshot
+from archiver.status.snapshot import BridgeState, Snapshot
 
 log = logging.getLogger("labioc.archiver")
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from archiver.history.history import Sample, from_log
+from archiver.history.samples import Sample, from_log
 from archiver.log.reader import lines
 from archiver.points.catalogue import load
 from tests.archiver.influx.databases import Influx1

@@ -17,12 +17,12 @@ import pytest
 
 from archiver.bridge import Bridge
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
-from archiver.history.history import Sample, from_log
+from archiver.history.samples import Sample, from_log
 from archiver.log import files as segment_files
 from archiver.log.files import Position, Segment
+from archiver.points.builder import Refused
 from archiver.points.catalogue import load
-from archiver.points.points import Refused
-from archiver.status.status import BridgeState
+from archiver.status.snapshot import BridgeState
 from tests.archiver.ca.fake_ca import FakeCaServer, message
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.test_bridge import (
@@ -371,7 +371,7 @@ async def test_GIVEN_a_minimum_interval_WHEN_the_bridge_stops_THEN_the_value_tha
 async def test_GIVEN_a_heartbeat_WHEN_a_pv_of_another_ioc_is_silent_THEN_its_value_is_repeated(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.points.points.ON_THE_WAY_NS", 0)
+    monkeypatch.setattr("archiver.points.builder.ON_THE_WAY_NS", 0)
     async with (
         FakeCaServer(["T:A", "T:B"]) as server,
         bridging(tmp_path, server, tag="monitor 1 heartbeat 1") as bridge,

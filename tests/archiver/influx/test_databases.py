@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from archiver.config import PvSpec, Schema, ServerConfig
-from archiver.history.history import Sample, from_influxdb
+from archiver.history.samples import Sample, from_influxdb
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.setup import SetupError, set_up
 from archiver.influx.writers import State, Writer
@@ -196,7 +196,7 @@ def test_setting_up_twice_changes_nothing_and_means_are_kept(influxd: Influx1, t
 def test_history_is_read_from_influxdb_page_by_page(
     influxd: Influx1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.history.history._PAGE", 7)
+    monkeypatch.setattr("archiver.history.samples._PAGE", 7)
     pv = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
     with piping(tmp_path, influxd.url, database="lab") as pipe:
         pipe.add(lines(0, 200))

@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 import pytest
 
 from archiver.config import ServerConfig
+from archiver.influx.api import Verdict, judge
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.http import Answer
-from archiver.influx.influx import Verdict, judge
 from archiver.influx.writers import Progress, State, Writer
 from archiver.points.lineprotocol import Point
 from tests.archiver.influx.fake_influx import CloseAfter, Dribble, FakeInflux, Fault, Hang, LoseAnswer, Reset, Status

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.points.points import PointBuilder
+from archiver.points.builder import PointBuilder
 from ioc.cli import main
 from ioc.commands.archive import archived, archiver_config, shard_number
 from ioc.site.archiver_pvs import archiver_pvs

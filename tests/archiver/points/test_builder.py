@@ -10,8 +10,8 @@ import pytest
 
 from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec, Schema
+from archiver.points.builder import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
 from archiver.points.lineprotocol import Point, parse, parse_all
-from archiver.points.points import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
 from archiver.points.thinning import Thinning, parse_tag
 
 NOW = 1_795_000_000_000_000_000

@@ -13,7 +13,7 @@ from archiver.ca.events import Event, Kind
 from archiver.cli import HistoryRequest, show_history
 from archiver.config import PvSpec, Schema, ServerConfig
 from archiver.history import plot
-from archiver.history.history import (
+from archiver.history.samples import (
     HistoryError,
     Sample,
     as_lines,
@@ -23,8 +23,8 @@ from archiver.history.history import (
     write_csv,
 )
 from archiver.log.segments import SegmentLog
+from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue, load
-from archiver.points.points import PointBuilder
 
 PV = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
 OTHER = PvSpec("LAB:HV1:CH01:IMON", "HV1", "caen-dt55xx", "01", "IMON", "monitor", "ai")

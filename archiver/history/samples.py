@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from archiver.config import ServerConfig
+from archiver.influx.api import authorization
 from archiver.influx.http import HttpClient, NoAnswer
-from archiver.influx.influx import authorization
 from archiver.log.reader import lines
+from archiver.points.builder import CONNECTION, PointBuilder
 from archiver.points.catalogue import Catalogue
 from archiver.points.lineprotocol import FieldValue, Point, parse
-from archiver.points.points import CONNECTION, PointBuilder
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from archiver.influx.http import Answer, HttpClient, NoAnswer
-from archiver.points.points import PvState
+from archiver.points.builder import PvState
 from archiver.status.page import StatusPage, fetch_status
-from archiver.status.status import BridgeState, ServerStatus, Snapshot, as_text, prometheus
+from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, as_text, prometheus
 
 SERVER = ServerStatus(
     name='a"b', url="http://h", state="retrying", reason="503 full", since=1.7e9, points=10, refused=2, requests=3,

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from archiver.points.points import PvState
+from archiver.points.builder import PvState
 
 JSON = dict[str, Any]
 

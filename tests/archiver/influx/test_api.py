@@ -13,9 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from archiver.config import PvSpec, Schema, ServerConfig
-from archiver.history.history import Sample, from_influxdb
+from archiver.history.samples import Sample, from_influxdb
+from archiver.influx.api import Meaning, authorization, judge, write_request
 from archiver.influx.http import Answer, HttpClient, NoAnswer
-from archiver.influx.influx import Meaning, authorization, judge, write_request
 from archiver.influx.setup import SetupError, set_up
 from archiver.points.catalogue import catalogue
 
