@@ -1,15 +1,24 @@
 # The front door. `make run` starts the demo, `make test` runs the tests; both set everything up by themselves.
+# `make test TESTS=tests/devices` runs a part of them; JOBS=1 one after the other.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint bench clean
+# How many tests run at once; many of them only wait for time to pass.
+JOBS   ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
+
+.PHONY: run test test-long lint bench clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/labioc demo
 
 test: $(VENV)/test.stamp
-	$(BIN)/python -m pytest
+	$(PYTEST) $(TESTS)
+
+# As `make test`, with 30 times as many examples for each property and fuzz test; about half an hour.
+test-long: $(VENV)/test.stamp
+	$(PYTEST) --timeout=1800 --hypothesis-profile=long $(TESTS)
 
 # The comparison of Channel Access servers, about ten minutes; `make bench BENCH=--quick` takes two to three.
 bench: $(VENV)/bench.stamp

@@ -19,8 +19,11 @@ import pytest
 from hypothesis import settings
 
 # How long one example takes says more about the machine than about the code; the time limit of the test stays.
-settings.register_profile("labioc", deadline=None)
-settings.load_profile("labioc")
+LONG = 30
+"""How many times the examples of ``make test`` ``make test-long`` tries."""
+settings.register_profile("short", deadline=None)
+settings.register_profile("long", deadline=None, max_examples=100 * LONG)
+settings.load_profile("short")
 
 os.environ.update(
     EPICS_CA_ADDR_LIST="127.0.0.1",
@@ -40,6 +43,11 @@ for _name in ("EPICS_CA_NAME_SERVERS", "EPICS_CA_SERVER_PORT", "EPICS_CAS_SERVER
 def own_state_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Keep what servers remember over a restart away from that of the user who runs the tests."""
     os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
+def rounds(short: int) -> int:
+    """How often a test with chances of its own goes round: ``short``, or LONG times that with ``make test-long``."""
+    return short * LONG if settings.get_current_profile_name() == "long" else short
 
 
 def unavailable(what: str) -> NoReturn:

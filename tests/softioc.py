@@ -130,12 +130,15 @@ class ServerProcess:
                 stream.close()
 
 
-_LOWEST, _HOW_MANY = 20_000, 8_000
+# Each worker of pytest-xdist has a range of its own: between finding a port free and listening at it lies a while.
+_WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+_HOW_MANY = 8_000 // _WORKERS
+_LOWEST = 20_000 + _HOW_MANY * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _PORTS = itertools.count(random.randrange(_HOW_MANY))
 
 
 def free_port() -> int:
-    """A port that is free for TCP and UDP on the loopback interface, and stays so until somebody asks for it by number.
+    """A port that is free for TCP and UDP on the loopback interface, and stays so until it is asked for by number.
 
     It lies below those that systems hand out by themselves (from 32768 on): one of these, free now, may be the
     near end of somebody's connection before the server that it was meant for has started.

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from archiver.log.files import LogInUse
@@ -259,7 +259,6 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(steps=STEPS, max_bytes=st.sampled_from([150_000, 10_000_000]))
 def test_whatever_is_done_each_point_is_read_once_in_order_or_counted_as_lost(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]], max_bytes: int

@@ -285,7 +285,7 @@ def written(directory: Path, numbers: int) -> Path:
     return log.segments[-1].path
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_torn_tail_costs_only_what_was_torn(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     directory = tmp_path_factory.mktemp("log")
@@ -305,7 +305,7 @@ def test_a_torn_tail_costs_only_what_was_torn(tmp_path_factory: pytest.TempPathF
     assert got in ([*range(whole), 10], [*range(whole + 1), 10])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_flipped_bit_costs_one_block_at_most(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     directory = tmp_path_factory.mktemp("log")
@@ -324,7 +324,6 @@ def test_a_flipped_bit_costs_one_block_at_most(tmp_path_factory: pytest.TempPath
     log.close()
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400))
 def test_garbage_holds_no_blocks(garbage: bytes) -> None:
     fd = os.memfd_create("segment")

@@ -6,7 +6,7 @@ import asyncio
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.caen.protocol import Profile
@@ -108,7 +108,6 @@ async def test_decimals_coarser_than_the_step_carry_nothing_across_a_limit():
     assert rig.sets() == []
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.floats(0.06, 1500.06), st.sampled_from([0.1, 0.5, 1.0, 2.0]))
 def test_whatever_is_sent_is_within_the_limits_and_near_what_was_asked(value, step):
     rig = bench(CaenModel(channels=1), channels=1, limits={"VSET": (0.06, 1500.06)})

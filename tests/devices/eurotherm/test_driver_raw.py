@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import DeviceError, NotReady, OutOfLimits, Refused, ReplyTimeout
@@ -119,7 +119,6 @@ async def test_a_raw_write_whose_answer_is_lost_is_decided_by_reading_back(bench
         await bench.driver.raw(24, 1100)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(-5, 70000), st.integers(-40000, 70000), st.booleans())
 async def test_no_raw_access_can_do_what_is_forbidden(address: int, value: int, as_float: bool):
     bench = Bench()

@@ -7,7 +7,7 @@ import random
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.clock import DriverClock
@@ -243,7 +243,6 @@ async def test_GIVEN_lost_frames_WHEN_it_goes_on_THEN_fewer_are_under_way_and_th
     assert link._window == iseg_link.WINDOW
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 0x7FF), st.binary(max_size=8)), max_size=20))
 def test_any_frames_leave_the_link_standing(frames):
     link = ModuleLink("main", {}, 5, 0.25, DriverClock())

@@ -15,6 +15,7 @@ from ioc.records import RecordSet
 from ioc.server import Server
 from ioc.server.circuit import Circuit
 from ioc.server.wire import Command, pack
+from tests.conftest import rounds
 
 RECORDS = Path(__file__).parents[2] / "conformance" / "records.db"
 NAMES = (
@@ -87,7 +88,7 @@ def _request(chance: random.Random, sids: list[int]) -> bytes:
     return pack(command, data_type, count, sid, chance.randrange(5), payload)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(rounds(4)))
 async def test_GIVEN_requests_by_chance_WHEN_they_arrive_THEN_none_fails_within_the_server(
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:

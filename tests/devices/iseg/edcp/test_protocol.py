@@ -4,7 +4,7 @@ import math
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import Garbled, OutOfLimits, Refused
@@ -195,7 +195,6 @@ def test_any_frame_decodes_without_an_exception(identifier, data, extended, remo
     decode(Frame(identifier, data, extended, remote, error))
 
 
-@settings(max_examples=2000)
 @given(st.integers(0, 63), st.sampled_from(sorted(ITEMS)), st.binary(max_size=6), st.sampled_from([0, 0x2000]))
 def test_any_data_of_known_items_is_a_value_or_explained_and_comes_back_the_same(address, number, rest, many):
     item = ITEMS[number]

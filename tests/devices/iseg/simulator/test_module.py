@@ -3,7 +3,7 @@
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.iseg.edcp.bits import (
@@ -434,7 +434,6 @@ FRAMES = st.one_of(
 )
 
 
-@settings(max_examples=300)
 @given(st.sampled_from([E16C1, E08F2, F460N, FLEX, OLD_MASK]), st.lists(FRAMES, max_size=20))
 def test_GIVEN_any_frames_WHEN_they_arrive_THEN_the_module_lives_and_answers_in_its_own_name(firmware, frames):
     host = Host(firmware)
