@@ -179,13 +179,20 @@ class DeviceScanner:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _session(self) -> None:
-        """Connect, read everything, then scan; return when the device is disabled, raise when it is lost."""
+        """Connect, read everything, then scan; return when the device is disabled, raise when it is lost.
+
+        After a reconnection the signals of the fastest rate come first: operators wait for them.
+        """
         self._fault = None
         await self._driver.connect()
         started = self._clock.monotonic()
-        await self._poll(self._records.readable)
-        self._found(self._clock.monotonic() - started)
+        first = (self._schedule.fastest() if self._seen else []) or self._records.readable
+        await self._poll(first)
+        self._found(self._clock.monotonic() - started, len(first))
         self._schedule.start(started)
+        self._asked |= dict.fromkeys(self._records.readable)
+        for name in first:
+            self._asked.pop(name, None)
         while not self.status.disabled:
             if self._fault is not None:
                 raise self._fault
@@ -241,12 +248,12 @@ class DeviceScanner:
 
     # ---- found and lost
 
-    def _found(self, seconds: float) -> None:
+    def _found(self, seconds: float, signals: int) -> None:
         what = "connected again" if self._seen else "connected"
         self._seen = True
         self.status.found()
         self._invalid_by = None
-        log.info("%s: %s, %d signals read in %.2f s", self.name, what, len(self._records.readable), seconds)
+        log.info("%s: %s, %d signals read in %.2f s", self.name, what, signals, seconds)
         self.status.post()
 
     async def _lose(self, error: Exception) -> None:

@@ -48,6 +48,10 @@ class Schedule:
         self._origin = now - self._phase * min(self._groups, default=0.0)
         self._due = {period: self._origin + period for period in self._groups}
 
+    def fastest(self) -> list[str]:
+        """Return the signals of the shortest period; none when nothing is periodic."""
+        return list(dict.fromkeys(self._groups[min(self._groups)].values())) if self._groups else []
+
     def next_due(self) -> float | None:
         """Return the monotonic time of the next tick; None when nothing is periodic."""
         return min(self._due.values(), default=None)

@@ -415,3 +415,19 @@ async def test_GIVEN_many_readings_WHEN_posting_THEN_others_get_their_turn(
     async with rig.running():
         assert naps
         assert set(naps) == {0}
+
+
+async def test_GIVEN_a_device_WHEN_it_comes_back_THEN_its_fast_signals_are_read_first() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = ReplyTimeout("no answer")
+        await rig.clock.advance(2.0)
+        assert alarm(rig["CH00:VMON"]) == ("TIMEOUT", 3)
+        rig.driver.trouble = None
+        rig.driver.delay = 0.4
+        rig.driver.batches.clear()
+        await rig.clock.advance(2.0)
+        (first, fast), (second, rest) = rig.driver.batches[:2]
+        assert fast == ["CH00.IMON", "CH00.VMON"]
+        assert rest == ["BD.NAME", "CH00.ON", "CH00.VSET", "CH00.VSET.RBV", "CH01.VSET"]
+        assert second - first == pytest.approx(0.4)
+        assert all(alarm(record) == ("NO_ALARM", 0) for record in (rig["CH00:VMON"], rig["CH00:VSET"], rig["BD:NAME"]))
