@@ -17,13 +17,6 @@ from urllib.parse import urlsplit
 
 from archiver.points.thinning import parse_tag
 
-MEASUREMENTS: Mapping[str, str] = {
-    "caen-dt55xx": "DT5533E",
-    "iseg-edcp": "ISEG",
-    "eurotherm-3200": "EUROTHERM",
-}
-"""Measurement of each device type in the default schema, unless the site file names another."""
-
 DEFAULT_MEASUREMENT = "EPICS"
 """Measurement of PVs that belong to no device of the site."""
 
@@ -63,7 +56,7 @@ class Schema:
     """How events become points: a measurement for each device type, or for each PV (``per_pv``)."""
 
     per_pv: bool = False
-    measurements: Mapping[str, str] = field(default_factory=lambda: MEASUREMENTS)
+    measurements: Mapping[str, str] = field(default_factory=dict)
 
     def measurement(self, pv: PvSpec) -> str:
         """Return the measurement that a PV's points go to."""
@@ -128,14 +121,17 @@ def default_directory(prefix: str) -> Path:
     return Path(state) / "labioc" / "archive" / prefix.replace(":", "_")
 
 
-def read_config(section: Mapping[str, Any], prefix: str, base: Path = Path()) -> ArchiverConfig:
+def read_config(
+    section: Mapping[str, Any], prefix: str, base: Path = Path(), measurements: Mapping[str, str] | None = None
+) -> ArchiverConfig:
     """Make the configuration of a section that the schema of the site file has passed.
 
-    ``base`` is the folder of the site file, which relative paths start from. Raises ConfigError.
+    ``base`` is the folder of the site file, which relative paths start from, ``measurements`` has the usual one of each
+    device type. Raises ConfigError.
     """
     errors: list[str] = []
     directory = section.get("directory")
-    measurements = {**MEASUREMENTS, **section.get("measurements", {})}
+    named = {**(measurements or {}), **section.get("measurements", {})}
     servers = tuple(_server(dict(server)) for server in section.get("influxdb", ()))
     names = [server.name for server in servers]
     errors += [
@@ -159,7 +155,7 @@ def read_config(section: Mapping[str, Any], prefix: str, base: Path = Path()) ->
         directory=base / Path(directory).expanduser() if directory else default_directory(prefix),
         max_bytes=int(section.get("max_gigabytes", 10) * 1_000_000_000),
         max_age=section.get("max_days", 365) * _DAY,
-        schema=Schema(not section.get("measurement_per_type", True), measurements),
+        schema=Schema(not section.get("measurement_per_type", True), named),
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
         status=status,

@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from devices.model import DeviceSettings
-from devices.registry import FAMILIES, Simulator
+from devices.registry import FAMILIES
 from ioc.access import AccessPolicy
 from ioc.clock import Clock, SystemClock
 from ioc.puts import PutPath
@@ -32,6 +32,9 @@ from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
 from ioc.site.config import Site
 from ioc.site.expansion import expand
+
+if TYPE_CHECKING:
+    from devices.simulation.simulation import Simulator
 
 log = logging.getLogger("labioc")
 

@@ -15,7 +15,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from devices.registry import FAMILIES, Family
+from devices.family import Family
+from devices.registry import FAMILIES
 from ioc import commandline
 from ioc.database.dbfile import RecordDef
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
@@ -36,7 +37,7 @@ ARCHIVE = {"": "-", "monitor": "on change"}
 
 def pages() -> dict[str, str]:
     """Return the text of every generated page by its file name."""
-    found = {page_of(family): family_page(family) for family in FAMILIES.values()}
+    found = {family.page: family_page(family) for family in FAMILIES.values()}
     found |= {
         "server-pvs.md": server_page(),
         "site-file.md": site_file_page(),
@@ -57,11 +58,6 @@ def index_page(written: Iterable[str]) -> str:
 def title_of(page: str) -> str:
     """Return the first heading of a page."""
     return next(line.removeprefix("# ") for line in page.splitlines() if line.startswith("# "))
-
-
-def page_of(family: Family) -> str:
-    """Name of the page with the PVs of a family."""
-    return f"{family.type.partition('-')[0]}-pvs.md"
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

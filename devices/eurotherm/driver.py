@@ -13,6 +13,7 @@ from typing import Final
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, SIGNALS, Rate, registers_of
+from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.meaning import Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw_words import USAGE, eurotherm_request
@@ -22,7 +23,6 @@ from devices.eurotherm.writer import TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import open_unit
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
 
-DEFAULT_UNIT = 1
 DECIMALS_EVERY = 30.0  # seconds; they can be changed at the front panel at any time
 EXTRA = 3.0  # requests for slow registers per second and scan, so that all are read within their 10 s
 

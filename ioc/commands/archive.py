@@ -13,7 +13,7 @@ from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, se
 from archiver.points.builder import conflicts
 from ioc.app import set_up_logging
 from ioc.commands.shares import add_shares, shares_of
-from ioc.site.archiver_pvs import archiver_pvs
+from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> ArchiverConfig:
     """Return the settings of one bridge of a site; several on one computer keep apart. Raises SiteError."""
     try:
-        config = read_config(site.archiver, site.prefix, base)
+        config = read_config(site.archiver, site.prefix, base, measurements())
     except ConfigError as error:
         raise SiteError(error.errors) from error
     if of == 1:

@@ -6,34 +6,18 @@ import argparse
 import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from devices.registry import FAMILIES
+from devices.simulation.backdoor import TextDoor
 from ioc.app import App, set_up_logging, stop_signal
 from ioc.commands.demo_archiver import DemoArchiver
 from ioc.commands.run import port_number
-from ioc.commands.simulators import BACK_DOORS, Door
 from ioc.site.config import parse_site
 
 PREFIX = "LAB"
 
-DEVICES: Sequence[Mapping[str, Any]] = (
-    {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True},
-    {"name": "ISEG1", "type": "iseg-edcp", "can": "demo", "module": 1, "simulated": True},
-    {
-        "name": "FURN1",
-        "type": "eurotherm-3200",
-        "address": "serial:///dev/ttyUSB0",
-        "simulated": True,
-        "safe_temperature": 20.0,
-        "slope_limit": 50.0,
-        "deviation": [10.0, 30.0],
-    },
-)
-"""What the demo serves, as in a site file; each has a simulator, whose address takes the place of this one."""
-
-ADAPTERS: Mapping[str, Mapping[str, str]] = {"demo": {"interface": "virtual"}}
+ADAPTERS: Mapping[str, Mapping[str, str]] = {"main": {"interface": "virtual"}}
 """CAN adapters, as in a site file; a simulated module brings its own bus."""
 
 CHANNEL_ACCESS_PORT = 5064
@@ -68,18 +52,21 @@ async def _demo(port: int | None) -> None:
         port = usual if _is_free(usual) else 0
         if port == 0:
             print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
-    site = parse_site({"site": {"prefix": PREFIX}, "can": ADAPTERS, "device": [dict(device) for device in DEVICES]})
+    devices = [
+        {**family.example, "type": family.type, "simulated": True} for family in FAMILIES.values() if family.demo
+    ]
+    site = parse_site({"site": {"prefix": PREFIX}, "can": ADAPTERS, "device": devices})
     app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
-    doors: dict[str, Door] = {}
+    doors: dict[str, TextDoor] = {}
     archiver: DemoArchiver | None = None
     try:
         await app.start()
         archiver = DemoArchiver(site, app.search_port)
         archiver.start()
-        for device in DEVICES:
-            name = device["name"]
-            doors[name] = BACK_DOORS[device["type"]].make(app.simulators[name], 0)
-            await doors[name].start()
+        for device in site.devices:
+            simulation = FAMILIES[device.type].simulation()
+            door = doors[device.name] = simulation.back_door(app.simulators[device.name], 0)
+            await door.start()
         await app.wait_until_read(_READ_SECONDS)
         print("\n".join(_presentation(app, doors, archiver, usual)), flush=True)
         await stop.wait()
@@ -91,9 +78,9 @@ async def _demo(port: int | None) -> None:
         await app.stop()
 
 
-def _presentation(app: App, doors: Mapping[str, Door], archiver: DemoArchiver, usual: int) -> list[str]:
+def _presentation(app: App, doors: Mapping[str, TextDoor], archiver: DemoArchiver, usual: int) -> list[str]:
     """Say what is running where, and what to try."""
-    first = f"{PREFIX}:{DEVICES[0]['name']}:CH00"
+    first = f"{PREFIX}:{app.site.devices[0].name}:CH00"
     lines = ["", "Running on this computer, without any hardware:"]
     for settings in app.site.devices:
         simulator, door = app.simulators[settings.name], doors[settings.name]
@@ -117,9 +104,9 @@ def _presentation(app: App, doors: Mapping[str, Door], archiver: DemoArchiver, u
         "Make something go wrong (bash; or telnet to the back door and type help):",
     ]
     for settings in app.site.devices:
-        back = BACK_DOORS[settings.type]
-        lines.append(f"  echo {back.example} > /dev/tcp/127.0.0.1/{doors[settings.name].port}")
-        lines.append(f"  then {back.effect.format(device=f'{PREFIX}:{settings.name}')}")
+        simulation = FAMILIES[settings.type].simulation()
+        lines.append(f"  echo {simulation.example} > /dev/tcp/127.0.0.1/{doors[settings.name].port}")
+        lines.append(f"  then {simulation.effect.format(device=f'{PREFIX}:{settings.name}')}")
     return [*lines, "", "Ctrl-C ends everything."]
 
 

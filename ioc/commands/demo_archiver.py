@@ -19,7 +19,7 @@ from pathlib import Path
 from archiver import cli
 from archiver.config import ArchiverConfig, PvSpec, read_config, select
 from ioc.app import set_up_logging
-from ioc.site.archiver_pvs import archiver_pvs
+from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site
 from ioc.site.expansion import expand
 
@@ -32,7 +32,10 @@ class DemoArchiver:
     def __init__(self, site: Site, port: int) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="labioc-demo-"))
         config = replace(
-            read_config({}, site.prefix), directory=self.directory, max_bytes=1_000_000_000, local_only=True
+            read_config({}, site.prefix, measurements=measurements()),
+            directory=self.directory,
+            max_bytes=1_000_000_000,
+            local_only=True,
         )
         pvs = select(archiver_pvs(site, expand(site)), ())
         environment = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}

@@ -7,11 +7,17 @@ from collections.abc import Mapping
 
 from archiver.config import PvSpec
 from devices.model import DeviceSettings
+from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
 from ioc.site.config import Site
 from ioc.site.expansion import Database
 
 _CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
+
+
+def measurements() -> dict[str, str]:
+    """Return the measurement of each device type in the default schema, unless the site file names another."""
+    return {family.type: family.measurement for family in FAMILIES.values() if family.measurement}
 
 
 def archiver_pvs(site: Site, database: Database) -> list[PvSpec]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from devices.registry import FAMILIES, Family
+from devices.family import Family
+from devices.registry import FAMILIES
 from ioc.site.archiver_schema import archiver_schema
 
 PERIODS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
@@ -190,8 +191,7 @@ def _device(family: Family) -> _JSON:
     }
     if not family.default_channels:
         del common["channels"], common["channel"]
-    required = ["name", "type", *(("can", "module") if "can" in family.options else ("address",))]
-    return _section(common | dict(family.options), required, family.title)
+    return _section(common | dict(family.options), ["name", "type", *family.required], family.title)
 
 
 def _channels() -> _JSON:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, Schema, default_directory, read_config, select, shard
+from tests.archiver.schemas import MEASUREMENTS, SCHEMA
 
 OWN = [
     PvSpec("LAB:HV1:CH00:VMON", "HV1", "caen-dt55xx", "00", "VMON", "monitor 0.5", "ai"),
@@ -15,8 +16,8 @@ OWN = [
 
 def test_an_empty_section_is_the_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
-    config = read_config({}, "LAB:A")
-    assert config == ArchiverConfig("LAB:A", Path("/state/labioc/archive/LAB_A"))
+    config = read_config({}, "LAB:A", measurements=MEASUREMENTS)
+    assert config == ArchiverConfig("LAB:A", Path("/state/labioc/archive/LAB_A"), schema=SCHEMA)
     assert config.schema.measurement(OWN[0]) == "DT5533E"
     assert default_directory("LAB") == Path("/state/labioc/archive/LAB")
 

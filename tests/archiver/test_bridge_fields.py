@@ -15,13 +15,14 @@ from pathlib import Path
 import pytest
 
 from archiver.bridge import Bridge
-from archiver.config import ArchiverConfig, PvSpec, Schema, ServerConfig
+from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.influx.fields import FieldsUnknown, other_types
 from archiver.influx.http import HttpClient
 from archiver.points.builder import FieldType, field_types
 from archiver.status.snapshot import as_text, prometheus
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.influx.fake_influx import FakeInflux
+from tests.archiver.schemas import PER_PV, SCHEMA
 from tests.softioc import free_port
 
 VMON = PvSpec("LAB:HV1:CH00:VMON", "HV1", "caen-dt55xx", "00", "VMON", "monitor", "ai")
@@ -39,7 +40,8 @@ def write(influxd: Influx1, line: str) -> None:
 
 async def run_until(directory: Path, url: str, condition: Callable[[Bridge], bool]) -> Bridge:
     """Run a bridge, whose PVs nobody serves, until something is so."""
-    config = ArchiverConfig("LAB", directory, local_only=True, servers=(ServerConfig("db", url, database="lab"),))
+    servers = (ServerConfig("db", url, database="lab"),)
+    config = ArchiverConfig("LAB", directory, local_only=True, schema=SCHEMA, servers=servers)
     env = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{free_port()}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
     bridge = Bridge(config, PVS, env)
     await bridge.start()
@@ -124,7 +126,7 @@ def answering(status: int, data: object) -> Iterator[tuple[str, list[str]]]:
 def compare(server: ServerConfig) -> list[str]:
     client = HttpClient(server.url, 5.0)
     try:
-        return other_types(client, server, field_types(PVS, Schema()))
+        return other_types(client, server, field_types(PVS, SCHEMA))
     finally:
         client.close()
 
@@ -176,6 +178,6 @@ def test_every_field_has_one_type_also_with_a_measurement_for_each_pv() -> None:
         ("DT5533E", "COMM_MSG"): FieldType.TEXT,
         ("VAC:GAUGE", "value"): FieldType.NUMBER_OR_TEXT,
     }
-    found = field_types(PVS, Schema())
+    found = field_types(PVS, SCHEMA)
     assert {key: kind for key, kind in found.items() if not key[1].endswith("_sev")} == expected
-    assert {key[0] for key in field_types(PVS, Schema(per_pv=True))} == {pv.name for pv in PVS}
+    assert {key[0] for key in field_types(PVS, PER_PV)} == {pv.name for pv in PVS}

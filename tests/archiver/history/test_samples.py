@@ -11,7 +11,7 @@ import pytest
 
 from archiver.ca.events import Event, Kind
 from archiver.cli import HistoryRequest, show_history
-from archiver.config import PvSpec, Schema, ServerConfig
+from archiver.config import PvSpec, ServerConfig
 from archiver.history import plot
 from archiver.history.samples import (
     HistoryError,
@@ -25,6 +25,7 @@ from archiver.history.samples import (
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue, load
+from tests.archiver.schemas import SCHEMA
 
 PV = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
 OTHER = PvSpec("LAB:HV1:CH01:IMON", "HV1", "caen-dt55xx", "01", "IMON", "monitor", "ai")
@@ -35,9 +36,9 @@ T = 1_700_000_000 * NS
 @pytest.fixture
 def known(tmp_path: Path) -> Catalogue:
     """A log with a short history of two PVs."""
-    found = catalogue([PV, OTHER], Schema())
+    found = catalogue([PV, OTHER], SCHEMA)
     found.save(tmp_path)
-    builder = PointBuilder([PV, OTHER], Schema(), clock=lambda: T)
+    builder = PointBuilder([PV, OTHER], SCHEMA, clock=lambda: T)
     log = SegmentLog(tmp_path, max_age=1e12)
     events = [
         Event(PV.name, Kind.CONNECTION, None, T, connected=True),

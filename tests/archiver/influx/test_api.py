@@ -12,12 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from archiver.config import PvSpec, Schema, ServerConfig
+from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, from_influxdb
 from archiver.influx.api import Meaning, authorization, judge, write_request
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 from archiver.influx.setup import SetupError, set_up
 from archiver.points.catalogue import catalogue
+from tests.archiver.schemas import SCHEMA
 
 V1 = ServerConfig("one", "http://h", 1, database="lab", username="u", password="p")
 V2 = ServerConfig("two", "http://h", 2, org="o", bucket="b", token="t")
@@ -201,7 +202,7 @@ def test_v3_is_asked_for_a_history(script: Script) -> None:
     script.answers = {("GET", "/api/v3/query_influxql"): (200, rows)}
     pv = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
     server = ServerConfig("three", script.url, 3, database="lab", token="t")
-    samples = from_influxdb(server, catalogue([pv], Schema()), pv.name, 0, 2 * 10**18)
+    samples = from_influxdb(server, catalogue([pv], SCHEMA), pv.name, 0, 2 * 10**18)
     assert samples[0] == Sample(1_700_000_000 * 10**9 + 1, 1.5)
     query = script.asked[0][2]["q"][0]
     assert query.startswith('SELECT "VMON", "VMON_sev" FROM "DT5533E" WHERE time >= 0')

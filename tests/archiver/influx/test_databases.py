@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from archiver.config import PvSpec, Schema, ServerConfig
+from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, from_influxdb
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.setup import SetupError, set_up
@@ -19,6 +19,7 @@ from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
 from archiver.points.catalogue import catalogue
 from tests.archiver.influx.databases import Influx1, VictoriaMetrics
+from tests.archiver.schemas import SCHEMA
 from tests.conftest import unavailable
 from tests.debian import program
 
@@ -205,7 +206,7 @@ def test_history_is_read_from_influxdb_page_by_page(
             b"archive_connection,channel=1,device=HV1,pv=LAB:HV1:CH01:VMON connected=0i %d\n" % (START + 2 * 10**9)
         )
         pipe.wait_drained()
-        samples = from_influxdb(pipe.writer.server, catalogue([pv], Schema()), pv.name, START, START + 3600 * 10**9)
+        samples = from_influxdb(pipe.writer.server, catalogue([pv], SCHEMA), pv.name, START, START + 3600 * 10**9)
     numbers = [Sample(START + n * 1_000_001, n + 0.25) for n in range(1, 200, 4)]
     assert samples == [*numbers, Sample(START + 10**9, severity=3), Sample(START + 2 * 10**9, connected=False)]
 

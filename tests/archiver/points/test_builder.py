@@ -13,6 +13,7 @@ from archiver.config import PvSpec, Schema
 from archiver.points.builder import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
 from archiver.points.lineprotocol import Point, parse, parse_all
 from archiver.points.thinning import Thinning, parse_tag
+from tests.archiver.schemas import PER_PV, SCHEMA
 
 NOW = 1_795_000_000_000_000_000
 SECOND = 10**9
@@ -23,7 +24,9 @@ FOREIGN = PvSpec("VAC:GAUGE 1,a=b")
 
 
 def builder(*pvs: PvSpec, per_pv: bool = False) -> PointBuilder:
-    return PointBuilder(pvs or (VMON, IS_ON, MSG, FOREIGN), Schema(per_pv=per_pv), host="bridge", clock=lambda: NOW)
+    return PointBuilder(
+        pvs or (VMON, IS_ON, MSG, FOREIGN), PER_PV if per_pv else SCHEMA, host="bridge", clock=lambda: NOW
+    )
 
 
 def value(pv: PvSpec, what: Value, stamp: int = NOW, severity: int = 0, kind: Kind = Kind.DOUBLE) -> Event:
@@ -205,9 +208,9 @@ def test_the_type_of_a_field_follows_from_the_record_type(rtyp: str, expected: F
 def test_pvs_that_would_share_a_series_or_a_field_of_another_type_are_named() -> None:
     twin = replace(VMON, name="LAB:HV1:CH00:VMON2")
     other = replace(VMON, name="LAB:HV2:CH00:VMON", device="HV2", rtyp="longin")
-    assert conflicts([VMON, IS_ON, MSG, FOREIGN, replace(FOREIGN, name="X")], Schema()) == []
-    assert [error.partition(":C")[0] for error in conflicts([VMON, twin, other], Schema())] == ["LAB:HV1", "LAB:HV2"]
-    assert conflicts([VMON, twin, other], Schema(per_pv=True)) == []
+    assert conflicts([VMON, IS_ON, MSG, FOREIGN, replace(FOREIGN, name="X")], SCHEMA) == []
+    assert [error.partition(":C")[0] for error in conflicts([VMON, twin, other], SCHEMA)] == ["LAB:HV1", "LAB:HV2"]
+    assert conflicts([VMON, twin, other], PER_PV) == []
 
 
 def test_a_measurement_that_would_be_a_comment_is_named() -> None:
@@ -359,7 +362,7 @@ class Lone:
     def __init__(self, tag: str) -> None:
         self.now = 10**15
         self.pv = PvSpec("MAG:I", archive=tag)
-        self.made = PointBuilder([self.pv], Schema(), host="bridge", clock=lambda: NOW, monotonic=lambda: self.now)
+        self.made = PointBuilder([self.pv], SCHEMA, host="bridge", clock=lambda: NOW, monotonic=lambda: self.now)
         self.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW)])
 
     def event(self, what: float, seconds: float) -> list[float]:

@@ -1,0 +1,38 @@
+"""The CAEN DT55xxE / N1470 family, as the rest of labioc knows it."""
+
+from __future__ import annotations
+
+from devices.family import Family
+from devices.rules.options import HV_SETTLE
+
+FAMILY = Family(
+    type="caen-dt55xx",
+    title="CAEN DT55xxE / N1470 high voltage",
+    template="caen-dt55xx.template",
+    driver="devices.caen.driver:CaenDriver",
+    simulated_by="devices.caen.simulator.command:SIMULATION",
+    default_channels=4,
+    example={"name": "HV1", "address": "tcp://127.0.0.1:23"},
+    demo=True,
+    measurement="DT5533E",
+    options={
+        "board": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 31,
+            "default": 0,
+            "description": "Address set at the unit; units without addresses ignore it",
+        },
+        "serial": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Serial number expected, leading zeros included; another one raises a MAJOR alarm",
+        },
+        "settle": HV_SETTLE,
+        "allow_infinite_trip": {
+            "type": "boolean",
+            "default": False,
+            "description": "Do not warn when the trip time is infinite (overcurrent protection off)",
+        },
+    },
+)

@@ -1,0 +1,128 @@
+"""A device family: everything that the rest of labioc has to know of one kind of hardware.
+
+Drivers and simulators are named, not imported: a server loads the driver of the families it serves, and the simulator
+only of a device that is to be simulated.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from devices.model import DeviceSettings, Driver
+
+if TYPE_CHECKING:
+    from devices.simulation.simulation import Simulation, Simulator
+
+Keys = Mapping[str, Any]
+"""The keys of one ``[[device]]`` of a site file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a device is. Two devices at one place would take each other's answers and undo each other's settings.
+
+    ``wire`` names the cable or connection, ``protocol`` what is spoken on a wire that devices may share, empty when it
+    serves one device alone. ``number`` is the address on a shared wire, ``text`` the same in words (``unit 3``), and
+    ``options`` are the settings of the line that all its devices have to agree on. ``key`` of the site file says so.
+    """
+
+    wire: str
+    key: str = "address"
+    protocol: str = ""
+    number: int = 0
+    text: str = ""
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def line_of(address: str) -> str:
+    """Return the name of the wire of an ``address``: the same for each way of writing it, without options."""
+    line = address.partition("?")[0].rstrip("/")
+    scheme, _, path = line.partition("://")
+    if scheme == "serial":
+        return f"serial://{os.path.realpath(path) if os.path.exists(path) else path}"
+    return line.lower()  # names of hosts do not care about case
+
+
+def alone(device: Keys) -> Place | None:
+    """Return the place of a device that has its connection for itself; None when the address is missing."""
+    address = device.get("address")
+    return Place(wire=line_of(address)) if isinstance(address, str) else None
+
+
+def numbered(protocol: str, key: str, default: int) -> Callable[[Keys], Place | None]:
+    """Return what finds the place of a device that shares a line with others, each with a number under ``key``."""
+
+    def place(device: Keys) -> Place | None:
+        address, number = device.get("address"), device.get(key, default)
+        if not isinstance(address, str) or not isinstance(number, int):
+            return None
+        return Place(
+            wire=line_of(address),
+            key=key if key in device else "address",
+            protocol=protocol,
+            number=number,
+            text=f"{key} {number}",
+            options=dict(parse_qsl(address.partition("?")[2])),
+        )
+
+    return place
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One kind of hardware, served as ``[[device]]`` of this ``type``.
+
+    ``template`` is the file with the records of a device, in ``db/`` or with an absolute path; one beside it called
+    ``NAME-channel`` has those of a channel. ``driver`` is ``module:Class``, which takes the DeviceSettings and raises
+    ValueError when their address is not one of this family, ``simulated_by`` ``module:NAME`` of a Simulation, empty
+    when there is none. ``place`` tells where a device is.
+
+    ``required`` are the keys that a device needs beside name and type, ``options`` has the JSON Schema of each key
+    beyond the common ones, ``timeout`` is the usual one in seconds, ``default_channels`` 0 for a device without
+    channels. ``example`` is a device as a site file may have it; with ``demo`` it is part of ``labioc demo``.
+
+    ``registers``: the driver knows 16-bit registers by number. ``measurement`` is where the archiver puts the points of
+    such devices.
+    """
+
+    type: str
+    title: str
+    template: str
+    driver: str
+    simulated_by: str = ""
+    place: Callable[[Keys], Place | None] = alone
+    required: tuple[str, ...] = ("address",)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    timeout: float = 1.0
+    default_channels: int = 0
+    example: Keys = field(default_factory=dict)
+    demo: bool = False
+    registers: bool = False
+    measurement: str = ""
+
+    @property
+    def page(self) -> str:
+        """The file of the reference page with the PVs of this family."""
+        return f"{self.type.partition('-')[0]}-pvs.md"
+
+    def make_driver(self, settings: DeviceSettings) -> Driver:
+        """Return a driver, not connected yet; raises ValueError when the address is not one of this family."""
+        driver: Driver = resolve_name(self.driver)(settings)
+        return driver
+
+    def simulation(self) -> Simulation[Any]:
+        """Return how this family is simulated; raises LookupError when it is not."""
+        if not self.simulated_by:
+            raise LookupError(f"there is no simulator for {self.type}")
+        simulation: Simulation[Any] = resolve_name(self.simulated_by)
+        return simulation
+
+    def make_simulator(self, settings: DeviceSettings, port: int) -> Simulator:
+        """Return a simulated device that answers a driver with these settings; ``port`` 0 is a free one."""
+        simulator: Simulator = self.simulation().make(settings, port)
+        return simulator

@@ -1,0 +1,58 @@
+"""The Iseg EDCP family, as the rest of labioc knows it."""
+
+from __future__ import annotations
+
+from devices.family import Family, Keys, Place
+from devices.rules.options import HV_SETTLE
+
+
+def _place(device: Keys) -> Place | None:
+    """Return the place of a module: its address on the bus of an adapter."""
+    adapter, module = device.get("can"), device.get("module")
+    if not isinstance(adapter, str) or not isinstance(module, int):
+        return None
+    return Place(wire=f"CAN adapter {adapter}", key="module", protocol="EDCP", number=module, text=f"module {module}")
+
+
+FAMILY = Family(
+    type="iseg-edcp",
+    title="Iseg high voltage modules on CAN (EDCP)",
+    template="iseg-edcp.template",
+    driver="devices.iseg.driver:IsegDriver",
+    simulated_by="devices.iseg.simulator.command:SIMULATION",
+    place=_place,
+    required=("can", "module"),
+    default_channels=16,
+    example={"name": "ISEG1", "can": "main", "module": 1},
+    demo=True,
+    measurement="ISEG",
+    options={
+        "can": {
+            "type": "string",
+            "minLength": 1,
+            "description": "Name of the [can.NAME] section of the adapter",
+        },
+        "module": {
+            "type": "integer",
+            "minimum": 0,
+            "maximum": 63,
+            "description": "Address of the module on the bus, usually its slot",
+        },
+        "serial": {
+            "type": "string",
+            "pattern": "^[0-9]+$",
+            "description": "Serial number expected; another one raises a MAJOR alarm",
+        },
+        "settle": HV_SETTLE,
+        "setpoints": {
+            "enum": ["auto", "signed", "magnitude"],
+            "default": "auto",
+            "description": "Sign of voltage settings on negative boards; auto: that of the nominal voltage",
+        },
+        "allow_kill_off": {
+            "type": "boolean",
+            "default": False,
+            "description": "Do not warn when kill is off (trips do not switch off)",
+        },
+    },
+)
