@@ -53,10 +53,15 @@ class PvSpec:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """How events become points: a measurement for each device type, or for each PV (``per_pv``)."""
+    """How events become points: a measurement for each device type, or for each PV (``per_pv``).
+
+    ``types`` says which fields, ``FIELD`` or ``MEASUREMENT.FIELD``, are sent as ``boolean``, ``float``, ``integer`` or
+    ``string`` instead of the type of their record.
+    """
 
     per_pv: bool = False
     measurements: Mapping[str, str] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
 
     def measurement(self, pv: PvSpec) -> str:
         """Return the measurement that a PV's points go to."""
@@ -72,7 +77,8 @@ class ServerConfig:
     ``version`` is 1, 2 or 3 for InfluxDB, or ``line`` for what takes line protocol at ``/write`` without a database.
     ``name`` stands for the server in logs and in the file that keeps its read position. ``batch_bytes`` and
     ``batch_seconds`` bound a request by size and by the age of its first point, ``timeout`` is for one exchange in
-    seconds. ``retention`` (``52w``) and ``downsample`` (``1m``) are what ``--setup`` creates.
+    seconds. ``retention`` (``52w``) and ``downsample`` (``1m``) are what ``--setup`` creates. ``ca_file`` holds the
+    certificates that are trusted for https, ``verify`` False trusts any.
     """
 
     name: str
@@ -91,6 +97,8 @@ class ServerConfig:
     timeout: float = 20.0
     batch_bytes: int = 1_000_000
     batch_seconds: float = 0.25
+    ca_file: str = ""
+    verify: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ def read_config(
     errors: list[str] = []
     directory = section.get("directory")
     named = {**(measurements or {}), **section.get("measurements", {})}
-    servers = tuple(_server(dict(server)) for server in section.get("influxdb", ()))
+    servers = tuple(_server(dict(server), base) for server in section.get("influxdb", ()))
     names = [server.name for server in servers]
     errors += [
         f"archiver.influxdb: two servers are called {name}, give one another name"
@@ -155,7 +163,7 @@ def read_config(
         directory=base / Path(directory).expanduser() if directory else default_directory(prefix),
         max_bytes=int(section.get("max_gigabytes", 10) * 1_000_000_000),
         max_age=section.get("max_days", 365) * _DAY,
-        schema=Schema(not section.get("measurement_per_type", True), named),
+        schema=Schema(not section.get("measurement_per_type", True), named, section.get("types", {})),
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
         status=status,
@@ -202,9 +210,11 @@ def shard(pvs: Iterable[PvSpec], number: int, of: int) -> list[PvSpec]:
     return [pv for pv in pvs if zlib.crc32(pv.name.encode()) % of == number - 1]
 
 
-def _server(settings: dict[str, Any]) -> ServerConfig:
+def _server(settings: dict[str, Any], base: Path) -> ServerConfig:
     parts = urlsplit(settings["url"])
     place = settings.get("bucket") or settings.get("database") or ""
     usual = re.sub(r"[^A-Za-z0-9.-]+", "_", f"{parts.hostname}_{parts.port or parts.scheme}_{place}").strip("_")
+    if "ca_file" in settings:
+        settings["ca_file"] = str(base / Path(settings["ca_file"]).expanduser())
     settings["downsample"] = tuple(settings.get("downsample", ()))
     return ServerConfig(**{"name": usual, **settings})

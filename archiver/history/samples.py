@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from archiver.config import ServerConfig
-from archiver.influx.api import authorization
+from archiver.influx.api import authorization, connect
 from archiver.influx.http import HttpClient, NoAnswer
 from archiver.log.reader import lines
 from archiver.points.builder import CONNECTION, PointBuilder
@@ -85,7 +85,7 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
     builder = _builder(known, pv)
-    client = HttpClient(server.url, server.timeout)
+    client = connect(server)
     try:
         samples: list[Sample] = []
         connection = parse(builder.connection_start(pv) + b"0i 0")

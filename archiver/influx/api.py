@@ -3,7 +3,8 @@
 Facts are those of the InfluxData documentation (1.8 "InfluxDB API reference", 2.x "Troubleshoot issues writing
 data", 3 Core "Use the v3 write_lp API") and of an InfluxDB 1.6.7 that was asked: a missing database is its 404, a
 missing retention policy a 500 with words, a refused point a 400 whose other points were stored, except when all were
-refused; its ``dropped=`` counts only the points of the last reason.
+refused; its ``dropped=`` counts only the points of the last reason. InfluxDB 2.0 answers a field type conflict with a
+500, later releases of 2 with a 422, and some with a 500 that begins with ``engine:``.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 from archiver.config import ServerConfig
-from archiver.influx.http import Answer
+from archiver.influx.http import Answer, HttpClient
 
 LONGEST_RETRY_AFTER = 300.0
 """Seconds; a server that wants to be left alone for longer is asked again after this."""
@@ -28,6 +29,9 @@ _CONFIGURATION = re.compile(
     re.IGNORECASE,
 )
 """How such an error begins; further on the words may be those of a point."""
+
+_ABOUT_POINTS = re.compile(r"partial write|field type conflict", re.IGNORECASE)
+"""What an error is about the points with, whatever its status: InfluxDB 2.0 answers a type conflict with 500."""
 
 
 class Meaning(Enum):
@@ -46,6 +50,16 @@ class Verdict:
     meaning: Meaning
     reason: str = ""
     retry_after: float | None = None
+    repeated: str = ""
+    """Of a server error, what stays the same when the same points cause it again; else empty."""
+
+
+def connect(server: ServerConfig) -> HttpClient:
+    """Return the client for a server. Raises OSError when its certificates cannot be read."""
+    try:
+        return HttpClient(server.url, server.timeout, server.ca_file, server.verify)
+    except OSError as error:
+        raise OSError(f"{server.name}: ca_file {server.ca_file} cannot be used: {error}") from error
 
 
 def write_request(server: ServerConfig) -> tuple[str, dict[str, str]]:
@@ -77,13 +91,16 @@ def judge(answer: Answer, now: datetime | None = None) -> Verdict:
     reason = f"{status} {words}".strip()
     if status in (401, 403, 404) or (status in (400, 500) and _CONFIGURATION.match(words)):
         return Verdict(Meaning.MISCONFIGURED, reason)
+    if status >= 500 and _ABOUT_POINTS.search(words):
+        return Verdict(Meaning.REFUSED, reason)
     if status in (400, 422) and not from_database:
         # A proxy, or http where https is wanted: every point would become a dead letter.
         return Verdict(Meaning.MISCONFIGURED, f"{reason} (no database says so: is the address right?)")
     if status in (400, 413, 422):
         return Verdict(Meaning.REFUSED, reason)
     if status in (408, 425, 429) or status >= 500:
-        return Verdict(Meaning.BUSY, reason, _retry_after(answer, now))
+        repeated = re.sub("[0-9]+", "#", reason) if status >= 500 else ""
+        return Verdict(Meaning.BUSY, reason, _retry_after(answer, now), repeated)
     return Verdict(Meaning.MISCONFIGURED, f"{reason} (204 expected: is this the address of a database?)")
 
 

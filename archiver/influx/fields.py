@@ -25,6 +25,7 @@ _ACCEPTED: Final = {
     FieldType.FLOAT: ("float",),
     FieldType.INTEGER: ("integer",),
     FieldType.TEXT: ("string",),
+    FieldType.BOOLEAN: ("boolean",),
     FieldType.NUMBER_OR_TEXT: ("float", "string"),
 }
 
@@ -36,18 +37,21 @@ class FieldsUnknown(Exception):
     """The server does not say which fields it has; the text has its words."""
 
 
-def other_types(client: HttpClient, server: ServerConfig, sent: Fields) -> list[str]:
-    """Return what a database holds that would refuse points, one sentence each; none for what is no InfluxDB.
+def other_types(client: HttpClient, server: ServerConfig, sent: Fields) -> dict[tuple[str, str], str]:
+    """Return the fields that a database has with another type, with a sentence each; none for what is no InfluxDB.
 
     Raises FieldsUnknown and NoAnswer.
     """
     if server.version not in (1, 2, 3):
-        return []
-    return [
-        f"field {field} of {measurement} is {found} there, and sent as {_words(sent[measurement, field])}"
+        return {}
+    return {
+        (
+            measurement,
+            field,
+        ): f"field {field} of {measurement} is {found} there, and sent as {_words(sent[measurement, field])}"
         for measurement, field, found in sorted(_known(client, server))
         if (measurement, field) in sent and found not in _ACCEPTED[sent[measurement, field]]
-    ]
+    }
 
 
 def _words(kind: FieldType) -> str:

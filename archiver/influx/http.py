@@ -30,6 +30,10 @@ class NoAnswer(Exception):
     """There was no complete answer: the server may or may not have done what was asked."""
 
 
+class NotTrusted(NoAnswer):
+    """The certificate of the server was refused, so nothing was asked; the text says what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the server said; header names are in lower case."""
@@ -40,11 +44,15 @@ class Answer:
 
 
 class HttpClient:
-    """One server, ``http://host:8086/path``. ``timeout`` is for a whole exchange, connecting included, in seconds."""
+    """One server, ``http://host:8086/path``. ``timeout`` is for a whole exchange, connecting included, in seconds.
 
-    def __init__(self, url: str, timeout: float) -> None:
+    ``ca_file`` holds the certificates (PEM) that are trusted instead of those of the system; without ``verify`` any
+    certificate will do. Raises OSError when the file cannot be used.
+    """
+
+    def __init__(self, url: str, timeout: float, ca_file: str = "", verify: bool = True) -> None:
         parts = urlsplit(url)
-        self._tls = ssl.create_default_context() if parts.scheme == "https" else None
+        self._tls = _tls_context(ca_file, verify) if parts.scheme == "https" else None
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if self._tls else 80)
         self._base = parts.path.rstrip("/")
@@ -81,6 +89,12 @@ class HttpClient:
         except TimeoutError:
             self.close()
             raise NoAnswer(f"no answer in {self._timeout:g} s") from None
+        except ssl.SSLCertVerificationError as error:
+            self.close()
+            raise NotTrusted(
+                f"the certificate of {self._host} is not trusted ({error.verify_message}): name the certificate of its"
+                f" authority, or its own, as ca_file, or set verify = false"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             self.close()
             raise NoAnswer(str(error) or type(error).__name__) from error
@@ -152,6 +166,14 @@ class HttpClient:
             if self._interrupted:
                 self._socket.interrupt()
             return self._connection
+
+
+def _tls_context(ca_file: str, verify: bool) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=ca_file or None)
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class _Connection(http.client.HTTPConnection):

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.influx.api import authorization
+from archiver.influx.api import authorization, connect
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -27,7 +27,7 @@ class SetupError(Exception):
 
 def set_up(server: ServerConfig) -> list[str]:
     """Create what is missing on one server; returns what was done, one sentence each. Raises SetupError."""
-    client = HttpClient(server.url, server.timeout)
+    client = connect(server)
     try:
         if server.version == 1:
             return _v1(client, server)

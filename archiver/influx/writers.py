@@ -18,10 +18,11 @@ from enum import Enum
 from typing import Any, Protocol
 
 from archiver.config import ServerConfig
-from archiver.influx.api import Meaning, Verdict, authorization, judge, write_request
+from archiver.influx.api import Meaning, Verdict, authorization, connect, judge, write_request
+from archiver.influx.conflicts import ConflictScreen, fields_of
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.fields import Fields, FieldsUnknown, other_types
-from archiver.influx.http import HttpClient, NoAnswer
+from archiver.influx.http import NoAnswer, NotTrusted
 from archiver.points.lineprotocol import split_lines
 
 log = logging.getLogger("labioc.archiver")
@@ -41,6 +42,11 @@ _COMPARISONS = 2
 """A server that does not tell its fields at the start is asked again once it has taken points, then no more."""
 
 _CONFLICTS_LOGGED = 20
+_EQUAL_FAILURES = 4
+"""After so many equal server errors to a request another one is tried, to see whether it is about the points."""
+
+_CONTROLS = 8
+"""How many points of the batch are tried for that when the server has not stored any yet."""
 
 
 class Block(Protocol):
@@ -129,7 +135,7 @@ class Writer:
         self._letters = letters
         self._clock = clock
         self._first_delay = first_delay
-        self._client = HttpClient(server.url, server.timeout)
+        self._client = connect(server)
         self._path, self._query = write_request(server)
         self._headers = {"Content-Type": "text/plain; charset=utf-8", **authorization(server)}
         if server.gzip:
@@ -141,6 +147,9 @@ class Writer:
         self._comparisons = _COMPARISONS if self._fields else 0
         self._block: Block | None = None
         self._parts: list[bytes] = []
+        self._control = b""
+        self._poison = ""
+        self._screen = ConflictScreen()
         self._thread = threading.Thread(target=self._run, name=f"writer {server.name}", daemon=True)
 
     def start(self) -> None:
@@ -185,7 +194,7 @@ class Writer:
     def _next_block(self) -> None:
         """Take one block to the server; without one, or behind one that was not full, wait for a batch to gather."""
         if self._block is None and (fresh := self._source.read(self.server.batch_bytes)) is not None:
-            self._block, self._parts = fresh, [fresh.payload]
+            self._block, self._parts = fresh, self._screen.begin(fresh.payload)
         block = self._block
         if block is None:
             self._note(oldest_ns=0)
@@ -212,32 +221,47 @@ class Writer:
                 log.info("%s: its fields could not be compared: %s", self.server.name, error)
             return
         self._comparisons = 0
-        self._note(conflicts=tuple(found))
-        for conflict in found[:_CONFLICTS_LOGGED]:
+        self._screen.compared = found
+        self._note_conflicts()
+        for conflict in list(found.values())[:_CONFLICTS_LOGGED]:
             log.warning("%s: %s", self.server.name, conflict)
         if len(found) > _CONFLICTS_LOGGED:
             log.warning("%s: and %d more fields like that", self.server.name, len(found) - _CONFLICTS_LOGGED)
+
+    def _note_conflicts(self) -> None:
+        self._note(conflicts=tuple(self._screen.conflicts()))
 
     def _store(self) -> None:
         """Return when every point of the block is stored or with the dead letters.
 
         What a full disk interrupts goes on where it was: no letter is written twice.
         """
-        while self._parts:
+        while self._parts or self._screen.refused:
+            if self._screen.refused:
+                self._bury(*self._screen.refused[-1])
+                self._screen.refused.pop()
+                continue
             part = self._parts[-1]
             verdict = self._send(part)
             if verdict.meaning is Meaning.STORED:
                 self._parts.pop()
+                self._control = part[part.rfind(b"\n", 0, -1) + 1 :]
+                if self._screen.stored(part):
+                    self._note_conflicts()
                 self._note(points=self.progress.points + part.count(b"\n"), last_stored=self._clock())
                 continue
             # Those of one field together, because what is refused is mostly all of one: few halves have some of both.
             points = sorted(split_lines(part), key=_place)
-            if len(points) == 1:
+            pieces = points if len(points) > 1 else fields_of(points[0])
+            if len(pieces) == 1:
                 self._bury(points[0], verdict.reason)
                 self._parts.pop()
+                if self._screen.learn(points[0], verdict.reason):
+                    self._note_conflicts()
+                    self._parts = self._screen.parts(self._parts)
                 continue
-            middle = len(points) // 2
-            self._parts[-1:] = [b"\n".join(half) + b"\n" for half in (points[middle:], points[:middle])]
+            middle = len(pieces) // 2
+            self._parts[-1:] = [b"\n".join(half) + b"\n" for half in (pieces[middle:], pieces[:middle])]
 
     def _bury(self, line: bytes, reason: str) -> None:
         self._letters.add(line, reason)
@@ -246,24 +270,54 @@ class Writer:
             log.warning("%s: refused a point, kept in %s: %s", self.server.name, self._letters.path.name, reason)
 
     def _send(self, payload: bytes) -> Verdict:
-        """Send until the server has said something about the points. Raises _Stopping."""
-        body = gzip.compress(payload, _GZIP_LEVEL, mtime=0) if self.server.gzip else payload
-        attempt = 0
+        """Send until the server has said something about the points. Raises _Stopping.
+
+        A server error that comes again and again, while another request succeeds, is about the points.
+        """
+        body = self._body(payload)
+        attempt = equal = 0
+        repeated = ""
+        single = payload.count(b"\n") == 1
         while True:
             verdict = self._ask(body)
             if verdict.meaning in (Meaning.STORED, Meaning.REFUSED):
                 self._recovered()
                 return verdict
+            equal = equal + 1 if verdict.repeated and verdict.repeated == repeated else 1
+            repeated = verdict.repeated
+            known = 1 + single if repeated == self._poison else _EQUAL_FAILURES
+            if repeated and equal >= known and self._other_is_stored(payload):
+                self._poison = repeated
+                self._recovered()
+                return Verdict(Meaning.REFUSED, verdict.reason)
             bad = State.MISCONFIGURED if verdict.meaning is Meaning.MISCONFIGURED else State.RETRYING
             self._trouble(bad, verdict.reason)
             delay = min(self._first_delay * 2.0**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)
             self._pause(max(delay, verdict.retry_after or 0.0))
             attempt = min(attempt + 1, 10)
 
+    def _other_is_stored(self, payload: bytes) -> bool:
+        """Whether the server stores another request now: a point that it has stored, or else one of the batch."""
+        points = split_lines(payload)
+        step = max(len(points) // _CONTROLS, 1)
+        candidates = [self._control] if self._control else [point + b"\n" for point in points[::step]]
+        if candidates == [payload]:
+            return False
+        for candidate in candidates:
+            if self._ask(self._body(candidate)).meaning is Meaning.STORED:
+                self._control = candidate
+                return True
+        return False
+
+    def _body(self, payload: bytes) -> bytes:
+        return gzip.compress(payload, _GZIP_LEVEL, mtime=0) if self.server.gzip else payload
+
     def _ask(self, body: bytes) -> Verdict:
         self._note(requests=self.progress.requests + 1, bytes_sent=self.progress.bytes_sent + len(body))
         try:
             return judge(self._client.request("POST", self._path, self._query, self._headers, body))
+        except NotTrusted as error:
+            return Verdict(Meaning.MISCONFIGURED, str(error))
         except NoAnswer as error:
             return Verdict(Meaning.BUSY, str(error))
 

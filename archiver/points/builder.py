@@ -59,6 +59,7 @@ class FieldType(Enum):
     FLOAT = "float"
     INTEGER = "integer"
     TEXT = "string"
+    BOOLEAN = "boolean"
     NUMBER_OR_TEXT = "any"
 
 

@@ -46,6 +46,11 @@ def archiver_schema() -> _JSON:
                 "properties": dict.fromkeys(FAMILIES, _TEXT),
                 "description": "Measurement of each device type, e.g. { caen-dt55xx = 'DT5533E' }",
             },
+            "types": {
+                "type": "object",
+                "additionalProperties": {"enum": ["boolean", "float", "integer", "string"]},
+                "description": "Fields to send with another type, to join a database: { IS_ON = 'boolean' }",
+            },
             "pvs": {
                 "type": "array",
                 "items": {**_TEXT, "pattern": r"^\S+( .*)?$"},
@@ -100,6 +105,8 @@ def _server() -> _JSON:
             "token": {"type": "string", "pattern": r"^[!-~]+$(?!\n)"},
             "gzip": {"type": "boolean", "default": True, "description": "Compress what is sent"},
             "timeout": {"type": "number", "exclusiveMinimum": 0, "maximum": 300, "default": 20},
+            "ca_file": {**_TEXT, "description": "Certificates (PEM) to trust for https, instead of the system's"},
+            "verify": {"type": "boolean", "default": True, "description": "false: https with any certificate"},
             "retention": {**duration, "description": "How long the points are kept, for --setup: 52w"},
             "downsample": {
                 "type": "array",

@@ -126,7 +126,7 @@ def answering(status: int, data: object) -> Iterator[tuple[str, list[str]]]:
 def compare(server: ServerConfig) -> list[str]:
     client = HttpClient(server.url, 5.0)
     try:
-        return other_types(client, server, field_types(PVS, SCHEMA))
+        return list(other_types(client, server, field_types(PVS, SCHEMA)).values())
     finally:
         client.close()
 

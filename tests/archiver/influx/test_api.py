@@ -59,6 +59,9 @@ def test_each_version_is_written_to_in_its_own_way() -> None:
         (500, '{"error":"retention policy not found: x"}', Meaning.MISCONFIGURED, "not found"),
         (500, '{"error":"timeout"}', Meaning.BUSY, "timeout"),
         (503, "", Meaning.BUSY, "503"),
+        # InfluxDB 2.0, and later releases, of points with a field of another type.
+        (500, '{"code":"internal error","message":"engine: field type conflict"}', Meaning.REFUSED, "field type"),
+        (503, '{"message":"partial write: dropped=3"}', Meaning.REFUSED, "partial write"),
         (
             400,
             '{"error":"partial write of line protocol occurred","data":[{"error_message":"invalid column type"}]}',

@@ -401,3 +401,72 @@ def test_a_dead_letter_is_kept_whole_or_not_at_all(tmp_path: Path, monkeypatch: 
     letters.add(b"m a=3 3", "why")
     assert letters.path.read_text(encoding="utf-8").splitlines()[-1] == "m a=3 3"
     assert len(letters.path.read_text(encoding="utf-8").splitlines()) == 4
+
+
+def refuse_batches_with(bench: Bench, is_bad: Callable[[Point], bool], code: int, words: str) -> None:
+    """Let the server answer a whole request with an error, and store none of it, when one point in it is bad."""
+    store = bench.fake.store
+    bench.fake.refusal = code
+    bench.fake.store = (  # type: ignore[method-assign]
+        lambda points: words if any(map(is_bad, points)) else store(points)
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        '{"code":"internal error","message":"unexpected error writing points: engine: field type conflict"}',
+        '{"code":"internal error","message":"partial write: points dropped=1"}',
+        '{"code":"internal error","message":"shard 17 failed"}',
+        "Internal Server Error",
+    ],
+)
+def test_GIVEN_a_point_that_causes_a_server_error_WHEN_it_is_in_a_batch_THEN_it_alone_is_a_dead_letter(
+    bench: Bench, words: str
+) -> None:
+    refuse_batches_with(bench, lambda point: point.time == 10**18 + 37, 500, words)
+    for first in (0, 100, 200):
+        bench.log.add(first, 100)
+    bench.writer.start()
+    bench.wait_drained()
+    assert len(bench.fake.points) == 299
+    assert (bench.progress.refused, bench.progress.state) == (1, State.OK)
+    assert "VMON=37.5 1000000000000000037" in bench.letters.path.read_text(encoding="utf-8")
+
+
+def test_GIVEN_a_server_that_answers_everything_with_an_error_WHEN_it_recovers_THEN_no_point_is_a_dead_letter(
+    bench: Bench,
+) -> None:
+    bench.log.add(0, 10)
+    bench.writer.start()
+    bench.wait_drained()
+    bench.fake.always = Status(500, '{"error":"timeout"}')
+    bench.log.add(10, 1)
+    bench.wait(lambda: bench.progress.failures >= 6)
+    bench.fake.always = None
+    bench.wait_drained()
+    assert (len(bench.fake.points), bench.progress.refused) == (11, 0)
+
+
+def test_GIVEN_a_field_of_another_type_WHEN_rows_come_THEN_their_other_fields_are_stored(
+    bench: Bench,
+) -> None:
+    conflict = "field type conflict: input field IS_ON on measurement HV is type integer, already exists as boolean"
+    kind: list[type] = [bool]
+    bench.fake.refuse = lambda point: conflict if type(point.fields.get("IS_ON", kind[0]())) is not kind[0] else None
+    rows = b"".join(b"HV,channel=1 VMON=%d.5,IS_ON=1i,STAT=3i %d\n" % (n, 10**18 + n) for n in range(100))
+    bench.log.blocks.append(MemoryBlock(1, rows, 100))
+    bench.writer.start()
+    bench.wait_drained()
+    assert [fields["VMON"] for fields in bench.fake.points.values()] == [n + 0.5 for n in range(100)]
+    assert all("IS_ON" not in fields for fields in bench.fake.points.values())
+    assert bench.progress.refused == 100
+    assert bench.progress.requests < 100  # the field is set aside once it is known
+    assert [text.partition(":")[0] for text in bench.progress.conflicts] == ["field IS_ON of HV is refused"]
+    kind[0] = int  # mended: the trial of the next batch finds it out
+    bench.log.blocks.append(MemoryBlock(2, rows.replace(b" 1000", b" 2000"), 100))
+    bench.wait_drained()
+    bench.log.blocks.append(MemoryBlock(3, b"HV,channel=1 VMON=1.0,IS_ON=1i 7\n", 1))
+    bench.wait_drained()
+    assert bench.fake.points[("HV", ("channel", "1"), 7)] == {"VMON": 1.0, "IS_ON": 1}
+    assert bench.progress.conflicts == ()
