@@ -187,6 +187,34 @@ class Announcing(Protocol):
 
 
 @runtime_checkable
+class Portioned(Protocol):
+    """A driver whose batches can be divided, so that the fast scan need not wait for the end of a long one.
+
+    Of such a device the fast signals are read first after each connect, and it counts as connected from then on: a
+    write looks by itself at what it needs and what has not been read yet.
+    """
+
+    def portions(self, names: Sequence[str]) -> Sequence[Collection[str]]:
+        """Divide signals into batches of about one exchange each, in the order in which they are needed."""
+
+
+@runtime_checkable
+class Latching(Protocol):
+    """A driver that remembers events by itself."""
+
+    def latched(self) -> Collection[str]:
+        """Return the signals whose alarm is such a memory now: losing the link does not take it away."""
+
+
+@runtime_checkable
+class Ranged(Protocol):
+    """A driver that knows the range of what it reads."""
+
+    def display_range(self, name: str) -> tuple[float, float] | None:
+        """Return the lowest and highest value that the device itself can show; None when it is not known."""
+
+
+@runtime_checkable
 class WriteGuard(Protocol):
     """A driver that sees to it by itself that nothing is written while that is forbidden.
 

@@ -98,6 +98,11 @@ class Fields(Alarmed):
             values |= {"LOPR": low, "HOPR": high}
         self._set_properties(values)
 
+    def set_display_range(self, low: float, high: float) -> None:
+        """Publish the range of the device as LOPR and HOPR, where the database gives none."""
+        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
+            self._set_properties({"LOPR": low, "HOPR": high})
+
     def set_precision(self, digits: int) -> None:
         """Publish the decimals that the device itself shows, 0 to 15."""
         self._set_properties({"PREC": min(max(digits, 0), 15)})

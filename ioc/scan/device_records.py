@@ -6,7 +6,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
-from devices.model import Cause, Driver, Limits, Reading
+from devices.model import Cause, Driver, Limits, Ranged, Reading
 from ioc.records import Record
 from ioc.scan.device_status import ALARM_STATUS
 
@@ -33,6 +33,7 @@ class DeviceRecords:
         self.readable = [signal for signal in self._by_signal if not is_command(signal)]
         self._limits: dict[str, Limits] = {}
         self._digits: dict[str, int] = {}
+        self._ranges: dict[str, tuple[float, float]] = {}
         self._refreshed = -math.inf
 
     def __iter__(self) -> Iterator[Record]:
@@ -57,9 +58,9 @@ class DeviceRecords:
     def refresh(self, now: float, anew: bool) -> None:
         """Hand limits in force and precision to the records, where they have changed.
 
-        Limits follow every poll and put; the precision, which hardly ever changes, follows every few seconds by the
-        monotonic time ``now``, or ``anew`` at once, since asking for that of a thousand signals takes as long as
-        posting some of them.
+        Limits follow every poll and put; precision and display range, which hardly ever change, follow every few
+        seconds by the monotonic time ``now``, or ``anew`` at once, since asking for those of a thousand signals takes
+        as long as posting some of them.
         """
         for name, records in self._outputs.items():
             limits = self._driver.limits(name)
@@ -70,6 +71,8 @@ class DeviceRecords:
         if anew or now - self._refreshed >= PRECISION_PERIOD:
             self._refreshed = now
             self._refresh_precision()
+            if isinstance(self._driver, Ranged):
+                self._refresh_ranges(self._driver)
 
     def _refresh_precision(self) -> None:
         for name, records in self._by_signal.items():
@@ -78,3 +81,12 @@ class DeviceRecords:
                 self._digits[name] = digits
                 for record in records:
                     record.set_precision(digits)
+
+    def _refresh_ranges(self, driver: Ranged) -> None:
+        for name in self.readable:
+            shown = driver.display_range(name)
+            if shown is not None and shown != self._ranges.get(name):
+                self._ranges[name] = shown
+                for record in self._by_signal[name]:
+                    if not record.is_output:
+                        record.set_display_range(*shown)

@@ -12,9 +12,10 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Announcing, Cause, Driver, RawRequest, Reading, Value
+from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
 from ioc.clock import Clock
 from ioc.records import Record
+from ioc.scan.backlog import Backlog
 from ioc.scan.device_records import DeviceRecords, is_command
 from ioc.scan.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
 from ioc.scan.schedule import Schedule
@@ -56,7 +57,8 @@ class DeviceScanner:
         self._turns = turns or Turns(clock)
         self._phase = phase
         self._records = DeviceRecords(driver, (record for record in mine if record.signal not in SIGNALS))
-        self._schedule = Schedule(phase)
+        self._schedule = Schedule(phase, driver.settings.period)
+        self._backlog = Backlog(driver)
         self._asked: dict[str, None] = {}
         self._written: dict[str, float] = {}
         self._seen = False
@@ -128,7 +130,7 @@ class DeviceScanner:
         finally:
             self._writing -= 1
             if request.value is not None and self.status.connected:
-                self._asked |= dict.fromkeys(self._records.readable)
+                self._backlog.add(self._records.readable)
             self._wake.set()
 
     async def disable(self, off: bool) -> None:
@@ -169,46 +171,55 @@ class DeviceScanner:
             if self.status.disabled:
                 await self._rest()
                 pause = FIRST_PAUSE
+            begun = self._clock.monotonic()
             try:
                 await self._session()
             except Exception as error:
                 if self.status.connected:
-                    pause = FIRST_PAUSE
+                    pause, begun = FIRST_PAUSE, self._clock.monotonic()
                 await self._lose(error)
-                await self._back_off(pause)
+                # An attempt that waited for an answer has already been a pause.
+                await self._back_off(max(FIRST_PAUSE, begun + pause - self._clock.monotonic()))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _session(self) -> None:
-        """Connect, read everything, then scan; return when the device is disabled, raise when it is lost.
+        """Connect, read the fast signals, then scan; return when the device is disabled, raise when it is lost.
 
-        After a reconnection the signals of the fastest rate come first: operators wait for them.
+        After a reconnection, or whenever the driver can divide its batches, what is not fast is read behind: the values
+        that an operator watches wait for no other.
         """
         self._fault = None
         await self._driver.connect()
         started = self._clock.monotonic()
-        first = (self._schedule.fastest() if self._seen else []) or self._records.readable
-        await self._poll(first)
-        self._found(self._clock.monotonic() - started, len(first))
+        fast = self._schedule.fast() if self._seen or isinstance(self._driver, Portioned) else []
+        fast = fast or self._records.readable
+        await self._poll(fast)
+        self._found(self._clock.monotonic() - started, len(fast))
         self._schedule.start(started)
-        self._asked |= dict.fromkeys(self._records.readable)
-        for name in first:
-            self._asked.pop(name, None)
+        self._backlog.clear()
+        read = set(fast)
+        self._backlog.add(name for name in self._records.readable if name not in read)
         while not self.status.disabled:
             if self._fault is not None:
                 raise self._fault
             await self._turns.start()
-            due = self._schedule.take(self._clock.monotonic())
-            asked = list(self._asked)
+            due, others = self._schedule.take(self._clock.monotonic())
+            self._backlog.add(others)
+            due = list(dict.fromkeys(due + list(self._asked)))
             self._asked.clear()
-            if due or asked:
-                await self._poll(list(dict.fromkeys(due + asked)))
-            if due and self._schedule.is_due(self._clock.monotonic()):
-                self.status.late += 1
+            if due:
+                await self._poll(due)
+                if self._schedule.is_due(self._clock.monotonic()):
+                    self.status.late += 1
+            if self._backlog and not self.status.disabled and self._fault is None:
+                await self._poll(self._backlog.take())
+                if not self._backlog:  # by now the device may have reported more of itself
+                    self._records.refresh(self._clock.monotonic(), anew=True)
             await self._idle()
 
     async def _idle(self) -> None:
         """Wait for the next tick, or for something that cannot wait."""
-        if not (self._asked or self._fault or self.status.disabled):
+        if not (self._asked or self._backlog or self._fault or self.status.disabled):
             due = self._schedule.next_due()
             await self._nap(None if due is None else due - self._clock.monotonic())
 
@@ -253,7 +264,8 @@ class DeviceScanner:
         self._seen = True
         self.status.found()
         self._invalid_by = None
-        log.info("%s: %s, %d signals read in %.2f s", self.name, what, signals, seconds)
+        log.info("%s: %s, %d of %d signals read in %.2f s", self.name, what, signals, len(self._records.readable),
+                 seconds)  # fmt: skip
         self.status.post()
 
     async def _lose(self, error: Exception) -> None:
@@ -278,9 +290,11 @@ class DeviceScanner:
     async def _invalidate(self, cause: Cause) -> None:
         self._invalid_by = cause
         status = ALARM_STATUS[cause]
+        kept = set(self._driver.latched()) if isinstance(self._driver, Latching) else set()
         async with self._turns:
             for record in self._records:
-                record.lose(status)
+                if record.signal not in kept:
+                    record.lose(status)
                 if self._turns.over():
                     await self._turns.breathe()
 

@@ -25,10 +25,15 @@ _EARLY = 0.002
 
 
 class Schedule:
-    """The periodic signals of one device, by rate; the grid is moved by ``phase`` of the shortest period."""
+    """The periodic signals of one device, by rate; the grid is moved by ``phase`` of the shortest period.
 
-    def __init__(self, phase: float = 0.0) -> None:
+    Signals with a period of at most ``fast`` seconds are those of the fast scan, or those of the shortest period when
+    there are none.
+    """
+
+    def __init__(self, phase: float = 0.0, fast: float = 1.0) -> None:
         self._phase = phase
+        self._longest_fast = fast
         self._groups: dict[float, dict[str, str]] = {}
         self._due: dict[float, float] = {}
         self._origin = 0.0
@@ -48,10 +53,6 @@ class Schedule:
         self._origin = now - self._phase * min(self._groups, default=0.0)
         self._due = {period: self._origin + period for period in self._groups}
 
-    def fastest(self) -> list[str]:
-        """Return the signals of the shortest period; none when nothing is periodic."""
-        return list(dict.fromkeys(self._groups[min(self._groups)].values())) if self._groups else []
-
     def next_due(self) -> float | None:
         """Return the monotonic time of the next tick; None when nothing is periodic."""
         return min(self._due.values(), default=None)
@@ -61,15 +62,31 @@ class Schedule:
         due = self.next_due()
         return due is not None and due <= now
 
-    def take(self, now: float) -> list[str]:
-        """Return the signals that are due, and move their deadlines to the next tick that is still ahead."""
-        names: dict[str, None] = {}
+    def fast(self) -> list[str]:
+        """Return the signals of the fast scan."""
+        limit = self._fast_limit()
+        return list(dict.fromkeys(
+            name for period, group in self._groups.items() if period <= limit for name in group.values()
+        ))  # fmt: skip
+
+    def _fast_limit(self) -> float:
+        return max(self._longest_fast, min(self._groups, default=0.0))
+
+    def take(self, now: float) -> tuple[list[str], list[str]]:
+        """Return the signals that are due, those of the fast scan apart from the others, and move their deadlines.
+
+        The next deadline is the next tick that is still ahead.
+        """
+        fast: dict[str, None] = {}
+        others: dict[str, None] = {}
+        limit = self._fast_limit()
         for period, due in self._due.items():
             if due <= now + _EARLY:
+                names = fast if period <= limit else others
                 names.update(dict.fromkeys(self._groups[period].values()))
                 missed = floor((now + _EARLY - due) / period)
                 self._due[period] = due + (missed + 1) * period
-        return list(names)
+        return list(fast), [name for name in others if name not in fast]
 
     def _after(self, now: float, period: float) -> float:
         """Return the first point of the grid of this period after now."""
