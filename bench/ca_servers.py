@@ -129,7 +129,7 @@ class _Watch:
 
 
 def _labioc(load: Load) -> None:
-    from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value  # noqa: PLC0415
+    from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value, Way  # noqa: PLC0415
     from ioc.clock import SystemClock  # noqa: PLC0415
     from ioc.database.dbfile import RecordDef, parse_text  # noqa: PLC0415
     from ioc.puts import PutPath  # noqa: PLC0415
@@ -168,6 +168,9 @@ def _labioc(load: Load) -> None:
             self._count += 1.0
             now = time.time()
             return {name: Reading(self._count, now) for name in names}
+
+        def way(self, name: str, value: Value) -> Way:
+            return Way(self.settings.name)
 
         async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
             return {name: Reading(value, time.time())}

@@ -7,14 +7,29 @@
      +-- Refused         the device, or a limit, said no
           +-- OutOfLimits   the value is outside the limits in force; no byte was sent
           +-- NotReady      the device has not been read yet; no byte was sent
+          +-- Withdrawn     the write was given up before this part of it was sent
+          +-- TakenOtherwise  the device took another value than the one that was asked for
 
 The scan engine turns each of them into an alarm and the put path into a reason; nothing else may cross the
 boundary of a driver.
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from devices.model import Reading
+
 
 class DeviceError(Exception):
-    """Base of the family."""
+    """Base of the family.
+
+    ``readings`` is what a write that failed has learnt on the way; it is shown at once.
+    """
+
+    readings: Mapping[str, Reading] = {}
 
 
 class LinkDown(DeviceError):
@@ -39,6 +54,14 @@ class OutOfLimits(Refused):
 
 class NotReady(Refused):
     """The signal has not been read since the link came up; no byte was sent."""
+
+
+class Withdrawn(Refused):
+    """The write was given up before this part of it was sent; the text says why."""
+
+
+class TakenOtherwise(Refused):
+    """The device took another value than the one that was asked for, and has it now."""
 
 
 def reason_of(error: OSError) -> str:

@@ -97,12 +97,16 @@ class Limits:
 
 @dataclass(slots=True)
 class LinkStats:
-    """Counters of one device since start; ``rtt`` is the time of the last exchange in seconds."""
+    """Counters of one device since start; ``rtt`` is the time of the last exchange in seconds.
+
+    ``late`` are sentences about earlier writes that have come true since; whoever shows them takes them away.
+    """
 
     errors: int = 0
     reconnects: int = 0
     rtt: float = 0.0
     last_error: str = ""
+    late: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,21 @@ class DeviceSettings:
     def limits_of(self, channel: int) -> tuple[SiteLimits, SiteLimits]:
         """Return the site limits that hold for a channel: those of the device and its own."""
         return self.limits, self.channel_limits.get(channel, {})
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a write goes: what it shares with others, and whether it waits for them.
+
+    ``wire`` names what carries it; drivers that name the same wire share it, and it carries as many ordinary writes at
+    a time as it has ``room``. Writes to one ``place`` of a device (a channel; empty is the whole device) go one after
+    the other. An ``urgent`` one, which makes an output safe, begins at once, and ends what waits for its place.
+    """
+
+    wire: str
+    place: str = ""
+    urgent: bool = False
+    room: int = 1
 
 
 class Driver(Protocol):
@@ -164,11 +183,16 @@ class Driver(Protocol):
         when a single bad answer is only to be counted. Raises LinkDown or ReplyTimeout when the device is lost.
         """
 
+    def way(self, name: str, value: Value) -> Way:
+        """Return how a write of this value to a setting or command goes."""
+
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command, read it back, and return every reading learnt on the way.
 
-        The returned mapping holds at least ``name``. Raises Refused (and its kin) when nothing was changed or the
-        read-back disagrees, ReplyTimeout or LinkDown when the outcome is unknown; the text is for the operator.
+        The returned mapping holds at least ``name``. The link asks ``devices.permit`` before each exchange that changes
+        the device; what takes effect without one asks by itself. Raises Refused (and its kin) when nothing was changed
+        or the read-back disagrees, ReplyTimeout or LinkDown when the outcome is unknown; the text is for the operator,
+        and the ``readings`` of the error are shown.
         """
 
     def limits(self, name: str) -> Limits | None:
@@ -236,15 +260,16 @@ class WriteGuard(Protocol):
 class RawRequest:
     """One access past the PVs, understood but not begun.
 
-    ``what`` names the place for people and the log, ``channel`` is the one whose puts it must not overtake. ``value``
-    is what is to be written, as it was given, None for a read. ``perform`` does it, reads back after a write, and
-    returns the lines to show; like ``Driver.write`` it raises errors of ``devices.errors`` only.
+    ``what`` names the place for people and the log, ``way`` is how a write goes. ``value`` is what is to be written, as
+    it was given, None for a read. ``perform`` does it, reads back after a write, and returns the lines to show; like
+    ``Driver.write`` it asks for leave before each exchange that changes the device, and raises errors of
+    ``devices.errors`` only.
     """
 
     what: str
     value: str | None
     perform: Callable[[], Awaitable[Sequence[str]]]
-    channel: int | None = None
+    way: Way
 
 
 @runtime_checkable

@@ -1,21 +1,22 @@
-"""The way of a put: checked, queued behind earlier puts to the same channel, written, read back, answered.
+"""The way of a put: checked, queued for its wire, written, read back, answered.
 
-A put that has not begun may be given up at any time and is then never sent; one that has begun is finished,
-and its outcome is reported even when nobody waits for it any more.
+A put begins when its first byte goes out. Until then it may be given up at any time and is never sent; one that has
+begun is finished, and its outcome is reported even when its client has gone. How puts queue is in ioc.put_queue.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
-from devices.errors import DeviceError
-from devices.model import Cause, Level, RawRequest, Value, WriteGuard
+from devices.errors import DeviceError, Withdrawn
+from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
+from devices.permit import Permit
 from ioc.clock import Clock, local_time
+from ioc.put_queue import Order, PutQueue
 from ioc.records import PutContext, PutRefused, Record
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS, SIGNALS
@@ -24,17 +25,14 @@ from ioc.services.statistics import DEVICE, IocStatistics
 
 log = logging.getLogger("labioc.puts")
 
-_Result = TypeVar("_Result")
-
 QUEUE_SECONDS = 5.0
-"""How long a put may wait behind others before it is refused."""
+"""How long a put may wait until its first byte goes out, before it is refused."""
 
-EMERGENCY = "EMCY.CMD"
-"""End of the signals that cut an output at once."""
+LEFT = "the client gave up before its turn; nothing was sent"
 
 
 class PutPath:
-    """Takes the puts of all device-bound output records; one queue per channel of each device."""
+    """Takes the puts of all device-bound output records."""
 
     def __init__(
         self,
@@ -47,9 +45,8 @@ class PutPath:
         self._statistics = statistics
         self._clock = clock
         self._queue_seconds = queue_seconds
-        self._locks: defaultdict[tuple[str, str], asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._queue = PutQueue()
         self._closing = False
-        self._begun: set[asyncio.Task[Any]] = set()
 
     def attach(self, record: Record) -> None:
         """Become the way of this record's puts, and hear of those that are refused on the way here."""
@@ -60,19 +57,30 @@ class PutPath:
     async def put(self, record: Record, value: Any, context: PutContext) -> None:
         """Apply a value that the record layer has accepted.
 
-        Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it
-        to finish by itself.
+        Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it to finish
+        by itself.
         """
-        lock = self._locks[record.device or "", _queue_of(record.signal or "")]
-        objection = partial(self._objection, record, value)
-        reason = objection() or await self._queue(lock, objection, context)
-        if reason is not None:
-            self.note_refusal(record, "VAL", as_text(record, value), context, reason)
+        scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
+        if scanner is None or signal in SIGNALS:
+            order = Order(
+                record.name,
+                record.name,
+                Way(record.name),
+                lambda: None,
+                partial(self._perform, record, value, context),
+                partial(self.note_refusal, record, "VAL", as_text(record, value), context),
+            )
         else:
-            task = asyncio.create_task(self._perform(lock, record, value, context), name=f"put {record.name}")
-            reason = await asyncio.shield(self._begin(task))
-        if reason is not None:
-            raise PutRefused(reason)
+            way = scanner.driver.way(signal, value)
+            order = Order(
+                scanner.name,
+                f"{record.name} = {as_text(record, value)}",
+                way,
+                partial(self._objection, scanner, record, value, None if way.urgent else scanner.status.reconnects),
+                partial(self._perform, record, value, context),
+                partial(self.note_refusal, record, "VAL", as_text(record, value), context),
+            )
+        await self._submit(order, context)
 
     def note_refusal(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
         """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for.
@@ -96,29 +104,50 @@ class PutPath:
     async def write_raw(
         self, device: str, request: RawRequest, context: PutContext, denied: str | None
     ) -> Sequence[str]:
-        """Write past the PVs of a device, guarded, queued and noted like a put to the channel that it concerns.
+        """Write past the PVs of a device, guarded, queued and noted like a put to the place that it concerns.
 
         ``denied`` is why this user may not, if so. Returns the lines to show; raises PutRefused when it was not
         applied or its outcome is not known.
         """
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
-        lock = self._locks[device, "" if request.channel is None else f"CH{request.channel:02d}"]
-        objection = partial(self._closed_to_writes, scanner)
-        reason = denied or objection() or await self._queue(lock, objection, context)
-        if reason is not None:
-            self._note_refusal(scanner, name, request.value or "", context, reason)
-            raise PutRefused(reason)
-        task = asyncio.create_task(self._perform_raw(lock, scanner, name, request, context), name=name)
-        lines, reason = await asyncio.shield(self._begin(task))
-        if reason is not None:
-            raise PutRefused(reason)
+        losses = None if request.way.urgent else scanner.status.reconnects
+        order = Order(
+            scanner.name,
+            name,
+            request.way,
+            lambda: denied or self._closed_to_writes(scanner, losses),
+            partial(self._perform_raw, scanner, name, request, context),
+            partial(self._note_refusal, scanner, name, request.value or "", context),
+        )
+        lines: Sequence[str] = await self._submit(order, context)
         return lines
 
-    def _begin(self, task: asyncio.Task[_Result]) -> asyncio.Task[_Result]:
-        """Keep a task that must be finished once it has begun."""
-        self._begun.add(task)
-        task.add_done_callback(self._begun.discard)
-        return task
+    async def _submit(self, order: Order, context: PutContext) -> Any:
+        """Queue a write and wait for its answer. Raises PutRefused."""
+        scanner = self._scanners.get(order.device)
+        reason = order.objection() or (None if scanner is None else self._out_of_reach(scanner))
+        if reason is not None:
+            order.refuse(reason)
+            return await order.answer
+        give_up = partial(self._queue.withdraw, order)
+        waited = f"waited {self._queue_seconds:g} s for its turn; nothing was sent"
+        timer = self._clock.call_later(self._queue_seconds, partial(give_up, waited))
+        if context.callback:
+            context.cancelled.then(partial(give_up, LEFT))
+        self._queue.enter(order)
+        try:
+            return await asyncio.shield(order.answer)
+        except asyncio.CancelledError:
+            give_up(LEFT)
+            raise
+        finally:
+            timer.cancel()
+
+    def _withdraw(self, devices: Mapping[str, object], reason: str) -> None:
+        """Refuse whatever has not begun on these devices."""
+        for order in self._queue:
+            if order.device in devices:
+                self._queue.withdraw(order, reason)
 
     def _note_refusal(
         self, scanner: DeviceScanner | None, name: str, value: str, context: PutContext, reason: str
@@ -131,101 +160,90 @@ class PutPath:
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
         self._closing = True
-        if self._begun:
-            _, late = await asyncio.wait(self._begun, timeout=seconds)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+        for order in self._queue:
+            self._queue.withdraw(order, "the server is stopping")
+        if begun := self._queue.begun():
+            await asyncio.wait(begun, timeout=seconds)
+        late = self._queue.running()
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
 
-    def _objection(self, record: Record, value: Any) -> str | None:
-        """Return why this put can't be applied at the moment."""
-        scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
-        if scanner is None or signal in SIGNALS:
-            return None
-        if (reason := self._closed_to_writes(scanner)) is not None:
+    def _objection(self, scanner: DeviceScanner, record: Record, value: Any, losses: int | None) -> str | None:
+        """Return why this put can't be applied at the moment; ``losses`` as in ``_closed_to_writes``."""
+        if (reason := self._closed_to_writes(scanner, losses)) is not None:
             return reason
-        if record.udf and not is_command(signal) and not (record.rtyp == "bo" and value == 0):
+        if record.udf and not is_command(record.signal or "") and not (record.rtyp == "bo" and value == 0):
             return "not read yet"  # switching something off is always tried
         return None
 
-    def _closed_to_writes(self, scanner: DeviceScanner) -> str | None:
-        """Return why nothing can be written to a device at the moment."""
+    def _closed_to_writes(self, scanner: DeviceScanner, losses: int | None) -> str | None:
+        """Return why nothing can be written to a device at the moment.
+
+        ``losses`` is how often the device had been lost when the write was asked for. It is None for an urgent one,
+        which is tried as long as its driver can: another write that failed may be why the device is not ready.
+        """
         if self._closing:
             return "the server is stopping"
         if not self._statistics.armed:
             return f"the server is not armed ({self._statistics.armed_name} is 0)"
+        if losses is None:
+            return self._disabled_reason(scanner)
+        if scanner.status.reconnects != losses:
+            return f"{scanner.name} was lost meanwhile"
         return self._out_of_reach(scanner)
 
     @staticmethod
-    def _out_of_reach(scanner: DeviceScanner) -> str | None:
+    def _disabled_reason(scanner: DeviceScanner) -> str | None:
+        return f"{scanner.name} is disabled for maintenance" if scanner.status.disabled else None
+
+    def _out_of_reach(self, scanner: DeviceScanner) -> str | None:
         """Return why a device can't be talked to at the moment."""
-        if scanner.status.disabled:
-            return f"{scanner.name} is disabled for maintenance"
+        if (reason := self._disabled_reason(scanner)) is not None:
+            return reason
         if not scanner.ready:
             return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
         return None
 
-    async def _queue(self, lock: asyncio.Lock, objection: Callable[[], str | None], context: PutContext) -> str | None:
-        """Wait for this turn and take the lock; when it must not be sent return why, without the lock."""
-        try:
-            async with asyncio.timeout(self._queue_seconds):
-                await lock.acquire()
-        except TimeoutError:
-            return f"waited {self._queue_seconds:g} s behind earlier puts; nothing was sent"
-        reason = objection()
-        if context.callback and context.cancelled.is_set():
-            reason = "the client gave up before its turn; nothing was sent"
-        if reason is not None:
-            lock.release()
-        return reason
-
-    async def _perform(self, lock: asyncio.Lock, record: Record, value: Any, context: PutContext) -> str | None:
-        """Apply the put and release the lock; returns the reason when it was refused."""
+    async def _perform(self, record: Record, value: Any, context: PutContext, permit: Permit) -> None:
+        """Apply a put. Raises PutRefused when it was not applied."""
         old, new = as_text(record, record.val), as_text(record, value)
         try:
-            await self._write(record, value)
-        except (DeviceError, PutRefused, asyncio.CancelledError) as error:
-            reason = _reason(error)
-            self.note_refusal(record, "VAL", new, context, reason)
-            return reason
-        except Exception as error:
-            log.exception("%s = %s: internal error", record.name, new)
-            return f"internal error: {type(error).__name__}: {error}"
-        finally:
-            lock.release()
+            await self._write(record, value, permit)
+        except (DeviceError, asyncio.CancelledError) as error:
+            raise PutRefused(_reason(error, permit)) from error
+        if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
+            raise PutRefused(permit.ended)
         if not is_command(record.signal or ""):
             new = as_text(record, record.val)
         self._note_put(record.name, f"{old} -> {new}", context)
-        return None
 
     async def _perform_raw(
-        self, lock: asyncio.Lock, scanner: DeviceScanner, name: str, request: RawRequest, context: PutContext
-    ) -> tuple[Sequence[str], str | None]:
-        """Write, and release the lock; returns the lines to show, and the reason when it was refused."""
+        self, scanner: DeviceScanner, name: str, request: RawRequest, context: PutContext, permit: Permit
+    ) -> Sequence[str]:
+        """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
         try:
             lines = await scanner.raw(request)
         except (DeviceError, asyncio.CancelledError) as error:
-            reason = _reason(error)
-            self._note_refusal(scanner, name, request.value or "", context, reason)
-            return (), reason
-        finally:
-            lock.release()
+            raise PutRefused(_reason(error, permit)) from error
         self._note_put(name, f"set to {request.value}" if request.value else "sent", context)
-        return lines, None
+        return lines
 
     def _note_put(self, name: str, change: str, context: PutContext) -> None:
         log.info("%s: %s by %s", name, change, _who(context))
         self._statistics.note_put(f"{local_time(self._clock.time())} {_who(context)} {name} {change}")
 
-    async def _write(self, record: Record, value: Value) -> None:
+    async def _write(self, record: Record, value: Value, permit: Permit) -> None:
         signal = record.signal or ""
         if record.device == DEVICE:
+            permit.begin()
             self._statistics.put(signal, value)
             await self._pass_on_arming()
             return
         scanner = self._scanners[record.device or ""]
         if signal == "DISABLE":
-            await scanner.disable(bool(value))
+            permit.begin()
+            await self._disable(scanner, bool(value))
         elif signal in SIGNALS:
             raise PutRefused(f"{record.name} is a read-only PV")
         elif is_command(signal):
@@ -233,18 +251,32 @@ class PutPath:
         else:
             await scanner.write(signal, value)
 
-    async def _pass_on_arming(self) -> None:
-        """Have drivers that write by themselves cease, or let them know that they need not any more.
+    async def _disable(self, scanner: DeviceScanner, off: bool) -> None:
+        """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
+        scanner.status.disabled = off
+        if off:
+            self._withdraw({scanner.name: scanner}, f"{scanner.name} is disabled for maintenance")
+        await scanner.disable(off)
 
-        Returns when none of them has a write under way, so that whoever disarms the server knows when that holds.
+    async def _pass_on_arming(self) -> None:
+        """Have nothing written any more, or let drivers that write by themselves do so again.
+
+        Returns when what is on the wire is over, so that who disarms the server knows when that holds.
         """
         drivers = [scanner.driver for scanner in self._scanners.values()]
         guards = [driver for driver in drivers if isinstance(driver, WriteGuard)]
         if self._statistics.armed:
             for guard in guards:
                 guard.permit_writes()
-        else:
-            await asyncio.gather(*(guard.forbid_writes(f"{self._statistics.armed_name} is 0") for guard in guards))
+            return
+        self._withdraw(self._scanners, f"the server is not armed ({self._statistics.armed_name} is 0)")
+        own = asyncio.current_task()
+        begun = [order.task for order in self._queue if order.device in self._scanners and order.permit.begun]
+        reason = f"{self._statistics.armed_name} is 0"
+        await asyncio.gather(
+            *(asyncio.wait([task]) for task in begun if task is not None and task is not own),
+            *(guard.forbid_writes(reason) for guard in guards),
+        )
 
     async def _command(self, scanner: DeviceScanner, record: Record, value: Value) -> None:
         """Act on a 1, then return to 0; a 0 is accepted and does nothing."""
@@ -258,11 +290,6 @@ class PutPath:
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
 
 
-def _queue_of(signal: str) -> str:
-    """Name the queue that a put waits in: that of its channel; an emergency off waits for nothing but itself."""
-    return signal if signal.endswith(EMERGENCY) else signal.partition(".")[0]
-
-
 def as_text(record: Record, value: Any) -> str:
     """Write a value as an operator knows it: the text of a state, or a number without needless digits."""
     choices = record.enum_strings()
@@ -271,9 +298,13 @@ def as_text(record: Record, value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _reason(error: BaseException) -> str:
-    gave_up = isinstance(error, asyncio.CancelledError)
-    return "the server stopped before the device answered, the outcome is unknown" if gave_up else str(error)
+def _reason(error: BaseException, permit: Permit) -> str:
+    """Say why a write was not applied, or what is known of it."""
+    if isinstance(error, asyncio.CancelledError):
+        return "the server stopped before the device answered, the outcome is unknown"
+    if isinstance(error, Withdrawn):
+        return f"{error}; a part of it had been sent" if permit.begun else f"{error}; nothing was sent"
+    return f"{permit.ended}: {error}" if permit.ended else str(error)
 
 
 def _who(context: PutContext) -> str:

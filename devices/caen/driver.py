@@ -20,8 +20,8 @@ from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
-from devices.rules.channels import Places, all_signals
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
+from devices.rules.channels import Places, all_signals, place_of
 
 log = logging.getLogger("labioc.caen")
 
@@ -53,7 +53,7 @@ class CaenDriver:
         self._board = CaenBoard(self._unit, settings, count)
         self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
-        self._raw = CaenRaw(self._unit, self._writer)
+        self._raw = CaenRaw(self._unit, self._writer, self.way)
         self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
         self._places = Places(self._channels, CHANNEL)
 
@@ -146,9 +146,18 @@ class CaenDriver:
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, BOARD, self._board.reading, self._clock.time())
 
+    def way(self, name: str, value: Value) -> Way:
+        """One write at a time over the link; switching an output off does not wait."""
+        place = place_of(name)
+        return Way(self._link.address, place, urgent=name == f"{place}.ON" and not value)
+
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.caen.writer for what it promises."""
-        return self._readings(await self._writer.write(name, value))
+        try:
+            return self._readings(await self._writer.write(name, value))
+        except DeviceError as error:
+            error.readings = self._readings((name, f"{name}.RBV"))
+            raise
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen.raw for what it promises."""

@@ -16,7 +16,7 @@ from devices.caen.protocol import ErrorReply
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import SENTENCES, CaenWriter
 from devices.errors import LinkDown, OutOfLimits, Refused
-from devices.model import RawRequest, Value
+from devices.model import RawRequest, Value, Way
 from devices.rules.channels import channel_prefix
 from devices.rules.raw_words import number_in, whole_number
 
@@ -32,9 +32,10 @@ _READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(on
 
 
 class CaenRaw:
-    """Raw access to the parameters of one supply."""
+    """Raw access to the parameters of one supply; ``way`` is that of its driver."""
 
-    def __init__(self, unit: CaenUnit, writer: CaenWriter) -> None:
+    def __init__(self, unit: CaenUnit, writer: CaenWriter, way: Callable[[str, Value], Way]) -> None:
+        self._way = way
         self._unit = unit
         self._writer = writer
 
@@ -46,9 +47,11 @@ class CaenRaw:
         channel = whole_number("channel", words[1], 0, 99) if len(words) == 2 else None
         what = parameter if channel is None else f"{parameter} of channel {channel}"
         if value is None:
-            return RawRequest(what, None, partial(self._read, what, parameter, channel), channel)
+            return RawRequest(what, None, partial(self._read, what, parameter, channel), self._way("", 0))
         perform = self._writing(what, parameter, channel, value)
-        return RawRequest(what, value, perform, channel)
+        suffix, number = _COMMANDS.get(parameter, ("", 0))
+        way = self._way(suffix if channel is None else channel_prefix(channel) + suffix, number)
+        return RawRequest(what, value, perform, way)
 
     def _writing(
         self, what: str, parameter: str, channel: int | None, value: str
@@ -91,16 +94,15 @@ class CaenRaw:
             raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
         if not self._unit.link.connected:
             raise LinkDown(f"{what}: not connected, nothing was sent")
-        async with self._writer.lock:
-            answered = await self._writer.send_raw(parameter, channel, text)
-            said = "acknowledged" if answered else "no answer"
-            try:
-                found = (await self._unit.monitor(parameter, channel)).word()
-            except ErrorReply as error:
-                lines = [f"{what}: {said}; it cannot be read back ({error.word})"]
-                if not answered:
-                    raise Refused(lines[0]) from error
-                return lines
+        answered = await self._writer.send_raw(parameter, channel, text)
+        said = "acknowledged" if answered else "no answer"
+        try:
+            found = (await self._unit.monitor(parameter, channel)).word()
+        except ErrorReply as error:
+            lines = [f"{what}: {said}; it cannot be read back ({error.word})"]
+            if not answered:
+                raise Refused(lines[0]) from error
+            return lines
         if text is not None and not _same(found, text):
             raise Refused(f"{what} {text}: {said}, and the supply reads back {found}")
         return [f"{what} = {found}"]

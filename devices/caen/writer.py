@@ -6,11 +6,11 @@ counts as done only when the unit reads it back. A request whose answer was lost
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from devices import permit
 from devices.caen.board import CaenBoard
 from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS, Setting
 from devices.caen.channel import NEEDS, CaenChannel, conditions
@@ -58,7 +58,7 @@ class _Target:
 
 
 class CaenWriter:
-    """Writes to one supply, one after the other."""
+    """Writes to one supply; in which order writes come is settled before they get here."""
 
     def __init__(
         self,
@@ -73,7 +73,6 @@ class CaenWriter:
         self._channels = channels
         self._settings = settings
         self._clock = clock
-        self.lock = asyncio.Lock()
         self._places = {channel_prefix(channel.number): channel for channel in channels}
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -89,15 +88,14 @@ class CaenWriter:
             raise Refused(f"{name} cannot be set")
         if suffix != "TRIP.ACK.CMD":
             self.require_writable()
-        async with self.lock:
-            if suffix.endswith(".CMD"):
-                return await self._command(name, suffix, channel, value)
-            if suffix == "ON" and channel:
-                return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
-            setting = SETTINGS[suffix]
-            if channel is None or not setting.numeric:
-                return await self._choose(name, setting, channel, value)
-            return await self._set_number(name, setting, channel, value)
+        if suffix.endswith(".CMD"):
+            return await self._command(name, suffix, channel, value)
+        if suffix == "ON" and channel:
+            return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
+        setting = SETTINGS[suffix]
+        if channel is None or not setting.numeric:
+            return await self._choose(name, setting, channel, value)
+        return await self._set_number(name, setting, channel, value)
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""
@@ -106,7 +104,7 @@ class CaenWriter:
     async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
         """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.
 
-        The caller holds the lock. Raises Refused, or ReplyTimeout when the outcome is not known.
+        Raises Refused, or ReplyTimeout when the outcome is not known.
         """
         return await self._send(_Target(parameter, parameter, channel), text)
 
@@ -200,15 +198,21 @@ class CaenWriter:
             answered = await self._send(target, None)
             status = await self._await_output(target, channel, on)
         except (Refused, LinkDown):
-            channel.hv.demand_on = before
+            self._still(channel, on, before)
             raise
         if bool(status & ChannelStatus.ON) != on:
-            channel.hv.demand_on = before
+            self._still(channel, on, before)
             reason = self._why_off(status) if on else "the supply answered OK but is still on"
             raise Refused(f"{word}: {reason}" if answered else f"{word}: no answer, and {reason}")
         channel.hv.accept_on(on)
         channel.polled({"STAT"}, self._clock.monotonic())
         return [name, *_status_signals(channel.number)]
+
+    @staticmethod
+    def _still(channel: CaenChannel, on: bool, before: bool | None) -> None:
+        """Take a refused off back from the demand; an on has not changed it, and an off may have overtaken it."""
+        if not on:
+            channel.hv.demand_on = before
 
     def _refuse_excess(self, channel: CaenChannel) -> None:
         """Refuse ON while the unit holds a VSET above the limit of the site: that is where the output would go."""
@@ -250,6 +254,7 @@ class CaenWriter:
         if not choice_asked(suffix, value, ("IDLE", "ACT")):
             return [name]
         if suffix == "TRIP.ACK.CMD" and channel:
+            permit.changing()
             channel.hv.acknowledge(self._clock.time())
             return [name, *(channel_prefix(channel.number) + part for part in ("TRIP",))]
         if suffix == "ZCDTC.CMD" and channel:

@@ -21,7 +21,7 @@ from devices.eurotherm.registers import BY_ADDRESS, REGISTERS
 from devices.eurotherm.unit import EurothermUnit, Link
 from devices.eurotherm.writer import TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import open_unit
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 
 DECIMALS_EVERY = 30.0  # seconds; they can be changed at the front panel at any time
 EXTRA = 3.0  # requests for slow registers per second and scan, so that all are read within their 10 s
@@ -147,14 +147,19 @@ class EurothermDriver:
             self._checked = now
             await self._unit.find_decimals()
 
+    def way(self, name: str, value: Value) -> Way:
+        """One write at a time on the line, whatever its instrument; making safe does not wait."""
+        return Way(self.settings.address.partition("?")[0], "", urgent=name == "SAFE.CMD" and bool(value))
+
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.eurotherm.writer for what it promises."""
         try:
             changed = await self._writer.write(name, value)
-        except Refused:
-            raise
         except DeviceError as error:
-            raise self._noted(error) from error
+            error.readings = self._furnace.readings({name, f"{name}.RBV"} & QUANTITIES.keys())
+            if not isinstance(error, Refused):
+                self._noted(error)
+            raise
         return self._furnace.readings(changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
 
     async def forbid_writes(self, why: str) -> None:
@@ -189,7 +194,7 @@ class EurothermDriver:
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.model.RawAccess."""
-        return eurotherm_request(self.raw, words, value)
+        return eurotherm_request(self.raw, self.way("", 0), words, value)
 
     def word(self, register: int) -> int | None:
         """Return a register's word, 0 to 65535, from the last scan; None when there is no reading.

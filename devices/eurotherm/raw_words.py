@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from devices.errors import Refused
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Access
-from devices.model import RawRequest
+from devices.model import RawRequest, Way
 from devices.rules.raw_words import number_in, whole_number
 
 USAGE = (
@@ -21,8 +21,11 @@ _WORD = (-32768, 65535)
 _ROUNDING = 0.5  # an instrument without decimals may round a float to whole degrees
 
 
-def eurotherm_request(access: RawRegister, words: Sequence[str], value: str | None) -> RawRequest:
-    """Understand a raw access; ``access`` performs it. Raises Refused when the words make no sense."""
+def eurotherm_request(access: RawRegister, way: Way, words: Sequence[str], value: str | None) -> RawRequest:
+    """Understand a raw access; ``access`` performs it, a write goes the ``way`` of the instrument.
+
+    Raises Refused when the words make no sense.
+    """
     if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() != "float"):
         raise Refused(f"expected {USAGE}")
     as_float = len(words) == 2
@@ -42,7 +45,7 @@ def eurotherm_request(access: RawRegister, words: Sequence[str], value: str | No
             raise Refused(f"{what} {value}: sent, but the controller reads back {found:.7g}")
         return [_line(what, address, found, as_float)]
 
-    return RawRequest(what, value, perform)
+    return RawRequest(what, value, perform, way)
 
 
 def _same(address: int, found: float, wanted: float, as_float: bool) -> bool:

@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, ReplyTimeout
 from devices.eurotherm.registers import REGISTERS
 from devices.eurotherm.unit import EurothermUnit
+from devices.permit import current
 
 log = logging.getLogger("labioc.eurotherm")
 
@@ -23,13 +26,17 @@ AGAIN = 0.25  # seconds after one that got lost
 
 
 class RemoteKeeper:
-    """Repeats one setpoint in a task of its own, never while a put is under way: that one holds ``turn``."""
+    """Repeats one setpoint in a task of its own, under the permit of the put that has set it, never beside a put."""
 
-    def __init__(self, name: str, unit: EurothermUnit, clock: DriverClock, turn: asyncio.Lock) -> None:
+    def __init__(self, name: str, unit: EurothermUnit, clock: DriverClock) -> None:
         self._name = name
         self._unit = unit
         self._clock = clock
-        self._turn = turn
+        self._puts = 0  # under way
+        self._quiet = asyncio.Event()  # none is
+        self._quiet.set()
+        self._refreshing = asyncio.Lock()
+        self._permit = current()
         self._value = 0.0
         self._task: asyncio.Task[None] | None = None
         self._lapsed = ""  # why nothing is repeated, although an operator had asked for it
@@ -43,8 +50,23 @@ class RemoteKeeper:
     def hold(self, value: float) -> None:
         """Repeat this value from now on, which has just been written."""
         self._value, self._lapsed, self._trouble = value, "", ""
+        self._permit = current()
         if not self.holding:
             self._task = asyncio.create_task(self._repeat(), name=f"{self._name} remote setpoint")
+
+    @asynccontextmanager
+    async def paused(self) -> AsyncIterator[None]:
+        """Repeat nothing meanwhile, for a put that must not be mixed with it."""
+        self._puts += 1
+        self._quiet.clear()
+        try:
+            async with self._refreshing:
+                pass
+            yield
+        finally:
+            self._puts -= 1
+            if not self._puts:
+                self._quiet.set()
 
     async def release(self, why: str = "") -> None:
         """Repeat nothing any more; ``why`` when nobody asked for that and the operator has to know."""
@@ -59,7 +81,8 @@ class RemoteKeeper:
         """Repeat nothing any more since writes are forbidden, and tell when that ends a repetition."""
         if self.holding:
             self._tell(f"remote setpoint not refreshed: {why}")
-        await self.release(why)
+        async with self._refreshing:  # one that is on its way is awaited: cancelled, it would leave all the same
+            await self.release(why)
 
     def remind(self) -> None:
         """Tell that a controller in remote waits for a setpoint that was repeated once."""
@@ -70,11 +93,13 @@ class RemoteKeeper:
         pause = EVERY
         while True:
             await self._clock.sleep(pause)
-            async with self._turn:
+            await self._quiet.wait()
+            async with self._refreshing:
                 if not self._unit.value("L-R"):
                     log.info("%s: the setpoint is local now, the remote one is not repeated any more", self._name)
                     return
-                if not self._unit.forbidden:  # else ``forbid`` waits for its turn
+                if self._quiet.is_set() and not self._unit.forbidden:
+                    self._permit.use()
                     pause = await self._refresh()
 
     async def _refresh(self) -> float:

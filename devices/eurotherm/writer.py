@@ -5,9 +5,9 @@ How one register is written and read back is in devices.eurotherm.apply.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 
+from devices import permit
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
@@ -52,7 +52,7 @@ _MOVED = {
 
 
 class EurothermWriter:
-    """Writes to one instrument, one after the other."""
+    """Writes to one instrument; in which order writes come is settled before they get here."""
 
     def __init__(
         self,
@@ -62,8 +62,7 @@ class EurothermWriter:
         settings: DeviceSettings,
         clock: DriverClock,
     ) -> None:
-        self._lock = asyncio.Lock()
-        self.keeper = RemoteKeeper(settings.name, unit, clock, self._lock)
+        self.keeper = RemoteKeeper(settings.name, unit, clock)
         self._unit = unit
         self._furnace = furnace
         self._memory = memory
@@ -73,8 +72,7 @@ class EurothermWriter:
     async def forbid(self, why: str) -> None:
         """Send nothing any more, for this reason; returns when what was under way has ended."""
         self._unit.forbidden = why
-        async with self._lock:
-            await self.keeper.forbid(why)
+        await self.keeper.forbid(why)
 
     def permit(self) -> None:
         """Send again what is put; a remote setpoint is not repeated again before it has been put."""
@@ -92,10 +90,11 @@ class EurothermWriter:
             raise Refused(f"{name} cannot be set")
         if name == "PWR.ACK.CMD":
             if choice_asked(name, value, row.labels):
+                permit.changing()
                 self._memory.acknowledge()
             return {name} | {other for other in QUANTITIES if other.startswith("PWR.")}
         check_writable(self._settings)
-        async with self._lock:
+        async with self.keeper.paused():
             self._unit.check_permitted(name)
             if name.endswith(".CMD"):
                 return await self._command(name) if choice_asked(name, value, row.labels) else {name}
@@ -262,7 +261,7 @@ class EurothermWriter:
     async def raw(self, address: int, value: float | None, as_float: bool) -> float:
         """Read, or write and read back, any register; see EurothermDriver.raw."""
         what = f"register {address}"
-        async with self._lock:
+        async with self.keeper.paused():
             try:
                 if value is not None:
                     await self._write_raw(what, address, value, as_float)

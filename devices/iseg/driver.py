@@ -24,12 +24,15 @@ from devices.iseg.raw import IsegRaw
 from devices.iseg.raw_words import USAGE, iseg_request
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix
 
 log = logging.getLogger("labioc.iseg")
 
 DEFAULT_CHANNELS = 16
+ROOM = 8
+"""Writes under way on one bus: most of their time goes into waiting for a status that a board renews by itself."""
+
 _OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels may need
 _BUS = ("BUS.STATE",)
 
@@ -178,9 +181,19 @@ class IsegDriver:
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, MODULE, self._module.reading, self._clock.time())
 
+    def way(self, name: str, value: Value) -> Way:
+        """Several writes at a time on the bus, one to each channel; off and emergency off do not wait."""
+        off = name.endswith(".ON") and not value
+        wire = self.settings.address or f"can {self.settings.options.get('can', '')}"
+        return Way(wire, self._writer.place(name), off or (name.endswith(".EMCY.CMD") and bool(value)), ROOM)
+
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.iseg.writer for what it promises."""
-        return self._readings(await self._writer.write(name, value))
+        try:
+            return self._readings(await self._writer.write(name, value))
+        except DeviceError as error:
+            error.readings = self._readings((name, f"{name}.RBV"))
+            raise
 
     async def raw(
         self, item: str | int, index: int | None = None, value: Value | None = None
@@ -190,7 +203,7 @@ class IsegDriver:
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.model.RawAccess."""
-        return iseg_request(self.raw, words, value)
+        return iseg_request(self.raw, self.way, words, value)
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of nominal, hardware limit and site; None when there is none or it is not known."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from devices import permit
 from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg.edcp.items import BY_NAME
@@ -154,10 +155,15 @@ class ModuleLink:
         self._registered = self._clock.monotonic()
         self.tell(registration(self.address, True, base=self.base))
 
-    def tell(self, frame: Frame) -> None:
-        """Send a frame, within the time after which a try is given up, or never. Raises LinkDown."""
+    def tell(self, frame: Frame, changes: bool = False) -> None:
+        """Send a frame, within the time after which a try is given up, or never.
+
+        Leave is asked for before what ``changes`` the module. Raises LinkDown or Withdrawn.
+        """
         if self.bus is None or self._failure is not None:
             raise self._failure or LinkDown(f"{self}: not connected, nothing was sent")
+        if changes:
+            permit.changing()
         self.bus.send(frame, self._patience)
 
     def _told(self, *frames: Frame) -> bool:

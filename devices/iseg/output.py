@@ -72,7 +72,8 @@ class IsegOutput:
                     await self._take_back(number)
                 raise Refused(f"{word}: the module did not follow: {reason}")
         except Refused:
-            channel.hv.demand_on = before
+            if not on:  # an on has not changed it, and an off may have overtaken
+                channel.hv.demand_on = before
             raise
         channel.hv.accept_on(on)
         channel.polled({_STATUS}, self._clock.monotonic())

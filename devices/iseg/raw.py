@@ -60,8 +60,7 @@ class IsegRaw:
         if isinstance(value, float) and value.is_integer() and found.type not in (Type.R4, Type.R4_UI1):
             value = int(value)  # 64.0 is a word too
         _check(found, value)
-        async with self._writer.turn(index if found.index is Index.CHANNEL else None):
-            return await self._write(found, index, value)
+        return await self._write(found, index, value)
 
     async def _read(self, item: Item, index: int | None) -> dict[int | None, Value]:
         if item.index is Index.CHANNEL and index is None:

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from devices.errors import Refused
 from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Item, Type
-from devices.model import RawRequest, Value
+from devices.model import RawRequest, Value, Way
+from devices.rules.channels import channel_prefix
 from devices.rules.raw_words import number_in, whole_number
 
 USAGE = "ITEM [INDEX] [= VALUE]; ITEM is a name or a number like 0x4100, INDEX a channel, group, offset or sensor"
@@ -17,8 +18,13 @@ _NAMES = {name.lower(): name for name in BY_NAME}
 _HIGHEST_INDEX = 0xFFFFFFFF  # of the items with a selector; the driver refuses what is too much for the others
 
 
-def iseg_request(access: Access, words: Sequence[str], value: str | None) -> RawRequest:
-    """Understand a raw access; ``access`` performs it. Raises Refused when the words make no sense."""
+def iseg_request(
+    access: Access, way: Callable[[str, Value], Way], words: Sequence[str], value: str | None
+) -> RawRequest:
+    """Understand a raw access; ``access`` performs it, ``way`` is that of the driver.
+
+    Raises Refused when the words make no sense.
+    """
     if not 1 <= len(words) <= 2:
         raise Refused(f"expected {USAGE}")
     key: str | int
@@ -38,7 +44,8 @@ def iseg_request(access: Access, words: Sequence[str], value: str | None) -> Raw
         found = await access(key, index, asked)
         return [_line(item, number, shown) for number, shown in found.items()] or [f"{item.name}: sent"]
 
-    return RawRequest(what, value, perform, index if item.index is Index.CHANNEL else None)
+    of_channel = item.index is Index.CHANNEL and index is not None
+    return RawRequest(what, value, perform, way(channel_prefix(index or 0) if of_channel else "", 0))
 
 
 def _index_name(item: Item) -> str:

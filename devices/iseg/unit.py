@@ -266,7 +266,7 @@ class IsegUnit:
 
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:
         """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""
-        self.link.tell(write(self.link.address, item, value, channel, base=self.link.base))
+        self.link.tell(write(self.link.address, item, value, channel, base=self.link.base), changes=True)
 
 
 def decimal(value: Value) -> Value:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Sequence
 
+from devices import permit
 from devices.clock import DriverClock
 from devices.errors import NotReady, OutOfLimits, Refused
 from devices.iseg.catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
@@ -20,11 +19,12 @@ from devices.model import DeviceSettings, Value
 from devices.rules.channels import channel_prefix
 from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
 
+MODULE_PLACE = "MOD"
 _KEPT = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
 
 
 class IsegWriter:
-    """Writes to one module: those to one channel, and those to the module itself, one after the other."""
+    """Writes to one module; in which order writes come is settled before they get here."""
 
     def __init__(
         self,
@@ -43,7 +43,6 @@ class IsegWriter:
         self._clock = clock
         self._exchange = IsegExchange(unit, settings.name, clock)
         self._output = IsegOutput(unit, self._exchange, clock)
-        self._turns: defaultdict[int | None, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._places = {channel_prefix(channel.number): channel for channel in channels}
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -59,31 +58,19 @@ class IsegWriter:
             raise Refused(f"{name} cannot be set")
         if suffix != "TRIP.ACK.CMD":
             self.require_writable()
-        turn = self.turn(self._place(suffix, channel))
-        if turn.locked() and channel and suffix == "EMCY.CMD" and choice_asked(suffix, value, ("IDLE", "ACT")):
-            # At once, whatever else the channel is about; it is sent again and confirmed when its turn comes.
-            self._require_channel(suffix, channel)
-            self._output.cut(channel)
-        async with turn:
-            if suffix.endswith(".CMD"):
-                return await self._command(name, suffix, channel, value)
-            if channel is None:
-                return await self._set_module(SETTINGS[suffix], value)
-            self._require_channel(suffix, channel)
-            if suffix == "ON":
-                return await self._output.switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
-            return await self._set_channel(name, SETTINGS[suffix], channel, value)
+        if suffix.endswith(".CMD"):
+            return await self._command(name, suffix, channel, value)
+        if channel is None:
+            return await self._set_module(SETTINGS[suffix], value)
+        self._require_channel(suffix, channel)
+        if suffix == "ON":
+            return await self._output.switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
+        return await self._set_channel(name, SETTINGS[suffix], channel, value)
 
-    def turn(self, place: int | None) -> asyncio.Lock:
-        """Return what a write to a channel, or to the module itself (None), holds meanwhile.
-
-        Channels do not wait for each other: an emergency off must not queue behind what another channel is about.
-        """
-        return self._turns[place]
-
-    def _place(self, suffix: str, channel: IsegChannel | None) -> int | None:
-        of_module = channel is None or (suffix in RAMPS and not self._limits.ramp_is_own())
-        return None if of_module or channel is None else channel.number
+    def place(self, name: str) -> str:
+        """Return the place of a write: a channel, or the module, whose ramp speed channels may share."""
+        shared = name[5:] in RAMPS and not self._limits.ramp_is_own()
+        return MODULE_PLACE if shared or name[:5] not in self._places else name[:4]
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""
@@ -212,6 +199,7 @@ class IsegWriter:
         if channel is None:
             return await self._clear_module(name)
         if suffix == "TRIP.ACK.CMD":
+            permit.changing()
             channel.hv.acknowledge(self._clock.time())
             return [name, channel_prefix(channel.number) + "TRIP"]
         self._require_channel(suffix, channel)

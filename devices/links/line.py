@@ -24,7 +24,8 @@ import asyncio
 import re
 from urllib.parse import parse_qsl, urlsplit
 
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, reason_of
+from devices import permit
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
 from devices.links.transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
 from devices.model import LinkStats
 
@@ -121,15 +122,18 @@ class LineLink:
     async def exchange(self, request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
         """Send a request and return the one line that answers it, without its line end.
 
-        ``changes`` says that the request changes the device: when this raises, what had not been delivered of it never
-        will be. Raises LinkDown (not connected, closed, reset), ReplyTimeout (sent, but no complete line within
-        ``timeout`` seconds) or Garbled (unreadable bytes, or more than one line).
+        ``changes`` says that the request changes the device: leave is asked for immediately before its first byte, and
+        when this raises, what had not been delivered of it never will be. Raises Withdrawn (nothing was sent), LinkDown
+        (not connected, closed, reset), ReplyTimeout (sent, but no complete line within ``timeout`` seconds) or Garbled
+        (unreadable bytes, or more than one line).
         """
         async with self._lock:
             try:
                 if not self._connected:
                     raise LinkDown(f"{self.address}: not connected")
                 return await self._exchange(request, self.timeout if timeout is None else timeout, changes)
+            except Withdrawn:
+                raise
             except DeviceError as error:
                 self._count(error)
                 raise
@@ -141,6 +145,8 @@ class LineLink:
 
     async def _exchange(self, request: bytes, timeout: float, changes: bool) -> str:
         await self._get_in_step()
+        if changes:
+            permit.changing()
         self._in_doubt = True  # until exactly one line has come back, whatever ends this before
         self._changing = changes
         try:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn
 from devices.links.modbus_frames import BUSY, READ, WRITE, WRITE_ONE, ModbusRefusal, Request
 from devices.links.modbus_line import RtuLine
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
@@ -28,6 +28,7 @@ from devices.links.modbus_words import (
     words_from_seconds,
 )
 from devices.model import LinkStats
+from devices.permit import current
 
 ATTEMPTS = 8  # at a read; on a line that spoils 5 % of the answers one read in 10**8 fails
 TIMEOUTS = 3  # that all attempts at a read may take together
@@ -131,8 +132,9 @@ class ModbusUnit:
     async def write_register(self, address: int, word: int) -> None:
         """Write one word with function 6, which an instrument refuses when the parameter does not exist.
 
-        All methods that write raise LinkDown before anything was sent, ModbusRefusal when the instrument said no,
-        and ReplyTimeout or Garbled when the outcome is unknown. Read back: an instrument may clip.
+        All methods that write ask for leave immediately before the first byte. They raise LinkDown or Withdrawn before
+        anything was sent, ModbusRefusal when the instrument said no, and ReplyTimeout or Garbled when the outcome is
+        unknown. Read back: an instrument may clip.
         """
         await self._write(Request(self.unit, WRITE_ONE, address, 1, (word,)))
 
@@ -168,7 +170,8 @@ class ModbusUnit:
             await self._exchange(lambda: self._port.line.prove(self.unit, self.timeout))
         except (ReplyTimeout, Garbled) as error:
             raise LinkDown(f"{request}: not sent, since the instrument does not answer ({error})") from error
-        await self._exchange(lambda: self._port.line.transact(request, self.timeout))
+        permit = current()  # the line is that of another thread
+        await self._exchange(lambda: self._port.line.transact(request, self.timeout, permit.begin))
 
     async def _exchange(self, call: Callable[[], T]) -> T:
         line = self._port.line
@@ -182,6 +185,8 @@ class ModbusUnit:
             result, self.stats.rtt = await self._port.run(timed)
         except ModbusRefusal:
             self._answers = True
+            raise
+        except Withdrawn:
             raise
         except DeviceError as error:
             self._count(error)

@@ -23,7 +23,7 @@ from typing import Protocol
 
 import minimalmodbus
 
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, reason_of
+from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
 from devices.links.modbus_frames import ACKNOWLEDGED, READ, WRITE_ONE, ModbusRefusal, Request, find_reply
 
 QUIET = 0.02  # seconds of silence after which a disturbed line counts as quiet
@@ -107,15 +107,17 @@ class RtuLine:
         self.generation = 0
         self._wire.close()
 
-    def transact(self, request: Request, timeout: float) -> tuple[int, ...]:
+    def transact(self, request: Request, timeout: float, permit: Callable[[], None] = lambda: None) -> tuple[int, ...]:
         """Do one exchange and return the words read; ``timeout`` seconds beyond the time that the bytes take.
+
+        ``permit`` is called immediately before the first byte; what it raises is raised here, and nothing is sent.
 
         Raises LinkDown (the line is closed then), ReplyTimeout, Garbled, or ModbusRefusal. Call ``prove`` before
         a write, so that an error here always means that it was sent.
         """
         self.prove(request.unit, timeout)
         try:
-            words = self._exchange(request, timeout)
+            words = self._exchange(request, timeout, permit)
         except ModbusRefusal:
             self._doubts.pop(request.unit, None)
             raise
@@ -157,16 +159,19 @@ class RtuLine:
         heads = [head for head, _ in self._doubts[unit]]
         return max(_proofs(unit), key=lambda proof: heads.index(proof.head) if proof.head in heads else len(heads))
 
-    def _exchange(self, request: Request, timeout: float) -> tuple[int, ...]:
+    def _exchange(self, request: Request, timeout: float, permit: Callable[[], None] = lambda: None) -> tuple[int, ...]:
         """Leave the request in doubt unless it succeeds; success leaves the older doubts to the caller."""
         if not self.is_open:
             raise LinkDown(f"{self.port}: not open")
         try:
             self._calm()
+            permit()
             self._request = request
             self._limit = timeout + (len(request.frame) + request.reply_length + 7) * self._wire.character
             self._doubts.setdefault(request.unit, []).append((request.head, self._clock()))
             return self._through_minimalmodbus(request)
+        except Withdrawn:
+            raise
         except DeviceError:
             self._disturbed = True  # by a refusal too: minimalmodbus keeps no silence after it
             raise

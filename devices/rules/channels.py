@@ -35,6 +35,12 @@ def channel_prefix(channel: int) -> str:
     return f"CH{channel:02d}."
 
 
+def place_of(name: str) -> str:
+    """Return what a signal belongs to: ``CH00`` for ``CH00.VSET``, empty for the device as a whole."""
+    place, dot, _ = name.partition(".")
+    return place if dot else ""
+
+
 def all_signals(board: Iterable[Row], channel: Iterable[Row], channels: int) -> dict[str, Signal]:
     """Return every signal of a supply with this number of channels, by its full name."""
     rows = [row.signal() for row in board]

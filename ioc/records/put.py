@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -15,13 +16,23 @@ class AccessDenied(PutRefused):
 
 @dataclass(slots=True)
 class Cancelled:
-    """Set when nobody waits for the put any more."""
+    """Set when the client of a put has gone."""
 
     _set: bool = False
+    _calls: list[Callable[[], object]] = field(default_factory=list)
 
     def set(self) -> None:
-        """Tell whoever holds the put that its client has gone."""
+        """Note that the client has gone, and call what waits for that."""
         self._set = True
+        while self._calls:
+            self._calls.pop()()
+
+    def then(self, call: Callable[[], object]) -> None:
+        """Call once when the client has gone; at once when it has."""
+        if self._set:
+            call()
+        else:
+            self._calls.append(call)
 
     def is_set(self) -> bool:
         """Whether the client has gone."""

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
+from devices.permit import NOTHING
 from ioc.clock import Clock
 from ioc.records import Record
 from ioc.scan.backlog import Backlog
@@ -80,7 +81,8 @@ class DeviceScanner:
         return self.status.connected and not self.status.disabled and self._fault is None
 
     async def run(self) -> None:
-        """Scan until cancelled; then close the link."""
+        """Scan until cancelled; then close the link. Nothing that the scan has a driver do can change the device."""
+        NOTHING.use()
         for record in self._records:
             self._place(record)
         try:
@@ -98,10 +100,10 @@ class DeviceScanner:
         self._writing += 1
         try:
             return await self._apply(signal, value)
-        except (LinkDown, ReplyTimeout) as error:
-            self._fault = error
-            raise
-        except DeviceError:
+        except DeviceError as error:
+            self._show(error.readings)
+            if isinstance(error, LinkDown | ReplyTimeout):
+                self._fault = error
             raise
         except Exception as error:
             self._fault = LinkDown(self._unexpected(error))
@@ -145,12 +147,18 @@ class DeviceScanner:
         readings = await self._driver.write(signal, value)
         self.status.answered()
         self._invalid_by = None
+        self._show(readings)
+        return readings
+
+    def _show(self, readings: Mapping[str, Reading]) -> None:
+        """Post what a write has learnt, whether it succeeded or not."""
+        if not readings:
+            return
         self._written.update((name, reading.time) for name, reading in readings.items())
         for name, reading in readings.items():
             if not is_command(name):
                 self._records.post(name, reading)
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
-        return readings
 
     # ---- the task
 

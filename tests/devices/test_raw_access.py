@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
-from devices.model import RawAccess, RawRequest, Value
+from devices.model import RawAccess, RawRequest, Value, Way
 from devices.rules.raw_words import number_in, whole_number
 from tests.devices.caen import bench as caen_bench
 from tests.devices.eurotherm import bench as eurotherm_bench
@@ -86,7 +86,8 @@ async def test_what_has_a_pv_is_written_the_way_of_that_pv(
     supply: caen_bench.Bench, words: tuple[str, ...], value: str, sent: str, shown: str
 ) -> None:
     request = supply.driver.raw_request(words, value)
-    assert request.channel == (int(words[1]) if len(words) == 2 else None)
+    place = f"CH{int(words[1]):02d}" if len(words) == 2 else "BD"
+    assert (request.way.place, request.way.urgent) == (place, words[0] == "OFF")
     assert supply.sets() == []
     assert await request.perform() == [shown]
     assert supply.sets() == [sent]
@@ -185,8 +186,8 @@ async def test_an_item_is_read_and_set_by_name_or_number() -> None:
         ]
         assert await ask(made.driver, "DelayedTripTime", "3") == ["DelayedTripTime channel 3 = 100 (0x64) ms"]
         assert await ask(made.driver, "0x1100") == ["VoltageRampSpeed = 10 %/s"]
-        assert made.driver.raw_request(("DelayedTripTime", "3"), "1").channel == 3
-        assert made.driver.raw_request(("VoltageRampSpeed",), "1").channel is None
+        assert made.driver.raw_request(("DelayedTripTime", "3"), "1").way.place == "CH03"
+        assert made.driver.raw_request(("VoltageRampSpeed",), "1").way.place == "MOD"
         assert len(made.written()) == 1
 
 
@@ -265,7 +266,7 @@ async def test_nothing_is_written_to_a_controller_that_makes_no_sense(
 def requests(access: Callable[..., object]) -> Callable[[list[str], str | None], RawRequest]:
     from devices.eurotherm.raw_words import eurotherm_request
 
-    return lambda words, value: eurotherm_request(access, words, value)  # type: ignore[arg-type]
+    return lambda words, value: eurotherm_request(access, Way("line"), words, value)  # type: ignore[arg-type]
 
 
 async def test_a_controller_that_keeps_something_else_is_told() -> None:
@@ -300,6 +301,10 @@ def test_any_words_are_understood_or_refused(words: list[str], value: str | None
         raise AssertionError
 
     supply = caen_bench.bench().driver
-    for understand in (supply.raw_request, requests(never), lambda w, v: iseg_request(never, w, v)):
+    for understand in (
+        supply.raw_request,
+        requests(never),
+        lambda w, v: iseg_request(never, lambda *_: Way("bus"), w, v),
+    ):
         with suppress(Refused):
             assert understand(words, value).value == value

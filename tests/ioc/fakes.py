@@ -7,7 +7,8 @@ import heapq
 import itertools
 from collections.abc import Callable, Collection, Iterable, Mapping
 
-from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value, Way
+from devices.permit import changing
 from ioc.database.dbfile import RecordDef
 from ioc.records import Record, RecordSet
 
@@ -73,7 +74,10 @@ async def settle() -> None:
 
 
 class FakeDriver:
-    """A device in memory. ``trouble`` is raised by the next calls, ``delay`` is how long each call takes."""
+    """A device in memory. ``trouble`` is raised by the next calls, ``delay`` is how long each call takes.
+
+    A write looks until ``looking``, then sends its ``parts``, each of which is answered when ``gate`` is set.
+    """
 
     def __init__(self, clock: FakeClock, values: dict[str, Value], **settings: object) -> None:
         self.settings = DeviceSettings(**({"name": "HV1", "type": "fake"} | settings))  # type: ignore[arg-type]
@@ -89,7 +93,9 @@ class FakeDriver:
         self.connects = 0
         self.batches: list[tuple[float, list[str]]] = []
         self.writes: list[tuple[str, Value]] = []
+        self.looking: asyncio.Event | None = None
         self.gate: asyncio.Event | None = None
+        self.parts = 1
         self._clock = clock
 
     def signals(self) -> Mapping[str, Signal]:
@@ -114,11 +120,20 @@ class FakeDriver:
             if name in self.values or name in self.readings
         }
 
+    def way(self, name: str, value: Value) -> Way:
+        place = name.partition(".")[0]
+        urgent = name.endswith("EMCY.CMD") or (name.endswith(".ON") and not value)
+        return Way(self.settings.address or "wire", place, urgent)
+
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
-        assert self.open
-        self.writes.append((name, value))
-        if self.gate is not None:
-            await self.gate.wait()
+        if self.looking is not None:
+            await self.looking.wait()
+        for _ in range(self.parts):
+            assert self.open
+            changing()
+            self.writes.append((name, value))
+            if self.gate is not None:
+                await self.gate.wait()
         if self.write_trouble is not None:
             raise self.write_trouble
         self.values[name] = value

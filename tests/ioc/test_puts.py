@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from devices.errors import LinkDown, OutOfLimits, ReplyTimeout
+from devices.errors import LinkDown, OutOfLimits, ReplyTimeout, TakenOtherwise, Withdrawn
+from devices.model import Cause, Level, Reading
+from devices.permit import changing
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
@@ -23,7 +25,7 @@ WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
 class Rig:
     """One device, the switch ARMED and the put path between them."""
 
-    def __init__(self, driver: type[FakeDriver] = FakeDriver, queue_seconds: float = 5.0) -> None:
+    def __init__(self, driver: type[FakeDriver] = FakeDriver) -> None:
         self.clock = FakeClock()
         self.driver = driver(self.clock, hv_values())
         self.records = hv_records()
@@ -37,7 +39,7 @@ class Rig:
         self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
         self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
         self.statistics = IocStatistics(server.values(), self.clock, "0123456789ab")
-        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, queue_seconds)
+        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock)
         for record in self.records.values():
             self.puts.attach(record)
 
@@ -191,25 +193,29 @@ async def test_GIVEN_a_setting_that_could_not_be_read_WHEN_put_THEN_refused_but_
         assert rig.driver.writes == [("CH00.ON", 0)]
 
 
-async def test_GIVEN_puts_to_one_channel_WHEN_made_together_THEN_they_go_in_order_and_others_go_beside() -> None:
+async def test_GIVEN_puts_over_one_wire_WHEN_made_together_THEN_they_go_one_by_one_in_their_order() -> None:
     async with Rig().running() as rig:
         rig.driver.gate = asyncio.Event()
         first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
         second = asyncio.create_task(rig.put("CH00:ON", 1))
         other = asyncio.create_task(rig.put("CH01:VSET", 7.0))
         await settle()
-        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH01.VSET", 7.0)]
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
         rig.driver.gate.set()
         await asyncio.gather(first, second, other)
-        assert rig.driver.writes[2] == ("CH00.ON", 1)
+        assert rig.driver.writes[1:] == [("CH00.ON", 1), ("CH01.VSET", 7.0)]
 
 
 async def test_GIVEN_a_put_that_waited_too_long_WHEN_its_turn_comes_THEN_it_was_never_sent() -> None:
-    async with Rig(queue_seconds=0.02).running() as rig:
+    async with Rig().running() as rig:
         rig.driver.gate = asyncio.Event()
         first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
         await settle()
-        assert "waited 0.02 s" in await rig.refusal("CH00:VSET", 600.0)
+        second = asyncio.create_task(rig.refusal("CH00:VSET", 600.0))
+        await rig.clock.advance(4.9)
+        assert not second.done()
+        await rig.clock.advance(0.2)
+        assert await second == "waited 5 s for its turn; nothing was sent"
         rig.driver.gate.set()
         await first
         await settle()
@@ -219,7 +225,7 @@ async def test_GIVEN_a_put_that_waited_too_long_WHEN_its_turn_comes_THEN_it_was_
 async def test_GIVEN_a_put_that_takes_for_ever_WHEN_its_channel_is_cut_in_an_emergency_THEN_that_is_sent_at_once() -> (
     None
 ):
-    rig = Rig(queue_seconds=0.02)
+    rig = Rig()
     emergency = build([definition("LAB:HV1:CH00:EMCY:CMD", "bo", "HV1 CH00.EMCY.CMD", "O", ZNAM="IDLE", ONAM="ACT")])
     rig.records |= {name.removeprefix("LAB:HV1:"): record for name, record in emergency.items()}
     rig.puts.attach(rig["CH00:EMCY:CMD"])
@@ -300,10 +306,12 @@ async def test_GIVEN_a_switch_flipped_while_a_put_waits_WHEN_its_turn_comes_THEN
         first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
         second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
         await settle()
-        await rig.put("IOC:ARMED", 0)
+        disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
+        await settle()
+        assert (first.done(), second.done(), disarming.done()) == (False, True, False)
         rig.driver.gate.set()
-        outcomes = await asyncio.gather(first, second, return_exceptions=True)
-        assert outcomes[0] is None
+        outcomes = await asyncio.gather(first, second, disarming, return_exceptions=True)
+        assert (outcomes[0], outcomes[2]) == (None, None)
         assert "not armed" in str(outcomes[1])
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
 
@@ -361,3 +369,160 @@ async def test_GIVEN_an_output_of_the_server_that_is_no_switch_WHEN_put_THEN_ref
             with pytest.raises(PutRefused):
                 await each.put_device(fields_of("bo")["VAL"], 1, WHO)
             assert each.udf, name
+
+
+# ---- one queue per wire, with an end
+
+
+async def test_GIVEN_puts_that_wait_WHEN_the_server_is_disarmed_THEN_they_are_refused_at_once() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        puts = [asyncio.create_task(rig.put("CH00:VSET", 500.0 + n)) for n in range(8)]
+        await settle()
+        disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
+        await settle()
+        assert [put.done() for put in puts] == [False] + 7 * [True]
+        assert all("not armed" in str(put.exception()) for put in puts[1:])
+        assert not disarming.done()  # what is on the wire is awaited
+        rig.driver.gate.set()
+        await disarming
+        assert await puts[0] is None
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_put_that_still_looks_WHEN_withdrawn_THEN_it_is_answered_at_once_and_never_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.looking = asyncio.Event()
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        await rig.put("IOC:ARMED", 0)
+        assert "not armed" in str(put.exception())
+        await rig.put("IOC:ARMED", 1)
+        rig.driver.looking.set()
+        await settle()
+        assert rig.driver.writes == []
+        assert rig["CH00:VSET"].val == 100.0
+        await rig.put("CH00:VSET", 600.0)
+        assert rig.driver.writes == [("CH00.VSET", 600.0)]
+
+
+async def test_GIVEN_puts_that_wait_WHEN_the_device_is_disabled_THEN_they_are_refused_and_what_is_sent_is_awaited() -> (
+    None
+):
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH01:VSET", 600.0))
+        await settle()
+        disabling = asyncio.create_task(rig.put("DISABLE", 1))
+        await settle()
+        assert "disabled for maintenance" in str(second.exception())
+        assert (first.done(), disabling.done(), rig.driver.open) == (False, False, True)
+        rig.driver.gate.set()
+        await asyncio.gather(first, disabling)
+        assert (rig.driver.writes, rig.driver.open) == ([("CH00.VSET", 500.0)], False)
+
+
+async def test_GIVEN_puts_whose_clients_have_gone_WHEN_the_wire_is_free_THEN_none_is_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        contexts = [PutContext("otto", "desk2", ("127.0.0.1", n), True, Cancelled()) for n in range(8)]
+        puts = [asyncio.create_task(rig.put("CH00:VSET", 500.0 + n, one)) for n, one in enumerate(contexts)]
+        await settle()
+        for context in contexts:
+            context.cancelled.set()
+        await settle()
+        assert [put.done() for put in puts] == [False] + 7 * [True]  # the first has begun and is finished
+        rig.driver.gate.set()
+        outcomes = await asyncio.gather(*puts, return_exceptions=True)
+        assert outcomes[0] is None
+        assert {str(outcome) for outcome in outcomes[1:]} == {"the client gave up before its turn; nothing was sent"}
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_put_that_waits_for_the_line_WHEN_5_s_are_over_THEN_refused_and_never_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.looking = asyncio.Event()  # a scan holds the line
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await rig.clock.advance(5.1)
+        assert "waited 5 s" in str(put.exception())
+        rig.driver.looking.set()
+        await settle()
+        assert rig.driver.writes == []
+
+
+async def test_GIVEN_puts_that_wait_WHEN_an_output_is_switched_off_THEN_that_goes_first() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        begun = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        same = asyncio.create_task(rig.put("CH00:ON", 1))
+        other = asyncio.create_task(rig.put("CH01:VSET", 7.0))
+        await settle()
+        off = asyncio.create_task(rig.put("CH00:ON", 0))
+        await settle()
+        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH00.ON", 0)]
+        assert str(same.exception()) == "LAB:HV1:CH00:ON = OFF overtook it; nothing was sent"
+        rig.driver.gate.set()
+        await asyncio.gather(begun, off, other)
+        assert rig.driver.writes[2:] == [("CH01.VSET", 7.0)]
+
+
+async def test_GIVEN_a_write_of_several_parts_WHEN_off_overtakes_it_THEN_its_next_part_is_not_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate, rig.driver.parts = asyncio.Event(), 2
+        on = asyncio.create_task(rig.put("CH00:ON", 1))
+        await settle()
+        off = asyncio.create_task(rig.put("CH00:ON", 0))
+        await settle()
+        rig.driver.gate.set()
+        outcomes = await asyncio.gather(on, off, return_exceptions=True)
+        assert str(outcomes[0]) == "LAB:HV1:CH00:ON = OFF overtook it; a part of it had been sent"
+        assert rig.driver.writes == [("CH00.ON", 1), ("CH00.ON", 0), ("CH00.ON", 0)]
+
+
+async def test_GIVEN_a_put_that_waits_WHEN_the_device_is_lost_and_found_again_THEN_it_is_not_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
+        await settle()
+        rig.driver.write_trouble = LinkDown("cable out")
+        rig.driver.gate.set()
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        rig.driver.write_trouble = None
+        assert str(outcomes[0]) == "cable out"
+        assert "not connected" in str(outcomes[1]) or "was lost" in str(outcomes[1])
+        await rig.clock.advance(1.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_the_scan_WHEN_its_driver_tries_to_change_the_device_THEN_the_link_refuses() -> None:
+    class Meddling(FakeDriver):
+        refused = ""
+
+        async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+            with suppress(Withdrawn):
+                changing()
+                self.writes.append(("by the scan", 1))
+            return await super().read(names)
+
+    async with Rig(Meddling).running() as rig:
+        await rig.clock.advance(3.0)
+        assert len(rig.driver.batches) > 2
+        assert rig.driver.writes == []
+        await rig.put("CH00:VSET", 500.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_write_that_fails_WHEN_it_has_learnt_something_THEN_that_is_shown_before_the_answer() -> None:
+    async with Rig().running() as rig:
+        trouble = TakenOtherwise("the module took 300 V instead of 400 V")
+        now = rig.clock.time()
+        trouble.readings = {
+            name: Reading(300.0, now, Level.MINOR, Cause.STATE) for name in ("CH00.VSET", "CH00.VSET.RBV")
+        }
+        rig.driver.write_trouble = trouble
+        with pytest.raises(PutRefused, match="took 300 V instead of 400 V"):
+            await rig.put("CH00:VSET", 400.0)
+        for name in ("CH00:VSET", "CH00:VSET:RBV"):
+            assert (rig[name].val, alarm(rig[name])) == (300.0, ("STATE", 1))

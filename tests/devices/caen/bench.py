@@ -11,6 +11,7 @@ from devices.caen.simulator.model import CaenModel
 from devices.clock import DriverClock
 from devices.errors import LinkDown
 from devices.model import DeviceSettings, LinkStats, Reading
+from devices.permit import changing
 
 START = 1_700_000_000.0
 FAST = [f"CH{channel:02d}.{suffix}" for channel in range(4) for suffix in ("VMON", "IMON", "STAT", "STATE")]
@@ -50,6 +51,8 @@ class ModelLink:
         if not self.connected:
             raise LinkDown("model: not connected")
         assert request.endswith(b"\r\n")
+        if changes:
+            changing()
         self.log.append(request.decode("ascii").strip())
         answer = self.intercept(request.strip())
         if isinstance(answer, Exception):

@@ -17,6 +17,7 @@ from devices.eurotherm.simulator.slave import Slave
 from devices.links.modbus_frames import EXCEPTION, READ, WRITE, WRITE_ONE, ModbusRefusal, Request
 from devices.links.modbus_words import twin_of, words_from_float, words_from_seconds
 from devices.model import DeviceSettings, LinkStats, Reading, Value
+from devices.permit import changing
 
 EPOCH = 1_700_000_000.0
 READABLE = [name for name in SIGNALS if not name.endswith(".CMD")]
@@ -69,6 +70,8 @@ class SlaveLink:
         if not self.plugged or not self.connected:
             self.connected = False
             raise LinkDown("port: lost: Input/output error")
+        if request.function != READ:
+            changing()
         self.requests.append(request)
         if self.error is not None:
             raise self.error

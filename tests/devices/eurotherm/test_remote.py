@@ -81,18 +81,15 @@ async def test_allowing_writes_again_moves_nothing_until_somebody_puts(bench: Be
     assert (found["STAT.RSPFAIL"].value, found["TWORK"].value) == (0, 300.0)
 
 
-async def test_a_put_that_waits_for_its_turn_when_writes_are_forbidden_is_refused(bench: Bench):
-    await bench.driver.write("TSET", 100.0)
-    async with bench.driver._writer._lock:
-        put = asyncio.create_task(bench.driver.write("TSET", 200.0))
-        await settle()
+async def test_a_refresh_on_its_way_is_awaited_when_writes_are_forbidden(bench: Bench):
+    async with bench.driver._writer.keeper._refreshing:
         forbidding = asyncio.create_task(bench.driver.forbid_writes(WHY))
         await settle()
         assert not forbidding.done()  # it returns when nothing is under way any more
-    with pytest.raises(Refused, match="nothing was sent"):
-        await put
     await forbidding
-    assert bench.model.memory["SP1"] == 100.0
+    with pytest.raises(Refused, match="nothing was sent"):
+        await bench.driver.write("TSET", 200.0)
+    assert bench.link.writes == []
 
 
 async def test_forbidden_writes_stay_forbidden_over_a_reconnection(bench: Bench):
