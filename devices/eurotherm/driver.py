@@ -2,11 +2,12 @@
 
 Connecting and reading send nothing but reads; writing is in devices.eurotherm.writer. A fast scan is two requests: the
 five values of the display as floats, and the status words with the load currents and the mains flag. What is read less
-often is spread over the scans in between, so that no scan becomes long.
+often comes in portions of about one request, so that no scan becomes long.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -17,16 +18,18 @@ from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.meaning import Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw_words import USAGE, eurotherm_request
-from devices.eurotherm.registers import BY_ADDRESS, REGISTERS
-from devices.eurotherm.unit import EurothermUnit, Link
+from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
+from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit, Link
 from devices.eurotherm.writer import TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import open_unit
+from devices.links.modbus_frames import ModbusRefusal
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 
-DECIMALS_EVERY = 30.0  # seconds; they can be changed at the front panel at any time
-EXTRA = 3.0  # requests for slow registers per second and scan, so that all are read within their 10 s
+CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
+FRUITLESS = 2  # batches in a row without any answer, after which the instrument is lost
 
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
+_IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
 _BY_REGISTER = {setting.register: setting for setting in SETTINGS.values()}
 _TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
 
@@ -47,14 +50,15 @@ class EurothermDriver:
         self._clock = clock or DriverClock()
         number = int(settings.options.get("unit", DEFAULT_UNIT))
         self._link: Link = link or open_unit(settings.address, number, settings.timeout)
-        self._unit = EurothermUnit(settings.name, self._link, settings.options.get("decimals"), self._clock.time)
+        self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
         self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock)
-        self._backlog: dict[str, None] = {}
-        self._owed: dict[str, None] = {}
-        self._complete = False
+        self._owed: set[str] = set()  # signals whose answer was missed
+        self._fruitless = 0
         self._checked = 0.0
+        self._reminded = False
+        self._reported: float | None = None  # decimals as the instrument reported them when they were last checked
 
     @property
     def stats(self) -> LinkStats:
@@ -66,7 +70,7 @@ class EurothermDriver:
         return SIGNALS
 
     async def connect(self) -> None:
-        """Open the link, learn version, float area and decimals; sends nothing but reads.
+        """Open the link, see that it is a controller and whether it has floats; sends nothing but reads.
 
         Raises LinkDown, ReplyTimeout, or Garbled when it does not answer like a controller of the family.
         """
@@ -77,8 +81,7 @@ class EurothermDriver:
         except DeviceError as error:
             await self._link.close()
             raise self._noted(error) from error
-        self._checked = self._clock.monotonic()
-        self._complete = False
+        self._fruitless, self._reminded, self._reported = 0, False, math.nan
 
     async def close(self) -> None:
         """Close the link and save what is to be kept; safe to call at any time and more than once."""
@@ -87,65 +90,91 @@ class EurothermDriver:
         await self._link.close()
         self._unit.cells.clear()
         self._furnace.link_lost()
-        self._backlog.clear()
         self._owed.clear()
         await self._memory.flush()
 
     def _noted(self, error: DeviceError) -> DeviceError:
-        """Tell the power record of a lost link; an instrument that refuses what every one has is not understood."""
-        if isinstance(error, Refused):
-            error = Garbled(f"not a controller of the family: {error}")
+        """Report a lost link to the power record; an instrument that refuses what every one has is not understood."""
+        if isinstance(error, ModbusRefusal):
+            absent = error.code in ABSENT_CODES
+            error = Garbled(f"{'not a controller of the family' if absent else 'only refusals'}: {error}")
         reasons = {LinkDown: "the serial port was gone", Garbled: "the answers could not be read"}
         self._memory.power.lost(reasons.get(type(error), "the controller did not answer"))
         return error
 
-    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
-        """Read a batch of signals; the slower ones may come with one of the next batches.
+    def portions(self, names: Sequence[str]) -> list[list[str]]:
+        """Divide signals by the blocks in which their registers are read; see devices.model.Portioned."""
+        unit, furnace = self._unit, self._furnace
+        known = _FAST | unit.missing
+        slow = {name: [one for one in furnace.registers(name) if one not in known] for name in names}
+        blocks = unit.planner.blocks(dict.fromkeys(r for registers in slow.values() for r in registers))
+        portions = [(set(block.names), list[str]()) for block in blocks]
+        for name, registers in slow.items():
+            mine = [portion for portion in portions if not portion[0].isdisjoint(registers)] or portions[:1]
+            if not mine:
+                return [list(names)]
+            for more in mine[1:]:  # a signal of several blocks joins them
+                mine[0][0].update(more[0])
+                mine[0][1].extend(more[1])
+                portions.remove(more)
+            mine[0][1].append(name)
+        portions.sort(key=lambda portion: portion[0].isdisjoint(_IDENTITY))
+        return [signals for _, signals in portions]
 
-        A signal whose answer could not be read is left out the first time and INVALID from the second in a row.
-        Raises LinkDown or ReplyTimeout when the controller is lost, Garbled when it only sends rubbish.
+    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+        """Read a batch of signals, and again what was missed in the batches before.
+
+        A signal whose answer could not be read is left out the first time and INVALID from the second in a row. Nothing
+        is returned when nothing but refusals came. Raises LinkDown or ReplyTimeout when the controller is lost, Garbled
+        when it only sends rubbish or refusals.
         """
         if not self._link.connected:
             raise self._noted(LinkDown(f"{self.settings.address}: not connected"))
+        wanted = dict.fromkeys((*names, *self._owed))
         try:
-            await self._poll(dict.fromkeys(r for name in names for r in self._furnace.registers(name)))
+            answered = await self._poll(dict.fromkeys(r for name in wanted for r in self._furnace.registers(name)))
         except DeviceError as error:
             raise self._noted(error) from error
-        self._owed |= dict.fromkeys(names)
-        done = [name for name in self._owed if self._backlog.keys().isdisjoint(self._furnace.registers(name))]
-        for name in done:
-            del self._owed[name]
-        return self._furnace.readings(done)
+        misses = self._unit.misses.keys()
+        self._owed = {name for name in wanted if not (answered and misses.isdisjoint(self._furnace.registers(name)))}
+        return self._furnace.readings(wanted) if answered else {}
 
-    async def _poll(self, wanted: dict[str, None]) -> None:
-        """Read the fast registers among these, and as many of the others as there is time for."""
-        unit = self._unit
-        if not unit.planner.floats and not _FAST.isdisjoint(wanted):
-            await unit.read(("DEC.P",))  # without floats a value is worth nothing when the point has moved
-            await unit.find_decimals()
-        wanted = {**self._backlog, **wanted}
-        fresh = await unit.read([name for name in wanted if name in _FAST])
-        blocks = unit.planner.blocks([name for name in wanted if name not in _FAST and name not in unit.missing])
-        now = len(blocks) if not self._complete else max(round(EXTRA), round(EXTRA * self.settings.period))
-        if len(blocks) > now:
-            waiting = list(self._backlog)
-            blocks.sort(key=lambda block: min((waiting.index(n) for n in block.names if n in waiting), default=999))
-        for block in blocks[:now]:
+    async def _poll(self, wanted: dict[str, None]) -> bool:
+        """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""
+        unit, fresh = self._unit, set[str]()
+        names = [name for name in wanted if name not in unit.missing]
+        if names and not unit.planner.floats and not await unit.read_decimals():
+            scaled = {name for name in names if REGISTERS[name].scale in (Scale.PV, Scale.RATE)}
+            unit.missed(scaled)  # a word is worth nothing when its point may have moved
+            names = [name for name in names if name not in scaled]
+        fast = unit.planner.blocks(name for name in names if name in _FAST)
+        for block in fast:
             fresh |= await unit.read_block(block)
-        self._backlog = dict.fromkeys(name for block in blocks[now:] for name in block.names)
-        await self._check_decimals(bool(blocks))
+            if not fresh and self._fruitless:
+                break
+        if fast and not fresh:
+            self._fruitless += 1
+            if self._fruitless >= FRUITLESS or not unit.cells:
+                raise Garbled(f"no answer but refusals and rubbish: {self.stats.last_error}")
+            return False
+        for block in unit.planner.blocks(name for name in names if name not in _FAST):
+            fresh |= await unit.read_block(block)
+        if fast:
+            self._fruitless = 0
+            fresh |= await unit.ask_missing()
+            await self._check()
         self._furnace.polled(fresh)
-        if not self._complete:
-            self._complete = True
+        if not self._reminded and unit.value("L-R") is not None:
+            self._reminded = True
             self._writer.keeper.remind()
+        return True
 
-    async def _check_decimals(self, busy: bool) -> None:
-        """Compare word and float again, now and then, or when the instrument says that they have changed."""
-        told, now = self._unit.value("DEC.P"), self._clock.monotonic()
-        changed = told is not None and told != self._unit.decimals
-        if changed or (not busy and now - self._checked > DECIMALS_EVERY):
-            self._checked = now
-            await self._unit.find_decimals()
+    async def _check(self) -> None:
+        """Compare word and float again, now and then, or when the instrument says that its decimals have changed."""
+        reported, now = self._unit.value("DEC.P"), self._clock.monotonic()
+        due = reported != self._reported or now - self._checked > CHECK_EVERY
+        if due and await self._unit.check():
+            self._reported, self._checked = reported, now
 
     def way(self, name: str, value: Value) -> Way:
         """One write at a time on the line, whatever its instrument; making safe does not wait."""

@@ -104,7 +104,7 @@ class Furnace:
             return ()
         if name in ("TSET", "TSET.RBV") and self.remote:
             return ("TG.SP", "Rm.SP")
-        absent = self._unit.missing.intersection(UNIT_OF.values())  # what they would tell is then known anyway
+        absent = self._unit.missing & set(UNIT_OF.values())  # what they would tell is then known anyway
         return tuple(register for register in registers_of(name) if register not in absent)
 
     # Limits

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence, Set
 from dataclasses import dataclass
 from typing import Protocol
 
+from devices.clock import DriverClock
 from devices.errors import Garbled, Refused
 from devices.eurotherm.blocks import Block, Planner, reads_twin
 from devices.eurotherm.registers import (
@@ -24,7 +24,6 @@ from devices.eurotherm.registers import (
     Scale,
     decimals_in,
     decimals_of,
-    firmware_text,
 )
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_words import float_from, number_from, seconds_from, signed, twin_of, word_from
@@ -32,11 +31,11 @@ from devices.model import LinkStats
 
 log = logging.getLogger("labioc.eurotherm")
 
-LOST_AFTER = 3  # blocks in a row that could not be understood, before the instrument counts as lost
 PER_MINUTE = {0: 1.0, 1: 1.0 / 60.0, 2: 60.0}  # C/min for each unit of ramp rates (a driver for real 3216)
 ABSENT_CODES = (1, 2, 3)  # exceptions that say: not here, or not so many; others are troubles that pass
-_IDENTITY = ("VERSION", "TYPE")
-_FIRST = ("DEC.P", "RAMPU", "TM.RES")
+REFUSALS = 2  # in a row, after which an instrument is taken not to have something
+ASK_AGAIN = 60.0  # seconds after which what an instrument did not have is asked for once more
+_ALWAYS = frozenset(("PV.IN", "TG.SP", "WRK.OP", "WKG.SP", "StAt", "StAt.INV"))  # what every controller has
 _CHECK = ("PV.IN", "SP.HI")  # compared as word and float; the second is large and constant
 
 
@@ -86,19 +85,23 @@ class EurothermUnit:
     talk raise LinkDown and ReplyTimeout; those that say so raise ModbusRefusal and Garbled too.
     """
 
-    def __init__(self, name: str, link: Link, assumed: int | None = None, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, name: str, link: Link, clock: DriverClock, assumed: int | None = None) -> None:
         self.link = link
         self.cells: dict[str, Cell] = {}
         self.misses: dict[str, int] = {}
-        self.missing: set[str] = set()
         self.decimals: int | None = assumed
         self.planner = Planner()
         self.confirmed_status = True
         self.forbidden = ""  # why nothing may be written at present
         self._name = name
         self._assumed = assumed
-        self._now = now
-        self._rubbish = 0
+        self._clock = clock
+        self._absent: dict[str, float] = {}  # with the monotonic time at which it was last refused
+
+    @property
+    def missing(self) -> Set[str]:
+        """Registers that the instrument does not have."""
+        return self._absent.keys()
 
     def value(self, name: str) -> float | None:
         """Return a register as last read in this connection; None when it was not, or holds no number."""
@@ -170,59 +173,93 @@ class EurothermUnit:
     # After connecting
 
     async def identify(self) -> None:
-        """Learn whether it is a 3200, its version, whether there is an IEEE area, and the decimals.
+        """Learn whether it is a 3200 and whether there is an IEEE area; all else is read behind the fast values.
 
         Raises Garbled and ModbusRefusal when it does not answer as an instrument of the family.
         """
         self.cells.clear()
         self.misses.clear()
-        self.missing.clear()
+        self._absent.clear()
         self.planner = Planner()
-        self._rubbish = 0
         self.decimals = self._assumed
         await self._check_family()
-        await self.read((*_IDENTITY, *_FIRST))
-        self.planner.floats = await self._has_floats()
-        await self.find_decimals()
-        log.info(
-            "%s: instrument %04X, firmware %s, %s decimals, %s",
-            self._name, int(self.value("TYPE") or 0), firmware_text(int(self.value("VERSION") or 0)),
-            "unknown" if self.decimals is None else self.decimals,
-            "with floats" if self.planner.floats else "words only",
-        )  # fmt: skip
+        self.planner.floats = await self._has_floats(REFUSALS)
+        log.info("%s: connected, %s", self._name, "with floats" if self.planner.floats else "words only")
 
     async def _check_family(self) -> None:
         """See whether register 76 is the complement of 75: so on a 3200, not on its relatives (handbook)."""
         for _ in range(2):  # a bit may change between the two words
-            status, complement = await self.link.read_registers(REGISTERS["StAt"].address, 2)
+            status, complement = await self._ask(REGISTERS["StAt"].address, 2, REFUSALS)
             self.confirmed_status = status ^ complement == 0xFFFF
             if self.confirmed_status:
                 return
         log.warning("%s: words 75 and 76 do not complement each other: perhaps no 3200, its status bits may mean "
                     "something else", self._name)  # fmt: skip
 
-    async def _has_floats(self) -> bool:
+    async def _ask(self, start: int, count: int, refusals: int) -> tuple[int, ...]:
+        """Read words; a refusal is believed once it came so many times in a row. Raises ModbusRefusal and Garbled."""
+        before: ModbusRefusal | None = None
+        while True:
+            try:
+                words = await self.link.read_registers(start, count)
+            except ModbusRefusal as refusal:
+                refusals -= 1
+                if not refusals:
+                    raise
+                before = refusal
+                continue
+            if before is not None:
+                self._count(str(before))
+            return words
+
+    async def _has_floats(self, refusals: int) -> bool:
         try:
-            high, low = await self.link.read_registers(REGISTERS["SP.HI"].twin, 2)
-        except ModbusRefusal:
+            high, low = await self._ask(REGISTERS["SP.HI"].twin, 2, refusals)
+        except ModbusRefusal as refusal:
+            if refusal.code not in ABSENT_CODES:
+                raise
             return False
         return (high, low) != (FILLER, FILLER) and math.isfinite(float_from(high, low))
 
-    async def find_decimals(self) -> None:
-        """Find where the decimal point of words is: by comparing word and float, else by DEC.P.
+    async def check(self) -> bool:
+        """Find the decimal point again, and an IEEE area that was missed; returns False when no answer told.
 
-        On an instrument that tells neither, it stays what the site file says, or unknown.
+        Raises Garbled.
         """
-        if self.planner.floats:
-            for name in _CHECK:
-                register = REGISTERS[name]
-                (word,) = await self.link.read_registers(register.address, 1)
-                found = decimals_of(word, float_from(*await self.link.read_registers(register.twin, 2)))
-                if found is not None:
-                    self._set_decimals(found)
-                    return
-        told = self.value("DEC.P")
-        self._set_decimals(int(told) if told in (0, 1, 2) else self._assumed)
+        try:
+            if self.planner.floats:
+                await self._compare_decimals()
+            elif await self._has_floats(1):
+                log.warning("%s: it has floats after all", self._name)
+                self.planner.floats = True
+        except ModbusRefusal as refusal:
+            self._count(str(refusal))
+            return False
+        return True
+
+    async def _compare_decimals(self) -> None:
+        """Find where the decimal point of words is by comparing word and float, else by DEC.P."""
+        for name in _CHECK:
+            register = REGISTERS[name]
+            (word,) = await self._ask(register.address, 1, 1)
+            found = decimals_of(word, float_from(*await self._ask(register.twin, 2, 1)))
+            if found is not None:
+                self._set_decimals(found)
+                return
+        self._set_decimals(self._reported_decimals())
+
+    async def read_decimals(self) -> bool:
+        """Read DEC.P, on an instrument without floats; returns False when the decimals are not known for certain now.
+
+        On an instrument that does not tell, they are what the site file says.
+        """
+        fresh = await self.read(("DEC.P",)) if "DEC.P" not in self.missing else {"DEC.P"}
+        self._set_decimals(self._reported_decimals())
+        return "DEC.P" in fresh or "DEC.P" in self.missing
+
+    def _reported_decimals(self) -> int | None:
+        reported = self.value("DEC.P")
+        return int(reported) if reported in (0, 1, 2) else self._assumed
 
     def _set_decimals(self, decimals: int | None) -> None:
         if decimals != self.decimals and self.decimals is not None:
@@ -232,9 +269,9 @@ class EurothermUnit:
     # Reading
 
     async def read(self, names: Collection[str]) -> set[str]:
-        """Read registers; returns those with a fresh answer. Raises Garbled when several blocks in a row are rubbish.
+        """Read registers; returns those with a fresh answer.
 
-        A register that the instrument refuses alone is ``missing`` from then on.
+        A register that the instrument refuses alone, twice in a row, is ``missing`` from then on.
         """
         fresh: set[str] = set()
         for block in self.planner.blocks(set(names) - self.missing):
@@ -245,42 +282,52 @@ class EurothermUnit:
         """Read one block, split when it is refused as it is; returns the registers with a fresh answer."""
         width = 2 if block.twins else 1
         start = REGISTERS[block.names[0]].twin if block.twins else block.start
+        seen = all(name in self.cells for name in block.names)
         try:
-            words = await self.link.read_registers(start, block.count * width)
+            words = await self._ask(start, block.count * width, 1 if seen else REFUSALS)
         except ModbusRefusal as refusal:
-            return await self._refused(block, refusal)
+            return await self._refused(block, refusal, seen)
         except Garbled:
-            self._missed(block.names)
-            self._rubbish += 1
-            if self._rubbish >= LOST_AFTER:
-                raise
+            self.missed(block.names)
             return set()
-        self._rubbish = 0
         found: dict[str, float | None] = {}
         for name in block.names:
             at = (REGISTERS[name].address - block.start) * width
             found[name] = self._decode(name, words[at : at + width])
         if self.confirmed_status:
             self._confirm_status(found)
-        now = self._now()
+        now = self._clock.time()
         for name, value in found.items():
             self.cells[name] = Cell(value, now)
             self.misses.pop(name, None)
+            self._absent.pop(name, None)
         return set(found)
 
-    def _missed(self, names: Iterable[str]) -> None:
+    async def ask_missing(self) -> set[str]:
+        """Ask for one register that was refused some time ago; returns it when it has become fresh."""
+        now = self._clock.monotonic()
+        name = next((name for name, since in self._absent.items() if now - since >= ASK_AGAIN), None)
+        return set() if name is None else await self.read_block(Planner(self.planner.floats).blocks((name,))[0])
+
+    def missed(self, names: Iterable[str]) -> None:
+        """Count that these were asked for and not learnt."""
         for name in names:
             self.misses[name] = self.misses.get(name, 0) + 1
 
-    async def _refused(self, block: Block, refusal: ModbusRefusal) -> set[str]:
-        if refusal.code not in ABSENT_CODES or all(name in self.cells for name in block.names):
+    async def _refused(self, block: Block, refusal: ModbusRefusal, seen: bool) -> set[str]:
+        if refusal.code not in ABSENT_CODES or seen:
             self._count(str(refusal))  # what was there before has not ceased to exist
-            self._missed(block.names)
+            self.missed(block.names)
             return set()
         if self.planner.learn(block):
             return await self.read(block.names)
-        self.missing |= set(block.names)
-        log.info("%s: %s", self._name, refusal)
+        if block.names[0] in _ALWAYS:
+            self._count(str(refusal))
+            self.missed(block.names)
+            return set()
+        if block.names[0] not in self.missing:
+            log.info("%s: %s", self._name, refusal)
+        self._absent |= dict.fromkeys(block.names, self._clock.monotonic())
         return set()
 
     def _confirm_status(self, found: dict[str, float | None]) -> None:
@@ -289,7 +336,7 @@ class EurothermUnit:
         if status is None or complement is None or int(status) ^ int(complement) == 0xFFFF:
             return
         del found["StAt"], found["StAt.INV"]
-        self._missed(("StAt", "StAt.INV"))
+        self.missed(("StAt", "StAt.INV"))
         self._count(f"status word {int(status):04X} and its complement {int(complement):04X} disagree")
 
     def _count(self, trouble: str) -> None:

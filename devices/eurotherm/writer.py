@@ -302,6 +302,8 @@ class EurothermWriter:
         else:
             number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
         setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        if number is None and register.scale in (Scale.PV, Scale.RATE):
+            raise NotReady(f"{what}: where its decimal point is has not been read yet")
         if setting is not None and setting.kind is Kind.FLOAT and number is not None:
             limits = self._furnace.limits(setting)
             if limits is None:

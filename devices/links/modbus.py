@@ -158,7 +158,7 @@ class ModbusUnit:
             try:
                 return await self._exchange(lambda: self._port.line.transact(request, self.timeout))
             except ModbusRefusal as refusal:
-                if refusal.code != BUSY or not attempts:
+                if refusal.code != BUSY or not attempts or time.monotonic() - begun >= self.timeout:
                     raise
                 await asyncio.sleep(BUSY_PAUSE)
             except (ReplyTimeout, Garbled):

@@ -131,18 +131,20 @@ class RtuLine:
         """
         if not self._in_doubt(unit):
             return
+        refused = ""
         for _ in range(PROOFS):
             proof = self._proof(unit)
             try:
                 self._exchange(proof, timeout)
-            except ModbusRefusal:
+            except ModbusRefusal as refusal:
+                refused = f": {refusal}"
                 continue  # an exception may be the answer to any older request, so it proves nothing
             heads = [head for head, _ in self._doubts[unit]]
             # It answers the first request that it fits, and with that all before are answered or lost.
             del self._doubts[unit][: heads.index(proof.head) + 1]
             if not self._doubts[unit]:
                 return
-        raise Garbled(f"unit {unit}: does not get in step")
+        raise Garbled(f"unit {unit}: does not get in step{refused}")
 
     def _in_doubt(self, unit: int) -> bool:
         now = self._clock()

@@ -336,7 +336,8 @@ class DeviceScanner:
         begun = self._clock.monotonic()
         self._written.clear()
         readings = await self._driver.read(names)
-        self.status.answered()
+        if readings:
+            self.status.answered()
         post, written = self._records.post, self._written
         async with self._turns:
             for number, (name, reading) in enumerate(readings.items()):

@@ -86,6 +86,7 @@ FAULTS: dict[str, tuple[Fault, Fault]] = {
     "bad CRC, all": switched("crc", 100.0, 0.0),
     "exceptions 04": switched("exception", 4, 0),
     "exceptions 02": switched("exception", 2, 0),
+    "busy": switched("exception", 6, 0),
     "truncated": switched("truncated", True, False),
     "wrong address": switched("wrong_unit", True, False),
     "mains off": (lambda f: f.model.mains_off(), lambda f: power_up(f.model)),
@@ -99,12 +100,42 @@ async def test_GIVEN_a_controller_WHEN_a_fault_comes_and_goes_THEN_INVALID_and_b
     async with served(tmp_path) as (furnaces, app):
         begin, end = FAULTS[fault]
         begin(furnaces)
-        values = SHOWN[:1] if fault.startswith("exceptions") else SHOWN
-        gone = await until(lambda: all(record(app, s, "FURN1").sevr == INVALID for s in values), 3.0, "INVALID")
+        gone = await until(lambda: lost(app), 3.0, "INVALID")
+        assert get(app, "COMM") == 0
         end(furnaces)
         back = await until(lambda: well(app), 10.0, "well again")
         print(f"{fault}: INVALID after {gone:.2f} s, back after {back:.2f} s")
         assert writes(furnaces) == []
+
+
+async def test_GIVEN_a_busy_controller_WHEN_it_answers_nothing_else_THEN_it_is_lost_with_the_reason(
+    tmp_path: Path,
+) -> None:
+    async with served(tmp_path) as (furnaces, app):
+        furnaces.faults.exception = 6
+        await until(lambda: lost(app) and record(app, "COMM", "FURN1").sevr == 2, 3.0, "lost")
+        await until(lambda: float(str(get(app, "COMM:AGE"))) > 1.0, 5.0, "growing age")
+        assert "busy, code 06" in str(get(app, "COMM:MSG"))
+        assert record(app, "COMM:AGE", "FURN1").sevr > 0
+
+
+@pytest.mark.parametrize("fault", ["silent", "mains off", "busy"])
+async def test_GIVEN_a_9600_baud_line_WHEN_the_controller_answers_again_THEN_TEMP_is_back_within_2_s(
+    fault: str, tmp_path: Path
+) -> None:
+    """One second and one fast scan; the constants are read behind."""
+    async with simulated_furnaces(realtime=True) as furnaces:
+        furnaces.model.held = 25.0
+        site = FURNACE | {"address": furnaces.address, "state_dir": str(tmp_path), "period": 1.0, "timeout": 0.5}
+        async with running(site) as app:
+            begin, end = FAULTS[fault]
+            begin(furnaces)
+            gone = await until(lambda: record(app, "TEMP", "FURN1").sevr == INVALID, 3.5, "INVALID")
+            end(furnaces)
+            back = await until(lambda: record(app, "TEMP", "FURN1").sevr == 0, 2.0, "TEMP again")
+            all_back = await until(lambda: well(app), 8.0, "all again")
+            print(f"{fault}: TEMP INVALID after {gone:.2f} s, back after {back:.2f} s, all after {back + all_back:.2f} s")
+            assert writes(furnaces) == []
 
 
 @pytest.mark.parametrize("fault", ["crc", "lost"])
@@ -210,6 +241,7 @@ async def held_in_remote(folder: Path) -> AsyncIterator[tuple[SimulatedFurnaces,
         simulated_furnaces() as furnaces,
         running(FURNACE | {"address": furnaces.address, "state_dir": str(folder)}) as app,
     ):
+        await until(lambda: well(app), 5.0, "everything read")
         await as_client(app, put(("FURN1:TSET", 100.0), ("FURN1:REMOTE", "REMOTE"), ("FURN1:TSET", 500.0)))
         count = len(writes(furnaces))
         await until(lambda: len(writes(furnaces)) > count, 4.0, "a repetition")

@@ -206,10 +206,13 @@ async def _until(moment: float) -> None:
 
 @asynccontextmanager
 async def simulated_furnaces(
-    models: Mapping[int, EurothermModel] | None = None, *, clock: Callable[[], float] = time.monotonic
+    models: Mapping[int, EurothermModel] | None = None,
+    *,
+    realtime: bool = False,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[SimulatedFurnaces]:
     """Run instruments on a pseudo terminal for as long as the block lasts."""
-    furnaces = SimulatedFurnaces(models, clock=clock)
+    furnaces = SimulatedFurnaces(models, realtime=realtime, clock=clock)
     await furnaces.start()
     try:
         yield furnaces

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class SlaveLink:
         self.requests: list[Request] = []
         self.lose_answers_to_writes = self.lose_writes = False
         self.error: DeviceError | None = None
+        self.refusal: Callable[[Request], int] = lambda _: 0  # code with which a request is refused, 0 to answer it
 
     @property
     def writes(self) -> list[Request]:
@@ -75,6 +76,8 @@ class SlaveLink:
         self.requests.append(request)
         if self.error is not None:
             raise self.error
+        if code := self.refusal(request):
+            raise ModbusRefusal(request, code)
         writes = request.function != READ
         if writes and self.lose_writes:
             raise ReplyTimeout(f"{request}: no reply")

@@ -46,17 +46,24 @@ async def test_everything_is_read_once_after_connecting(bench: Bench):
     assert bad == {"SLOPE"}
 
 
-async def test_a_fast_scan_is_two_requests_and_slow_ones_are_spread(bench: Bench):
+@pytest.mark.parametrize("floats", [True, False])
+async def test_a_fast_scan_is_two_requests_and_slow_ones_come_in_portions(floats: bool, bench: Bench):
+    bench.link.slave.float_area = floats
     await bench.start()
     bench.link.requests.clear()
     await bench.scan()
-    assert len(bench.link.requests) == 2
-    seen: set[str] = set()
-    for n in range(10):
+    assert len(bench.link.requests) == (2 if floats else 3)  # words come with the decimals
+    slow = [name for name in READABLE if name not in FAST]
+    portions = bench.driver.portions(slow)
+    assert sorted(name for portion in portions for name in portion) == sorted(slow)
+    assert "ID.FW" in portions[0] or "ID.FW" in portions[1]
+    for portion in portions:
         bench.link.requests.clear()
-        seen |= set(await bench.scan(names=PERIODIC if n == 0 else FAST))
-        assert len(bench.link.requests) <= 7  # the comparison of word and float is two of them
-    assert seen == set(PERIODIC)
+        found = await bench.scan(0.0, portion)
+        assert set(found) == set(portion)
+        assert len(bench.link.requests) <= 5
+    assert len(portions) > 10
+    assert bench.driver.portions(["WRITES"]) == [["WRITES"]]
 
 
 def test_blocks_are_never_longer_than_the_family_allows():
@@ -333,18 +340,6 @@ async def test_rubbish_is_left_out_then_invalid_then_lost(bench: Bench):
     assert "TEMP" not in await bench.scan()
     with pytest.raises(Garbled):
         await bench.scan()
-
-
-@pytest.mark.parametrize("code", [1, 2, 3, 4, 6, 8])
-async def test_exceptions_to_everything_are_passing_troubles(code: int, bench: Bench):
-    await bench.start()
-    bench.link.error = ModbusRefusal(Request(1, READ, 1), code)
-    assert "TEMP" not in await bench.scan()
-    found = await bench.scan()
-    assert (found["TEMP"].value, *alarm(found["TEMP"])) == (None, Level.INVALID, Cause.READ)
-    bench.link.error = None
-    found = await bench.scan()
-    assert found["TEMP"].value == pytest.approx(25.0)
 
 
 async def test_something_else_at_that_address_is_no_controller(bench: Bench):

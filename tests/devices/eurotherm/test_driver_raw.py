@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from devices.errors import DeviceError, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS
-from devices.links.modbus_frames import READ, ModbusRefusal, Request
+from devices.links.modbus_words import twin_of
 from tests.devices.eurotherm.bench import Bench, limited_bench
 
 
@@ -97,7 +97,7 @@ async def test_a_raw_rate_is_held_to_the_limit_of_the_site_in_whatever_unit_it_c
 async def test_no_raw_write_before_the_limits_are_known():
     bench = Bench()
     await bench.driver.connect()
-    with pytest.raises(NotReady):
+    with pytest.raises(NotReady, match="decimal point"):
         await bench.driver.raw(24, 100)
     assert bench.link.writes == []
     await bench.driver.close()
@@ -140,7 +140,7 @@ async def test_no_raw_access_can_do_what_is_forbidden(address: int, value: int, 
 
 
 async def test_a_word_that_could_not_be_read_again_and_again_is_none(bench: Bench):
-    bench.link.error = ModbusRefusal(Request(1, READ, 1), 4)
+    bench.link.refusal = lambda request: 4 if request.address == twin_of(1) else 0
     for _ in range(3):
         await bench.scan()
     assert bench.driver.word(2) is None
