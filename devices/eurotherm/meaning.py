@@ -104,8 +104,11 @@ class Furnace:
             return ()
         if name in ("TSET", "TSET.RBV") and self.remote:
             return ("TG.SP", "Rm.SP")
-        absent = self._unit.missing & set(UNIT_OF.values())  # what they would tell is then known anyway
-        return tuple(register for register in registers_of(name) if register not in absent)
+        unneeded = self._unit.missing & set(UNIT_OF.values())  # what they would tell is then known anyway
+        if self._unit.planner.floats:
+            unneeded |= {UNIT_OF[Scale.TIMER]}  # a twin is in milliseconds always
+        row = QUANTITIES[name].register
+        return tuple(one for one in registers_of(name) if one == row or one not in unneeded)
 
     # Limits
 

@@ -15,7 +15,7 @@ from devices.eurotherm.registers import LONGEST_BLOCK, REGISTERS
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
 from devices.links.modbus_frames import READ, ModbusRefusal, Request
 from devices.model import Cause, Level
-from tests.devices.eurotherm.bench import FAST, PERIODIC, READABLE, Bench
+from tests.devices.eurotherm.bench import FAST, READABLE, Bench
 
 
 @pytest.fixture
