@@ -16,6 +16,9 @@ boundary of a driver.
 
 from __future__ import annotations
 
+import errno
+import grp
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -64,6 +67,18 @@ class TakenOtherwise(Refused):
     """The device took another value than the one that was asked for, and has it now."""
 
 
-def reason_of(error: OSError) -> str:
-    """Return what the system says about an error, for a sentence."""
+def reason_of(error: OSError, path: str = "") -> str:
+    """Return what the system says about an error, for a sentence; ``path`` is the port that could not be opened."""
+    if error.errno == errno.ECONNREFUSED:
+        return "connection refused: nothing listens there, or it serves another client"
+    if error.errno in (errno.EACCES, errno.EPERM) and path:
+        return f"permission denied: add the user to group {_group_of(path)}"
     return error.strerror or str(error) or type(error).__name__
+
+
+def _group_of(path: str) -> str:
+    """Return the group that may use a port; on most systems it is dialout."""
+    try:
+        return grp.getgrgid(os.stat(path).st_gid).gr_name
+    except (OSError, KeyError):
+        return "dialout"

@@ -7,10 +7,10 @@ only of a device that is to be simulated.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qsl
 
 from devices.model import DeviceSettings, Driver
@@ -54,8 +54,11 @@ def alone(device: Keys) -> Place | None:
     return Place(wire=line_of(address)) if isinstance(address, str) else None
 
 
-def numbered(protocol: str, key: str, default: int) -> Callable[[Keys], Place | None]:
-    """Return what finds the place of a device that shares a line with others, each with a number under ``key``."""
+def numbered(protocol: str, key: str, default: int, options: Mapping[str, str]) -> Callable[[Keys], Place | None]:
+    """Return what finds the place of a device that shares a line with others, each with a number under ``key``.
+
+    ``options`` are the settings of the line that an address may leave out.
+    """
 
     def place(device: Keys) -> Place | None:
         address, number = device.get("address"), device.get(key, default)
@@ -67,10 +70,19 @@ def numbered(protocol: str, key: str, default: int) -> Callable[[Keys], Place | 
             protocol=protocol,
             number=number,
             text=f"{key} {number}",
-            options=dict(parse_qsl(address.partition("?")[2])),
+            options={**options, **dict(parse_qsl(address.partition("?")[2]))},
         )
 
     return place
+
+
+def numbers(value: Any, count: int) -> TypeGuard[list[float]]:
+    """Tell whether the value of a key is a list of so many numbers."""
+    return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)
+
+
+def _none(_device: Keys) -> Iterator[tuple[str, str]]:
+    return iter(())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,9 +94,13 @@ class Family:
     ValueError when their address is not one of this family, ``simulated_by`` ``module:NAME`` of a Simulation, empty
     when there is none. ``place`` tells where a device is.
 
-    ``required`` are the keys that a device needs beside name and type, ``options`` has the JSON Schema of each key
+    ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type, ``options`` has the JSON Schema of each key
     beyond the common ones, ``timeout`` is the usual one in seconds, ``default_channels`` 0 for a device without
     channels. ``example`` is a device as a site file may have it; with ``demo`` it is part of ``labioc demo``.
+
+    ``mistakes`` yields key and sentence for what a device may not have although the schema permits it. ``load_by`` is
+    ``module:function``, which takes the DeviceSettings and returns the share of the time of its wire, 0 to 1, that
+    reading a device takes.
 
     ``registers``: the driver knows 16-bit registers by number. ``measurement`` is where the archiver puts the points of
     such devices.
@@ -96,6 +112,7 @@ class Family:
     driver: str
     simulated_by: str = ""
     place: Callable[[Keys], Place | None] = alone
+    address: str = "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600"
     required: tuple[str, ...] = ("address",)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     timeout: float = 1.0
@@ -104,6 +121,8 @@ class Family:
     demo: bool = False
     registers: bool = False
     measurement: str = ""
+    mistakes: Callable[[Keys], Iterator[tuple[str, str]]] = _none
+    load_by: str = ""
 
     @property
     def page(self) -> str:
@@ -114,6 +133,10 @@ class Family:
         """Return a driver, not connected yet; raises ValueError when the address is not one of this family."""
         driver: Driver = resolve_name(self.driver)(settings)
         return driver
+
+    def load(self, settings: DeviceSettings) -> float | None:
+        """Return the share of the time of its wire that reading a device takes, None when that is not known."""
+        return float(resolve_name(self.load_by)(settings)) if self.load_by else None
 
     def simulation(self) -> Simulation[Any]:
         """Return how this family is simulated; raises LookupError when it is not."""

@@ -16,10 +16,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from devices.model import DeviceSettings
+from devices.model import DeviceSettings, Driver
 from devices.registry import FAMILIES
+from devices.unavailable import Unavailable
 from ioc.access import AccessPolicy
 from ioc.clock import Clock, SystemClock
 from ioc.puts import PutPath
@@ -103,13 +104,13 @@ class App:
         await self.thresholds.restore()
         turns = Turns(self._clock)
         for number, settings in enumerate(self.site.devices):
-            driver = FAMILIES[settings.type].make_driver(await self._simulated(settings))
+            driver = await self._make_driver(settings)
             scanner = DeviceScanner(driver, self._of_device[settings.name], self._clock, turns, phase(number))
             self.scanners[settings.name] = scanner
-            if self.site.textserver is not None and self.site.textserver.device == settings.name:
+            wanted = self.site.textserver is not None and self.site.textserver.device == settings.name
+            if self.site.textserver is not None and wanted and isinstance(driver, RegisterDevice):
                 by_signal = {record.signal or "": record for record in self._of_device[settings.name]}
-                registers = cast(RegisterDevice, driver)  # the check of the site file has seen to that
-                self.text = TextServer(self.site.textserver, registers, by_signal, self.policy, scanner)
+                self.text = TextServer(self.site.textserver, driver, by_signal, self.policy, scanner)
         for record in self.records.values():
             self.puts.attach(record)
         try:
@@ -151,6 +152,15 @@ class App:
             await asyncio.wait_for(self.thresholds.flush(), _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()
+
+    async def _make_driver(self, settings: DeviceSettings) -> Driver:
+        """Return the driver of a device; one that cannot be made does not keep the others from being served."""
+        try:
+            return FAMILIES[settings.type].make_driver(await self._simulated(settings))
+        except Exception as error:
+            reason = f"the device cannot be served: {error or type(error).__name__}"
+            log.exception("%s: %s", settings.name, reason)
+            return Unavailable(settings, reason)
 
     async def _simulated(self, settings: DeviceSettings) -> DeviceSettings:
         """Start the simulator of a device that is to be simulated, and point its driver there."""

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from devices.family import Family, numbered
+import math
+from collections.abc import Iterator
+
+from devices.family import Family, Keys, numbered, numbers
 
 DEFAULT_UNIT = 1
+
+
+def _mistakes(device: Keys) -> Iterator[tuple[str, str]]:
+    """Yield what an instrument could not do, or would never alarm of."""
+    limits, safe = device.get("limits"), device.get("safe_temperature", math.nan)
+    target = limits.get("TSET") if isinstance(limits, dict) else None
+    if numbers(target, 2) and isinstance(safe, int | float) and (safe < target[0] or safe > target[1]):
+        yield "safe_temperature", f"found {safe:g}, allowed: {target[0]:g} to {target[1]:g}, the limits of TSET"
+    pair = device.get("deviation")
+    if numbers(pair, 2) and pair[0] > pair[1]:
+        yield "deviation", f"found {pair}, allowed: [MINOR, MAJOR], the lower one first"
+
 
 FAMILY = Family(
     type="eurotherm-3200",
@@ -12,7 +27,9 @@ FAMILY = Family(
     template="eurotherm-3200.template",
     driver="devices.eurotherm.driver:EurothermDriver",
     simulated_by="devices.eurotherm.simulator.command:SIMULATION",
-    place=numbered("Modbus RTU", "unit", DEFAULT_UNIT),
+    place=numbered("Modbus RTU", "unit", DEFAULT_UNIT, {"baudrate": "9600", "parity": "none"}),
+    mistakes=_mistakes,
+    address="serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
     timeout=0.5,
     example={
         "name": "FURN1",

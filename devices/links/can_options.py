@@ -30,6 +30,9 @@ def option_mistakes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         hint = f"; did you mean {close[0]}?" if close else ""
         yield "interface", f"found {interface!r}, allowed: {', '.join(sorted(BACKENDS))}{hint}"
         return
+    rate = options.get("bitrate", 125_000)
+    if not isinstance(rate, int) or isinstance(rate, bool) or not 10_000 <= rate <= 1_000_000:
+        yield "bitrate", f"found {rate!r}, allowed: bits per second as a whole number, 10000 to 1000000, e.g. 125000"
     known = _accepted(str(interface))
     for name in options if known is not None else ():
         if known is not None and name not in known:

@@ -24,6 +24,8 @@ import asyncio
 import re
 from urllib.parse import parse_qsl, urlsplit
 
+import serial
+
 from devices import permit
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
 from devices.links.transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
@@ -37,7 +39,10 @@ PATIENCE = 4  # timeouts that a serial line may take to fall silent
 # Telnet (RFC 854): IAC WILL|WONT|DO|DONT option, IAC SB ... IAC SE; the last of them may still be incomplete.
 NEGOTIATION = re.compile(rb"(?:\xff[\xfb-\xfe].|\xff\xfa.*?\xff\xf0)*(?:\xff[\xfb-\xfe]?\Z|\xff\xfa.*\Z)?", re.DOTALL)
 
-ALLOWED = "tcp://HOST:PORT or serial:///dev/NAME, the latter with ?baudrate=9600 (default) and &xonxoff=1"
+ALLOWED = (
+    "tcp://HOST:PORT or serial:///dev/NAME, the latter with ?baudrate=9600 (default), another usual rate like 19200 or "
+    "115200, and &xonxoff=1"
+)
 
 
 class LineBuffer:
@@ -238,7 +243,8 @@ class LineLink:
             raise LinkDown(f"{self.address}: no connection within {CONNECT_TIMEOUT:g} s") from error
         except OSError as error:
             await self._shut()
-            raise LinkDown(f"{self.address}: cannot connect: {reason_of(error)}") from error
+            path = self.address[9:].partition("?")[0] if self.address.startswith("serial://") else ""
+            raise LinkDown(f"{self.address}: cannot connect: {reason_of(error, path)}") from error
         except asyncio.CancelledError:
             await self._shut()
             raise
@@ -267,7 +273,7 @@ def parse_address(address: str) -> TcpAddress | SerialAddress:
         if url.scheme == "serial" and url.netloc + url.path:
             options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=bool(url.query)))
             baudrate, xonxoff = int(options.pop("baudrate", "9600")), options.pop("xonxoff", "0")
-            if not options and baudrate > 0 and xonxoff in ("0", "1"):
+            if not options and baudrate in serial.Serial.BAUDRATES and xonxoff in ("0", "1"):
                 return SerialAddress(url.netloc + url.path, baudrate, xonxoff == "1")
     except ValueError as error:
         raise ValueError(f"address {address!r}: {error}; allowed is {ALLOWED}") from error

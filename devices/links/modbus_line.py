@@ -96,7 +96,7 @@ class RtuLine:
             self.close()
             self._wire.open()
         except OSError as error:
-            raise LinkDown(f"{self.port}: cannot open: {reason_of(error)}") from error
+            raise LinkDown(f"{self.port}: cannot open: {reason_of(error, self.port)}") from error
         self._opened += 1
         self.generation = self._opened
         self._known.clear()

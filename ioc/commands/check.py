@@ -3,27 +3,60 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
 from ioc.commands.shares import add_shares, shares_of
 from ioc.records import RecordSet
-from ioc.site.config import load_site
+from ioc.site.config import SiteError, load_site
 from ioc.site.expansion import expand_all
+from ioc.site.report import BUSY, interface_mistakes, wire_loads
 
 
 def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the sub-command."""
     parser = subparsers.add_parser("check", help="check a site file and tell every mistake")
     parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("--json", action="store_true", help="print the result as JSON; the exit status is the same")
     add_shares(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Check the file, and that its records can be made; raises SiteError or DatabaseError."""
-    parts = shares_of(args, load_site(args.site))
+    try:
+        found = _checked(args)
+    except SiteError as error:
+        if not args.json:
+            raise
+        print(json.dumps({"file": args.site, "good": False, "mistakes": error.details}, indent=2))
+        return 2
+    if args.json:
+        print(json.dumps(found, indent=2))
+        return 0
+    count = found["devices"]
+    devices = f"{count} device{'' if count == 1 else 's'}"
+    print(f"{args.site}: good, {devices}, {found['pvs']} PVs, {found['aliases']} aliases")
+    for wire in found["wires"]:
+        busy = "; that is too much, choose a longer period or a faster line" if wire["load"] > BUSY else ""
+        print(f"{wire['wire']}: reading {', '.join(wire['devices'])} takes {wire['load']:.0%} of its time{busy}")
+    return 0
+
+
+def _checked(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what the site is made of. Raises SiteError or DatabaseError."""
+    site = load_site(args.site)
+    parts = shares_of(args, site)
+    if errors := interface_mistakes(site):
+        raise SiteError(errors)
     database = expand_all(parts)
     RecordSet.build(database.records.values())
-    count = sum(len(part.devices) for part in parts)
-    devices = f"{count} device{'' if count == 1 else 's'}"
-    print(f"{args.site}: good, {devices}, {len(database.records)} PVs, {len(database.aliases)} aliases")
-    return 0
+    wires = [{"wire": wire, "load": load, "devices": names} for wire, (load, names) in wire_loads(site).items()]
+    return {
+        "file": args.site,
+        "good": True,
+        "devices": sum(len(part.devices) for part in parts),
+        "pvs": len(database.records),
+        "aliases": len(database.aliases),
+        "wires": wires,
+    }

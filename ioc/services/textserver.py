@@ -20,7 +20,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from devices.errors import DeviceError
 from devices.model import Value
@@ -41,6 +41,7 @@ SHOWN = (("PV", 1), ("SP", 2), ("SPrate", 35), ("WOp", 4))
 """What ``Read`` tells, with the registers."""
 
 
+@runtime_checkable
 class RegisterDevice(Protocol):
     """A driver whose device has 16-bit registers by number; all errors are DeviceErrors."""
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +16,10 @@ from typing import Any
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.services.textserver import TextSettings
-from ioc.site.check import site_errors
+from ioc.site.check import mistakes
+from ioc.site.schema import RISING_LIMITS
+from ioc.site.sentences import Mistake
+from ioc.site.source import Source, SourceError, read_source, shown
 
 AlarmFields = Mapping[str, Mapping[str, str]]
 """Record fields by signal suffix: ``{"VMON": {"HIGH": "1490", "HSV": "MINOR"}}``."""
@@ -26,21 +27,19 @@ AlarmFields = Mapping[str, Mapping[str, str]]
 _COMMON = frozenset(
     "name type address channels period timeout readonly simulated limits alarms channel".split()  # noqa: SIM905
 )
-_IMPLIED = {
-    "HIHI": ("HHSV", "MAJOR"),
-    "LOLO": ("LLSV", "MAJOR"),
-    "HIGH": ("HSV", "MINOR"),
-    "LOW": ("LSV", "MINOR"),
-}
-_TOML_PLACE = re.compile(r"^(?P<what>.*) \(at (?P<where>.*)\)$", re.DOTALL)
+_IMPLIED = {"HIHI": "MAJOR", "LOLO": "MAJOR", "HIGH": "MINOR", "LOW": "MINOR"}
 
 
 class SiteError(Exception):
-    """The site file cannot be used; ``errors`` holds one sentence for each mistake, key first."""
+    """The site file cannot be used; ``errors`` holds one sentence for each mistake, key first.
 
-    def __init__(self, errors: list[str]) -> None:
+    ``details`` has the same for programs: ``text``, and ``line``, ``key`` and ``source`` where they are known.
+    """
+
+    def __init__(self, errors: list[str], details: list[dict[str, Any]] | None = None) -> None:
         super().__init__("\n".join(errors))
         self.errors = errors
+        self.details = details or [{"text": error} for error in errors]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +99,10 @@ class Site:
 def load_site(path: Path | str) -> Site:
     """Read a site file; raises SiteError with every mistake in it, or saying why it cannot be read."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except OSError as error:
-        raise SiteError([f"{path}: cannot be read: {error.strerror or error}"]) from error
-    except UnicodeDecodeError as error:
-        raise SiteError([f"{path}: byte {error.start} is not UTF-8"]) from error
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SiteError([f"{path}: {_toml_error(str(error), text)}"]) from error
-    return parse_site(data)
+        source = read_source(path)
+    except SourceError as error:
+        raise SiteError([str(error)]) from error
+    return parse_site(source.data, source)
 
 
 def only(site: Site, names: Sequence[str]) -> Site:
@@ -139,11 +132,16 @@ def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
     return [only(site, names) for names in lists] or [site]
 
 
-def parse_site(data: Mapping[str, Any]) -> Site:
-    """Check the contents of a site file and turn them into a Site; raises SiteError with every mistake."""
-    errors = site_errors(data)
-    if errors:
-        raise SiteError(errors)
+def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
+    """Check the contents of a site file and turn them into a Site; raises SiteError with every mistake.
+
+    With the ``source`` each mistake comes with its line.
+    """
+    found = mistakes(data)
+    if found and source is not None:
+        raise _with_lines(source, found)
+    if found:
+        raise SiteError([str(mistake) for mistake in found])
     devices = data.get("device", [])
     server = data.get("server", {})
     access = data.get("access")
@@ -160,15 +158,13 @@ def parse_site(data: Mapping[str, Any]) -> Site:
     )
 
 
-def _toml_error(message: str, text: str) -> str:
-    """Put the place of a TOML error first: ``line 3, column 7: what is wrong``."""
-    match = _TOML_PLACE.match(message)
-    if match is None:
-        return message
-    where = match["where"]
-    if where == "end of document":
-        where = f"line {text.count(chr(10)) + 1}, column {len(text) - text.rfind(chr(10))}"
-    return f"{where}: {match['what']}"
+def _with_lines(source: Source, found: list[Mistake]) -> SiteError:
+    errors, details = [], []
+    for mistake in found:
+        number, line = source.where(mistake.path)
+        errors.append(shown(f"{source.path}:{number}: {mistake}", line))
+        details.append({"line": number, "key": mistake.key, "text": mistake.text, "source": line.strip()})
+    return SiteError(errors, details)
 
 
 def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceSettings:
@@ -209,7 +205,7 @@ def _alarms(section: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     """Return the fields to set; a threshold without severity gets the usual one."""
     result = {}
     for suffix, fields in section.get("alarms", {}).items():
-        implied = dict(_IMPLIED[name] for name in fields if name in _IMPLIED)
+        implied = {RISING_LIMITS[name]: _IMPLIED[name] for name in fields if name in _IMPLIED}
         result[suffix] = implied | {name: _field_text(value) for name, value in fields.items()}
     return result
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -15,6 +16,8 @@ from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
 from ioc.site.templates import family_templates, server_template
+
+log = logging.getLogger("labioc")
 
 DEVICE_TYPE = "labioc"
 """DTYP of a record whose INP or OUT names a device and a signal: ``@HV1 CH00.VMON``."""
@@ -47,7 +50,7 @@ def expand(site: Site) -> Database:
     Raises DatabaseError listing every mistake in the templates: syntax, undefined macros, names that are not
     allowed or used twice, links to a device or signal that does not exist.
     """
-    signals: dict[str, Collection[str]] = {SERVER_DEVICE: SERVER_SIGNALS}
+    signals: dict[str, Collection[str] | None] = {SERVER_DEVICE: SERVER_SIGNALS}
     definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
@@ -73,9 +76,13 @@ def expand_all(sites: Iterable[Site]) -> Database:
     return whole
 
 
-def _signals(settings: DeviceSettings) -> Collection[str]:
-    """Return the signals that a device has, those of the server about it included."""
-    driver = FAMILIES[settings.type].make_driver(settings)
+def _signals(settings: DeviceSettings) -> Collection[str] | None:
+    """Return the signals that a device has, those of the server about it included; None when it cannot be made."""
+    try:
+        driver = FAMILIES[settings.type].make_driver(settings)
+    except Exception as error:
+        log.warning("%s: %s; its records are not checked against its signals", settings.name, error)
+        return None
     return driver.signals().keys() | STATUS_SIGNALS
 
 
@@ -121,7 +128,7 @@ def _name_errors(record: RecordDef) -> Iterator[str]:
             yield _error(record, f"{what} is not made of capital letters, digits and _ between colons")
 
 
-def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str]]) -> Iterator[str]:
+def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None]) -> Iterator[str]:
     """Check that INP or OUT names a device and a signal that exist; a soft record has nobody who scans it."""
     if record.fields.get("DTYP") != DEVICE_TYPE:
         if record.fields.get("SCAN", "Passive") != "Passive":
@@ -134,7 +141,7 @@ def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str]]) -> I
         yield _error(record, f"found {link!r}, allowed: @DEVICE SIGNAL", field)
     elif device not in signals:
         yield _error(record, f"no device {device}, there are {', '.join(signals)}", field)
-    elif signal not in signals[device]:
+    elif (known := signals[device]) is not None and signal not in known:
         yield _error(record, f"device {device} has no signal {signal}", field)
 
 

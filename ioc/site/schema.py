@@ -20,7 +20,9 @@ RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 LIMIT_FIELDS = ("HIHI", "HIGH", "LOW", "LOLO", "HYST", "ADEL", "MDEL")
-LIMIT_SEVERITY_FIELDS = ("HHSV", "HSV", "LSV", "LLSV")
+RISING_LIMITS = {"LOLO": "LLSV", "LOW": "LSV", "HIGH": "HSV", "HIHI": "HHSV"}
+"""Alarm limits in the order that their values have to be in, each with the field of its severity."""
+
 BINARY_FIELDS = ("ZSV", "OSV", "COSV")
 STATE_FIELDS = (
     *("ZRSV", "ONSV", "TWSV", "THSV", "FRSV", "FVSV", "SXSV", "SVSV"),
@@ -137,7 +139,7 @@ def _access() -> _JSON:
 def _textserver() -> _JSON:
     return _section(
         {
-            "device": {"type": "string", "description": "Name of the furnace controller to serve"},
+            "device": {"type": "string", "description": "Name of the device to serve, one with registers"},
             "interface": {
                 "type": "string",
                 "minLength": 1,
@@ -166,7 +168,7 @@ def _device(family: Family) -> _JSON:
         "address": {
             "type": "string",
             "pattern": r"^(tcp://\S+:[0-9]+|serial://\S+)$",
-            "description": "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600",
+            "description": family.address,
         },
         "channels": {
             "type": "integer",
@@ -233,7 +235,7 @@ def _limits() -> _JSON:
 def _alarms() -> _JSON:
     number: Mapping[str, Any] = {"type": "number"}
     severity: Mapping[str, Any] = {"enum": list(SEVERITIES)}
-    names = (*LIMIT_SEVERITY_FIELDS, *BINARY_FIELDS, *STATE_FIELDS)
+    names = (*RISING_LIMITS.values(), *BINARY_FIELDS, *STATE_FIELDS)
     fields = dict.fromkeys(LIMIT_FIELDS, number) | dict.fromkeys(names, severity)
     return {
         "type": "object",

@@ -45,4 +45,5 @@ def test_site_files_in_the_pages_are_good(page: Path) -> None:
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
         data = tomllib.loads(block)
         data.setdefault("site", {"prefix": "LAB"})  # a page may show a part of a file
+        data.setdefault("device", [{"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23"}])
         parse_site(data)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from devices.caen.driver import CaenDriver
 from devices.caen.simulator.server import SimulatedSupply
 from ioc.app import MOST_FILES, App, allow_many_files
 from ioc.records import PutContext, PutRefused, Record, fields_of
@@ -196,7 +197,7 @@ async def test_GIVEN_a_taken_port_WHEN_started_THEN_another_one_serves_the_circu
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        site = {"site": {"prefix": "LAB"}, "server": {"interfaces": ["127.0.0.1"], "port": port}}
+        site = {"site": {"prefix": "LAB"}, "server": {"interfaces": ["127.0.0.1"], "port": port}, "device": [DEVICE]}
         app = App(parse_site(site))
         try:
             await app.start()
@@ -208,7 +209,8 @@ async def test_GIVEN_a_taken_port_WHEN_started_THEN_another_one_serves_the_circu
 
 
 async def test_GIVEN_an_address_that_is_not_ours_WHEN_started_THEN_the_error_says_what_failed() -> None:
-    app = App(parse_site({"site": {"prefix": "LAB"}, "server": {"interfaces": ["192.0.2.1"]}}), port=0)
+    site = {"site": {"prefix": "LAB"}, "server": {"interfaces": ["192.0.2.1"]}, "device": [DEVICE]}
+    app = App(parse_site(site), port=0)
     try:
         with pytest.raises(OSError, match=r"can't serve Channel Access: .*assign"):
             await app.start()
@@ -233,3 +235,32 @@ def test_GIVEN_the_usual_limit_of_open_files_WHEN_a_server_is_run_THEN_it_takes_
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (permitted, before[1])
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+async def test_GIVEN_a_device_that_cannot_be_made_WHEN_started_THEN_it_is_invalid_with_its_reason_and_others_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = CaenDriver.__init__
+
+    def broken(self: CaenDriver, settings: Any, *more: Any) -> None:
+        if settings.name == "BAD":
+            raise OSError("the library of the adapter is missing")
+        made(self, settings, *more)
+
+    site = {
+        "site": {"prefix": "LAB"},
+        "server": {"interfaces": ["127.0.0.1"]},
+        "device": [DEVICE, DEVICE | {"name": "BAD", "simulated": False}],
+    }
+    checked = parse_site(site)
+    monkeypatch.setattr(CaenDriver, "__init__", broken)
+    app = App(checked, port=0)
+    try:
+        await app.start()
+        await until(lambda: app.scanners["HV1"].ready and "library" in str(record(app, "COMM:MSG", "BAD").val), 5.0)
+        assert alarm(record(app, "CH00:VMON", "BAD"))[1] == 3
+        assert "the library of the adapter is missing" in record(app, "COMM:MSG", "BAD").val
+        assert alarm(record(app, "CH00:VMON"))[1] == 0
+    finally:
+        await app.stop()
+        gc.unfreeze()

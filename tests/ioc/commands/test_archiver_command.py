@@ -113,7 +113,7 @@ def test_addresses_of_servers_are_taken(url: str) -> None:
 
 def test_commands_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "site.toml"
-    path.write_text('[site]\nprefix = "LAB"\n[archiver]\ndirectory = "log"\n')
+    path.write_text('[site]\nprefix = "LAB"\n[archiver]\ndirectory = "log"\npvs = ["X"]\n')
     assert main(["archive", str(path), "status"]) == 1
     assert "no bridge is running" in capsys.readouterr().err
     assert main(["history", "LAB:X", "--site", str(path)]) == 1

@@ -36,8 +36,11 @@ def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.Capt
     assert out == ""
     assert err.splitlines() == [
         f"labioc: the site file {path} cannot be used",
-        '  site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, e.g. LAB',
-        '  device[0] (HV1).type: found "caen", allowed: ' + ", ".join(f'"{name}"' for name in FAMILIES),
+        f'  {path}:2: site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, '
+        "e.g. LAB",
+        '      prefix = "lab"',
+        f'  {path}:5: device HV1.type: found "caen", allowed: ' + ", ".join(f'"{name}"' for name in FAMILIES),
+        '      type = "caen"',
     ]
 
 

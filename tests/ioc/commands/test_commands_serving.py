@@ -159,6 +159,9 @@ def test_GIVEN_a_site_whose_device_is_away_WHEN_run_THEN_it_serves_and_says_what
         assert "Traceback" not in run.errors[0]
 
 
+DEVICE = '[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://127.0.0.1:1"\n'
+
+
 def test_GIVEN_a_bad_site_file_WHEN_run_THEN_status_2_and_every_mistake(tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
     site.write_text('[site]\nprefix = "lab"\nprefixx = 1\n')
@@ -171,7 +174,7 @@ def test_GIVEN_a_bad_site_file_WHEN_run_THEN_status_2_and_every_mistake(tmp_path
 
 def test_GIVEN_an_address_that_can_not_be_had_WHEN_run_THEN_status_1_and_a_sentence(tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
-    site.write_text('[site]\nprefix = "LAB"\n[server]\ninterfaces = ["192.0.2.1"]\n')
+    site.write_text('[site]\nprefix = "LAB"\n[server]\ninterfaces = ["192.0.2.1"]\n' + DEVICE)
     with command("run", str(site)) as run:
         assert run.process.wait(START_SECONDS) == 1
         run.close()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ioc.site.check import site_errors
+from ioc.site.check import mistakes as found_in
 
 HV: dict[str, Any] = {"type": "caen-dt55xx", "address": "tcp://hv.lab:23"}
 ISEG: dict[str, Any] = {"type": "iseg-edcp", "can": "main", "module": 3}
@@ -18,22 +18,22 @@ ONE = "a connection serves one device"
 def mistakes(*devices: dict[str, Any]) -> list[str]:
     named = [{"name": f"D{number}"} | device for number, device in enumerate(devices)]
     adapters = {name: {"interface": "virtual"} for name in ("main", "other")}
-    return site_errors({"site": {"prefix": "LAB"}, "can": adapters, "device": named})
+    return [str(one) for one in found_in({"site": {"prefix": "LAB"}, "can": adapters, "device": named})]
 
 
 @pytest.mark.parametrize(
     ("first", "second", "mistake"),
     [
-        (HV, HV, f"device[1] (D1).address: {ONE}, and tcp://hv.lab:23 is already that of device[0] (D0)"),
-        (HV, HV | {"board": 1}, f"device[1] (D1).address: {ONE}, and tcp://hv.lab:23 is already that of device[0]"),
-        (HV, HV | {"address": "tcp://HV.lab:23"}, f"device[1] (D1).address: {ONE}, and tcp://HV.lab:23 is already"),
-        (ISEG, ISEG, "device[1] (D1).module: module 3 on CAN adapter main is already that of device[0] (D0)"),
+        (HV, HV, f"device D1.address: {ONE}, and tcp://hv.lab:23 is already that of device D0"),
+        (HV, HV | {"board": 1}, f"device D1.address: {ONE}, and tcp://hv.lab:23 is already that of device D0"),
+        (HV, HV | {"address": "tcp://HV.lab:23"}, f"device D1.address: {ONE}, and tcp://hv.lab:23 is already"),
+        (ISEG, ISEG, "device D1.module: module 3 on CAN adapter main is already that of device D0"),
         (
             FURNACE,
             FURNACE | {"unit": 1},
-            "device[1] (D1).unit: unit 1 at serial:///dev/ttyUSB0 is already that of device[0]",
+            "device D1.unit: unit 1 on serial:///dev/ttyUSB0 is already that of device D0",
         ),
-        (FURNACE, FURNACE | {"address": "serial:///dev/ttyUSB0?baudrate=19200"}, "device[1] (D1).address: unit 1 at"),
+        (FURNACE, FURNACE | {"address": "serial:///dev/ttyUSB0?baudrate=19200"}, "device D1.address: unit 1 on"),
     ],
 )
 def test_GIVEN_a_device_WHEN_another_has_its_place_THEN_both_are_named(
@@ -63,5 +63,5 @@ def test_GIVEN_a_device_WHEN_another_is_elsewhere_THEN_nothing_is_said(
 
 def test_GIVEN_three_at_one_place_WHEN_checked_THEN_each_of_the_later_ones_names_the_first() -> None:
     found = mistakes(HV, HV, HV)
-    assert [text.partition(":")[0] for text in found] == ["device[1] (D1).address", "device[2] (D2).address"]
-    assert all(text.endswith("is already that of device[0] (D0)") for text in found)
+    assert [text.partition(":")[0] for text in found] == ["device D1.address", "device D2.address"]
+    assert all(text.endswith("is already that of device D0") for text in found)
