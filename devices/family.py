@@ -94,9 +94,10 @@ class Family:
     ValueError when their address is not one of this family, ``simulated_by`` ``module:NAME`` of a Simulation, empty
     when there is none. ``place`` tells where a device is.
 
-    ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type, ``options`` has the JSON Schema of each key
-    beyond the common ones, ``timeout`` is the usual one in seconds, ``default_channels`` 0 for a device without
-    channels. ``example`` is a device as a site file may have it; with ``demo`` it is part of ``labioc demo``.
+    ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type,
+    ``options`` has the JSON Schema of each key beyond the common ones, ``timeout`` is the usual one in seconds,
+    ``default_channels`` 0 for a device without channels. ``example`` is a device as a site file may have it; with
+    ``demo`` it is part of ``labioc demo``.
 
     ``mistakes`` yields key and sentence for what a device may not have although the schema permits it. ``load_by`` is
     ``module:function``, which takes the DeviceSettings and returns the share of the time of its wire, 0 to 1, that

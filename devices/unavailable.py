@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Final, NoReturn
 
 from devices.errors import LinkDown
-from devices.model import DeviceSettings, Limits, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, Limits, LinkStats, Reading, Signal, Value, Way
 
 
 class Unavailable:
@@ -31,6 +31,10 @@ class Unavailable:
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Raise LinkDown."""
         self._fail()
+
+    def way(self, name: str, value: Value) -> Way:
+        """Return a way on a wire of its own."""
+        return Way(self.settings.name)
 
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Raise LinkDown."""
