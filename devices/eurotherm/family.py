@@ -24,7 +24,7 @@ def _mistakes(device: Keys) -> Iterator[tuple[str, str]]:
 FAMILY = Family(
     type="eurotherm-3200",
     title="Eurotherm 3200 furnace controllers (3216, 3208, 3204) on Modbus RTU",
-    template="eurotherm-3200.template",
+    template="eurotherm-3200.substitutions",
     driver="devices.eurotherm.driver:EurothermDriver",
     simulated_by="devices.eurotherm.simulator.command:SIMULATION",
     place=numbered("Modbus RTU", "unit", DEFAULT_UNIT, {"baudrate": "9600", "parity": "none"}),

@@ -1,157 +1,102 @@
-"""EPICS database files: parse a template once, expand it many times.
+"""EPICS database files and substitution files: parse one once, expand it many times.
 
 The grammar is in ``db.lark``. A template becomes a list of records whose strings are split around their
 macro references, so that expanding it for the next channel is joining pieces, not parsing. As in dbStaticLib
-of base: ``grecord``, ``alias``, ``include`` and appending with ``record("*", "NAME")``. What is stricter,
-because each is a mistake in practice: a record defined twice, a field given twice in one block and an
-undefined macro are errors.
+of base: ``grecord``, ``alias``, ``include`` and appending with ``record("*", "NAME")``. As in msi and
+dbLoadTemplate: ``substitute``, and substitution files (``*.substitutions``). A field given twice in one block
+is an error here, and so is a backslash in the value of a macro.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Tree
 from lark.exceptions import UnexpectedInput, UnexpectedToken
 
-from ioc.database.macros import Text, UndefinedError, attempt, harmless, resolve, split_text, unescape
+from ioc.database.macros import MACRO_NAME, Text, harmless, split_text, unescape
+from ioc.database.template import Alias, Block, DatabaseError, Define, Insert, RecordDef, Statement, Template
 
-_STATEMENT = re.compile(r"^[ \t]*(g?record|alias|include)\b", re.MULTILINE)
-_APPEND = "*"
+__all__ = ["DatabaseError", "RecordDef", "Template", "parse_template", "parse_text"]
+
+_SUFFIX = ".substitutions"
+# Words that base takes for a statement wherever they stand without quotes.
+_KEYWORDS = re.compile(
+    "include|path|addpath|menu|choice|recordtype|field|device|driver|link|registrar|function|variable|breaktable"
+    "|g?record|info|alias"
+)
+_STATEMENT = {
+    "database": re.compile(r"^[ \t]*(g?record|alias|include|substitute)\b", re.MULTILINE),
+    "table": re.compile(r"^[ \t]*(file|global)\b", re.MULTILINE),
+}
 
 
-class DatabaseError(Exception):
-    """Mistakes in the database; ``errors`` holds one ``file:line: record NAME: field F: reason`` each."""
+def parse_template(path: Path | str, folders: Sequence[Path] = ()) -> Template:
+    """Read and parse a database file, or a substitution file, which is known by its suffix ``.substitutions``.
 
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
+    Files that it names are looked for next to it, then in ``folders``.
+    Raises DatabaseError listing every syntax error, or saying that the file cannot be read.
+    """
+    return _read(Path(path), _Search(tuple(folders)))
+
+
+def parse_text(text: str, path: str) -> Template:
+    """Parse the text of a database or substitution file; ``path`` names it and is where other files are looked for."""
+    return _build(text, path, _Search(()))
 
 
 @dataclass(frozen=True, slots=True)
-class RecordDef:
-    """One record as written, macros expanded; the dictionaries are shared and must not be changed."""
+class _Search:
+    """Where files are looked for, and which ones are being read, one for the other."""
 
-    name: str
-    rtyp: str
-    fields: dict[str, str]
-    info: dict[str, str]
-    aliases: tuple[str, ...]
-    file: str
-    line: int
-    field_lines: dict[str, int]
+    folders: tuple[Path, ...]
+    reading: frozenset[Path] = frozenset()
 
-
-@dataclass(slots=True)
-class _Block:
-    """One ``record(...)`` of a template."""
-
-    rtyp: Text
-    name: Text
-    file: str
-    line: int
-    fields: dict[str, Text] = field(default_factory=dict)
-    info: dict[str, Text] = field(default_factory=dict)
-    aliases: list[Text] = field(default_factory=list)
-    field_lines: dict[str, int] = field(default_factory=dict)
+    def find(self, name: str, near: str) -> Path:
+        """Return the path of a file named in the file ``near``."""
+        places = [Path(near).parent / name, *(folder / name for folder in self.folders)]
+        return next((place for place in places if place.exists()), places[0])
 
 
-@dataclass(slots=True)
-class _Alias:
-    """One ``alias("RECORD", "NEW")`` outside a record."""
-
-    record: Text
-    alias: Text
-    file: str
-    line: int
-
-
-class Template:
-    """A parsed database file, ready to be expanded with different macros."""
-
-    def __init__(self, path: str, blocks: list[_Block], aliases: list[_Alias]) -> None:
-        self.path = path
-        self._blocks = blocks
-        self._aliases = aliases
-
-    def expand(self, macros: Mapping[str, str]) -> list[RecordDef]:
-        """Return the records in the order of the file.
-
-        Raises DatabaseError listing every undefined macro, duplicate record and alias of an unknown record.
-        """
-        errors = [
-            f"{self.path}: macro {name}: {value!r} cannot stand inside a database string"
-            for name, value in macros.items()
-            if not harmless(value)
-        ]
-        if errors:
-            raise DatabaseError(errors)
-        records: dict[str, RecordDef] = {}
-        for block in self._blocks:
-            try:
-                definition = _expand_block(block, macros)
-            except UndefinedError:
-                errors += _undefined(block, macros)
-            else:
-                errors += _add(records, definition)
-        for alias in self._aliases:
-            errors += _add_alias(records, alias, macros)
-        if errors:
-            raise DatabaseError(errors)
-        return list(records.values())
-
-
-def parse_template(path: Path | str) -> Template:
-    """Read and parse a database file; files it includes are looked for next to it.
-
-    Raises DatabaseError listing every syntax error, or saying that the file cannot be read.
-    """
-    return _read(Path(path), frozenset())
-
-
-def _read(path: Path, including: frozenset[Path]) -> Template:
-    """Parse a file that is included, one within the other, by ``including``."""
+def _read(path: Path, search: _Search) -> Template:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseError([f"{path}: cannot be read: {error}"]) from error
-    return _build(text, str(path), including | {path.resolve()})
+    return _build(text, str(path), replace(search, reading=search.reading | {path.resolve()}))
 
 
-def parse_text(text: str, path: str) -> Template:
-    """Parse the text of a database file; ``path`` names it and is where includes are looked for."""
-    return _build(text, path, frozenset())
-
-
-def _build(text: str, path: str, including: frozenset[Path]) -> Template:
-    tree, errors = _parse(text, path)
-    builder = _Builder(path, including, errors)
+def _build(text: str, path: str, search: _Search) -> Template:
+    start = "table" if path.endswith(_SUFFIX) else "database"
+    tree, errors = _parse(text, path, start)
+    builder = _Builder(path, search, errors)
     for statement in tree.children if tree is not None else ():
         builder.statement(statement)
     if errors:
         raise DatabaseError(errors)
-    return Template(path, builder.blocks, builder.aliases)
+    return Template(path, builder.statements)
 
 
 @cache
 def _grammar() -> Lark:
-    return Lark.open("db.lark", rel_to=__file__, start="database", parser="lalr", propagate_positions=True)
+    starts = [*_STATEMENT, "definitions"]
+    return Lark.open("db.lark", rel_to=__file__, start=starts, parser="lalr", propagate_positions=True)
 
 
-def _parse(text: str, path: str) -> tuple[Tree[Token] | None, list[str]]:
-    """Parse a file; after a mistake go on at the next statement, so that all mistakes are told at once."""
+def _parse(text: str, path: str, start: str) -> tuple[Tree[Token] | None, list[str]]:
+    """Parse a file; after a mistake go on at the next statement, so that all mistakes are reported at once."""
     errors: list[str] = []
     while True:
         try:
-            tree = _grammar().parse(text)
+            tree = _grammar().parse(text, start)
         except UnexpectedInput as error:
             errors.append(f"{path}:{_where(error, text)}")
-            resume = _STATEMENT.search(text, _line_end(text, error.pos_in_stream or 0))
+            resume = _STATEMENT[start].search(text, _line_end(text, error.pos_in_stream or 0))
             if resume is None:
                 return None, errors
             text = re.sub(r"[^\n]", " ", text[: resume.start()]) + text[resume.start() :]
@@ -181,25 +126,27 @@ def _terminal(name: str) -> str:
     """Return the text of a terminal of the grammar for people."""
     shown = {
         "STRING": "a quoted string",
+        "QUOTED": "a quoted string",
         "BARE": "a word",
+        "LOOSE": "a word",
         "LPAR": "'('",
         "RPAR": "')'",
         "LBRACE": "'{'",
         "RBRACE": "'}'",
         "COMMA": "','",
+        "EQUAL": "'='",
         "$END": "the end of the file",
     }
     return shown.get(name, name.lower())
 
 
 class _Builder:
-    """Turns the parse tree of one file into blocks; mistakes are appended to ``errors``."""
+    """Turns the parse tree of one file into statements; mistakes are appended to ``errors``."""
 
-    def __init__(self, path: str, including: frozenset[Path], errors: list[str]) -> None:
-        self.blocks: list[_Block] = []
-        self.aliases: list[_Alias] = []
+    def __init__(self, path: str, search: _Search, errors: list[str]) -> None:
+        self.statements: list[Statement] = []
         self._path = path
-        self._including = including
+        self._search = search
         self._errors = errors
 
     def statement(self, node: Any) -> None:
@@ -209,13 +156,19 @@ class _Builder:
                 self._record(node)
             case "alias":
                 record, alias = (self._text(word) for word in node.children)
-                self.aliases.append(_Alias(record, alias, self._path, node.meta.line))
-            case _:
+                self.statements.append(Alias(record, alias, self._path, node.meta.line))
+            case "include":
                 self._include(node)
+            case "substitute":
+                self._substitute(node)
+            case "global":
+                self._global(node)
+            case _:
+                self._file(node)
 
     def _record(self, node: Any) -> None:
         rtyp, name = (self._text(word) for word in node.children[:2])
-        block = _Block(rtyp, name, self._path, node.meta.line)
+        block = Block(rtyp, name, self._path, node.meta.line)
         for item in node.children[2:]:
             if item is None:
                 continue
@@ -223,6 +176,8 @@ class _Builder:
                 block.aliases.append(self._text(item.children[0]))
                 continue
             key, value = item.children[0].children[0], self._text(item.children[1])
+            if _KEYWORDS.fullmatch(key):
+                self._error(item, f"{item.data} {key}: this word must stand in quotes")
             name_of_item = unescape(key[1:-1]) if key.type == "STRING" else str(key)
             into = block.fields if item.data == "field" else block.info
             if name_of_item in into:
@@ -230,96 +185,101 @@ class _Builder:
             into[name_of_item] = value
             if item.data == "field":
                 block.field_lines[name_of_item] = item.meta.line
-        self.blocks.append(block)
+        self.statements.append(block)
 
     def _include(self, node: Any) -> None:
         name = self._text(node.children[0])
-        if not isinstance(name, str):
-            self._error(node, "include: macros are not possible here")
-            return
-        target = Path(self._path).parent / name
-        if target.resolve() in self._including:
-            self._error(node, f"include: {name} is being read already")
-            return
-        try:
-            included = _read(target, self._including)
-        except DatabaseError as error:
-            self._errors += error.errors
+        read = self._reader(name, node)
+        if isinstance(name, str):
+            self.statements += read(name).statements
         else:
-            self.blocks += included._blocks
-            self.aliases += included._aliases
+            self.statements.append(Insert(name, read, self._path, node.meta.line))
+
+    def _reader(self, name: Text, node: Any) -> Callable[[str], Template]:
+        """Return what reads another file, once; a file whose name is known is read now, for its mistakes."""
+        read = cache(partial(self._other_file, node.meta.line))
+        if isinstance(name, str):
+            try:
+                read(name)
+            except DatabaseError as error:
+                self._errors += error.errors
+                return lambda path: Template(path, [])
+        return read
+
+    def _other_file(self, line: int, name: str) -> Template:
+        path = self._search.find(name, self._path)
+        if path.resolve() in self._search.reading:
+            raise DatabaseError([f"{self._path}:{line}: {name} is being read already"])
+        return _read(path, self._search)
+
+    def _substitute(self, node: Any) -> None:
+        raw = node.children[0][1:-1]
+        try:
+            tree = _grammar().parse(raw, "definitions")
+        except UnexpectedInput:
+            self._error(node, f"substitute: found {raw!r}, allowed: NAME=VALUE, NAME='VALUE, WITH COMMA'")
+            return
+        for found in tree.iter_subtrees():
+            found.meta.line = node.meta.line
+        self.statements.append(Define(self._assignments(tree)))
+
+    def _global(self, node: Any) -> None:
+        self.statements.append(Define(self._assignments(node.children[0])))
+
+    def _file(self, node: Any) -> None:
+        """Take ``file NAME { ... }`` of a substitution file: one insertion for each row."""
+        name, body = self._value(node.children[0]), node.children[1]
+        read = self._reader(name, node)
+        rows = list(body.children) if body is not None else []
+        columns = self._columns(rows.pop(0)) if body is not None and body.data == "pattern" else None
+        for row in rows:
+            if row.data == "global":
+                self._global(row)
+            else:
+                macros = self._assignments(row) if columns is None else self._row(row, columns)
+                self.statements.append(Insert(name, read, self._path, row.meta.line, macros))
+
+    def _columns(self, node: Any) -> list[str]:
+        return [self._macro_name(name, node) for name in node.children]
+
+    def _row(self, node: Any, columns: Sequence[str]) -> dict[str, Text | None]:
+        if len(node.children) > len(columns):
+            self._error(
+                node, f"found {len(node.children)} values, allowed: at most {len(columns)}, one for each column"
+            )
+        return {name: self._value(value) for name, value in zip(columns, node.children, strict=False)}
+
+    def _assignments(self, node: Any) -> dict[str, Text | None]:
+        """Return macros with their values; a macro without one is not defined from there on."""
+        pairs = ((self._macro_name(one.children[0], one), one.children[1]) for one in node.children)
+        return {name: None if value is None else self._value(value) for name, value in pairs}
+
+    def _macro_name(self, token: Token, node: Any) -> str:
+        if not MACRO_NAME.fullmatch(token):
+            self._error(node, f"macro {token}: a name is letters, digits, _ and -")
+        return str(token)
+
+    def _value(self, node: Any) -> Text:
+        """Return the value of a macro, or the name of a file."""
+        token: Token = node.children[0]
+        raw = token[1:-1] if token.type == "QUOTED" else token.strip()
+        text = self._split(raw, node)
+        if "\\" in raw or not all(harmless(piece) for piece in text if isinstance(piece, str)):
+            self._error(node, f"{raw!r} cannot stand inside a database string")
+        return text
 
     def _text(self, word: Any) -> Text:
         token: Token = word.children[0]
-        raw = token[1:-1] if token.type == "STRING" else str(token)
+        if _KEYWORDS.fullmatch(token):
+            self._error(word, f"{token} must stand in quotes here")
+        return self._split(token[1:-1] if token.type == "STRING" else str(token), word)
+
+    def _split(self, raw: str, node: Any) -> Text:
         try:
             return split_text(raw)
         except ValueError as error:
-            self._error(word, str(error))
+            self._error(node, str(error))
             return ""
 
     def _error(self, node: Any, reason: str) -> None:
         self._errors.append(f"{self._path}:{node.meta.line}: {reason}")
-
-
-def _resolve_all(texts: dict[str, Text], macros: Mapping[str, str]) -> dict[str, str]:
-    return {key: text if isinstance(text, str) else resolve(text, macros) for key, text in texts.items()}
-
-
-def _expand_block(block: _Block, macros: Mapping[str, str]) -> RecordDef:
-    return RecordDef(
-        resolve(block.name, macros),
-        resolve(block.rtyp, macros),
-        _resolve_all(block.fields, macros),
-        _resolve_all(block.info, macros),
-        tuple(resolve(alias, macros) for alias in block.aliases),
-        block.file,
-        block.line,
-        block.field_lines,
-    )
-
-
-def _undefined(block: _Block, macros: Mapping[str, str]) -> Iterator[str]:
-    """Say for each string of a block which macro is missing."""
-    name = attempt(block.name, macros)[0]
-    parts: list[tuple[int, str, Text]] = [(block.line, "", block.rtyp), (block.line, "", block.name)]
-    parts += [(block.field_lines[key], f"field {key}: ", text) for key, text in block.fields.items()]
-    parts += [(block.line, f"info {key}: ", text) for key, text in block.info.items()]
-    parts += [(block.line, "alias: ", text) for text in block.aliases]
-    for line, part, text in parts:
-        missing = attempt(text, macros)[1]
-        if missing:
-            yield f"{block.file}:{line}: record {name}: {part}macro {missing} is not defined"
-
-
-def _add(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
-    """Add a record, or append to the one that is there; yields what is wrong."""
-    old = records.get(new.name)
-    if new.rtyp == _APPEND:
-        if old is None:
-            yield f"{new.file}:{new.line}: record {new.name}: nothing to append to"
-        else:
-            records[new.name] = replace(
-                old,
-                fields={**old.fields, **new.fields},
-                info={**old.info, **new.info},
-                aliases=old.aliases + new.aliases,
-                field_lines={**old.field_lines, **new.field_lines},
-            )
-    elif old is not None:
-        yield f"{new.file}:{new.line}: record {new.name}: already defined in {old.file}:{old.line}"
-    else:
-        records[new.name] = new
-
-
-def _add_alias(records: dict[str, RecordDef], alias: _Alias, macros: Mapping[str, str]) -> Iterator[str]:
-    """Add an alias given outside its record; yields what is wrong."""
-    try:
-        name, new = resolve(alias.record, macros), resolve(alias.alias, macros)
-    except UndefinedError as error:
-        yield f"{alias.file}:{alias.line}: alias: macro {error} is not defined"
-        return
-    if name not in records:
-        yield f"{alias.file}:{alias.line}: record {name}: no such record to give the alias {new}"
-    else:
-        records[name] = replace(records[name], aliases=(*records[name].aliases, new))

@@ -2,7 +2,8 @@ r"""Strings of EPICS database files: escapes and macro references.
 
 A string is split once into constant text and references (``macro.lark``); putting it together for one set of
 macros is then joining pieces. As in macLib of base: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, nested,
-and ``\$(`` is no reference. A value is taken as it is; scoped definitions (``$(NAME,X=1)``) are not known.
+and ``\$(`` is no reference. Scoped definitions (``$(NAME,X=1)``) are not known; a macro whose value refers to the
+macro itself is as good as not defined.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from lark.exceptions import UnexpectedInput, UnexpectedToken
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items() if key != "0"}}
-_MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
+MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class _Macro:
 
 
 Text = str | tuple["str | _Macro", ...]
+"""A string as written: constant text, or pieces of text and macro references."""
+Macros = Mapping[str, Text | None]
+"""Macros by their name; the value of one may hold references, and None is as good as no macro."""
 
 
 class UndefinedError(Exception):
@@ -48,7 +52,7 @@ def split_text(raw: str) -> Text:
         rest = raw[error.pos_in_stream or 0 :]
         raise ValueError(f"macro reference in {raw!r} is not understood at {rest!r}") from None
     for name in tree.find_data("name"):
-        if not all(isinstance(part, Tree) or _MACRO_NAME.fullmatch(part) for part in name.children):
+        if not all(isinstance(part, Tree) or MACRO_NAME.fullmatch(part) for part in name.children):
             raise ValueError(f"macro reference in {raw!r}: a name is letters, digits, _ and -")
     return _pieces(tree)
 
@@ -87,25 +91,27 @@ def harmless(value: str) -> bool:
     return not any(char in '"\\' or char < " " for char in value)
 
 
-def resolve(text: Text, macros: Mapping[str, str]) -> str:
+def resolve(text: Text, macros: Macros) -> str:
     """Put a text together; raises UndefinedError for a macro that has neither value nor default."""
     if isinstance(text, str):
         return text
     return "".join([piece if isinstance(piece, str) else _value(piece, macros) for piece in text])
 
 
-def _value(macro: _Macro, macros: Mapping[str, str]) -> str:
+def _value(macro: _Macro, macros: Macros) -> str:
     name = macro.name[0] if len(macro.name) == 1 else resolve(macro.name, macros)
     key = name if isinstance(name, str) else _value(name, macros)
     value = macros.get(key)
-    if value is not None:
+    if isinstance(value, str):
         return value
+    if value is not None:
+        return resolve(value, {**macros, key: None})
     if macro.default is None:
         raise UndefinedError(key)
     return resolve(macro.default, macros)
 
 
-def attempt(text: Text, macros: Mapping[str, str]) -> tuple[str, str]:
+def attempt(text: Text, macros: Macros) -> tuple[str, str]:
     """Return the text as far as it can be expanded, and the first macro that is missing (or nothing)."""
     missing = ""
     shown = []

@@ -26,7 +26,7 @@ def _record(record: RecordDef, soft: bool) -> Iterator[str]:
     for name, value in (_softened(record.fields) if soft else record.fields).items():
         yield f"    field({name}, {quote(value)})"
     for name, value in record.info.items():
-        yield f"    info({name}, {quote(value)})"
+        yield f"    info({quote(name)}, {quote(value)})"
     for alias in record.aliases:
         yield f"    alias({quote(alias)})"
     yield "}\n"

@@ -1,7 +1,7 @@
 """Which templates describe a device family.
 
-``db/NAME.template`` is expanded once for each device. If there is a ``db/NAME-channel.template``, it is
-expanded once for each channel. Each is parsed once per process.
+``db/NAME.template`` or ``db/NAME.substitutions`` is expanded once for each device. If there is a
+``db/NAME-channel.template``, it is expanded once for each channel. Each is parsed once per process.
 """
 
 from __future__ import annotations
