@@ -16,8 +16,9 @@ from archiver.influx.deadletter import DeadLetters
 from archiver.influx.writers import State, Writer
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
-from archiver.points.builder import PointBuilder, field_types
+from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue
+from archiver.points.series import channel_name, field_types
 from archiver.status.page import StatusPage
 from archiver.status.pvs import StatusPvs
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, prometheus
@@ -27,7 +28,10 @@ log = logging.getLogger("labioc.archiver")
 FINISH_SECONDS = 2.5
 """How long the writers may go on sending when the bridge ends; what is left waits in the log."""
 
-_PERIOD = 1.0
+_STATUS_SECONDS = 1.0
+_LONGEST_TICK, _SHORTEST_TICK = 0.25, 0.05
+"""Seconds between two looks for what is due; four in the period of the fastest rows, within these."""
+
 _SPOOLING_LAG = 10.0
 _LOSING_SECONDS = 60.0
 """ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
@@ -55,7 +59,7 @@ class Bridge:
         self._clock = clock
         self._started = clock()
         self.builder = PointBuilder(pvs, config.schema)
-        self.subscriber = Subscriber((pv.name for pv in pvs), self._take, _environment(config, env))
+        self.subscriber = Subscriber((channel_name(pv) for pv in pvs), self._take, _environment(config, env))
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
         self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
         self._catalogue_told = False
@@ -73,6 +77,8 @@ class Bridge:
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self.pvs = StatusPvs(config.prefix, config.port, config.local_only)
         self._count = len(pvs)
+        periods = [period / 4 for pv in pvs if (period := config.schema.row_period(pv))]
+        self._tick = max(min([_LONGEST_TICK, *periods]), _SHORTEST_TICK)
         self._seen = (time.monotonic(), 0, 0)
         self._stored = {server.name: 0 for server in config.servers}
         self._last_loss = float("-inf")
@@ -93,7 +99,7 @@ class Bridge:
         await self.page.start(*self.config.status)
         await self.pvs.start()
         await self.subscriber.start()
-        self._tasks.append(asyncio.create_task(self._every_second(), name="bridge status"))
+        self._tasks.append(asyncio.create_task(self._every_tick(), name="bridge status"))
         where = ", ".join(server.url for server in self.config.servers) or "the log alone"
         log.info("archiving %d PVs to %s, log in %s", self._count, where, self.config.directory)
 
@@ -130,11 +136,15 @@ class Bridge:
             self.log.append(lines[:end], lines.count(b"\n", 0, end))
             lines = lines[end:]
 
-    async def _every_second(self) -> None:
+    async def _every_tick(self) -> None:
+        looked = time.monotonic()
         while True:
-            await asyncio.sleep(_PERIOD)
+            await asyncio.sleep(self._tick)
             try:
                 self._append(*self.builder.due(self.subscriber.heard))
+                if time.monotonic() - looked < _STATUS_SECONDS:
+                    continue
+                looked = time.monotonic()
                 self.snapshot = self._look()
                 self._tell_progress()
                 await self.pvs.show(self.snapshot)

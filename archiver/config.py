@@ -56,12 +56,19 @@ class Schema:
     """How events become points: a measurement for each device type, or for each PV (``per_pv``).
 
     ``types`` says which fields, ``FIELD`` or ``MEASUREMENT.FIELD``, are sent as ``boolean``, ``float``, ``integer`` or
-    ``string`` instead of the type of their record.
+    ``string`` instead of the type of their record. Without ``rows`` there are none; ``row_every`` (seconds) replaces
+    the period of the device's fast scan.
     """
 
     per_pv: bool = False
     measurements: Mapping[str, str] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
+    rows: bool = True
+    row_every: float = 0.0
+
+    def row_period(self, pv: PvSpec) -> float:
+        """Return how often a row with a PV is written, in seconds; 0 when it is in none."""
+        return (self.row_every or pv.row_period) if self.rows and not self.per_pv and pv.row_period else 0.0
 
     def measurement(self, pv: PvSpec) -> str:
         """Return the measurement that a PV's points go to."""
@@ -163,7 +170,13 @@ def read_config(
         directory=base / Path(directory).expanduser() if directory else default_directory(prefix),
         max_bytes=int(section.get("max_gigabytes", 10) * 1_000_000_000),
         max_age=section.get("max_days", 365) * _DAY,
-        schema=Schema(not section.get("measurement_per_type", True), named, section.get("types", {})),
+        schema=Schema(
+            not section.get("measurement_per_type", True),
+            named,
+            section.get("types", {}),
+            section.get("rows", True),
+            section.get("row_period", 0.0),
+        ),
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
         status=status,

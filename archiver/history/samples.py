@@ -15,15 +15,14 @@ from archiver.config import ServerConfig
 from archiver.influx.api import authorization, connect
 from archiver.influx.http import HttpClient, NoAnswer
 from archiver.log.reader import lines
-from archiver.points.builder import CONNECTION, PointBuilder
 from archiver.points.catalogue import Catalogue
 from archiver.points.lineprotocol import FieldValue, Point, parse
+from archiver.points.series import CONNECTION, Series
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 
 _NS = 1_000_000_000
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
-_CONNECTED: Mapping[str, FieldValue] = {"connected": 0}
 _PAGE = 10_000
 _LARGEST_PAGE = 100_000_000
 
@@ -63,17 +62,18 @@ def parse_moment(text: str, now_ns: int) -> int:
 
 def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int) -> list[Sample]:
     """Return the samples of a PV in the log of a folder, in the order of their stamps. Raises HistoryError."""
-    builder = _builder(known, pv)
-    starts = (builder.line_start(pv), builder.severity_start(pv), builder.connection_start(pv))
-    template = _series(builder, pv)
+    series = _series(known, pv)
+    found = lines(directory, _starts(series, known), since)
+    names = [name.encode() for name in (series.field_start, f"{series.field_start[:-1]}_sev=", series.connection_field)]
     samples = {}
-    for line in lines(directory, starts, since):
+    for line in found:
+        if not any(name in line for name in names):
+            continue  # another field of the channel
         point = parse(line)
         if point.time is not None and since <= point.time <= until:
-            sample = _sample(
-                point.time, point.fields, _CONNECTED if point.measurement == CONNECTION else template.fields
-            )
-            samples[sample.time, sample.connected is None] = sample
+            field = pv if point.measurement == CONNECTION else series.field
+            for sample in _sample(point.time, point.fields, field, point.measurement == CONNECTION):
+                samples[sample.time, sample.connected is None] = sample
     return sorted(samples.values(), key=lambda sample: sample.time)
 
 
@@ -84,14 +84,15 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
     """
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
-    builder = _builder(known, pv)
+    series = _series(known, pv)
     client = connect(server)
     try:
         samples: list[Sample] = []
-        connection = parse(builder.connection_start(pv) + b"0i 0")
-        for series in (_series(builder, pv), connection):
-            for time, fields in _rows(client, server, series, since, until):
-                samples.append(_sample(time, fields, series.fields))
+        for connection in (False, True):
+            point = parse(f"{series.connection if connection else series.head}x=0 0".encode())
+            field = pv if connection else series.field
+            for time, fields in _rows(client, server, point, field, since, until):
+                samples += _sample(time, fields, field, connection)
     except NoAnswer as error:
         raise HistoryError(f"{server.name}: {error}") from error
     finally:
@@ -129,33 +130,38 @@ def iso(time: int) -> str:
     return f"{datetime.fromtimestamp(time // _NS, UTC):%Y-%m-%dT%H:%M:%S}.{time % _NS:09d}Z"
 
 
-def _builder(known: Catalogue, pv: str) -> PointBuilder:
+def _series(known: Catalogue, pv: str) -> Series:
     if pv not in known.pvs:
         close = [name for name in known.pvs if name.startswith(pv) or pv.lower() == name.lower()]
         hint = f"; there is {', '.join(close[:5])}" if close else ""
         raise HistoryError(f"{pv} is not archived here{hint}")
-    return PointBuilder([known.pvs[pv]], known.schema)
+    return Series(known.pvs[pv], known.schema)
 
 
-def _series(builder: PointBuilder, pv: str) -> Point:
-    """Return a point like those of a PV: its measurement, its tags, and its one field."""
-    return parse(builder.line_start(pv) + b"0 0")
+def _starts(series: Series, known: Catalogue) -> tuple[bytes, ...]:
+    """Return what the lines begin with that may be of a PV: all of its channel when it is part of rows."""
+    if known.schema.row_period(known.pvs[series.pv]):
+        return series.head.encode(), series.connection.encode()
+    return series.start.encode(), series.severity_alone.encode(), series.connection.encode()
 
 
-def _sample(time: int, fields: Mapping[str, Any], template: Mapping[str, Any]) -> Sample:
-    (name,) = template
-    if name == "connected" and name in fields:
-        return Sample(time, connected=bool(fields[name]))
+def _sample(time: int, fields: Mapping[str, FieldValue], name: str, connection: bool) -> list[Sample]:
+    """Return the sample of a PV in a point, if there is one."""
+    value = fields.get(name)
+    if connection:
+        return [Sample(time, connected=bool(value))] if value is not None else []
     severity = fields.get(f"{name}_sev")
-    return Sample(time, fields.get(name), None if severity is None else int(severity))
+    if value is None and severity is None:
+        return []
+    value = int(value) if isinstance(value, bool) else value
+    return [Sample(time, value, None if severity is None else int(severity))]
 
 
 def _rows(
-    client: HttpClient, server: ServerConfig, series: Point, since: int, until: int
+    client: HttpClient, server: ServerConfig, series: Point, name: str, since: int, until: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Ask for one series page by page; yields time and the fields that have a value."""
-    (name,) = series.fields
-    columns = [name] if name == "connected" else [name, f"{name}_sev"]
+    columns = [name] if series.measurement == CONNECTION else [name, f"{name}_sev"]
     where = "".join(f" AND {_identifier(key)} = {_string(value)}" for key, value in series.tags.items())
     source = _identifier(series.measurement)
     if server.retention_policy:

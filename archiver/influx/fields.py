@@ -15,7 +15,7 @@ from typing import Any, Final
 from archiver.config import ServerConfig
 from archiver.influx.api import authorization
 from archiver.influx.http import HttpClient
-from archiver.points.builder import FieldType
+from archiver.points.series import FieldType
 
 LARGEST_ANSWER: Final = 50_000_000
 """Bytes; about a million fields."""

@@ -1,8 +1,9 @@
 """Events become points: lines of line protocol, with the time stamp of the IOC to the nanosecond.
 
 Default schema: a measurement for each device type, tags ``device`` and ``channel``, one field for each PV; or a
-measurement for each PV with the field ``value``. The severity goes along as the integer field ``<FIELD>_sev`` when
-it is not zero or has changed. Numbers that are no number are never sent, their severity is.
+measurement for each PV with the field ``value``. The core signals of a channel come together in rows, everything else
+when it changes. The severity goes along as the integer field ``<FIELD>_sev`` when it is not zero or has changed.
+Numbers that are no number are never sent, their severity is.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from typing import Final
 
 from archiver.ca.events import EPICS_EPOCH, Event, Kind, Value
 from archiver.config import PvSpec, Schema
-from archiver.points.lineprotocol import escape_key, escape_measurement, quote
-from archiver.points.thinning import Thinner, parse_tag
+from archiver.points.lineprotocol import escape_key, quote
+from archiver.points.rows import Row
+from archiver.points.series import FieldType, Group, Series, channel_name
 
-__all__ = ["Event", "FieldType", "Kind", "PointBuilder", "PvState", "Refused", "conflicts", "field_type", "field_types"]
-
-CONNECTION: Final = "archive_connection"
-"""Measurement of changes of connection: tag ``pv`` (and those of the PV), field ``connected`` 0 or 1."""
+__all__ = ["Event", "Kind", "PointBuilder", "PvState", "Refused"]
 
 BRIDGE: Final = "archive_bridge"
 """Measurement of start and stop of the bridge: tag ``host``, field ``running`` 0 or 1."""
+
+NEVER_SET_NS: Final = EPICS_EPOCH * 1_000_000_000
+"""The stamp of a record that was never processed: its value is the one it was made with, and no event."""
 
 EARLIEST_NS: Final = (EPICS_EPOCH + 365 * 86400) * 1_000_000_000
 """1991-01-01: an earlier stamp is one that was never set."""
@@ -46,21 +48,8 @@ LONGEST_TEXT: Final = 60_000
 INVALID: Final = 3
 """Severity of a value that is none; a PV whose device is lost keeps the stamp of its last good one."""
 
-_INTEGERS: Final = frozenset(
-    ("bi", "bo", "mbbi", "mbbo", "mbbiDirect", "mbboDirect", "longin", "longout", "int64in", "int64out")
-)
-_TEXTS: Final = frozenset(("stringin", "stringout", "lsi", "lso", "waveform", "aai", "aao", "subArray", "compress"))
 _INT64: Final = 1 << 63
-
-
-class FieldType(Enum):
-    """Type of a field; InfluxDB keeps that of the first point for ever."""
-
-    FLOAT = "float"
-    INTEGER = "integer"
-    TEXT = "string"
-    BOOLEAN = "boolean"
-    NUMBER_OR_TEXT = "any"
+_FIELDS_AT_ONCE: Final = 200
 
 
 class Refused(Enum):
@@ -73,18 +62,12 @@ class Refused(Enum):
     LONG = "text or array too long"
 
 
-def field_type(rtyp: str) -> FieldType:
-    """Return the type of the field for a record type; of another IOC's PV numbers are floats, texts are strings."""
-    if rtyp in _INTEGERS:
-        return FieldType.INTEGER
-    if rtyp in _TEXTS:
-        return FieldType.TEXT
-    return FieldType.FLOAT if rtyp else FieldType.NUMBER_OR_TEXT
-
-
 @dataclass(frozen=True, slots=True)
 class PvState:
-    """What became of the events of one PV; ``last_ns`` is the stamp of the last one, 0 before the first."""
+    """What became of the events of one PV; ``last_ns`` is the stamp of the last one, 0 before the first.
+
+    ``points`` are those it is in: of a PV of a row, the rows.
+    """
 
     pv: str
     connected: bool
@@ -92,89 +75,6 @@ class PvState:
     events: int
     points: int
     refused: int
-
-
-def conflicts(pvs: Iterable[PvSpec], schema: Schema) -> list[str]:
-    """Say which PVs would overwrite one another's points, or want one field of a measurement with two types.
-
-    InfluxDB keeps the type of a field that it saw first, for all devices of the measurement, and refuses others.
-    """
-    errors = []
-    owners: dict[str, str] = {}
-    fields: dict[tuple[str, str], tuple[FieldType, str]] = {}
-    for pv in pvs:
-        series = _make(pv, schema)
-        owner = owners.setdefault(series.start, pv.name)
-        if owner != pv.name:
-            errors.append(f"{pv.name}: its points would be those of {owner} ({series.start.rstrip('=')})")
-        place = _place(pv, schema)
-        if place[0].startswith("#"):
-            errors.append(f"{pv.name}: measurement {place[0]} begins with '#', which makes a comment of each point")
-        kind, first = fields.setdefault(place, (series.type, pv.name))
-        if kind is not series.type:
-            errors.append(f"{pv.name}: field {place[1]} would be {series.type.value}, for {first} it is {kind.value}")
-    return errors
-
-
-def field_types(pvs: Iterable[PvSpec], schema: Schema) -> dict[tuple[str, str], FieldType]:
-    """Return the types that the fields of some PVs are sent with, by measurement and field; severities too."""
-    types = {}
-    for pv in pvs:
-        measurement, field = _place(pv, schema)
-        types[measurement, field] = field_type(pv.rtyp)
-        types[measurement, f"{field}_sev"] = FieldType.INTEGER
-    return types
-
-
-class _Group:
-    """PVs whose stamps come from one clock: those of one device."""
-
-    __slots__ = ("newest_ns",)
-
-    def __init__(self) -> None:
-        self.newest_ns = 0
-
-
-class _Series:
-    """One PV: how its points begin, and what is remembered of the last event."""
-
-    __slots__ = (
-        "arrived_ns",
-        "connected",
-        "connection",
-        "events",
-        "floats",
-        "given_ns",
-        "group",
-        "last",
-        "last_ns",
-        "points",
-        "pv",
-        "refused",
-        "severity",
-        "severity_alone",
-        "severity_field",
-        "start",
-        "thinner",
-        "type",
-    )
-
-    def __init__(self, pv: str, head: str, tags: str, field: str, kind: FieldType, thinner: Thinner | None) -> None:
-        self.pv = pv
-        self.start = f"{head}{tags} {field}="
-        self.severity_field = f",{field}_sev="
-        self.severity_alone = f"{head}{tags} {field}_sev="
-        self.connection = f"{CONNECTION}{tags},pv={escape_key(pv)} connected="
-        self.type = kind
-        self.floats = kind is FieldType.FLOAT or kind is FieldType.NUMBER_OR_TEXT
-        self.thinner = thinner
-        self.group: _Group | None = None
-        self.severity = -1  # so that the first point of a run tells it
-        self.connected = False
-        self.last_ns = self.events = self.points = self.refused = 0
-        self.last = Event(pv, 0, None, 0)
-        self.given_ns = 0  # the stamp that the IOC gave to it
-        self.arrived_ns = 0  # when, by the monotonic clock of the bridge; only where thinner is
 
 
 class PointBuilder:
@@ -196,17 +96,23 @@ class PointBuilder:
         self._clock = clock
         self._monotonic = monotonic
         self._host = host or socket.gethostname()
-        self._series: dict[str, _Series] = {}
-        self._thinned: list[_Series] = []
-        groups: dict[str, _Group] = {}
+        self._series: dict[str, Series] = {}
+        self._thinned: list[Series] = []
+        self._groups: dict[str, Group] = {}
+        self._rows: dict[str, tuple[Row, Group, str]] = {}
         for pv in pvs:
-            series = self._series[pv.name] = _make(pv, schema)
+            channel = channel_name(pv)
+            series = self._series[channel] = Series(pv, schema)
             if pv.device:
-                series.group = groups.setdefault(pv.device, _Group())
-            if series.thinner is not None:
+                series.group = self._groups.setdefault(pv.device, Group())
+            if series.group is not None and (period := schema.row_period(pv)):
+                row = Row(series.head, period)
+                series.row = self._rows.setdefault(series.head, (row, series.group, channel))[0]
+                series.slot = series.row.add()
+            elif series.thinner is not None:
                 self._thinned.append(series)
 
-    def build(self, events: Iterable[Event]) -> tuple[bytes, int]:
+    def build(self, events: Iterable[Event]) -> tuple[bytes, int]:  # noqa: PLR0915 - calls would cost half as much again
         """Return the lines of events and how many they are; refused ones are counted.
 
         An event with the stamp of the one before and another content gets a stamp 1 ns later: a database would put
@@ -214,6 +120,7 @@ class PointBuilder:
         there since an earlier run.
         """
         lines: list[str] = []
+        changes: dict[str, dict[str, str]] = {}
         known = self._series
         latest = self._clock() + AHEAD_NS
         arrived = self._monotonic()
@@ -223,23 +130,31 @@ class PointBuilder:
                 self.refused[Refused.UNKNOWN] += 1
                 continue
             if event.kind == 7:  # Kind.CONNECTION; a look-up of the member would cost as much as all the rest
-                lines += self._changed(series, event)
+                lines += self._begin_again(series)
+                lines += self._changed(series, event, changes)
                 continue
             stamp = event.seconds_ns
             series.events += 1
             series.last_ns = stamp
             if not EARLIEST_NS <= stamp <= latest:
-                self._refuse(series, Refused.STAMP)
+                if stamp != NEVER_SET_NS:
+                    self._refuse(series, Refused.STAMP)
                 lines += self._begin_again(series)
                 continue
             group = series.group
             if group is not None and (stamp > group.newest_ns or stamp < series.given_ns):
                 group.newest_ns = stamp  # or else the clock was set back, and what it showed before is no time
+                group.arrived_ns = arrived
             if series.given_ns <= stamp <= series.last.seconds_ns:
                 stamp = event.seconds_ns = _apart(series.last, event)
             elif not series.given_ns and event.severity == INVALID:
                 stamp = event.seconds_ns = stamp + 1
             series.given_ns, series.last = series.last_ns, event
+            if series.row is not None:
+                line = self._into_row(series, series.row, event, arrived)
+                if line:
+                    lines.append(line)
+                continue
             if series.thinner is not None:
                 series.arrived_ns = arrived
                 if not series.thinner.passes(event):
@@ -249,6 +164,8 @@ class PointBuilder:
                 text: str | None = repr(value)
             else:
                 text = self._text(series, value)
+                if text is None and severity < INVALID and _no_number(value):
+                    severity = INVALID
             if severity or severity != series.severity:
                 line = _with_severity(series, text, severity, stamp)
                 if line:
@@ -257,10 +174,12 @@ class PointBuilder:
             elif text is not None:
                 lines.append(f"{series.start}{text} {stamp}\n")
                 series.points += 1
+        for start, fields in changes.items():
+            lines += _connection_lines(start, fields)
         return "".join(lines).encode(), len(lines)
 
     def due(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
-        """Return what minimum interval and heartbeat ask for now; to be called about once a second.
+        """Return what minimum interval, heartbeat and rows ask for now; to be called several times a second.
 
         A repeated value carries the newest stamp of its device, less what may be on its way, so that it stays in the
         time of the IOC. A PV that belongs to no device has nobody beside it that tells the time: its own stamp and what
@@ -282,11 +201,20 @@ class PointBuilder:
             found = thinner.due(max(last + now - series.arrived_ns, reached), reached - ON_THE_WAY_NS)
             if found is not None:
                 lines += self._again(series, *found)
+        for group in self._groups.values():
+            group.look()
+        for row, group, pv in self._rows.values():
+            reached = group.reached_ns
+            if not row.changed and reached - row.last_ns < row.due_ns:
+                # Nothing of the device moves: the time that must have passed for it, as long as its server is heard.
+                reached = max(reached, group.newest_ns + heard(pv) - group.arrived_ns - ON_THE_WAY_NS)
+            if line := row.due(now, reached):
+                lines.append(line)
         return "".join(lines).encode(), len(lines)
 
     def finish(self) -> tuple[bytes, int]:
-        """Return what the minimum interval still holds back."""
-        lines = []
+        """Return what the minimum interval, and rows that are not complete, still hold back."""
+        lines = [row.line(row.stamp_ns) for row, _, _ in self._rows.values() if row.changed]
         for series in self._thinned:
             assert series.thinner is not None
             found = series.thinner.held_back()
@@ -298,40 +226,51 @@ class PointBuilder:
         """Return the point that says that the bridge starts or stops, stamped with its own clock."""
         return f"{BRIDGE},host={escape_key(self._host)} running={int(running)}i {self._clock()}\n".encode(), 1
 
-    def line_start(self, pv: str) -> bytes:
-        """Return what the points of a PV begin with, up to and including ``=``; raises KeyError."""
-        return self._series[pv].start.encode()
-
-    def severity_start(self, pv: str) -> bytes:
-        """Return what the points of a PV begin with that carry its severity alone; raises KeyError."""
-        return self._series[pv].severity_alone.encode()
-
-    def connection_start(self, pv: str) -> bytes:
-        """Return what the changes of connection of a PV begin with; raises KeyError."""
-        return self._series[pv].connection.encode()
-
     def states(self) -> Iterator[PvState]:
         """Tell what became of each PV's events."""
         for one in self._series.values():
-            yield PvState(one.pv, one.connected, one.last_ns, one.events, one.points, one.refused)
+            points = one.row.points if one.row is not None else one.points
+            yield PvState(one.pv, one.connected, one.last_ns, one.events, points, one.refused)
 
-    def _changed(self, series: _Series, event: Event) -> list[str]:
-        lines = self._begin_again(series)
+    def _changed(self, series: Series, event: Event, changes: dict[str, dict[str, str]]) -> list[str]:
+        """Note a change of connection in ``changes``; those of one device that come together are one point."""
         series.connected = event.connected
         series.severity = -1
-        lines.append(f"{series.connection}{int(event.connected)}i {event.seconds_ns}\n")
-        return lines
+        fields = changes.setdefault(series.connection, {"": str(event.seconds_ns)})
+        earlier: list[str] = []
+        if series.connection_field in fields:  # lost and back at once: two points
+            earlier = _connection_lines(series.connection, fields)
+            fields = changes[series.connection] = {"": str(event.seconds_ns)}
+        fields[series.connection_field] = f"{int(event.connected)}i"
+        return earlier
 
-    def _begin_again(self, series: _Series) -> list[str]:
+    def _into_row(self, series: Series, row: Row, event: Event, arrived: int) -> str:
+        """Put a value into its row; returns a row that had to be written before."""
+        severity = event.severity
+        text = self._text(series, event.value)
+        if text is None and _no_number(event.value):
+            severity = INVALID
+        changed = series.thinner is None or series.thinner.passes(event)
+        if severity != series.severity:
+            changed = True
+        plain = "" if text is None or severity == INVALID else f"{series.field_start}{text}"
+        full = plain
+        if severity or severity != series.severity:
+            full = f"{plain}{series.severity_field}{severity}i".removeprefix(",")
+        series.severity = severity
+        return row.put(series.slot, full, full if severity else plain, bool(plain), changed, event.seconds_ns, arrived)
+
+    def _begin_again(self, series: Series) -> list[str]:
         """Repeat the last value no more, because it may hold no more; return what was held back of it."""
-        thinner = series.thinner
-        if thinner is None:
-            return []
-        found = thinner.held_back()
-        thinner.forget()
+        found = series.thinner.held_back() if series.thinner is not None else None
+        if series.thinner is not None:
+            series.thinner.forget()
+        if series.row is not None:
+            line = series.row.clear(series.slot)
+            return [line] if line else []
         return self._again(series, *found) if found is not None else []
 
-    def _again(self, series: _Series, event: Event, stamp: int) -> list[str]:
+    def _again(self, series: Series, event: Event, stamp: int) -> list[str]:
         """Make the point of a value that was held back, or of one that is repeated, if it is one."""
         stale = event.severity == INVALID and stamp != event.seconds_ns
         line = _with_severity(series, None if stale else self._text(series, event.value), event.severity, stamp)
@@ -340,11 +279,11 @@ class PointBuilder:
         series.points += 1
         return [line]
 
-    def _refuse(self, series: _Series, reason: Refused) -> None:
+    def _refuse(self, series: Series, reason: Refused) -> None:
         series.refused += 1
         self.refused[reason] += 1
 
-    def _text(self, series: _Series, value: Value) -> str | None:
+    def _text(self, series: Series, value: Value) -> str | None:
         """Write a value as its field wants it; None when it cannot be, which is counted."""
         reason = Refused.TYPE
         if isinstance(value, int | float):
@@ -352,8 +291,16 @@ class PointBuilder:
                 reason = Refused.NOT_FINITE
             elif series.floats:
                 return repr(float(value))
-            elif series.type is FieldType.INTEGER and int(value) == value and -_INT64 <= value < _INT64:
-                return f"{int(value)}i"
+            elif series.type is FieldType.BOOLEAN:
+                return "true" if value else "false"
+            elif series.type is FieldType.TEXT and series.forced:
+                return quote(str(value))
+            elif (
+                series.type is FieldType.INTEGER
+                and -_INT64 <= value < _INT64
+                and (series.forced or int(value) == value)
+            ):
+                return f"{round(value)}i"
         elif value is not None and (series.type is FieldType.TEXT or series.type is FieldType.NUMBER_OR_TEXT):
             text = value if isinstance(value, str) else _array_text(value)
             if len(text) <= LONGEST_TEXT and len(text.encode()) <= LONGEST_TEXT:
@@ -363,24 +310,19 @@ class PointBuilder:
         return None
 
 
-def _make(pv: PvSpec, schema: Schema) -> _Series:
-    rules = parse_tag(pv.archive)
-    tags = ""
-    if pv.channel:
-        # The seed's boards select channel '0', not '00'.
-        tags += f",channel={escape_key(str(int(pv.channel)) if pv.channel.isdecimal() else pv.channel)}"
-    if pv.device:
-        tags += f",device={escape_key(pv.device)}"
-    measurement, field = _place(pv, schema)
-    thinner = None if rules.every else Thinner(rules)
-    return _Series(pv.name, escape_measurement(measurement), tags, escape_key(field), field_type(pv.rtyp), thinner)
+def _no_number(value: Value) -> bool:
+    """Whether a value is NaN or infinite: no reading, whatever severity the IOC gave to it."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
-def _place(pv: PvSpec, schema: Schema) -> tuple[str, str]:
-    """Return the measurement and the field of a PV's points."""
-    if schema.per_pv or not pv.field:
-        return pv.name, "value"
-    return schema.measurement(pv), pv.field
+def _connection_lines(start: str, fields: dict[str, str]) -> list[str]:
+    """Write the points of changes of connection; the stamp is under an empty name."""
+    stamp = fields.pop("")
+    texts = [f"{name}{connected}" for name, connected in fields.items()]
+    return [
+        f"{start}{','.join(texts[first : first + _FIELDS_AT_ONCE])} {stamp}\n"
+        for first in range(0, len(texts), _FIELDS_AT_ONCE)
+    ]
 
 
 def _apart(last: Event, event: Event) -> int:
@@ -389,7 +331,7 @@ def _apart(last: Event, event: Event) -> int:
     return last.seconds_ns if same else last.seconds_ns + 1
 
 
-def _with_severity(series: _Series, text: str | None, severity: int, stamp: int) -> str:
+def _with_severity(series: Series, text: str | None, severity: int, stamp: int) -> str:
     """Make the line of a value whose severity must be told, or, without a text, of the severity alone."""
     told = severity or severity != series.severity
     series.severity = severity

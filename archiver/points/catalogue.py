@@ -28,10 +28,9 @@ class Catalogue:
         except (FileNotFoundError, ValueError):
             directory.mkdir(parents=True, exist_ok=True)
         pvs = [asdict(pv) for pv in {**known, **self.pvs}.values()]
-        schema = {"per_pv": self.schema.per_pv, "measurements": dict(self.schema.measurements)}
         fresh = directory / f".{_FILE}.new"
         with fresh.open("w", encoding="utf-8") as file:
-            json.dump({"schema": schema, "pvs": pvs}, file)
+            json.dump({"schema": asdict(self.schema), "pvs": pvs}, file)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(directory / _FILE)

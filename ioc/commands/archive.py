@@ -10,7 +10,7 @@ from pathlib import Path
 
 from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
-from archiver.points.builder import conflicts
+from archiver.points.series import conflicts
 from ioc.app import set_up_logging
 from ioc.commands.shares import add_shares, shares_of
 from ioc.site.archiver_pvs import archiver_pvs, measurements

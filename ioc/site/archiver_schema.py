@@ -51,6 +51,17 @@ def archiver_schema() -> _JSON:
                 "additionalProperties": {"enum": ["boolean", "float", "integer", "string"]},
                 "description": "Fields to send with another type, to join a database: { IS_ON = 'boolean' }",
             },
+            "rows": {
+                "type": "boolean",
+                "default": True,
+                "description": "Write all core signals of a channel together once per fast scan",
+            },
+            "row_period": {
+                "type": "number",
+                "minimum": 0.1,
+                "maximum": 3600,
+                "description": "Seconds between rows while nothing leaves its dead-band; the fast scan when left out",
+            },
             "pvs": {
                 "type": "array",
                 "items": {**_TEXT, "pattern": r"^\S+( .*)?$"},

@@ -18,7 +18,7 @@ from archiver.bridge import Bridge
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.influx.fields import FieldsUnknown, other_types
 from archiver.influx.http import HttpClient
-from archiver.points.builder import FieldType, field_types
+from archiver.points.series import FieldType, field_types
 from archiver.status.snapshot import as_text, prometheus
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.influx.fake_influx import FakeInflux

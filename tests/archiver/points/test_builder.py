@@ -10,8 +10,9 @@ import pytest
 
 from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec, Schema
-from archiver.points.builder import LONGEST_TEXT, FieldType, PointBuilder, Refused, conflicts, field_type
+from archiver.points.builder import LONGEST_TEXT, PointBuilder, Refused
 from archiver.points.lineprotocol import Point, parse, parse_all
+from archiver.points.series import FieldType, Series, conflicts, field_type
 from archiver.points.thinning import Thinning, parse_tag
 from tests.archiver.schemas import PER_PV, SCHEMA
 
@@ -83,7 +84,6 @@ def test_no_number_is_never_sent_but_its_severity_is(what: float) -> None:
     ("stamp", "taken"),
     [
         (0, False),
-        (631_152_000 * SECOND, False),
         (662_688_000 * SECOND - 1, False),
         (662_688_000 * SECOND, True),
         (NOW + 86_400 * SECOND, True),
@@ -121,11 +121,8 @@ def test_connection_and_bridge_are_points_too() -> None:
     one = builder()
     lost = Event(VMON.name, Kind.CONNECTION, None, NOW, connected=False)
     made, _ = one.build([lost])
-    assert points(made) == [
-        Point("archive_connection", {"channel": "0", "device": "HV1", "pv": VMON.name}, {"connected": 0}, NOW)
-    ]
+    assert points(made) == [Point("archive_connection", {"device": "HV1"}, {VMON.name: 0}, NOW)]
     assert parse(one.bridge(True)[0]) == Point("archive_bridge", {"host": "bridge"}, {"running": 1}, NOW)
-    assert made.startswith(one.connection_start(VMON.name))
 
 
 def test_after_a_connection_the_first_point_tells_its_severity() -> None:
@@ -160,9 +157,8 @@ def test_an_event_that_comes_again_is_the_same_point() -> None:
     lost, found = (Event(VMON.name, Kind.CONNECTION, None, NOW, connected=connected) for connected in (False, True))
     one.build([value(VMON, 1.0), value(VMON, 1.0, severity=3)])
     made, _ = one.build([lost, found, value(VMON, 1.0, severity=3)])
-    assert points(made)[-1] == Point(
-        "DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1.0, "VMON_sev": 3}, NOW + 1
-    )
+    again = Point("DT5533E", {"channel": "0", "device": "HV1"}, {"VMON": 1.0, "VMON_sev": 3}, NOW + 1)
+    assert again in points(made)
 
 
 def test_a_clock_that_was_set_back_keeps_its_stamps() -> None:
@@ -171,10 +167,10 @@ def test_a_clock_that_was_set_back_keeps_its_stamps() -> None:
     assert [point.time for point in points(made)] == [NOW, NOW - SECOND]
 
 
-def test_lines_begin_as_told() -> None:
-    one = builder()
-    assert one.build([value(VMON, 1.0)])[0].startswith(one.line_start(VMON.name))
-    assert one.build([value(VMON, math.nan, severity=1)])[0].startswith(one.severity_start(VMON.name))
+def test_lines_begin_as_their_series() -> None:
+    one, series = builder(), Series(VMON, SCHEMA)
+    assert one.build([value(VMON, 1.0)])[0].startswith(series.start.encode())
+    assert one.build([value(VMON, math.nan, severity=1)])[0].startswith(series.severity_alone.encode())
 
 
 def test_a_pv_that_nobody_configured_is_counted() -> None:
@@ -344,7 +340,7 @@ def test_a_pv_that_is_not_connected_is_not_repeated_and_a_waiting_value_is_sent_
     one = pair("monitor min 1 heartbeat 5")
     one.build([value(PvSpec("X"), 1.0, NOW), value(PvSpec("X"), 2.0, NOW + 5)])
     made, _ = one.build([Event("X", Kind.CONNECTION, None, NOW + 9, connected=False), other(100)])
-    assert [dict(point.fields) for point in points(made)][:2] == [{"X": 2.0}, {"connected": 0}]
+    assert [dict(point.fields) for point in points(made)][:2] == [{"X": 2.0}, {"Y": 0.0, "Y_sev": 0}]
     assert one.due() == (b"", 0)
 
 
@@ -406,3 +402,48 @@ def test_a_silent_pv_of_another_ioc_is_repeated_for_as_long_as_its_server_is_hea
     assert one.due(75.0) == []
     one.made.build([Event("MAG:I", Kind.CONNECTION, None, NOW, connected=False)])
     assert one.due(1000.0) == []
+
+
+def test_a_nan_without_alarm_is_invalid() -> None:
+    made, _ = builder().build([value(VMON, 1.0), value(VMON, math.nan, NOW + 1), value(VMON, 2.0, NOW + 2)])
+    assert [point.fields for point in points(made)] == [
+        {"VMON": 1.0, "VMON_sev": 0},
+        {"VMON_sev": 3},
+        {"VMON": 2.0, "VMON_sev": 0},
+    ]
+
+
+def test_a_record_that_was_never_processed_is_no_event_and_not_refused() -> None:
+    one = builder()
+    assert one.build([value(VMON, 0.0, 631_152_000 * SECOND, severity=3)]) == (b"", 0)
+    assert not one.refused
+
+
+def test_changes_of_connection_that_come_together_are_one_point_for_each_device() -> None:
+    one = builder()
+    made, count = one.build([Event(pv.name, Kind.CONNECTION, None, NOW, connected=False) for pv in (VMON, IS_ON)])
+    assert count == 1
+    assert points(made) == [Point("archive_connection", {"device": "HV1"}, {VMON.name: 0, IS_ON.name: 0}, NOW)]
+    both = [Event(VMON.name, Kind.CONNECTION, None, NOW + turn, connected=bool(turn)) for turn in (0, 1)]
+    assert [(point.fields, point.time) for point in points(one.build(both)[0])] == [
+        ({VMON.name: 0}, NOW),
+        ({VMON.name: 1}, NOW + 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pv", "types", "what", "field"),
+    [
+        (IS_ON, {"IS_ON": "boolean"}, 1, True),
+        (IS_ON, {"DT5533E.IS_ON": "float"}, 1, 1.0),
+        (VMON, {"VMON": "integer"}, 1499.6, 1500),
+        (VMON, {"VMON": "string"}, 1.5, "1.5"),
+        (VMON, {"ISEG.VMON": "integer"}, 1.5, 1.5),
+    ],
+)
+def test_a_field_is_sent_as_the_site_file_wants_it(
+    pv: PvSpec, types: dict[str, str], what: float, field: object
+) -> None:
+    one = PointBuilder([pv], replace(SCHEMA, types=types), clock=lambda: NOW)
+    found = points(one.build([value(pv, what)])[0])[0].fields[pv.field]
+    assert (found, type(found)) == (field, type(field))

@@ -13,7 +13,7 @@ from caproto.asyncio.server import VirtualCircuit
 
 from archiver.status.pvs import StatusPvs
 from tests.archiver.ca.watch import watching
-from tests.archiver.status.test_status import SNAPSHOT
+from tests.archiver.status.test_snapshot import SNAPSHOT
 from tests.softioc import free_port
 
 

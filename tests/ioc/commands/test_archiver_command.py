@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.points.builder import PointBuilder
+from archiver.points.series import Series
 from ioc.cli import main
 from ioc.commands.archive import archived, archiver_config, shard_number
 from ioc.site.archiver_pvs import archiver_pvs
@@ -24,14 +24,14 @@ def site(**archiver: object) -> Site:
 def test_the_schema_of_existing_boards_is_kept() -> None:
     one = site(directory="/x")
     pvs = {pv.name: pv for pv in archived(one, archiver_config(one, Path()))}
-    builder = PointBuilder(pvs.values(), archiver_config(one, Path()).schema)
+    schema = archiver_config(one, Path()).schema
     starts = {
         "VMON": "VMON", "VSET:RBV": "VSET", "ISET:RBV": "ISET", "IMON": "IMON", "TRIPTIME:RBV": "TRIP", "STAT": "STAT",
         "STAT:ON": "IS_ON", "STAT:INTLCK": "IS_INTLCK", "TRIP": "TRIPPED", "VSET": "VSET_DEMAND",
     }  # fmt: skip
     for suffix, field in starts.items():
-        start = builder.line_start(f"LAB:HV1:CH02:{suffix}")
-        assert start == f"DT5533E,channel=2,device=HV1 {field}=".encode()
+        start = Series(pvs[f"LAB:HV1:CH02:{suffix}"], schema).start
+        assert start == f"DT5533E,channel=2,device=HV1 {field}="
 
 
 def test_every_field_of_a_device_is_there_once() -> None:
