@@ -35,7 +35,8 @@ class Quantity:
 class Setting:
     """One setting: a demand and its ``.RBV``; ``scale`` turns the wire's unit into ours (A into uA).
 
-    ``limited`` settings also have ``.HI``, those with ``lowest`` a ``.LO`` too.
+    ``limited`` settings also have ``.HI``, those with ``lowest`` a ``.LO`` too. ``first`` is the channel of the lowest
+    bit that the setting shows of a mask of 32 channels.
     """
 
     suffix: str
@@ -47,6 +48,7 @@ class Setting:
     limited: bool = False
     lowest: bool = False
     whole: bool = False
+    first: int = 0
 
     @property
     def numeric(self) -> bool:
@@ -76,6 +78,7 @@ STATUS_BITS: tuple[tuple[str, ChannelStatus, str], ...] = (
     ("EMCY", ChannelStatus.EMERGENCY_OFF, "Emergency off"),
     ("CC", ChannelStatus.CURRENT_CONTROL, "Constant current"),
     ("CV", ChannelStatus.VOLTAGE_CONTROL, "Constant voltage"),
+    ("LOWR", ChannelStatus.LOW_RANGE, "Current is measured in the low range"),
     ("ARCERR", ChannelStatus.ARC_ERROR, "Off because of too many arcs"),
     ("CBND", ChannelStatus.CURRENT_BOUNDS, "Current outside its bounds"),
     ("VBND", ChannelStatus.VOLTAGE_BOUNDS, "Voltage outside its bounds"),
@@ -89,8 +92,9 @@ STATUS_BITS: tuple[tuple[str, ChannelStatus, str], ...] = (
 EVENT_BITS: tuple[tuple[str, ChannelEvent, str], ...] = tuple(
     (name, ChannelEvent(int(bit)), {"ON": "Went off without being asked", "RAMP": "End of a ramp"}.get(name, text))
     for name, bit, text in STATUS_BITS
+    if bit is not ChannelStatus.LOW_RANGE
 )
-"""Bits of EVT: the same numbers as in STAT; ON and RAMP mean on-to-off and end of ramp there."""
+"""Bits of EVT: the same numbers as in STAT but for the range; ON and RAMP mean on-to-off and end of ramp there."""
 
 CHANNEL_SETTINGS: tuple[Setting, ...] = (
     Setting("VSET", "VoltageSet", "Voltage setting", "V", limited=True, lowest=True),
@@ -99,7 +103,7 @@ CHANNEL_SETTINGS: tuple[Setting, ...] = (
     Setting("RAMPDN", "VoltageRampSpeedDown", "Ramp-down speed", "V/s"),
     Setting("VBOUNDS", "VoltageBounds", "Voltage bounds", "V"),
     Setting("IBOUNDS", "CurrentBounds", "Current bounds", "uA", scale=MICRO),
-    Setting("EVT.MASK", "ChannelEventMask", "Events that are told at once", whole=True),
+    Setting("EVT.MASK", "ChannelEventMask", "Events that are reported at once", whole=True),
 )
 
 RAMPS = ("RAMPUP", "RAMPDN")
@@ -147,8 +151,9 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
 MODULE_SETTINGS: tuple[Setting, ...] = (
     Setting("MOD.RAMPV", "VoltageRampSpeed", "Voltage ramp speed", "%/s"),
     Setting("MOD.KILLEN", "ModuleStatus", "Trips switch off", labels=_OFF_ON),
-    Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events that are told at once", whole=True),
-    Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", "Channels whose events are told", whole=True),
+    Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events that are reported at once", whole=True),
+    Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", "Channels whose events are reported", whole=True),
+    Setting("MOD.EVT.CHMASK16", "ModuleEventChannelMask32", "The same for channels 16 to 31", whole=True, first=16),
 )
 
 MODULE_MONITORS: tuple[Quantity, ...] = (
@@ -158,6 +163,7 @@ MODULE_MONITORS: tuple[Quantity, ...] = (
     Quantity("MOD.ARTICLE", Kind.TEXT, "Article", ("ArticleDescription",)),
     Quantity("MOD.NCH", Kind.INT, "Number of channels"),
     Quantity("MOD.STAT", Kind.INT, "Module status word", ("ModuleStatus",)),
+    Quantity("MOD.CTRL", Kind.INT, "Module control word", ("ModuleControl",)),
     Quantity("MOD.EVT", Kind.INT, "Module event word", ("ModuleEventStatus",)),
     Quantity("MOD.SAFELOOP", Kind.ENUM, "Safety loop", ("ModuleStatus",), labels=("OPEN", "CLOSED")),
     Quantity("MOD.TEMPOK", Kind.ENUM, "Board temperature is good", ("ModuleStatus",), labels=_NO_YES),
@@ -197,4 +203,4 @@ LIVE = _LIVE
 TOLD_BY_EVENTS: tuple[str, ...] = tuple(
     suffix for suffix, row in CHANNEL.items() if row.items in (_STATUS, ("ChannelEventStatus",)) and not row.settable
 )
-"""Suffixes with something new to say when the module tells of an event."""
+"""Suffixes whose values may have changed when the module reports an event."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Set
 from dataclasses import replace
 
 from devices.iseg.catalogue import (
@@ -19,12 +19,13 @@ from devices.iseg.catalogue import (
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus, ModuleStatus
 from devices.iseg.limits import IsegLimits
 from devices.iseg.link import Answer
-from devices.iseg.unit import IsegUnit
+from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
 from devices.rules.hv_channel import SETTLE, HvChannel, State
 from devices.rules.hv_trip import Conditions, Sample
 
 _STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
+_NAMED = sum(_STATUS.values())
 _EVENTS = {f"EVT.{name}": int(bit) for name, bit, _ in EVENT_BITS}
 _MINOR_BITS = int(
     ChannelStatus.REGULATION_ERROR
@@ -91,17 +92,27 @@ class IsegChannel:
         self._nominals: dict[str, float] = {}  # of the last connection
         self._swapped: set[str] = set()
         self._trip_event: bool | None = None  # in the last event word of this connection
+        self._negative: bool | None = None  # as last reported
 
     def connected(self) -> None:
-        """Compare the nominal values with those of the last connection: the module may have been swapped."""
+        """Begin to compare anew: the module may have been swapped."""
         self._swapped.clear()
         self._trip_event = None
-        for item in ("VoltageNominal", "CurrentNominal"):
+        self._compare_nominals()
+
+    def _compare_nominals(self) -> None:
+        """Mark the nominal values that differ from those of the last connection."""
+        for item in NOMINALS:
             found = self._unit.number(item, self.number)
             if found is not None:
                 if self._nominals.setdefault(item, found) != found:
                     self._swapped.add(item)
                 self._nominals[item] = found
+
+    def polarity_changed(self) -> bool:
+        """Whether the output has changed its polarity since this was last asked."""
+        before, self._negative = self._negative, self._limits.negative(self.number)
+        return before not in (None, self._negative)
 
     # Asking
 
@@ -112,8 +123,11 @@ class IsegChannel:
         if suffix.removesuffix(".RBV") in RAMPS:
             return self._ramp_items(suffix)
         row = CHANNEL[suffix]
-        if suffix in ("VNOM", "INOM", "POL") and all((item, self.number) in self._unit.cells for item in row.items):
-            return ()  # told once
+        if suffix in ("VNOM", "INOM", "POL"):  # constant, but for a polarity that is switched by software
+            constant = tuple(item for item in row.items if not self._unit.settled(item, self.number))
+            return (*constant, POLARITY) if suffix == "POL" else constant
+        if suffix == "VSET.RBV":
+            return (*row.items, POLARITY)
         if set(row.items).isdisjoint(LIVE):
             return row.items
         return (*LIVE, *(item for item in _CONTEXT if (item, self.number) not in self._unit.cells))
@@ -154,8 +168,10 @@ class IsegChannel:
 
     # Taking in
 
-    def polled(self, fresh: Collection[str], now: float) -> None:
+    def polled(self, fresh: Set[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
+        if not fresh.isdisjoint(NOMINALS):
+            self._compare_nominals()
         for setting in CHANNEL_SETTINGS:
             ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
             if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
@@ -163,7 +179,7 @@ class IsegChannel:
         if not _DERIVED_FROM.isdisjoint(fresh):
             self._update(fresh, now)
 
-    def _update(self, fresh: Collection[str], now: float) -> None:
+    def _update(self, fresh: Set[str], now: float) -> None:
         """Derive what depends on several items; without a new word of the channel only what is measured."""
         vmon, imon = self._magnitude("VoltageMeasure"), self._magnitude("CurrentMeasure")
         vset, iset = self._magnitude("VoltageSet"), self._magnitude("CurrentSet")
@@ -219,6 +235,8 @@ class IsegChannel:
         if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
             return Reading(demand, now)
         items = CHANNEL[suffix].items if suffix.removesuffix(".RBV") not in RAMPS else self._ramp_items(suffix)[:1]
+        if suffix == "POL" and self._cell(POLARITY) is not None:
+            items = (POLARITY,)
         if self.number >= self._unit.channels or any(item in self._unit.unsupported for item in items):
             return _invalid(suffix, now)
         missed = max((self._missed(item) for item in items), default=0)
@@ -260,7 +278,7 @@ class IsegChannel:
 
     def _nominal(self, suffix: str) -> Reading | None:
         item = CHANNEL[suffix].items[0]
-        cell = self._cell(item)
+        cell = (self._cell(POLARITY) if suffix == "POL" else None) or self._cell(item)
         if cell is None:
             return None
         if suffix == "POL":
@@ -281,9 +299,16 @@ class IsegChannel:
             return None
         word = self._unit.word("ChannelStatus", self.number)
         if suffix == "STAT":
-            return Reading(word, cell.time)
+            return state_reading(word, cell.time, Level.MINOR if word & ~self._explained() else Level.OK)
         bit = _STATUS[suffix]
         return state_reading(int(bool(word & bit)), cell.time, self._bit_level(bit, word) if word & bit else Level.OK)
+
+    def _explained(self) -> int:
+        """Return the bits of the status word that have a meaning.
+
+        Bit 0 is reserved in the guide; other programs read it as positive polarity, as which it is accepted.
+        """
+        return _NAMED if self._limits.negative(self.number) else _NAMED | 1
 
     def _bit_level(self, bit: int, word: int) -> Level:
         if bit & _MAJOR_BITS:

@@ -6,6 +6,7 @@ sent by connecting and reading. Writing is in devices.iseg.writer.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
@@ -67,6 +68,8 @@ class IsegDriver:
         self._places = Places(self._channels, CHANNEL)
         self._news: Callable[[Collection[str]], None] = lambda _: None
         self._farewell = False
+        self._to_learn = False
+        self._learning: asyncio.Task[None] | None = None
 
     @property
     def stats(self) -> LinkStats:
@@ -97,7 +100,7 @@ class IsegDriver:
         self._forget_connection()
         await self._link.connect()
         try:
-            await self._unit.identify()
+            self._to_learn = await self._unit.identify()
         except ReplyTimeout as error:
             await self._link.close()
             raise ReplyTimeout(f"{error}; check its power, its address and the bit rate of the bus") from error
@@ -120,8 +123,22 @@ class IsegDriver:
 
     async def close(self) -> None:
         """Leave the bus; safe to call at any time and more than once. Outputs stay as they are."""
+        if self._learning is not None:
+            self._learning.cancel()
+            await asyncio.gather(self._learning, return_exceptions=True)
+            self._learning = None
         await self._link.close()
         self._forget_connection()
+
+    async def _learn(self) -> None:
+        """Learn what the module can do beyond what it answered before, and have it read when that is more."""
+        try:
+            learnt = await self._unit.learn()
+        except DeviceError as error:
+            log.debug("%s: %s", self.settings.name, error)  # the next scan finds out what it means
+            return
+        if learnt:
+            self._news([name for name, row in MODULE.items() if not learnt.isdisjoint(row.items)])
 
     def _forget_connection(self) -> None:
         self._farewell = False
@@ -144,6 +161,8 @@ class IsegDriver:
             raise LinkDown(self._link.stats.last_error or f"{self._link}: not connected")
         wanted = self._wanted(names)
         await self._unit.read(wanted)
+        if self._to_learn and self._learning is None:  # behind the first values, which cannot wait
+            self._learning = asyncio.create_task(self._learn(), name=f"{self.settings.name} learn")
         now = self._clock.monotonic()
         of_module = {item.name for item in wanted.module if not self._unit.missed(item.name, None)}
         self._module.polled(of_module, now)
@@ -154,6 +173,8 @@ class IsegDriver:
                 if channel.number in channels and not self._unit.missed(item.name, channel.number)
             }
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
+        if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
+            self._news(switched)
         return self._readings(names)
 
     def _wanted(self, names: Collection[str]) -> Wanted:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from devices.iseg.catalogue import MICRO, RAMPS, Setting
 from devices.iseg.edcp.bits import ModuleOption, ModuleStatus
-from devices.iseg.unit import IsegUnit
+from devices.iseg.unit import POLARITY, IsegUnit
 from devices.model import DeviceSettings, Limits
 from devices.rules.settings import tightened
 
@@ -37,19 +37,19 @@ class IsegLimits:
     def sign(self, channel: int) -> float:
         """Return what a voltage is multiplied by on its way to the wire.
 
-        No source tells whether boards of fixed negative polarity take signed set points; the sign of the nominal
-        voltage decides, unless the site file does.
+        No source tells whether negative outputs take signed set points; the polarity decides, unless the site file
+        does.
         """
         if self._signs == "magnitude":
             return 1.0
-        return -1.0 if (self._unit.number("VoltageNominal", channel) or 0.0) < 0 else 1.0
+        return -1.0 if self.negative(channel) else 1.0
 
     def negative(self, channel: int) -> bool:
         """Tell whether the output is negative: by its nominal voltage, or by OutputPolarity where it can be switched.
 
         Bit 0 of the status, which some programs read as the polarity, is reserved in the guide and not used.
         """
-        polarity = self._unit.number("OutputPolarity", channel)
+        polarity = self._unit.number(POLARITY, channel)
         if polarity:
             return polarity < 0
         return (self._unit.number("VoltageNominal", channel) or 0.0) < 0

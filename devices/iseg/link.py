@@ -17,7 +17,7 @@ from devices import permit
 from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Announcement, Data, Frame, General, Message, Unexplained
+from devices.iseg.edcp.messages import Announcement, Data, Frame, General, Message, Registration, Unexplained
 from devices.iseg.edcp.protocol import BASE, general_request, read, registration
 from devices.links.can_bus import CanBus, join
 from devices.model import LinkStats, Value
@@ -117,6 +117,7 @@ class ModuleLink:
         self._clock = clock
         self._failure: LinkDown | None = None
         self._dcp = False  # it answers the older protocol
+        self._edcp = False  # it has answered EDCP in this connection
         self._registered = 0.0
         self._last_heard = 0.0
         self._waiting: deque[tuple[Question, _Batch]] = deque()
@@ -136,7 +137,8 @@ class ModuleLink:
     async def connect(self) -> None:
         """Join the bus and register the module; nothing confirms that. Raises LinkDown."""
         await self.close()
-        self._failure, self.announced, self._window, self._dcp = None, None, WINDOW, False
+        self._failure, self.announced, self._window = None, None, WINDOW
+        self._dcp = self._edcp = False
         try:
             self.bus = await join(self._can, self._options, self)
             self._register()
@@ -261,7 +263,7 @@ class ModuleLink:
             return
         seconds = self._clock.monotonic() - question.begun
         text = f"{self}: no answer for {seconds:.1f} s, asked {question.tries} times for {question.data_id:#06x}"
-        if self._dcp or self.announced is not None:
+        if not self._edcp and (self._dcp or self.announced is not None):
             text += "; it is there but does not answer EDCP, is it switched to the older protocol (DCP)?"
         self._count(text)
         self._flying[question].fail(ReplyTimeout(text))
@@ -302,6 +304,8 @@ class ModuleLink:
                 self._answered(message, stamp)
             case Announcement():
                 self._announces(message)
+            case Registration(on=False):
+                self._logged_off()
             case General() if message.active:
                 self._last_heard = self._clock.monotonic()
                 log.info("%s: tells of an event (%s)", self, message.detail.name or "no detail")
@@ -316,6 +320,7 @@ class ModuleLink:
 
     def _answered(self, data: Data, stamp: float) -> None:
         now = self._last_heard = self._clock.monotonic()
+        self._edcp = True
         for question in self._by_id.get(data.data_id, ()):
             index = data.index
             if question.complete is None and (index not in question.wanted or index in question.answers):
@@ -368,6 +373,14 @@ class ModuleLink:
             self._told(registration(self.address, True, base=self.base))
             return
         self._lose(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
+
+    def _logged_off(self) -> None:
+        """Register again at once: another program has released the module, which loses nothing by it."""
+        if self.connected:
+            self._count(f"{self}: another program on the bus has logged it off, registered again")
+            log.warning("%s", self.stats.last_error)
+            if self._told(registration(self.address, True, base=self.base)):
+                self._registered = self._clock.monotonic()  # an announcement may be on its way
 
     def bus_lost(self, error: LinkDown) -> None:
         """Learn that the adapter is gone."""

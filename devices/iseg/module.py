@@ -82,9 +82,11 @@ class IsegModule:
     def items(self, name: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now."""
         row = MODULE[name]
+        if self._beyond(name):
+            return ()
         if row.settable and (name.endswith(".CMD") or self.demands[name].value is not None):
             return ()
-        if name in _TOLD_ONCE and all((item, None) in self._unit.cells for item in row.items):
+        if name in _TOLD_ONCE and all(self._unit.settled(item, None) for item in row.items):
             return ()
         return row.items
 
@@ -95,7 +97,14 @@ class IsegModule:
             return None
         if setting.suffix == "MOD.KILLEN":
             return int(bool(int(cell.value) & ModuleStatus.KILL_ENABLE)), cell.time
+        if setting.first:
+            return int(cell.value) >> setting.first & 0xFFFF, cell.time
         return cell.value, cell.time
+
+    def _beyond(self, name: str) -> bool:
+        """Whether a mask is that of channels which the module does not have."""
+        setting = SETTINGS.get(name.removesuffix(".RBV"))
+        return setting is not None and 0 < setting.first >= self._unit.channels
 
     def polled(self, fresh: Collection[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
@@ -107,7 +116,7 @@ class IsegModule:
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         row = MODULE[name]
-        if name.endswith(".CMD"):
+        if name.endswith(".CMD") or self._beyond(name):
             return Reading(0, now)
         if name.startswith("BUS."):
             return self.meter.reading(name, self._unit.link.bus, now)

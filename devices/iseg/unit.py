@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from devices.errors import Garbled, ReplyTimeout
-from devices.iseg.edcp.items import BY_NAME, Index, Item
+from devices.iseg.edcp.bits import ModuleControl
+from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type
 from devices.iseg.edcp.protocol import join_text, read, read_channels, write
 from devices.iseg.link import Answer, ModuleLink, Question
 from devices.model import Value
@@ -25,11 +26,23 @@ MOST_CHANNELS = 64
 BLOCK = 16  # channels that one member mask reaches
 FEW = 3  # channels below which single reads cost no more than one read of many
 GIVE_UP = 2  # reads without any answer after which an item counts as unknown to the firmware
-IDENTITY = ("FirmwareName", "SerialNumber", "FirmwareRelease", "ChannelNumber", "ModuleOption", "ArticleDescription")
+IDENTITY = ("SerialNumber", "FirmwareRelease", "FirmwareName")
+"""What tells one module from another; asked for first at each connection."""
+
+DESCRIPTION = ("ChannelNumber", "ModuleOption", "ArticleDescription", "VoltageMax", "CurrentMax")
 NOMINALS = ("VoltageNominal", "CurrentNominal")
-HARDWARE_LIMITS = ("VoltageMax", "CurrentMax")
-OPTIONAL = ("VoltageRampSpeedUp", "VoltageRampSpeedDown", "OutputPolarity")
+POLARITY = "OutputPolarity"
+OPTIONAL = ("VoltageRampSpeedUp", "VoltageRampSpeedDown", POLARITY)
 """Channel items that only some boards have; channel 0 is asked whether they are there."""
+
+CONSTANT = frozenset((*IDENTITY, *DESCRIPTION, *NOMINALS, *OPTIONAL))
+"""What is taken over from the last connection to the same module until it has been read again."""
+
+VOLTS = (1.0, 1e5)
+"""Nominal voltages that exist, in V; what is outside was not understood."""
+
+TINY = 1e-30
+"""No reading but 0 is smaller; numbers of the other byte order often are."""
 
 
 class Many(Enum):
@@ -60,6 +73,8 @@ class IsegUnit:
         self.many = Many.SINGLE
         self.unsupported: set[str] = set()
         self.cells: dict[tuple[str, int | None], Answer] = {}
+        self.assumed: set[tuple[str, int | None]] = set()
+        """Cells that are those of the last connection."""
         self.misses: dict[tuple[str, int | None], int] = {}
         self._configured = configured
         self._one_by_one: set[str] = set()  # items that are not told for many channels at once
@@ -81,51 +96,76 @@ class IsegUnit:
         """Return the last value of a status or event word, 0 when it has not been read."""
         return int(self.number(item, channel) or 0)
 
+    def settled(self, item: str, channel: int | None) -> bool:
+        """Whether an item has been read in this connection."""
+        return (item, channel) in self.cells and (item, channel) not in self.assumed
+
     def missed(self, item: str, channel: int | None) -> int:
         """Return how many reads in a row brought no usable answer."""
         return self.misses.get((item, channel), 0)
 
     # After connecting
 
-    async def identify(self) -> None:
-        """Learn what the module is and can do; forgets what was read before. Raises Garbled when it makes no sense."""
-        self.cells.clear()
+    async def identify(self) -> bool:
+        """Learn what the module is, and what it can do unless it is the one of the last connection.
+
+        Returns whether it is that one, for which ``learn`` does the rest. Raises Garbled when it makes no sense.
+        """
+        before, self.cells = self.cells, {}
+        self.assumed.clear()
         self.misses.clear()
         await self.read_back(BY_NAME["ModuleStatus"])
-        await self._probe([BY_NAME[name] for name in ("SerialNumber", "FirmwareRelease", "FirmwareName")])
-        identity = tuple(self.value(name) for name in ("SerialNumber", "FirmwareRelease", "FirmwareName"))
-        if identity != self._last_identity or identity[0] is None:
-            # What it could not do is known of this very module only.
-            for memory in (self.unsupported, self._one_by_one, self._known):
-                memory.clear()
-            self._silent.clear()
-            self.channels = 0
-        await self._probe([BY_NAME[name] for name in (*IDENTITY, *HARDWARE_LIMITS)])
-        if not self.channels:
-            self.channels = self._count_channels()
-            await self._find_many()
-        await self.read(Wanted(channels=dict.fromkeys((BY_NAME[name] for name in NOMINALS), self.every)))
+        await self._check_byte_order()
+        await self._probe(IDENTITY)
+        identity = tuple(self.value(name) for name in IDENTITY)
+        if identity == self._last_identity and identity[0] is not None:
+            kept = {key: cell for key, cell in before.items() if key[0] in CONSTANT and key not in self.cells}
+            self.cells |= kept
+            self.assumed |= kept.keys()
+            return True
+        for memory in (self.unsupported, self._one_by_one, self._known):
+            memory.clear()  # what it could not do is known of that very module only
+        self._silent.clear()
+        self.channels, self.many = 0, Many.SINGLE
+        await self._probe(DESCRIPTION)
+        self.channels = self._count_channels()
+        await self._find_many()
+        await self._probe(OPTIONAL)
+        await self.read(Wanted(channels=dict.fromkeys((BY_NAME[name] for name in (*NOMINALS, POLARITY)), self.every)))
         if not any(self.value("VoltageNominal", channel) for channel in self.every):
             raise Garbled(f"{self.link}: does not tell its nominal voltage")
-        await self._probe([BY_NAME[name] for name in OPTIONAL])
         self._last_identity = identity
+        return False
+
+    async def learn(self) -> set[str]:
+        """Ask once more for what had no answer at an earlier connection; return the items that have one now.
+
+        An answer may just have been lost then. One request at a time, so that scans go on meanwhile.
+        """
+        silent = set(self.unsupported)
+        for name in sorted(silent):
+            await self._probe([name])
+        for name in sorted(self._one_by_one):
+            if await self._answers_many(BY_NAME[name], self.many):
+                self._one_by_one.discard(name)
+        await self._find_many()
+        return silent - self.unsupported
 
     @property
     def every(self) -> frozenset[int]:
         """Every channel that the module has and anybody wants to know about."""
         return frozenset(range(min(self.channels, self._configured)))
 
-    async def _probe(self, items: Sequence[Item]) -> None:
-        """Read items that the firmware may not know, those of channels of channel 0 only."""
+    async def _probe(self, names: Collection[str]) -> None:
+        """Read what the firmware may not know, items of channels of channel 0 only."""
+        unread = {BY_NAME[name]: 0 if BY_NAME[name].index is Index.CHANNEL else None for name in names}
         for _ in range(GIVE_UP):
-            wanted = [item for item in items if self._unread(item)]
-            module = tuple(item for item in wanted if item.index is not Index.CHANNEL)
-            of_channels = {item: frozenset((0,)) for item in wanted if item.index is Index.CHANNEL}
-            await self.read(Wanted(module, of_channels))
-
-    def _unread(self, item: Item) -> bool:
-        channel = 0 if item.index is Index.CHANNEL else None
-        return item.name not in self.unsupported and (item.name, channel) not in self.cells
+            unread = {item: index for item, index in unread.items() if (item.name, index) not in self.cells}
+            await self._ask([(item, self._question(item, index)) for item, index in unread.items()], defaultdict(set))
+        for item, index in unread.items():
+            if (item.name, index) not in self.cells and item.name not in self._known | self.unsupported:
+                log.info("%s: its firmware does not know %s", self.link, item.name)
+                self.unsupported.add(item.name)
 
     def _count_channels(self) -> int:
         told = self.value("ChannelNumber")
@@ -139,17 +179,19 @@ class IsegUnit:
         return self._configured
 
     async def _find_many(self) -> None:
-        """Find out whether many channels can be read with one request."""
-        status = BY_NAME["ChannelStatus"]
-        for self.many in (Many.ALL, Many.MASK):
-            questions = [replace(question, probe=True) for question in self._many_questions(status, self.every)]
-            await self.link.ask(questions)
-            told = {index for question in questions for index in question.answers}
-            if len(told) * 2 > len(self.every):
+        """Find out whether many channels can be read with one request, or in a shorter way than so far."""
+        for form in (Many.ALL, Many.MASK):
+            if form is self.many:
+                return
+            if await self._answers_many(BY_NAME["ChannelStatus"], form):
+                self.many = form
                 break
-        else:
-            self.many = Many.SINGLE
         log.info("%s: channels are read by %s", self.link, self.many.value)
+
+    async def _answers_many(self, item: Item, form: Many) -> bool:
+        questions = [replace(question, probe=True) for question in self._many_questions(item, self.every, form)]
+        await self.link.ask(questions)
+        return 2 * sum(len(question.answers) for question in questions) > len(self.every)
 
     # Reading
 
@@ -176,14 +218,57 @@ class IsegUnit:
         for item, question in questions:
             question.probe = item.name not in self._known
         await self.link.ask([question for _, question in questions])
+        doubtful = any(question.bad for _, question in questions)
         for item, question in questions:
             for index, answer in _by_channel(item, question).items():
+                if not self._plausible(item, index, answer.value):
+                    doubtful = True
+                    continue
+                if item.name == "ModuleControl" and not _is_big_endian(answer.value):
+                    doubtful = True
                 # A put may have read it anew while the rest of this batch was on its way.
                 cell = self.cells.get((item.name, index))
                 if cell is None or cell.order <= answer.order:
                     self.cells[item.name, index] = replace(answer, value=decimal(answer.value))
+                self.assumed.discard((item.name, index))
+                self.unsupported.discard(item.name)
                 fresh[item.name].add(index)
                 self._known.add(item.name)
+        if doubtful:
+            await self._check_byte_order()
+
+    def _plausible(self, item: Item, index: int | None, value: Value) -> bool:
+        """Tell whether a number can be one: not tiny without being 0, and within twice the nominal value."""
+        if item.type not in (Type.R4, Type.R4_UI1):
+            return True
+        number = abs(value[0] if isinstance(value, tuple) else float(value))
+        if item.name == "VoltageNominal":
+            return number == 0 or VOLTS[0] <= number <= VOLTS[1]
+        nominal = {"V": "VoltageNominal", "A": "CurrentNominal"}.get(item.unit) if item.scope is Scope.CHANNEL else None
+        known = self.number(nominal, index) if nominal and nominal != item.name else None
+        return number == 0 or TINY < number <= (2 * abs(known) if known else VOLTS[1])
+
+    async def _check_byte_order(self) -> None:
+        """Raise Garbled when the module sends its words little-endian: none of its numbers can be used then.
+
+        Bit 11 of ModuleControl selects the order; a program that writes the word without it changes the order for
+        everybody. The nominal voltage is the judge, as the bit may mean nothing to a firmware. Asked past the tables,
+        because nothing of it is to be shown.
+        """
+        control, nominal = BY_NAME["ModuleControl"], BY_NAME["VoltageNominal"]
+        questions = [self._question(control, None), self._question(nominal, 0)]
+        for question in questions:
+            question.probe = True
+        await self.link.ask(questions)
+        word = questions[0].answers.get(None)
+        if word is None or _is_big_endian(word.value):
+            return
+        volts = questions[1].answers.get(0)
+        if questions[1].bad or (volts is not None and not self._plausible(nominal, 0, volts.value)):
+            raise Garbled(
+                f"{self.link}: sends its numbers in little-endian order, no reading can be used: another program has "
+                "written ModuleControl without bit 11; let it set that bit again"
+            )
 
     async def _fill_gaps(self, of_channels: Mapping[Item, frozenset[int]], fresh: dict[str, set[int | None]]) -> None:
         """Ask once more, one by one, for channels that a request for many did not bring."""
@@ -227,16 +312,16 @@ class IsegUnit:
 
     def _questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
         if self._together(item, channels):
-            return self._many_questions(item, channels)
+            return self._many_questions(item, channels, self.many)
         return self._single_questions(item, channels)
 
     def _single_questions(self, item: Item, channels: Iterable[int]) -> list[Question]:
         address, base = self.link.address, self.link.base
         return [Question(read(address, item, n, base=base), item.id, frozenset((n,))) for n in sorted(channels)]
 
-    def _many_questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
+    def _many_questions(self, item: Item, channels: frozenset[int], form: Many) -> list[Question]:
         address, base = self.link.address, self.link.base
-        if self.many is Many.ALL and (len(channels) * 2 > self.channels or self.channels > BLOCK):
+        if form is Many.ALL and (len(channels) * 2 > self.channels or self.channels > BLOCK):
             wanted: frozenset[int | None] = frozenset(range(self.channels))
             return [Question(read_channels(address, item, base=base), item.many_id, wanted)]
         questions = []
@@ -248,6 +333,9 @@ class IsegUnit:
                 questions.append(Question(frame, item.many_id, frozenset(block)))
         return questions
 
+    def _question(self, item: Item, channel: int | None) -> Question:
+        return self._module_question(item) if channel is None else self._single_questions(item, (channel,))[0]
+
     def _module_question(self, item: Item) -> Question:
         frame = read(self.link.address, item, base=self.link.base)
         if item.index is Index.PART:
@@ -256,7 +344,7 @@ class IsegUnit:
 
     async def read_back(self, item: Item, channel: int | None = None) -> Value:
         """Read one item now and keep it; raises ReplyTimeout when it cannot be had."""
-        question = self._module_question(item) if channel is None else self._single_questions(item, (channel,))[0]
+        question = self._question(item, channel)
         fresh: dict[str, set[int | None]] = defaultdict(set)
         await self._ask([(item, question)], fresh)
         if channel not in fresh[item.name]:
@@ -267,6 +355,10 @@ class IsegUnit:
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:
         """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""
         self.link.tell(write(self.link.address, item, value, channel, base=self.link.base), changes=True)
+
+
+def _is_big_endian(control: Value) -> bool:
+    return isinstance(control, int) and bool(control & ModuleControl.BIG_ENDIAN)
 
 
 def decimal(value: Value) -> Value:

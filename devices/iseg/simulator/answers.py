@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from devices.errors import Garbled
 from devices.iseg.edcp.bits import ChannelControl, ChannelEvent, ModuleControl, ModuleEvent, ModuleOption
 from devices.iseg.edcp.bits import ChannelStatus as Bit
-from devices.iseg.edcp.items import Item, Scope, Type
+from devices.iseg.edcp.items import Item, Scope, Type, item_of
 from devices.iseg.edcp.messages import (
     Broadcast,
     Data,
@@ -43,6 +43,8 @@ class _RefusedError(Exception):
 def respond(module: SimulatedIsegModule, frame: Frame) -> list[Frame]:
     """Return what the module sends because of this frame; nothing for a frame that is not for it."""
     mine = module.base | module.address << 3
+    if ModuleControl.BIG_ENDIAN not in module.control:
+        frame = _swapped(frame)
     if frame.extended or frame.remote or frame.error or frame.id not in (mine, mine | 1, NMT_ID):
         return []
     frames: list[Frame] = []
@@ -51,7 +53,24 @@ def respond(module: SimulatedIsegModule, frame: Frame) -> list[Frame]:
         frames = _obey(module, message)
     except _RefusedError:
         module.input_error = True
+    if ModuleControl.BIG_ENDIAN not in module.control:
+        frames = [_swapped(answer) for answer in frames]
     return frames + module.notice()
+
+
+def _swapped(frame: Frame) -> Frame:
+    """Return a data frame with its value in the other byte order; the guide leaves open which words bit 11 concerns.
+
+    Chosen: all numbers of more than one byte, but not DATA_IDs and member lists.
+    """
+    message = decode(frame)
+    layouts = {Type.UI2: (2, 0), Type.UI4: (4, 0), Type.R4: (4, 0), Type.R4_UI1: (5, 1), Type.COUNT: (4, 0)}
+    item = item_of(int.from_bytes(frame.data[:2], "big"))
+    if isinstance(message, Request) or frame.id & 1 or item is None or item.type not in layouts:
+        return frame
+    begin, end = layouts[item.type]
+    head, value = frame.data[: len(frame.data) - begin], frame.data[len(frame.data) - begin :]
+    return frame._replace(data=head + value[: begin - end][::-1] + value[begin - end :])
 
 
 def _obey(module: SimulatedIsegModule, message: object) -> list[Frame]:
@@ -171,9 +190,11 @@ def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value
         case "ChannelEventMask":
             return channel.mask & _width(item)
         case "VoltageSet":
-            return channel.vset * module.sign or 0.0  # never -0.0
+            return channel.vset * module.sign(channel) or 0.0  # never -0.0
         case "VoltageMeasure":
-            return volts * module.sign or 0.0
+            return volts * module.sign(channel) or 0.0
+        case "OutputPolarity" if module.firmware.switched:
+            return channel.polarity
         case "CurrentMeasure":
             return amps
         case "VoltageNominal":
@@ -328,9 +349,11 @@ def _write_channel(module: SimulatedIsegModule, item: Item, channel: Channel, va
         case "ChannelEventMask":
             channel.mask = int(number)
         case "VoltageSet":
-            channel.vset = _within(number * module.sign, channel.volts_nominal, module.volts_max)
+            channel.vset = _within(number * module.sign(channel), channel.volts_nominal, module.volts_max)
         case "CurrentSet":
             channel.iset = _within(number, channel.amps_nominal, module.amps_max)
+        case "OutputPolarity" if module.firmware.switched and number in (-1, 1) and channel.quiet:
+            channel.polarity = int(number)
         case "VoltageBounds":
             channel.volts_bounds = _within(number, channel.volts_nominal, 100)
         case "CurrentBounds":
@@ -396,7 +419,7 @@ def _write_all(module: SimulatedIsegModule, item: Item, number: float) -> None:
             case "EmergencyOffAll" if bit or channel.emergency:
                 module.command(channel, bit * ChannelControl.EMERGENCY_OFF)
             case "VoltageSetAll":
-                channel.vset = _within(number * module.sign, channel.volts_nominal, module.volts_max)
+                channel.vset = _within(number * module.sign(channel), channel.volts_nominal, module.volts_max)
             case "CurrentSetAll":
                 channel.iset = _within(number, channel.amps_nominal, module.amps_max)
             case name if name in _CLEAR_ALL and bit:

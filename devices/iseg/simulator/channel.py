@@ -51,8 +51,8 @@ class Channel:
 
     __slots__ = (
         "_constant_current", "amps", "amps_bounds", "amps_nominal", "emergency", "error_volts", "events", "faults",
-        "group", "inhibit_action", "inhibited", "iset", "load", "mask", "on", "over", "ramp", "rate_down", "rate_up",
-        "trip_action", "trip_time", "volts", "volts_bounds", "volts_nominal", "vset",
+        "group", "inhibit_action", "inhibited", "iset", "load", "mask", "on", "over", "polarity", "ramp", "rate_down",
+        "rate_up", "trip_action", "trip_time", "volts", "volts_bounds", "volts_nominal", "vset",
     )  # fmt: skip
 
     def __init__(self, volts_nominal: float, amps_nominal: float, load: float = 1000.0) -> None:
@@ -68,6 +68,7 @@ class Channel:
         self.rate_up = self.rate_down = 0.0
         self.trip_time, self.trip_action, self.inhibit_action, self.group = 100, int(Action.NONE), int(Action.OFF), 0
         self.events = self.faults = self.mask = 0
+        self.polarity = 1
 
     @property
     def goal(self) -> float:

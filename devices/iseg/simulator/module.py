@@ -72,7 +72,8 @@ class Firmware:
     """What a type of module is and can do.
 
     ``count_bytes`` is the length of its channel number, 0 when it does not tell. ``ranges``: two current ranges, and
-    the item that tells which. ``quiet_unregistered``: no answers before it is registered.
+    the item that tells which. ``quiet_unregistered``: no answers before it is registered. ``switched``: the polarity of
+    each channel is chosen by software, while it is off.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Firmware:
     ranges: bool = False
     quiet_unregistered: bool = True
     signed: bool = True
+    switched: bool = False
 
 
 E16C1 = Firmware("E16C1", (5, 1, 0, 0), 70, "EHS E16C1", 6000.0, 1e-3)
@@ -114,7 +116,10 @@ OLD_MASK = Firmware(
 FLEX = Firmware("E16F3", (6, 2, 0, 0), 27, "EHS FLEX", 3000.0, 3e-3, channel_ramps=True, ranges=True)
 """A newer board with a ramp for each channel."""
 
-TYPES = {"E16C1": E16C1, "E08F2": E08F2, "F460n": F460N, "E08C0": OLD_MASK, "FLEX": FLEX}
+NHR = Firmware("H101C0", (7, 1, 0, 0), 41, "NHR 4260r", 6000.0, 1e-3, switched=True)
+"""A board whose channels switch their polarity by software."""
+
+TYPES = {"E16C1": E16C1, "E08F2": E08F2, "F460n": F460N, "E08C0": OLD_MASK, "FLEX": FLEX, "NHR": NHR}
 """Types by the name that a command line takes."""
 
 
@@ -210,9 +215,10 @@ class SimulatedIsegModule:
         """Kill mode."""
         return ModuleControl.KILL_ENABLE in self.control
 
-    @property
-    def sign(self) -> float:
-        """Sign of set points and measured volts on the wire."""
+    def sign(self, channel: Channel) -> float:
+        """Sign of set points and measured volts of a channel on the wire."""
+        if self.firmware.switched:
+            return float(channel.polarity)
         return -1.0 if self.firmware.volts < 0 and self.firmware.signed else 1.0
 
     @property
