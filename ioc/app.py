@@ -27,11 +27,11 @@ from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
-from ioc.server import Server
+from ioc.server import NetworkError, Server
 from ioc.services.statistics import DEVICE, IocStatistics
 from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
-from ioc.site.config import Site
+from ioc.site.config import Site, SiteError
 from ioc.site.expansion import expand
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ MOST_FILES = 65536
 
 
 class App:
-    """One running site; ``port`` overrules the site file, 0 is any. Raises DatabaseError for bad records.
+    """One running site; ``port`` overrules the site file, 0 is any.
+
+    Raises DatabaseError for bad records, and SiteError for addresses that can't be listened at.
 
     With ``local_only`` no other computer is answered. ``folder`` is where alarm limits that clients tune are kept;
     None keeps nothing.
@@ -80,13 +82,16 @@ class App:
         self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
         self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
         self.text: TextServer | None = None
-        self._server = Server(
-            self.records,
-            self.policy,
-            interfaces=site.server.interfaces or None,
-            port=site.server.port if port is None else port,
-            local_only=local_only,
-        )
+        try:
+            self._server = Server(
+                self.records,
+                self.policy,
+                interfaces=site.server.interfaces,
+                port=site.server.port if port is None else port,
+                local_only=local_only,
+            )
+        except NetworkError as error:
+            raise SiteError([str(error)]) from error
         self._tasks: list[asyncio.Task[None]] = []
 
     @property

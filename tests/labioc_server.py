@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -73,7 +74,8 @@ async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -
         definitions += parse_template(path).expand(macros)
     records = RecordSet.build(definitions)
     records.start()
-    server = Server(records, OpenPolicy(), interfaces=["127.0.0.1"], port=port)
+    os.environ.setdefault("EPICS_CAS_INTF_ADDR_LIST", "127.0.0.1")
+    server = Server(records, OpenPolicy(), port=port)
     await server.start()
     scan = SoftScan(records)
     print("ready", server.port, flush=True)

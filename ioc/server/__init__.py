@@ -2,5 +2,6 @@
 
 from ioc.server.channel import Policy
 from ioc.server.context import Server
+from ioc.server.network import NetworkError
 
-__all__ = ["Policy", "Server"]
+__all__ = ["NetworkError", "Policy", "Server"]

@@ -65,7 +65,7 @@ def resolve(records: RecordSet, name: str) -> Target | None:
     if match["filter"]:
         try:
             filters = _parse_filter(match["filter"])
-        except (ca.CaprotoError, ValueError, TypeError, KeyError, AttributeError):
+        except (ca.CaprotoError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return None  # to a client, a filter that is wrong or not offered is a name that nobody serves
         if filters.sync is not None:
             return None

@@ -16,7 +16,7 @@ from ioc.server import wire
 from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
 from ioc.server.connection import Connection
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
-from ioc.server.search import is_own_address
+from ioc.server.network import is_own_address
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
 
@@ -46,7 +46,7 @@ class Circuit(Connection):
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
         self.subscriptions: dict[int, Subscription] = {}
-        self._reader = wire.MessageReader(server.max_array_bytes)
+        self._reader = wire.MessageReader(server.network.max_array_bytes)
         self._puts: dict[asyncio.Task[None], PutContext] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
         self._handlers = self._dispatch_table()

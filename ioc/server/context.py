@@ -1,30 +1,33 @@
 """The Channel Access server: sockets, searches, beacons and the circuits of the clients.
 
-It is caproto's asyncio context with its own circuits: addresses, environment, ports and beacons are caproto's, the
-paths of searches, requests and monitors are those of this package.
+Messages, status codes and filters are caproto's; addresses and ports are read as base reads them (ioc.server.network).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
 import logging
+import os
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Final
-
-import caproto as ca
-from caproto.asyncio.server import Context
 
 from ioc.records import Record, RecordSet
 from ioc.server.channel import Policy, resolve
 from ioc.server.circuit import Circuit
-from ioc.server.search import SearchResponder, search_addresses, search_socket
+from ioc.server.network import ANY, Network, broadcasts_of, network
+from ioc.server.search import SearchResponder, search_socket
+from ioc.server.wire import PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")
 
 _MIN_BEACON_PERIOD: Final = 0.02
-_MAX_ARRAY_DEFAULT: Final = 16_000_000
+_BEACON: Final = struct.Struct(">HHHHII")
+BACKLOG: Final = 512
+"""Connections that wait to be taken: many clients come back at once when an IOC is restarted."""
 
 
 class Everybody:
@@ -35,12 +38,13 @@ class Everybody:
         return None
 
 
-class Server(Context):  # type: ignore[misc]
+class Server:
     """Serves a set of records.
 
     ``interfaces`` are the addresses to listen at (default: EPICS_CAS_INTF_ADDR_LIST, else all); ``port`` is that of
-    searches and, when free, of TCP (default: EPICS_CA_SERVER_PORT; 0 picks a free one for both). With ``local_only``
-    other computers are not answered, so that a trial run can't be taken for the real thing.
+    searches and, when free, of TCP (default: EPICS_CAS_SERVER_PORT, EPICS_CA_SERVER_PORT, 5064; 0 picks a free one for
+    both). With ``local_only`` other computers are not answered, so that a trial run can't be taken for the real thing.
+    Raises NetworkError for an address or a variable of the environment that can't be used.
     """
 
     REPLY_WANTED: Final = 10
@@ -49,23 +53,20 @@ class Server(Context):  # type: ignore[misc]
         self,
         records: RecordSet,
         policy: Policy | None = None,
-        interfaces: Sequence[str] | None = None,
+        interfaces: Sequence[str] = (),
         port: int | None = None,
         local_only: bool = False,
     ) -> None:
-        super().__init__({}, list(interfaces) if interfaces else None)
+        self.network: Network = network(os.environ, interfaces, port, local_only)
         self.records = records
         self.local_only = local_only
         self.policy: Policy = policy or Everybody()
         self.circuits: set[Circuit] = set()
-        self.max_array_bytes = max(int(self.environ["EPICS_CA_MAX_ARRAY_BYTES"] or 0), _MAX_ARRAY_DEFAULT)
-        if port is not None:
-            self.ca_server_port = port
         self._sids = itertools.count(1)
         self._listeners: list[asyncio.Server] = []
         self._responders: list[asyncio.DatagramTransport] = []
         self._beacons: asyncio.Task[None] | None = None
-        self.udp_port = 0
+        self.port = self.udp_port = 0
 
     def new_sid(self) -> int:
         """Return a channel number that no circuit uses."""
@@ -81,15 +82,14 @@ class Server(Context):  # type: ignore[misc]
         self.port, sockets = self._bind()
         try:
             for sock in sockets:
-                self._listeners.append(await loop.create_server(lambda: Circuit(self), sock=sock))
-            for interface in self.interfaces:
-                for address in search_addresses(interface):
-                    sock = search_socket(address, self.udp_port)
-                    transport, _ = await loop.create_datagram_endpoint(
-                        lambda: SearchResponder(self.knows, self.port, self.local_only, self.ignore_addresses),
-                        sock=sock,
-                    )
-                    self._responders.append(transport)
+                self._listeners.append(await loop.create_server(lambda: Circuit(self), sock=sock, backlog=BACKLOG))
+            for address in self._search_addresses():
+                sock = search_socket(address, self.udp_port)
+                transport, _ = await loop.create_datagram_endpoint(
+                    lambda: SearchResponder(self.knows, self.port, self.local_only, self.network.ignored),
+                    sock=sock,
+                )
+                self._responders.append(transport)
         except OSError:
             await self.stop()
             raise
@@ -100,17 +100,24 @@ class Server(Context):  # type: ignore[misc]
 
     def _bind(self) -> tuple[int, list[socket.socket]]:
         """Bind TCP on every interface: on the wanted port if it is free, else on any, as a C IOC does."""
-        wanted = self.ca_server_port
+        wanted = self.network.port
         try:
-            sockets = _listening_sockets(self.interfaces, wanted)
-        except OSError:
-            if not wanted:
+            sockets = _listening_sockets(self.network.interfaces, wanted)
+        except OSError as error:
+            if not wanted or error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
-            log.info("TCP port %d is taken, another one is used", wanted)
-            sockets = _listening_sockets(self.interfaces, 0)
+            log.warning("%s; another TCP port is used, searches stay on UDP port %d", error.strerror, wanted)
+            sockets = _listening_sockets(self.network.interfaces, 0)
         port = sockets[0].getsockname()[1]
         self.udp_port = wanted or port
         return port, sockets
+
+    def _search_addresses(self) -> list[str]:
+        """Return the addresses at which searches arrive: an interface's own and its broadcast address."""
+        found: dict[str, None] = {}
+        for interface in self.network.interfaces:
+            found |= dict.fromkeys((interface, *(() if interface == ANY else broadcasts_of(interface))))
+        return list(found)
 
     async def stop(self) -> None:
         """Close everything; puts that have begun at a device are waited for."""
@@ -131,29 +138,40 @@ class Server(Context):  # type: ignore[misc]
         await asyncio.sleep(0)
 
     async def _send_beacons(self) -> None:
-        """Announce the server: quickly at first, then at EPICS_CAS_BEACON_PERIOD."""
+        """Announce the server: quickly at first, then at the beacon period.
+
+        The address in the beacon is left open, so that a client takes the one from which the card sent it.
+        """
         period = _MIN_BEACON_PERIOD
-        longest = float(self.environ["EPICS_CAS_BEACON_PERIOD"])
-        complained: set[tuple[str, int]] = set()
-        addresses = ca.get_beacon_address_list()
+        failed: dict[tuple[str, int], int | None] = {}
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.setblocking(False)
-            for number in itertools.count():
-                beacon = bytes(ca.Beacon(ca.DEFAULT_PROTOCOL_VERSION, self.port, number & 0xFFFFFFFF, "0.0.0.0"))
-                for address in addresses:
+            if len(self.network.interfaces) == 1:
+                sock.bind((self.network.interfaces[0], 0))
+            for number in itertools.count(-1):
+                count = max(number, 0) & 0xFFFFFFFF  # the first two beacons of a C IOC have number 0
+                beacon = _BEACON.pack(Command.RSRV_IS_UP, 0, PROTOCOL_VERSION, self.port, count, 0)
+                for address in self.network.beacon_addresses():
+                    problem: OSError | None = None
                     try:
                         sock.sendto(beacon, address)
                     except OSError as error:
-                        if address not in complained:
-                            complained.add(address)
-                            log.info("no beacons to %s:%d: %s", *address, error)
+                        problem = error
+                    if problem is not None and problem.errno != failed.get(address):
+                        log.warning("no beacons to %s:%d: %s", *address, problem.strerror)
+                    elif problem is None and failed.get(address):
+                        log.info("beacons to %s:%d are sent again", *address)
+                    failed[address] = problem.errno if problem is not None else None
                 await asyncio.sleep(period)
-                period = min(period * 2, longest)
+                period = min(period * 2, self.network.beacon_period)
 
 
 def _listening_sockets(interfaces: Sequence[str], port: int) -> list[socket.socket]:
-    """Listen on the same port of every interface; port 0 takes whatever the first one gets."""
+    """Listen on the same port of every interface; port 0 takes whatever the first one gets.
+
+    Raises OSError that names the address and port.
+    """
     sockets: list[socket.socket] = []
     try:
         for interface in interfaces:
@@ -161,10 +179,25 @@ def _listening_sockets(interfaces: Sequence[str], port: int) -> list[socket.sock
             sockets.append(sock)
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((interface, port or (sockets[0].getsockname()[1] if len(sockets) > 1 else 0)))
-            sock.listen(512)
+            number = port or (sockets[0].getsockname()[1] if len(sockets) > 1 else 0)
+            try:
+                sock.bind((interface, number))
+                sock.listen(BACKLOG)
+            except OSError as error:
+                raise OSError(error.errno, _why_not(interface, number, error)) from error
     except OSError:
         for sock in sockets:
             sock.close()
         raise
     return sockets
+
+
+def _why_not(interface: str, port: int, error: OSError) -> str:
+    """Return why a TCP port can't be had, with who may hold it."""
+    if error.errno == errno.EADDRINUSE:
+        return f"TCP port {port} of {interface} is taken, perhaps by another IOC"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"{interface} (TCP port {port}) is not an address of this computer now"
+    if error.errno == errno.EACCES:
+        return f"TCP port {port} of {interface} needs rights that this user does not have"
+    return f"TCP port {port} of {interface}: {error.strerror}"

@@ -6,14 +6,13 @@ Datagram layout: Channel Access Protocol Specification, "CA_PROTO_SEARCH" and "C
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
 import struct
 from collections.abc import Callable, Collection
-from functools import lru_cache
 from typing import Final, cast
 
+from ioc.server.network import is_own_address
 from ioc.server.wire import PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")
@@ -23,7 +22,6 @@ _SEQUENCE_VALID: Final = 1
 _SENDER: Final = 0xFFFFFFFF
 _REPLY_SIZE: Final = 24
 _MAX_DATAGRAM: Final = 1024
-_SIOCGIFBRDADDR: Final = 0x8919
 
 
 def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[bytes]:
@@ -53,17 +51,6 @@ def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[byt
     )
     room = (_MAX_DATAGRAM - len(head)) // _REPLY_SIZE
     return [head + b"".join(replies[i : i + room]) for i in range(0, len(replies), room)]
-
-
-@lru_cache(maxsize=256)
-def is_own_address(address: str) -> bool:
-    """Whether an address is one of this computer, in that a socket can be bound to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 class SearchResponder(asyncio.DatagramProtocol):
@@ -96,25 +83,6 @@ class SearchResponder(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """Ignore that an earlier answer found nobody: the client has gone."""
         log.debug("search socket: %s", exc)
-
-
-def search_addresses(interface: str) -> list[str]:
-    """Addresses at which searches to an interface arrive: its own and its broadcast address."""
-    if interface in ("", "0.0.0.0"):
-        return ["0.0.0.0"]
-    addresses = [interface]
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _, name in socket.if_nameindex():
-            try:
-                own, broadcast = (
-                    socket.inet_ntoa(fcntl.ioctl(sock, request, struct.pack("256s", name.encode()))[20:24])
-                    for request in (0x8915, _SIOCGIFBRDADDR)
-                )
-            except OSError:
-                continue
-            if own == interface and broadcast not in ("0.0.0.0", interface):
-                addresses.append(broadcast)
-    return addresses
 
 
 def search_socket(address: str, port: int) -> socket.socket:

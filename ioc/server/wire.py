@@ -45,6 +45,7 @@ class Command(IntEnum):
     READ_SYNC = 10
     ERROR = 11
     CLEAR_CHANNEL = 12
+    RSRV_IS_UP = 13
     NOT_FOUND = 14
     READ_NOTIFY = 15
     CREATE_CHAN = 18
