@@ -38,15 +38,15 @@ class CaenBoard:
         for setting in BOARD_SETTINGS:
             found = self._unit.value(setting.wire)
             if setting.wire in parameters and found is not None and not isinstance(found, str):
-                self.demands[setting.suffix].observe(found, 0.0)
+                self._unit.link.stats.late += self.demands[setting.suffix].observe(found, 0.0)
 
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         row = BOARD[name]
         if name.endswith(".CMD"):
             return Reading(0, now)
-        if row.settable and (demand := self.demands[name].value) is not None:
-            return Reading(demand, now)
+        if row.settable and self.demands[name].value is not None:
+            return self.demands[name].reading(now)
         if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
             # Without a parameter that tells, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))

@@ -112,7 +112,7 @@ class CaenChannel:
             cell = self._cell(setting.wire)
             if setting.wire in parameters and cell is not None and not isinstance(cell.value, str):
                 step = self.limits.resolution(setting.suffix) if setting.numeric else 0.0
-                self.hv.demands[setting.suffix].observe(cell.value, step)
+                self._unit.link.stats.late += self.hv.demands[setting.suffix].observe(cell.value, step)
         self._update(parameters.intersection(LIVE), now)
 
     def _update(self, fresh: set[str], now: float) -> None:
@@ -144,8 +144,8 @@ class CaenChannel:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
-            return Reading(demand, now)
+        if suffix in _DEMANDS and (demand := self.hv.demanded(suffix, now)) is not None:
+            return demand
         needs = NEEDS.get(suffix, ())
         if self.number >= self._unit.channels or any(name in self._unit.unsupported for name in needs):
             return self._invalid(suffix, now)

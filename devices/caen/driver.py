@@ -21,7 +21,8 @@ from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.channels import Places, all_signals, place_of
+from devices.rules.channels import Places, all_signals, channel_prefix, place_of
+from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.caen")
 
@@ -131,7 +132,7 @@ class CaenDriver:
         for channel in self._channels[: self._unit.channels]:
             fresh = {name for name in of_channels if not self._unit.missed(name, channel.number)}
             channel.polled(fresh, now)
-        return self._readings(names)
+        return self._readings([*names, *self._moved()])
 
     def _of_channels(self, names: Collection[str]) -> list[str]:
         wanted: dict[str, None] = {}
@@ -142,6 +143,13 @@ class CaenDriver:
         live = [parameter for parameter in LIVE if parameter in wanted]
         # The values of one look belong together, in the order that the trip memory counts on.
         return [*(parameter for parameter in wanted if parameter not in LIVE), *live]
+
+    def _moved(self) -> list[str]:
+        """Return the settings whose demand has changed without a put."""
+        names = moved(self._board.demands)
+        for channel in self._channels:
+            names += moved(channel.hv.demands, channel_prefix(channel.number))
+        return names
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, BOARD, self._board.reading, self._clock.time())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from devices import permit
 from devices.caen.board import CaenBoard
@@ -21,7 +22,7 @@ from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value
 from devices.rules.channels import channel_prefix
-from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
+from devices.rules.settings import Asked, Demand, apply, check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.caen")
 
@@ -29,6 +30,7 @@ STATUS_LOOKS = 6  # how often STAT is read before "it answered, but did not"
 STATUS_PAUSE = 0.1  # s between these looks
 CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
 _HAIR = 1e-9  # what binary fractions may add to a decimal number
+DEVICE = "supply"  # in messages
 READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
 
 SENTENCES = {
@@ -119,13 +121,23 @@ class CaenWriter:
         check_limits(setting.suffix, number, setting.unit, limits)
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
-        target = _Target(setting.suffix, setting.wire, channel.number)
-        answered = await self._send(target, text)
-        found = await self._read_back(target)
-        if isinstance(found, str) or abs(found - float(text)) > 0.5001 * step:
-            raise Refused(_disagreement(f"{setting.suffix} {text} {setting.unit}", found, answered))
-        channel.hv.demands[setting.suffix].accept(found)
+        asked = Asked(
+            setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel_prefix(channel.number)
+        )
+        await self._apply(asked, channel.hv.demands[setting.suffix], setting, channel.number, text)
         return self._changed(name, channel, setting)
+
+    async def _apply(self, asked: Asked, demand: Demand, setting: Setting, channel: int | None, text: str) -> None:
+        """Send a setting as the text that stands for it on the wire, and settle its demand."""
+        target = _Target(setting.suffix, setting.wire, channel)
+
+        async def look() -> float | None:
+            return self._unit.number(setting.wire, channel)
+
+        async def read_back() -> float:
+            return float(await self._read_back(target))
+
+        await apply(asked, demand, look, partial(self._send, target, text), read_back)
 
     @staticmethod
     def _rounded(setting: Setting, channel: CaenChannel, number: float, step: float, limits: Limits) -> str:
@@ -151,14 +163,10 @@ class CaenWriter:
         self._require(setting.suffix, setting.wire, number)
         if self._unit.value(setting.wire, number) is None:
             raise NotReady(f"{setting.suffix}: not read yet")
-        target = _Target(setting.suffix, setting.wire, number)
-        answered = await self._send(target, setting.words[index])
-        found = await self._read_back(target)
-        if found != index:
-            word = setting.words[found] if isinstance(found, int) else found
-            raise Refused(_disagreement(f"{setting.suffix} {setting.words[index]}", word, answered))
         demands = self._board.demands if channel is None else channel.hv.demands
-        demands[setting.suffix].accept(index)
+        place = "" if channel is None else channel_prefix(channel.number)
+        asked = Asked(setting.suffix, index, labels=setting.words, device=DEVICE, place=place)
+        await self._apply(asked, demands[setting.suffix], setting, number, setting.words[index])
         if channel is None:
             return [name, f"{name}.RBV"]
         if setting.suffix == "IRANGE":
@@ -358,9 +366,3 @@ class CaenWriter:
 def _status_signals(channel: int) -> list[str]:
     prefix = channel_prefix(channel)
     return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
-
-
-def _disagreement(asked: str, found: Plain, answered: bool) -> str:
-    if answered:
-        return f"{asked}: the supply answered OK but reads back {found}"
-    return f"{asked}: no answer, and the supply reads back {found}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise
 from devices.eurotherm.catalogue import SETTINGS, UNIT_OF, VOLATILE
 from devices.eurotherm.meaning import Furnace, differs
 from devices.eurotherm.memory import FurnaceMemory
@@ -18,6 +18,7 @@ from devices.eurotherm.registers import REGISTERS, Register
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_frames import MEANINGS, ModbusRefusal
 from devices.model import Kind
+from devices.permit import current
 
 log = logging.getLogger("labioc.eurotherm")
 
@@ -49,11 +50,24 @@ class RegisterWriter:
         if name != "Rm.SP" and not differs(name, value, before):
             return
         self.count(what, register.address, name in VOLATILE, sparing)
-        answered = await self.send(what, register, value)
-        found = await self.read(what, register)
-        if found is None or abs(found - value) > self._tolerance(register, value):
-            answer = "the controller answered OK but" if answered else "no answer, and the controller"
-            raise Refused(f"{what} {value:.10g}: {answer} reads back {'nothing' if found is None else f'{found:.10g}'}")
+        setting = SETTINGS.get(what)
+        try:
+            answered = await self.send(what, register, value)
+            found = await self.read(what, register)
+        except ReplyTimeout:
+            if setting is not None:
+                self._furnace.doubt(setting, value)
+            raise
+        if found is not None and abs(found - value) <= self._tolerance(register, value):
+            return
+        answer = "answered OK but" if answered else "gave no answer and"
+        shown = "nothing" if found is None else f"{found:.10g}"
+        if setting is not None and not answered:
+            self._furnace.doubt(setting, value)
+        if setting is None or found is None or not differs(name, found, before) or current().ended:
+            raise Refused(f"{what} {value:.10g}: the controller {answer} reads back {shown}")
+        self._furnace.took(what)
+        raise TakenOtherwise(f"{what}: the controller took {shown} instead of {value:.10g}")
 
     def _tolerance(self, register: Register, value: float) -> float:
         setting = next((setting for setting in SETTINGS.values() if setting.register == register.name), None)

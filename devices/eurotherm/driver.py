@@ -137,7 +137,7 @@ class EurothermDriver:
             raise self._noted(error) from error
         misses = self._unit.misses.keys()
         self._owed = {name for name in wanted if not (answered and misses.isdisjoint(self._furnace.registers(name)))}
-        return self._furnace.readings(wanted) if answered else {}
+        return self._furnace.readings([*wanted, *self._furnace.moved()]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:
         """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""

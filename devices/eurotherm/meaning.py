@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from devices.clock import DriverClock
 from devices.eurotherm.catalogue import (
@@ -24,7 +25,7 @@ from devices.eurotherm.registers import REGISTERS, Form, Inputs, Scale, Status, 
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_words import FULL_SCALE
 from devices.model import Cause, DeviceSettings, Kind, Level, Limits, Reading, Value
-from devices.rules.settings import Demand, tightened
+from devices.rules.settings import Asked, Demand, moved, tightened
 
 INVALID = Level.INVALID, Cause.READ
 TOO_EARLY = Level.INVALID, Cause.UDF
@@ -98,6 +99,25 @@ class Furnace:
         """Take a value as what was asked for."""
         self._demands[name].accept(value)
 
+    def asked(self, setting: Setting, value: float) -> Asked:
+        """Describe what a put asks of a setting, of a choice by the index of its label."""
+        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
+        return Asked(setting.name, value, setting.unit, step, setting.labels, "controller")
+
+    def took(self, name: str) -> None:
+        """Take what the instrument has now for a setting, instead of what was asked for."""
+        found = self.setting(name)
+        if found is not None:
+            self._demands[name].take(found)
+
+    def doubt(self, setting: Setting, value: float) -> None:
+        """Remember a write of a setting whose outcome is unknown."""
+        self._demands[setting.name].doubt(self.asked(setting, value))
+
+    def moved(self) -> list[str]:
+        """Return the settings whose demand has changed without a put."""
+        return moved(self._demands)
+
     def registers(self, name: str) -> tuple[str, ...]:
         """Return what has to be read for a signal now."""
         if name in SETTINGS and self.demand(name) is not None:
@@ -167,7 +187,8 @@ class Furnace:
             return
         if setting.follows:
             demand.value = found
-        demand.observe(found, self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0)
+        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
+        self._unit.link.stats.late += demand.observe(found, step)
 
     def _look(self) -> None:
         unit, now = self._unit, self._clock.monotonic()
@@ -220,7 +241,7 @@ class Furnace:
         if name.endswith(".CMD"):
             return Reading(0, now)
         if name in SETTINGS and (demand := self.demand(name)) is not None:
-            return Reading(_typed(row, demand), now)
+            return replace(self._demands[name].reading(now), value=_typed(row, demand))
         needs = self.registers(name)
         if any(need in self._unit.missing for need in needs):
             return Reading(None, now, *INVALID)

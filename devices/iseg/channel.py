@@ -175,7 +175,8 @@ class IsegChannel:
         for setting in CHANNEL_SETTINGS:
             ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
             if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
-                self.hv.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, self.number))
+                step = self._limits.resolution(setting, self.number)
+                self._unit.link.stats.late += self.hv.demands[setting.suffix].observe(found[0], step)
         if not _DERIVED_FROM.isdisjoint(fresh):
             self._update(fresh, now)
 
@@ -232,8 +233,8 @@ class IsegChannel:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.hv.demand(suffix)) is not None:
-            return Reading(demand, now)
+        if suffix in _DEMANDS and (demand := self.hv.demanded(suffix, now)) is not None:
+            return demand
         items = CHANNEL[suffix].items if suffix.removesuffix(".RBV") not in RAMPS else self._ramp_items(suffix)[:1]
         if suffix == "POL" and self._cell(POLARITY) is not None:
             items = (POLARITY,)

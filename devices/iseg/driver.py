@@ -27,6 +27,7 @@ from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix
+from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.iseg")
 
@@ -175,7 +176,7 @@ class IsegDriver:
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
             self._news(switched)
-        return self._readings(names)
+        return self._readings([*names, *self._moved()])
 
     def _wanted(self, names: Collection[str]) -> Wanted:
         """Collect the items behind signals; the values of one look belong together, the status last."""
@@ -198,6 +199,13 @@ class IsegDriver:
             tuple(BY_NAME[item] for item in module),
             {BY_NAME[name]: frozenset(channels[name]) for name in order},
         )
+
+    def _moved(self) -> list[str]:
+        """Return the settings whose demand has changed without a put."""
+        names = moved(self._module.demands)
+        for channel in self._channels:
+            names += moved(channel.hv.demands, channel_prefix(channel.number))
+        return names
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, MODULE, self._module.reading, self._clock.time())

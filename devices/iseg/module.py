@@ -110,7 +110,8 @@ class IsegModule:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
         for setting in MODULE_SETTINGS:
             if setting.item in fresh and (found := self.found(setting)) is not None:
-                self.demands[setting.suffix].observe(found[0], self._limits.resolution(setting, 0))
+                step = self._limits.resolution(setting, 0)
+                self._unit.link.stats.late += self.demands[setting.suffix].observe(found[0], step)
         self.meter.look(self._unit.link.bus, now)
 
     def reading(self, name: str, now: float) -> Reading | None:
@@ -123,8 +124,8 @@ class IsegModule:
         if name == "MOD.NCH":
             count = self._unit.channels
             return state_reading(count, now, Level.MINOR if count != self._channels else Level.OK)
-        if row.settable and (demand := self.demands[name].value) is not None:
-            return Reading(demand, now)
+        if row.settable and self.demands[name].value is not None:
+            return self.demands[name].reading(now)
         item = row.items[0]
         missed = self._unit.missed(item, None)
         if item in self._unit.unsupported or missed > 1:

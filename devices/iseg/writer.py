@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from devices import permit
 from devices.clock import DriverClock
-from devices.errors import NotReady, OutOfLimits, Refused
+from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import ChannelEvent, ModuleControl, ModuleStatus
@@ -17,7 +17,7 @@ from devices.iseg.output import IsegOutput
 from devices.iseg.unit import IsegUnit
 from devices.model import DeviceSettings, Value
 from devices.rules.channels import channel_prefix
-from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
+from devices.rules.settings import Asked, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
 _KEPT = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
@@ -99,13 +99,17 @@ class IsegWriter:
             return found is not None and abs(found[0] - number) <= 0.5001 * step
 
         target = Target(setting.suffix, setting.item, channel.number)
-        if not await self._exchange.apply(target, wire, agrees):
-            found = channel.found(setting)
-            shown = f"{found[0]:.7g} {setting.unit}" if found else "nothing"
-            reason = await self._input_error(channel.number)
-            raise Refused(f"{setting.suffix} {number:.10g} {setting.unit}: the module reads back {shown}{reason}")
+        asked = Asked(setting.suffix, number, setting.unit, step, device="module", place=channel_prefix(channel.number))
+        demand = channel.hv.demands[setting.suffix]
+        before = channel.found(setting)
+        try:
+            agreed = await self._exchange.apply(target, wire, agrees)
+        except ReplyTimeout:
+            demand.doubt(asked)
+            raise
+        reason = "" if agreed else await self._input_error(channel.number)
         found = channel.found(setting)
-        channel.hv.demands[setting.suffix].accept(found[0] if found else number)
+        decide(asked, demand, before[0] if before else None, found[0] if found else None, None, reason)
         limits = [f"{name}.HI", f"{name}.LO"] if setting.lowest else []
         return [name, f"{name}.RBV", *limits]
 

@@ -152,6 +152,13 @@ class HvChannel:
             return None if self.demand_on is None else int(self.demand_on)
         return self.demands[suffix].value
 
+    def demanded(self, suffix: str, time: float) -> Reading | None:
+        """Return the demand as a reading, None before it is known."""
+        value = self.demand(suffix)
+        if value is None or suffix == "ON":
+            return None if value is None else Reading(value, time)
+        return self.demands[suffix].reading(time)
+
     def missed_trip(self, sample: Sample) -> None:
         """Latch a trip that only the unit's memory of events still tells of."""
         self.trip.missed(sample)

@@ -1,13 +1,22 @@
-"""A setting as an EPICS operator sees it: what was demanded, if the device says the same, and what may be set."""
+"""A setting as an EPICS operator sees it: what was demanded, what became of it, and what may be set.
+
+Every family writes a setting alike, by ``apply``: look at the device, check, send once, read back, decide. The demand
+ends in one of four ways: confirmed; refused, with the device as it was; taken otherwise, when the device has taken
+another value; unknown, when it cannot be read back or gave no answer.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from devices.errors import OutOfLimits, Refused
-from devices.model import DeviceSettings, Limits, SiteLimits, Value
+from devices.errors import DeviceError, LinkDown, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise
+from devices.model import DeviceSettings, Level, Limits, Reading, SiteLimits, Value, state_reading
+from devices.permit import current
+
+HALF = 0.5001
+"""Share of a step up to which two values of a setting are the same."""
 
 MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
 
@@ -30,31 +39,161 @@ class Mismatch:
         self._polls = 0
 
 
-class Demand:
-    """One setting: the demand is what was found first, then what users set; ``lasting`` tells of a difference."""
+def moved(demands: Mapping[str, Demand], prefix: str = "") -> list[str]:
+    """Return the signals of demands that have changed by themselves and are to be shown."""
+    return [prefix + name for name, demand in demands.items() if demand.moved]
 
-    __slots__ = ("_mismatch", "lasting", "value")
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a put asks of a setting; ``what`` is its name for people, ``device`` what they call the device.
+
+    ``value`` is in ``unit``, and up to half a ``step`` is no difference; with ``labels`` it is the index of one.
+    ``place`` is the prefix of its signal, for messages that come long after the put.
+    """
+
+    what: str
+    value: float
+    unit: str = ""
+    step: float = 0.0
+    labels: tuple[str, ...] = ()
+    device: str = "device"
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.text(self.value)}"
+
+    def text(self, value: float) -> str:
+        """Write a value of this setting as people read it."""
+        if self.labels and value in range(len(self.labels)):
+            return self.labels[int(value)]
+        return f"{value:.10g} {self.unit}".rstrip()
+
+    def same(self, one: float, other: float) -> bool:
+        """Whether two values are the same to the device."""
+        return abs(one - other) <= HALF * self.step
+
+
+class Demand:
+    """One setting: the demand is what was found first, then what users set.
+
+    ``otherwise`` says that the demand is what the device has taken instead of what was asked for, until somebody sets
+    it again; ``moved`` that it has changed without a put that succeeded, and has not been shown since.
+    """
+
+    __slots__ = ("_differs", "_mismatch", "_unknown", "moved", "otherwise", "value")
 
     def __init__(self) -> None:
         self.value: float | int | None = None
-        self.lasting = False
+        self.otherwise = self.moved = False
+        self._differs = False
+        self._unknown: Asked | None = None
         self._mismatch = Mismatch()
 
-    def observe(self, found: float, step: float) -> None:
-        """Take one reading of the setting; up to half a step is no difference."""
+    @property
+    def lasting(self) -> bool:
+        """Whether the device differs from what was asked for: for more than two polls, or since it took otherwise."""
+        return self._differs or self.otherwise
+
+    def observe(self, found: float, step: float) -> Sequence[str]:
+        """Take one reading of the setting; up to half a step is no difference.
+
+        Returns a sentence for people when a write whose outcome was unknown has come true, nearly always none.
+        """
         if self.value is None:
             self.value = found
-        self.lasting = self._mismatch.observe(abs(self.value - found) > 0.5001 * step)
+        differs = abs(self.value - found) > HALF * step
+        unknown = self._unknown
+        if differs and unknown is not None:
+            self.take(found)
+            come_true = abs(found - unknown.value) <= HALF * step
+            what = "has come true" if come_true else f"is now {unknown.text(found)}"
+            return (f"{unknown.place.replace('.', ':')}{unknown}, whose outcome was unknown, {what}",)
+        self._differs = self._mismatch.observe(differs)
+        return ()
 
     def accept(self, value: float) -> None:
         """Take the value that a user has set and the device has confirmed."""
-        self.value = value
+        self.value, self.otherwise, self._unknown = value, False, None
         self.link_lost()
 
+    def take(self, value: float) -> None:
+        """Take what the device has instead of what was asked for; MINOR until somebody sets it again."""
+        self.value, self.otherwise, self.moved, self._unknown = value, True, True, None
+        self.link_lost()
+
+    def doubt(self, asked: Asked) -> None:
+        """Remember a write whose outcome is unknown: it may come true later."""
+        self._unknown = asked
+
     def link_lost(self) -> None:
-        """Start counting again; the demand stays."""
-        self.lasting = False
+        """Start counting again; the demand, and what is not known of it, stay."""
+        self._differs = False
         self._mismatch.reset()
+
+    def reading(self, time: float) -> Reading:
+        """Return the demand as a reading, and take it as shown."""
+        self.moved = False
+        return state_reading(self.value, time, Level.MINOR if self.otherwise else Level.OK)
+
+
+async def apply(
+    asked: Asked,
+    demand: Demand,
+    look: Callable[[], Awaitable[float | None]],
+    send: Callable[[], Awaitable[bool | None]],
+    read_back: Callable[[], Awaitable[float | None]],
+) -> float:
+    """Write a setting once and return what the device has then, which is what was asked for.
+
+    ``look`` reads what the device has now, with whatever the write depends on, and checks that. ``send`` sends one
+    request and returns whether it was acknowledged (None where nothing ever is), or raises LinkDown when nothing could
+    be sent. ``read_back`` reads the setting again.
+
+    Raises Refused, or LinkDown, when nothing was sent; Refused when the device has said no or keeps what it had,
+    TakenOtherwise when it took something else, and ReplyTimeout when the outcome is unknown.
+    """
+    try:
+        before = await look()
+    except Refused:
+        raise
+    except DeviceError as error:
+        raise LinkDown(f"{asked.what}: nothing was sent, since it cannot be read: {error}") from error
+    try:
+        answered = await send()
+    except ReplyTimeout:
+        demand.doubt(asked)
+        raise
+    try:
+        found = await read_back()
+    except DeviceError as error:
+        demand.doubt(asked)
+        if isinstance(error, ReplyTimeout):
+            raise
+        raise ReplyTimeout(f"{asked.what}: outcome unknown, cannot be read back: {error}") from error
+    return decide(asked, demand, before, found, answered)
+
+
+def decide(
+    asked: Asked, demand: Demand, before: float | None, found: float | None, answered: bool | None, reason: str = ""
+) -> float:
+    """Judge a write by what was there before and what is found after it; see ``apply``.
+
+    ``reason`` is what the device says about it, behind a comma.
+    """
+    if found is not None and asked.same(found, asked.value):
+        demand.accept(found)
+        return found
+    if answered is False:
+        demand.doubt(asked)
+    answer = {True: "answered OK but ", False: "gave no answer and ", None: ""}[answered]
+    shown = "nothing" if found is None else asked.text(found)
+    kept = found is None or (before is not None and asked.same(found, before))
+    if kept or current().ended:  # what has overtaken this write may be what is found
+        raise Refused(f"{asked}: the {asked.device} {answer}reads back {shown}{reason}")
+    assert found is not None
+    demand.take(found)
+    raise TakenOtherwise(f"{asked.what}: the {asked.device} took {shown} instead of {asked.text(asked.value)}{reason}")
 
 
 def number_asked(what: str, value: Value) -> float:

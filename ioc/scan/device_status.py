@@ -6,11 +6,14 @@ whenever something happens, whatever their SCAN field says.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from devices.model import Cause, Driver, Level, Value
 from ioc.clock import Clock, local_time
 from ioc.records import Record, alarm_status
+
+log = logging.getLogger("labioc.puts")
 
 SIGNALS = frozenset(
     {
@@ -99,6 +102,13 @@ class DeviceStatus:
         self.refusal = text
         self.post("PUT.MSG", "PUT.REFUSED")
 
+    def note_late(self, text: str) -> None:
+        """Show that a write whose outcome was unknown has come true."""
+        log.warning("%s: %s", self._driver.settings.name, text)
+        now = local_time(self._clock.time())
+        self.refusal, self.message = f"{text} [{now}]", f"{now} {text}"
+        self.post("PUT.MSG", "COMM.MSG")
+
     def post(self, *signals: str) -> None:
         """Post these signals to their records; all of them when none is named."""
         now = self._clock.time()
@@ -111,6 +121,8 @@ class DeviceStatus:
     def report(self) -> None:
         """Post everything; called once a second."""
         stats = self._driver.stats
+        while stats.late:
+            self.note_late(stats.late.pop(0))
         if stats.last_error != self._driver_error:
             self._driver_error = stats.last_error
             if stats.last_error and stats.last_error not in self.message:

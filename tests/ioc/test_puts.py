@@ -526,3 +526,13 @@ async def test_GIVEN_a_write_that_fails_WHEN_it_has_learnt_something_THEN_that_i
             await rig.put("CH00:VSET", 400.0)
         for name in ("CH00:VSET", "CH00:VSET:RBV"):
             assert (rig[name].val, alarm(rig[name])) == (300.0, ("STATE", 1))
+
+
+async def test_GIVEN_a_write_whose_outcome_was_unknown_WHEN_it_comes_true_THEN_PUT_MSG_and_COMM_MSG_say_so() -> None:
+    async with Rig().running() as rig:
+        sentence = "CH00:VSET 2000 V, whose outcome was unknown, has come true"
+        rig.driver.stats.late.append(sentence)
+        await rig.clock.advance(1.1)
+        assert str(rig["PUT:MSG"].val).startswith(f"{sentence} [20")
+        assert str(rig["COMM:MSG"].val).endswith(sentence)
+        assert (rig["PUT:REFUSED"].val, rig.driver.stats.late) == (0, [])

@@ -117,7 +117,7 @@ async def test_a_lost_answer_is_decided_by_reading_back(bench: Bench):
     bench.link.lose_answers_to_writes = True
     assert (await bench.driver.write("TSET", 250.0))["TSET.RBV"].value == 250.0
     bench.link.lose_answers_to_writes, bench.link.lose_writes = False, True
-    with pytest.raises(Refused, match="no answer, and the controller reads back 250"):
+    with pytest.raises(Refused, match="gave no answer and reads back 250"):
         await bench.driver.write("TSET", 260.0)
     assert len([write for write in bench.link.writes if write.address == REGISTERS["TG.SP"].twin]) == 2
 
@@ -146,7 +146,7 @@ async def test_without_a_line_nothing_is_sent(bench: Bench):
 async def test_a_value_that_the_instrument_clips_is_a_refusal(bench: Bench):
     good = bench.model.memory.store
     bench.model.memory.store = lambda register, value: good(register, min(value, 100.0))  # type: ignore[method-assign]
-    with pytest.raises(Refused, match="answered OK but reads back 100"):
+    with pytest.raises(Refused, match="the controller took 100 instead of 250"):
         await bench.driver.write("TSET", 250.0)
 
 

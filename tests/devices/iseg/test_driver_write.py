@@ -243,7 +243,7 @@ async def test_GIVEN_a_module_that_clips_WHEN_put_THEN_it_is_refused_with_what_i
     async with bench() as made:
         with made.segment.lock:
             made.module.volts_max = 10.0  # turned since the limits were read
-        with pytest.raises(Refused, match=r"VSET 1000 V: the module reads back 600"):
+        with pytest.raises(Refused, match=r"VSET: the module took 600"):
             await made.driver.write("CH03.VSET", 1000.0)
 
 

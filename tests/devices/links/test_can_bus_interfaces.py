@@ -36,7 +36,7 @@ async def test_GIVEN_an_interface_that_echoes_WHEN_a_value_is_refused_THEN_the_e
             await driver.read(list(driver.signals()))
             with made.segment.lock:
                 made.module.volts_max = 10.0
-            with pytest.raises(Refused, match="the module reads back 600"):
+            with pytest.raises(Refused, match="the module took 600"):
                 await driver.write("CH03.VSET", 1000.0)
             await driver.write("CH03.VSET", 100.0)
         finally:
