@@ -14,6 +14,7 @@ from typing import Final
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, SIGNALS, Rate, registers_of
+from devices.eurotherm.computer import Computer
 from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.meaning import Furnace
 from devices.eurotherm.memory import FurnaceMemory
@@ -45,13 +46,19 @@ class EurothermDriver:
     raw_usage: Final = USAGE
     """The words that ``raw_request`` takes."""
 
-    def __init__(self, settings: DeviceSettings, clock: DriverClock | None = None, link: Link | None = None) -> None:
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        clock: DriverClock | None = None,
+        link: Link | None = None,
+        computer: Computer | None = None,
+    ) -> None:
         self.settings: Final = settings
         self._clock = clock or DriverClock()
         number = int(settings.options.get("unit", DEFAULT_UNIT))
         self._link: Link = link or open_unit(settings.address, number, settings.timeout)
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
-        self._memory = FurnaceMemory(settings)
+        self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
         self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock)
         self._owed: set[str] = set()  # signals whose answer was missed
@@ -85,6 +92,7 @@ class EurothermDriver:
 
     async def close(self) -> None:
         """Close the link and save what is to be kept; safe to call at any time and more than once."""
+        self._furnace.release_held()
         self._memory.power.paused()
         await self._writer.keeper.release("the connection was closed")
         await self._link.close()
@@ -99,6 +107,7 @@ class EurothermDriver:
             absent = error.code in ABSENT_CODES
             error = Garbled(f"{'not a controller of the family' if absent else 'only refusals'}: {error}")
         reasons = {LinkDown: "the serial port was gone", Garbled: "the answers could not be read"}
+        self._furnace.release_held()
         self._memory.power.lost(reasons.get(type(error), "the controller did not answer"))
         return error
 
@@ -142,6 +151,8 @@ class EurothermDriver:
     async def _poll(self, wanted: dict[str, None]) -> bool:
         """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""
         unit, fresh = self._unit, set[str]()
+        if unit.cells:
+            wanted |= dict.fromkeys(self._furnace.unreported())
         names = [name for name in wanted if name not in unit.missing]
         if names and not unit.planner.floats and not await unit.read_decimals():
             scaled = {name for name in names if REGISTERS[name].scale in (Scale.PV, Scale.RATE)}

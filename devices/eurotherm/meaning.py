@@ -35,6 +35,11 @@ OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
 """Settings that move each other."""
 
+REPORTED = ("TM.CFG", "T.STAT", "T.REMN", "A-M", "L-R", "IM", "Rm.SP", "LOC.t")
+"""Registers that are read behind the fast ones for the report of a power interruption, whatever is published."""
+
+REPORT_EVERY = 5.0  # seconds between two readings of those
+HELD_AT_MOST = 10.0  # seconds that a reading waits for them
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 
 
@@ -53,9 +58,12 @@ class Furnace:
         self._limits = FurnaceLimits(minor, major, options.get("slope_limit"), float(options.get("settle", 600.0)))
         self._watch = FurnaceWatch(self._limits)
         self._demands = {name: Demand() for name in SETTINGS}
+        self._first = True
+        self._held: tuple[Sample, float] | None = None  # a reading that may end an interruption, and when it was taken
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection; demands stay."""
+        self._first = True
         self._watch = FurnaceWatch(self._limits)
         for demand in self._demands.values():
             demand.link_lost()
@@ -180,6 +188,8 @@ class Furnace:
         known = self._unit.cells.keys() | self._unit.missing
         if "PV.IN" in fresh and {"StAt", "Di.IP"} <= known:  # without the mains flag an interruption would be missed
             self._look()
+        if self._held is not None and not self.unreported():
+            self.release_held()
 
     def _compare(self, setting: Setting) -> None:
         demand, found = self._demands[setting.name], self.setting(setting.name)
@@ -193,23 +203,44 @@ class Furnace:
     def _look(self) -> None:
         unit, now = self._unit, self._clock.monotonic()
         controlling = Status.MANUAL not in self.status and not unit.value("IM")
-        output = unit.value("WRK.OP")
-        self._watch.observe(now, self.temperature, unit.value("WKG.SP"), output, controlling)
-        self._memory.observe(
-            Sample(
-                time=unit.cells["PV.IN"].time,
-                flag=bool(int(unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED),
-                temp=self.temperature,
-                target=self.setting("TSET"),
-                working=unit.value("WKG.SP"),
-                output=output,
-                mode=self._label("MODE"),
-                remote=self._label("REMOTE"),
-                program=self._label("TMR.STATE") if unit.value("TM.CFG") else "",
-                left=unit.value("T.REMN"),
-            ),
-            now,
+        self._watch.observe(now, self.temperature, unit.value("WKG.SP"), unit.value("WRK.OP"), controlling)
+        sample, last = self._sample(), self._memory.power.last
+        if self._held is None and (self._first or (sample.flag and last is not None and not last.flag)):
+            self._held = sample, now
+        self._first = False
+        if self._held is None:
+            self._memory.observe(sample, now)
+        elif now - self._held[1] > HELD_AT_MOST:
+            self.release_held()
+
+    def _sample(self) -> Sample:
+        unit = self._unit
+        return Sample(
+            time=unit.cells["PV.IN"].time,
+            flag=bool(int(unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED),
+            temp=self.temperature,
+            target=self.setting("TSET"),
+            working=unit.value("WKG.SP"),
+            output=unit.value("WRK.OP"),
+            mode=self._label("MODE"),
+            remote=self._label("REMOTE"),
+            program=self._label("TMR.STATE") if unit.value("TM.CFG") else "",
+            left=unit.value("T.REMN"),
         )
+
+    def unreported(self) -> list[str]:
+        """Return the registers of the report that have to be read now: all of them after a possible interruption."""
+        since = self._clock.time() - REPORT_EVERY if self._held is None else self._held[0].time
+        cells, missing = self._unit.cells, self._unit.missing
+        return [one for one in REPORTED if one not in missing and (one not in cells or cells[one].time < since)]
+
+    def release_held(self) -> None:
+        """Give the power record the reading that may end an interruption, with what is known of mode and program."""
+        if self._held is not None:
+            held, at = self._held
+            self._held = None
+            measured = {name: getattr(held, name) for name in ("time", "flag", "temp", "working", "output")}
+            self._memory.observe(replace(self._sample(), **measured), at)
 
     def _label(self, name: str) -> str:
         row = QUANTITIES[name]

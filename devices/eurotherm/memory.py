@@ -10,12 +10,13 @@ while the temperature is recovering.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from devices.eurotherm.power_record import PowerRecord, Sample, moment
+from devices.eurotherm.computer import Computer
+from devices.eurotherm.power_record import PowerRecord, Sample
+from devices.eurotherm.power_report import moment, report
 from devices.eurotherm.wear import Wear
 from devices.model import Cause, DeviceSettings, Level, Reading
 from devices.rules.state_file import StateFile, default_folder
@@ -35,7 +36,8 @@ class FurnaceMemory:
     nothing unless a folder is given.
     """
 
-    def __init__(self, settings: DeviceSettings) -> None:
+    def __init__(self, settings: DeviceSettings, computer: Computer | None = None) -> None:
+        self._computer = computer or Computer()
         folder = settings.options.get("state_dir")
         where = Path(str(folder)) if folder else (None if settings.simulated else default_folder())
         self.wear = Wear(int(settings.options.get("writes_per_hour", 30)))
@@ -52,7 +54,6 @@ class FurnaceMemory:
         """Read the files, the first time it is called."""
         if self._loaded:
             return
-        self.power.boot = boot_time()
         # The sample first: the last event may tell of a newer one.
         for part, take in (
             ("sample", self._take_sample), ("power", self.power.restore), ("writes", self.wear.restore)
@@ -79,10 +80,11 @@ class FurnaceMemory:
 
     def observe(self, sample: Sample, now: float) -> None:
         """Take one reading; ``now`` is monotonic time in seconds."""
-        count = self.power.count
+        computer, count = self._computer, self.power.count
+        sample = replace(sample, boot=computer.boot, uptime=computer.uptime(), dated=computer.clock_is_set())
         self.power.observe(sample, now)
         if self.power.count != count:
-            log.warning("%s: %s", self._name, self.power.message)
+            log.warning("%s: %s", self._name, self.message)
         if self.power.changed:
             self._save_power()
         if self._files["power"].busy:
@@ -91,6 +93,12 @@ class FurnaceMemory:
         due = age is None or not 0 <= age < EVERY
         if due or (self._saved is not None and sample.differs(self._saved) and (age or 0.0) >= LEAST):
             self._save(sample)
+
+    @property
+    def message(self) -> str:
+        """The report on the last interruption or lost link."""
+        event = self.power.shown
+        return "" if event is None else report(event)
 
     def acknowledge(self) -> None:
         """Clear the latch of the power record."""
@@ -128,9 +136,9 @@ class FurnaceMemory:
         duration = None if event is None else event.lasted
         return {
             "PWR.COUNT": Reading(self.power.count, now, *alarm),
-            "PWR.START": Reading(start, now, *alarm),
+            "PWR.START": Reading(start, now),
             "PWR.DUR": _unless_unknown(duration, now, event is None),
-            "PWR.MSG": Reading(self.power.message, now, *alarm),
+            "PWR.MSG": Reading(self.message, now),
             **{name: _unless_unknown(value, now, event is None) for name, value in temperatures.items()},
         }
 
@@ -140,12 +148,3 @@ def _unless_unknown(value: float | None, now: float, never: bool) -> Reading:
     if value is not None or never:
         return Reading(value or 0.0, now)
     return Reading(None, now, Level.INVALID, Cause.READ)
-
-
-def boot_time() -> float | None:
-    """Return the Unix time at which this computer started; None where the system does not tell."""
-    with suppress(OSError, ValueError):
-        for line in Path("/proc/stat").read_text(encoding="ascii").splitlines():
-            if line.startswith("btime "):
-                return float(line.split()[1])
-    return None

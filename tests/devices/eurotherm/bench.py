@@ -11,6 +11,7 @@ from typing import Any
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.eurotherm.catalogue import QUANTITIES, SIGNALS, Rate
+from devices.eurotherm.computer import Computer
 from devices.eurotherm.driver import EurothermDriver
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.slave import Slave
@@ -89,11 +90,32 @@ class SlaveLink:
         return reply
 
 
+class FakeComputer(Computer):
+    """A computer that goes on with the clock of the bench; ``right`` is whether its clock is set."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self.boot, self.right = "first", True
+        self._now = now
+        self._started = now() - 1000.0
+
+    def restart(self) -> None:
+        """Start anew."""
+        self.boot, self._started = f"{self.boot} again", self._now()
+
+    def uptime(self) -> float:
+        return self._now() - self._started
+
+    def clock_is_set(self) -> bool:
+        return self.right
+
+
 class Bench:
     """Everything together; ``folder`` is where the driver keeps things."""
 
     def __init__(self, folder: Path | None = None, model: EurothermModel | None = None, **settings: Any) -> None:
-        self.now = EPOCH
+        self.now = EPOCH  # true time
+        self.wrong = 0.0  # seconds that the clock of the computer is ahead of it
+        self.computer = FakeComputer(lambda: self.now)
         self.model = model or EurothermModel()
         self.link = SlaveLink(Slave(self.model))
         self.folder = folder
@@ -109,7 +131,9 @@ class Bench:
             "FURN1", "eurotherm-3200", "serial:///dev/none", simulated=self.folder is None,
             **self.settings | {"options": options | where},
         )  # fmt: skip
-        return EurothermDriver(made, DriverClock(lambda: self.now, lambda: self.now, self._sleep), self.link)
+        return EurothermDriver(
+            made, DriverClock(lambda: self.now + self.wrong, lambda: self.now, self._sleep), self.link, self.computer
+        )
 
     async def _sleep(self, seconds: float) -> None:
         until = self.now + seconds

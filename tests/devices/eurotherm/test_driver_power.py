@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from devices.errors import Garbled
-from devices.eurotherm import memory as eurotherm_memory
 from devices.model import Level, Reading
 from devices.rules import state_file
-from tests.devices.eurotherm.bench import EPOCH, FAST, Bench
+from tests.devices.eurotherm.bench import FAST, Bench
 
 PWR = ["PWR.COUNT", "PWR.START", "PWR.DUR", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER", "PWR.MSG"]
 
@@ -63,7 +62,7 @@ async def test_GIVEN_a_hot_furnace_WHEN_its_mains_fail_for_30_s_THEN_the_record_
 
 @pytest.mark.parametrize("computer", [True, False])
 async def test_GIVEN_a_hot_furnace_WHEN_the_server_dies_in_the_cut_too_THEN_the_disk_tells_it(
-    tmp_path: Path, computer: bool, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, computer: bool
 ):
     bench = Bench(tmp_path)
     await hot(bench)
@@ -72,7 +71,8 @@ async def test_GIVEN_a_hot_furnace_WHEN_the_server_dies_in_the_cut_too_THEN_the_
         await file.flush()  # of what was given to the disk; nothing is said to the driver, it just ceases to exist
     bench.model.mains_off()
     bench.let_pass(600.0)
-    monkeypatch.setattr(eurotherm_memory, "boot_time", lambda: bench.now - 60.0 if computer else EPOCH - 1e6)
+    if computer:
+        bench.computer.restart()
     bench.model.mains_on()
     bench.driver = bench.new_driver()
     await bench.come_back()
@@ -123,6 +123,65 @@ async def test_GIVEN_the_flag_still_set_WHEN_the_mains_fail_again_THEN_it_is_cou
     assert found["PWR.COUNT"].value == 2
     assert "Probable power interruption" in str(found["PWR.MSG"].value)
     assert "the programmer was reset" in str(found["PWR.MSG"].value)
+    await bench.driver.close()
+
+
+async def test_GIVEN_a_computer_without_clock_chip_WHEN_its_clock_is_set_THEN_the_duration_is_right(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await hot(bench)
+    await bench.driver._memory.flush()
+    bench.model.mains_off()
+    bench.let_pass(7200.0)
+    bench.computer.restart()
+    bench.computer.right, bench.wrong = False, -7180.0  # the clock stood still
+    bench.model.mains_on()
+    bench.driver = bench.new_driver()
+    await bench.come_back()
+    found = await story(bench)
+    assert (found["PWR.DUR"].value, found["PWR.DUR"].level) == (None, Level.INVALID)
+    assert "for an unknown time" in str(found["PWR.MSG"].value)
+    bench.computer.right, bench.wrong = True, 0.0
+    await bench.scan()
+    found = await story(bench)
+    assert 7200.0 <= float(found["PWR.DUR"].value or 0) <= 7270.0
+    assert "at most 2 h" in str(found["PWR.MSG"].value)
+    assert (found["PWR.COUNT"].value, found["PWR.COUNT"].level) == (1, Level.MAJOR)
+    await bench.driver.close()
+
+
+async def test_GIVEN_a_dip_between_two_scans_WHEN_reported_THEN_the_programmer_is_that_after_it(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await hot(bench)
+    await bench.run(3.0)
+    bench.model.mains_off()
+    bench.model.mains_on()
+    bench.model.step(5.0)
+    await bench.scan()
+    await bench.scan()
+    found = await story(bench)
+    assert found["PWR.COUNT"].value == 1
+    assert "is reset now: start it by hand" in str(found["PWR.MSG"].value)
+    assert {name for name in PWR if found[name].level is Level.MAJOR} == {"PWR.COUNT"}
+    await bench.driver.close()
+
+
+async def test_GIVEN_the_flag_still_set_and_no_traces_WHEN_the_link_was_lost_THEN_it_cannot_be_told(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await bench.start()
+    bench.model.mains_off()
+    await bench.lose()
+    bench.model.mains_on()
+    await bench.come_back()
+    await bench.driver.write("PWR.ACK.CMD", 1)
+    bench.link.plugged = False
+    await bench.lose()
+    bench.let_pass(30.0)
+    bench.link.plugged = True
+    await bench.come_back()
+    message = str((await story(bench))["PWR.MSG"].value)
+    assert "cannot be told" in message
+    assert "acknowledge with ACK:CMD" in message
+    assert "the furnace went on" not in message
     await bench.driver.close()
 
 

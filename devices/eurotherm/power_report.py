@@ -1,0 +1,123 @@
+"""A power interruption of a furnace in words."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime
+
+from devices.eurotherm.power_record import MAINS_KINDS, RUNNING, Interruption, Kind
+
+
+def report(event: Interruption) -> str:
+    """Return an event in words."""
+    parts = [_headline(event), _evidence(event), *_computer(event)]
+    if event.kind not in MAINS_KINDS:
+        return " ".join([*parts, _furnace_went_on(event)])
+    return " ".join([*parts, *_temperatures(event), *_settings(event), *_program(event)])
+
+
+_WHAT = {
+    Kind.MAINS: "Power interruption",
+    Kind.LIKELY: "Probable power interruption",
+    Kind.LINK: "Link lost",
+    Kind.UNKNOWN: "Link lost",
+}
+
+
+def _headline(event: Interruption) -> str:
+    before, after, what = event.before, event.after, _WHAT[event.kind]
+    if before is None:
+        return f"{what} at some time before {moment(after.time)}: the record begins there."
+    if not after.dated and event.lasted is None:
+        return f"{what} after {moment(before.time)}, for an unknown time: the computer's clock is not set yet."
+    if event.lasted is None:
+        why = "the clock cannot be right" if before.dated else "the computer's clock was not set then"
+        return f"{what} before {moment(after.time)}, last reading {moment(before.time)}: {why}."
+    lasted = f"{'at most ' if event.kind in MAINS_KINDS else ''}{span(event.lasted)}"
+    return f"{what} between {moment(math.floor(before.time))} and {moment(math.ceil(after.time))}, {lasted}."
+
+
+def _evidence(event: Interruption) -> str:
+    text = {
+        Kind.MAINS: "The controller's mains flag says so.",
+        Kind.LIKELY: "The mains flag was set before already, but " if event.after.flag else
+        "The mains flag is clear, perhaps acknowledged at the controller, but ",
+        Kind.LINK: "Not a power interruption as far as can be told: the controller's mains flag is clear.",
+        Kind.UNKNOWN: "Whether the mains failed too cannot be told, since the controller's mains flag was set before "
+        "already: acknowledge with ACK:CMD.",
+    }[event.kind]  # fmt: skip
+    if event.kind is Kind.LIKELY:
+        text += f"{' and '.join(event.traces)}."
+    return f"{text} Meanwhile {event.link}." if event.link else text
+
+
+def _computer(event: Interruption) -> list[str]:
+    if event.computer is not None:
+        when = f", it started at {moment(event.computer)}" if event.after.dated else ""
+        return [f"The computer was off too{when}; the reading before is from disk."]
+    if event.restarted:
+        return ["This server was not running in between; the reading before is from disk."]
+    return [] if event.kind not in MAINS_KINDS or event.before is None else ["The computer kept running."]
+
+
+def _furnace_went_on(event: Interruption) -> str:
+    before, after = event.before, event.after
+    change = f"{degrees(before.temp if before else None)} before, {degrees(after.temp)} after"
+    if event.traces:
+        return f"Temperature {change}; {' and '.join(event.traces)}: look at the heater supply."
+    return f"Temperature {change}{'.' if event.kind is Kind.UNKNOWN else ': the furnace went on.'}"
+
+
+def _temperatures(event: Interruption) -> list[str]:
+    text = (
+        f"Temperature {degrees(event.before.temp if event.before else None)} before, {degrees(event.after.temp)} after"
+    )
+    if event.lowest is not None and event.lowest != event.after.temp:
+        text += f", lowest {degrees(event.lowest)} at {moment(event.lowest_at)}"
+    if event.back is not None:
+        text += f", back at {moment(event.back)}"
+    return [text + "."]
+
+
+def _settings(event: Interruption) -> list[str]:
+    before, after = event.before, event.after
+    found = [_change("Setpoint", degrees(before.target) if before else "unknown", degrees(after.target))]
+    found.append(_change("Mode", before.mode if before else "unknown", after.mode))
+    if after.remote == "REMOTE" or (before is not None and before.remote == "REMOTE"):
+        found.append(_change("Setpoint source", before.remote if before else "unknown", after.remote))
+    return found
+
+
+def _change(what: str, before: str, after: str) -> str:
+    before, after = before or "unknown", after or "unknown"
+    return f"{what} {after} as before." if before == after else f"{what} {before} before, {after} after."
+
+
+def _program(event: Interruption) -> list[str]:
+    before, after = event.before, event.after
+    was = before.program if before else ""
+    if was not in RUNNING:
+        return [f"Programmer {after.program or 'unknown'}."] if after.program not in ("RESET", "") else []
+    left = f" with {span(before.left)} left" if before is not None and before.left is not None else ""
+    state = "running" if was == "RUN" else "in hold"
+    if after.program == "RESET":
+        return [f"The programmer was {state}{left} and is reset now: start it by hand."]
+    return [f"The programmer was {state}{left} and is in {after.program or 'an unknown state'} now."]
+
+
+def moment(stamp: float) -> str:
+    """Return Unix time as text, in the computer's time zone."""
+    return datetime.fromtimestamp(stamp).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def span(seconds: float) -> str:
+    """Return a duration, never a shorter one: ``1 h 20 min``, ``95 s``."""
+    if seconds < 120:
+        return f"{math.ceil(seconds)} s"
+    minutes = math.ceil(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def degrees(value: float | None) -> str:
+    """Return a temperature with its unit."""
+    return "unknown" if value is None else f"{value:.1f} C"
