@@ -136,7 +136,7 @@ class App:
     async def wait_until_read(self, seconds: float) -> bool:
         """Wait until every device has been read, at most this long; tell whether that came true."""
         until = self._clock.monotonic() + seconds
-        while not all(scanner.ready for scanner in self.scanners.values()):
+        while not all(scanner.all_read for scanner in self.scanners.values()):
             if self._clock.monotonic() > until:
                 return False
             await self._clock.sleep(0.02)

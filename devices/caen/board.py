@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS
 from devices.caen.unit import CaenUnit, Plain
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
@@ -59,17 +61,29 @@ class CaenBoard:
         return state_reading(cell.value, cell.time, self._level(name, cell.value))
 
     def _level(self, name: str, value: Plain) -> Level:
-        match name:
-            case "BD.SERIAL":
-                return Level.MAJOR if self._serial is not None and value != self._serial else Level.OK
-            case "BD.NCH":
-                return Level.MINOR if value != self._channels else Level.OK
-            case "BD.ALARM":
-                return Level.MINOR if value else Level.OK
-            case "BD.ILK":
-                return Level.MAJOR if value else Level.OK
-            case "BD.LOCAL":
-                return Level.MINOR if value == _LOCAL else Level.OK
-            case "BD.ILKM.RBV":
-                return Level.MINOR if self.demands["BD.ILKM"].lasting else Level.OK
-        return Level.OK
+        rule = _LEVELS.get(name)
+        return Level.OK if rule is None else rule(self, value)
+
+    def _unknown_model(self, value: Plain) -> Level:
+        return Level.OK if self._unit.layout.known else Level.MINOR
+
+    def _other_serial(self, value: Plain) -> Level:
+        return Level.MAJOR if self._serial is not None and value != self._serial else Level.OK
+
+    def _other_count(self, value: Plain) -> Level:
+        return Level.MINOR if value != self._channels else Level.OK
+
+    def _changed_mode(self, value: Plain) -> Level:
+        return Level.MINOR if self.demands["BD.ILKM"].lasting else Level.OK
+
+
+_LEVELS: Mapping[str, Callable[[CaenBoard, Plain], Level]] = {
+    "BD.NAME": CaenBoard._unknown_model,
+    "BD.SERIAL": CaenBoard._other_serial,
+    "BD.NCH": CaenBoard._other_count,
+    "BD.ALARM": lambda _, word: Level.MINOR if word else Level.OK,
+    "BD.ILK": lambda _, active: Level.MAJOR if active else Level.OK,
+    "BD.LOCAL": lambda _, control: Level.MINOR if control == _LOCAL else Level.OK,
+    "BD.ILKM.RBV": CaenBoard._changed_mode,
+}
+"""How bad the value of a signal is."""

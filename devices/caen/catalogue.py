@@ -225,6 +225,31 @@ def _rows(settings: tuple[Setting, ...], monitors: tuple[Quantity, ...]) -> dict
     return {row.suffix: row for row in rows}
 
 
+_OF_METER = ("VMRES", "IMRESH", "IMRESL", "IMDECH", "IMDECL")
+
+
+def constants() -> tuple[str, ...]:
+    """Return every channel parameter that tells a limit, a resolution or a number of decimals."""
+    names: list[str] = []
+    for setting in CHANNEL_SETTINGS:
+        names += [*setting.low, *setting.high, *setting.resolution, *setting.decimals]
+    for suffix in ("VMON", "IMON"):
+        names += CHANNEL[suffix].decimals
+    return tuple(dict.fromkeys([*names, *_OF_METER]))
+
+
+def constants_of(suffix: str) -> tuple[str, ...]:
+    """Return the constants that a limit or a resolution (``VSET.HI``, ``IMON.RES``) comes from; none for others."""
+    base, _, part = suffix.rpartition(".")
+    if part == "RES" and base in ("VMON", "IMON"):
+        own = [name for name in _OF_METER if name.startswith(base[:2])]
+        return (*own, *CHANNEL[base].decimals)
+    setting = SETTINGS.get(base)
+    if setting is None:
+        return ()
+    return {"LO": setting.low, "HI": setting.high, "RES": setting.resolution + setting.decimals}.get(part, ())
+
+
 CHANNEL: dict[str, Quantity] = _rows(CHANNEL_SETTINGS, CHANNEL_MONITORS)
 """Every quantity of a channel by its suffix (without ``CHnn.``)."""
 

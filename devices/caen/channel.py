@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Final
 
-from devices.caen.catalogue import (
-    CHANNEL,
-    CHANNEL_SETTINGS,
-    SETTINGS,
-    STATUS_BITS,
-    TRIP_INFINITE,
-)
-from devices.caen.limits import ChannelLimits
-from devices.caen.protocol import ChannelStatus, Profile, unknown_status_bits
+from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
+from devices.caen.limits import MOVED_BY, ChannelLimits
+from devices.caen.protocol import Profile
+from devices.caen.status import layout_of
 from devices.caen.unit import CaenUnit, Cell
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.hv_channel import SETTLE, HvChannel, State
@@ -22,67 +18,19 @@ from devices.rules.hv_trip import Conditions, Sample
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it tells."""
 
-_RAMP = ChannelStatus.UP | ChannelStatus.DOWN
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
-_MINOR_BITS = ChannelStatus.MAXV | ChannelStatus.MAXPW | ChannelStatus.TWARN
-_MAJOR_BITS = ChannelStatus.TRIP | ChannelStatus.OVT | ChannelStatus.KILL | ChannelStatus.INTLCK | ChannelStatus.CALERR
-
-_FROM_STATUS = ("STAT",)
-NEEDS: Mapping[str, tuple[str, ...]] = {
-    **{row.suffix: (row.wire,) for row in CHANNEL.values() if row.wire},
-    **{f"STAT.{name}": _FROM_STATUS for name, _ in STATUS_BITS},
-    **dict.fromkeys(("ON", "ON.RBV", "STATE", "MOVING"), _FROM_STATUS),
-    **dict.fromkeys(("TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I"), _FROM_STATUS),
-    "VDIFF": ("VMON", "STAT"),
-    "EFFLOAD": ("VMON", "IMON"),
-    "FROZEN": ("IMON", "STAT"),
-}
-"""The parameters without which a signal has no reading; those not named here live on what is read once."""
-
-_CONTEXT: Mapping[str, tuple[str, ...]] = {
-    "VDIFF": ("VSET",),
-    "IMON": ("ISET",),
-    "IMON.RES": ("IMRANGE",),
-    "VSET.HI": ("VSET", "MAXV"),
-    "VSET.LO": ("VSET", "MAXV"),
-    "ISET.HI": ("ISET", "IMRANGE"),
-    "ISET.LO": ("ISET", "IMRANGE"),
-    "MAXV.RBV": ("VSET",),
-}
-"""The settings that a reading also depends on; asked for when they have not been read yet."""
-
-_DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
 
 
 def conditions(word: int, profile: Profile) -> Conditions:
-    """Translate a status word; the profiles differ in bits 9 and 10 (DT55xxE and N1471 manuals, status tables)."""
-    status = ChannelStatus(word & ~unknown_status_bits(word))
-    fault = ChannelStatus.CALERR | ChannelStatus.MAXPW
-    inhibited = ChannelStatus.INTLCK
-    if profile is Profile.A:
-        fault |= ChannelStatus.OVT
-    else:
-        fault |= ChannelStatus.TWARN
-        inhibited |= ChannelStatus.OVT
-    return Conditions(
-        word=word & ~int(_RAMP),
-        on=ChannelStatus.ON in status,
-        up=ChannelStatus.UP in status,
-        down=ChannelStatus.DOWN in status,
-        limiting=ChannelStatus.OVC in status,
-        undervoltage=ChannelStatus.UNV in status,
-        inhibited=bool(status & inhibited),
-        killed=ChannelStatus.KILL in status,
-        tripped=ChannelStatus.TRIP in status,
-        fault=bool(status & fault),
-    )
+    """Translate the status word of a unit without a name."""
+    return layout_of("", profile).conditions(word)
 
 
 class CaenChannel:
     """One channel: demands and memory on top of the parameters that the unit object keeps."""
 
     def __init__(self, unit: CaenUnit, number: int, settings: DeviceSettings) -> None:
-        self.number = number
+        self.number: Final = number
         self.limits = ChannelLimits(unit, number, settings)
         self.hv = HvChannel(
             float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
@@ -92,17 +40,15 @@ class CaenChannel:
 
     def parameters(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        if suffix in _DEMANDS and self.hv.demand(suffix) is not None:
+        row = _ROWS[suffix]
+        if row.demand and self.hv.demand(suffix) is not None:
             return ()
-        asked = LIVE if _is_live(suffix) else NEEDS.get(suffix, ())
-        return (*asked, *(name for name in self._context(suffix) if self._cell(name) is None))
-
-    @staticmethod
-    def _context(suffix: str) -> tuple[str, ...]:
-        base, _, part = suffix.rpartition(".")
-        if part in ("HI", "LO") and suffix not in _CONTEXT:
-            return (SETTINGS[base].wire,)
-        return _CONTEXT.get(suffix, ())
+        asked = row.needs if set(row.needs).isdisjoint(LIVE) else LIVE
+        return (
+            *(name for name in row.constants if self._unit.outdated(name, self.number)),
+            *asked,
+            *(name for name in row.context if self._cell(name) is None),
+        )
 
     # Taking in
 
@@ -123,7 +69,7 @@ class CaenChannel:
         sample = Sample(
             time=max(cell.time for cell in cells.values()),
             now=now,
-            conditions=None if status is None else conditions(int(status.value), self._unit.dialect.profile),
+            conditions=None if status is None else self._unit.layout.conditions(int(status.value)),
             vmon=self._number("VMON") if "VMON" in cells else None,
             imon=self._number("IMON") if "IMON" in cells else None,
             vset=self._number("VSET"),
@@ -142,92 +88,182 @@ class CaenChannel:
 
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        if suffix.endswith(".CMD"):
-            return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.hv.demanded(suffix, now)) is not None:
+        row = _ROWS[suffix]
+        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
-        needs = NEEDS.get(suffix, ())
-        if self.number >= self._unit.channels or any(name in self._unit.unsupported for name in needs):
-            return self._invalid(suffix, now)
-        missed = max((self._unit.missed(name, self.number) for name in needs), default=0)
-        if missed:
-            return self._invalid(suffix, now) if missed > 1 else None
-        return self._known(suffix, now)
+        if row.needs or row.constants or row.context:
+            if not self._unit.present(self.number) or any(name in self._unit.unsupported for name in row.needs):
+                return _invalid(suffix, now)
+            missed = max((self._unit.missed(name, self.number) for name in row.needs), default=0)
+            if missed:
+                return _invalid(suffix, now) if missed > 1 else None
+        return row.read(self, suffix, now)
 
-    @staticmethod
-    def _invalid(suffix: str, now: float) -> Reading:
-        value = int(State.UNKNOWN) if suffix == "STATE" else None
-        return Reading(value, now, Level.INVALID, Cause.READ)
+    def command(self, suffix: str, now: float) -> Reading:
+        """Return the rest position of a command."""
+        return Reading(0, now)
 
-    def _known(self, suffix: str, now: float) -> Reading | None:
-        if suffix in self.hv.derived:
-            derived = self.hv.derived[suffix]
-            # A measured quantity has the time of its answer; TRIP, say, shares only its name with a wire parameter.
-            measured = suffix in CHANNEL and CHANNEL[suffix].wire == suffix
-            cell = self._cell(suffix) if measured else None
-            return derived if cell is None else replace(derived, time=cell.time)
-        if suffix.startswith("STAT.") or suffix == "STAT":
-            return self._status(suffix.removeprefix("STAT").removeprefix("."))
-        base, _, part = suffix.rpartition(".")
-        if part in ("HI", "LO", "RES"):
-            return self._limit(base, part, now)
+    def derived(self, suffix: str, now: float) -> Reading | None:
+        """Return what has been derived from the last look; a measured quantity has the time of its own answer."""
+        found = self.hv.derived.get(suffix)
+        cell = self._cell(suffix) if CHANNEL[suffix].wire == suffix else None
+        return found if found is None or cell is None else replace(found, time=cell.time)
+
+    def plain(self, suffix: str, now: float) -> Reading | None:
+        """Return a parameter as it was read."""
         cell = self._cell(CHANNEL[suffix].wire)
-        if cell is None:
-            return None
-        if suffix == "POL":
-            return self.hv.polarity.observe(int(cell.value), cell.time)
-        level = self._setting_level(base) if part == "RBV" else Level.OK
-        return state_reading(cell.value, cell.time, level)
+        return None if cell is None else Reading(cell.value, cell.time)
 
-    def _status(self, name: str) -> Reading | None:
+    def polarity(self, suffix: str, now: float) -> Reading | None:
+        """Return the polarity, compared with that of the last connection."""
+        cell = self._cell("POL")
+        return None if cell is None else self.hv.polarity.observe(int(cell.value), cell.time)
+
+    def word(self, suffix: str, now: float) -> Reading | None:
+        """Return the status word; MINOR when a bit of it has no name."""
         cell = self._cell("STAT")
         if cell is None:
             return None
-        word = int(cell.value)
-        if not name:
-            level = Level.MINOR if unknown_status_bits(word) else Level.OK
-            return state_reading(word, cell.time, level)
-        bit = ChannelStatus[name]
-        level = self._bit_level(bit, word) if word & bit else Level.OK
-        return state_reading(int(bool(word & bit)), cell.time, level)
+        level = Level.MINOR if self._unit.layout.unknown(int(cell.value)) else Level.OK
+        return state_reading(cell.value, cell.time, level)
 
-    def _bit_level(self, bit: ChannelStatus, word: int) -> Level:
-        if bit is ChannelStatus.TWARN and self._unit.dialect.profile is Profile.B:
-            return Level.MAJOR  # there it means too hot, not warm
-        if bit & _MAJOR_BITS:
-            return Level.MAJOR
-        if bit & _MINOR_BITS:
-            return Level.MINOR
-        if word & _RAMP:
-            return Level.OK
-        if bit is ChannelStatus.OVC:
-            return max(Level.MINOR, self.hv.limiting_level)
-        return Level.MINOR if bit in (ChannelStatus.OVV, ChannelStatus.UNV) else Level.OK
-
-    def _limit(self, base: str, part: str, now: float) -> Reading | None:
-        if part == "RES":
-            return Reading(self.limits.resolution(base), now)
-        if not self.limits.known(SETTINGS[base]):
+    def bit(self, suffix: str, now: float) -> Reading | None:
+        """Return one bit of the status word."""
+        cell = self._cell("STAT")
+        if cell is None:
             return None
-        limits = self.limits.limits(SETTINGS[base])
-        if part == "HI" and limits.high == float("inf"):
-            return self._invalid(base, now)
-        return Reading(limits.high if part == "HI" else limits.low, now)
+        name, word = suffix.removeprefix("STAT."), int(cell.value)
+        if not self._unit.layout.has(name, word):
+            return Reading(0, cell.time)
+        return state_reading(1, cell.time, self._bit_level(name, word))
 
-    def _setting_level(self, base: str) -> Level:
+    def _bit_level(self, name: str, word: int) -> Level:
+        layout = self._unit.layout
+        if name in ("OVC", "OVV", "UNV"):
+            if layout.has("UP", word) or layout.has("DOWN", word):
+                return Level.OK
+            return max(Level.MINOR, self.hv.limiting_level) if name == "OVC" else Level.MINOR
+        return layout.level(name, word)
+
+    def resolution(self, suffix: str, now: float) -> Reading | None:
+        """Return the smallest step of a quantity, once the unit has been asked for it."""
+        if not all(self._unit.settled(name, self.number) for name in _ROWS[suffix].constants):
+            return None
+        return Reading(self.limits.resolution(suffix.removesuffix(".RES")), now)
+
+    def highest(self, suffix: str, now: float) -> Reading | None:
+        """Return the highest value allowed; INVALID where neither the unit nor the site file limits it."""
+        setting = SETTINGS[suffix.removesuffix(".HI")]
+        if not self.limits.known(setting):
+            return None
+        high = self.limits.limits(setting).high
+        return _invalid(suffix, now) if high == float("inf") else Reading(high, now)
+
+    def lowest(self, suffix: str, now: float) -> Reading | None:
+        """Return the lowest value allowed."""
+        setting = SETTINGS[suffix.removesuffix(".LO")]
+        return Reading(self.limits.limits(setting).low, now) if self.limits.known(setting) else None
+
+    def read_back(self, suffix: str, now: float) -> Reading | None:
+        """Return a setting as the unit has it."""
+        base = suffix.removesuffix(".RBV")
+        cell = self._cell(CHANNEL[suffix].wire)
+        return None if cell is None else state_reading(cell.value, cell.time, self._setting_level(base, cell.value))
+
+    def _setting_level(self, base: str, value: float | int | str) -> Level:
+        if SETTINGS[base].numeric and self.limits.beyond_site(base, float(value)):
+            return Level.MAJOR
         if self.hv.demands[base].lasting:
             return Level.MINOR
-        doubtful = False
-        if base == "MAXV":
-            maxv, vset = self._number("MAXV"), self._number("VSET")
-            doubtful = maxv is not None and vset is not None and maxv < vset
-        elif base == "TRIPTIME" and not self._infinite_trip_allowed:
-            doubtful = (self._number("TRIP") or 0.0) >= TRIP_INFINITE
-        elif base == "IRANGE" and self.limits.low_range():
-            imon, end = self._number("IMON"), self.limits.low_range_end()
-            doubtful = imon is not None and end is not None and imon > _LOW_RANGE_WARNING * end
-        return Level.MINOR if doubtful else Level.OK
+        doubtful = _DOUBTS.get(base)
+        return Level.MINOR if doubtful is not None and doubtful(self) else Level.OK
+
+    def below_setting(self) -> bool:
+        """Whether MAXV holds the output below VSET."""
+        maxv, vset = self._number("MAXV"), self._number("VSET")
+        return maxv is not None and vset is not None and maxv < vset
+
+    def never_trips(self) -> bool:
+        """Whether the overcurrent protection is switched off although the site file does not allow that."""
+        return not self._infinite_trip_allowed and (self._number("TRIP") or 0.0) >= TRIP_INFINITE
+
+    def leaves_range(self) -> bool:
+        """Whether the current is about to leave the low range."""
+        imon, end = self._number("IMON"), self.limits.low_range_end()
+        return self.limits.low_range() and imon is not None and end is not None and imon > _LOW_RANGE_WARNING * end
 
 
-def _is_live(suffix: str) -> bool:
-    return not {*NEEDS.get(suffix, ())}.isdisjoint(LIVE)
+_DOUBTS: Mapping[str, Callable[[CaenChannel], bool]] = {
+    "MAXV": CaenChannel.below_setting,
+    "TRIPTIME": CaenChannel.never_trips,
+    "IRANGE": CaenChannel.leaves_range,
+}
+
+
+def _invalid(suffix: str, now: float) -> Reading:
+    return Reading(int(State.UNKNOWN) if suffix == "STATE" else None, now, Level.INVALID, Cause.READ)
+
+
+_Reader = Callable[[CaenChannel, str, float], Reading | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How a signal is read.
+
+    ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
+    asked for when they have not been read yet, and ``constants`` what is read once. A ``demand`` is a memory.
+    """
+
+    read: _Reader
+    needs: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
+    demand: bool = False
+
+
+_STAT = ("STAT",)
+
+
+def _limit_row(suffix: str, read: _Reader) -> _Row:
+    base = suffix.rpartition(".")[0]
+    moved = (MOVED_BY[base],) if base in MOVED_BY else ()
+    constants = (*constants_of(f"{base}.HI"), *constants_of(f"{base}.LO"))
+    return _Row(read, context=(SETTINGS[base].wire, *moved), constants=constants)
+
+
+def _rows() -> dict[str, _Row]:
+    rows: dict[str, _Row] = {}
+    for suffix, quantity in CHANNEL.items():
+        part = suffix.rpartition(".")[2]
+        if part == "CMD":
+            rows[suffix] = _Row(CaenChannel.command)
+        elif part in ("HI", "LO"):
+            rows[suffix] = _limit_row(suffix, CaenChannel.highest if part == "HI" else CaenChannel.lowest)
+        elif part == "RES":
+            rows[suffix] = _Row(CaenChannel.resolution, constants=constants_of(suffix))
+        elif part == "RBV":
+            rows[suffix] = _Row(CaenChannel.read_back, (quantity.wire,))
+        else:
+            rows[suffix] = _Row(CaenChannel.plain, (quantity.wire,), demand=quantity.settable)
+    rows |= dict.fromkeys(
+        ("ON.RBV", "STATE", "MOVING", "TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I"),
+        _Row(CaenChannel.derived, _STAT),
+    )
+    rows |= {f"STAT.{name}": _Row(CaenChannel.bit, _STAT) for name, _ in STATUS_BITS}
+    return rows | {
+        "STAT": _Row(CaenChannel.word, _STAT),
+        "ON": _Row(CaenChannel.derived, _STAT, demand=True),
+        "IMON": _Row(CaenChannel.derived, ("IMON",), context=("ISET",)),
+        "VDIFF": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",)),
+        "EFFLOAD": _Row(CaenChannel.derived, ("VMON", "IMON")),
+        "FROZEN": _Row(CaenChannel.derived, ("IMON", "STAT")),
+        "POL": _Row(CaenChannel.polarity, ("POL",)),
+        "IMON.RES": _Row(CaenChannel.resolution, context=("IMRANGE",), constants=constants_of("IMON.RES")),
+        "MAXV.RBV": _Row(CaenChannel.read_back, ("MAXV",), context=("VSET",)),
+    }
+
+
+_ROWS: Mapping[str, _Row] = _rows()
+NEEDS: Mapping[str, tuple[str, ...]] = {suffix: row.needs for suffix, row in _ROWS.items()}
+"""The parameters without which a signal has no reading; those without any live on what is read once."""

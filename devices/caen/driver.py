@@ -11,14 +11,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS
+from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS
 from devices.caen.channel import LIVE, CaenChannel
-from devices.caen.limits import once_parameters, settled
 from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
-from devices.errors import DeviceError, LinkDown
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, ReplyTimeout
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix, place_of
@@ -27,8 +26,9 @@ from devices.rules.settings import moved
 log = logging.getLogger("labioc.caen")
 
 DEFAULT_CHANNELS = 4
-_IDENTITY = ("BDSNUM", "BDFREL")
-_AT_CONNECT = ("IMRANGE", "POL")  # what limits and signs depend on
+_LIVE = frozenset(LIVE)
+_SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
+_OF_BOARD = frozenset(row.wire for row in BOARD.values())
 _SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
 
 
@@ -50,7 +50,7 @@ class CaenDriver:
         self._link = link or open_link(settings.address, settings.timeout)
         count = settings.channels or DEFAULT_CHANNELS
         board = int(settings.options.get("board", 0))
-        self._unit = CaenUnit(settings.name, self._link, board, count, self._clock.time)
+        self._unit = CaenUnit(settings.name, self._link, board, count, self._clock)
         self._board = CaenBoard(self._unit, settings, count)
         self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
@@ -68,29 +68,29 @@ class CaenDriver:
         return self._signals
 
     async def connect(self) -> None:
-        """Open the link, find the dialect, learn identity, limits and resolutions; sends nothing but MON.
+        """Open the link, find the dialect, learn the identity; sends nothing but MON.
 
-        Raises LinkDown, ReplyTimeout, or Garbled when it is not a supply of this family.
+        Limits and resolutions follow with the signals that show them: the values that an operator watches do not wait
+        for them. Raises LinkDown, ReplyTimeout, or Garbled when it is not a supply of this family.
         """
         self._forget_connection()
         await self._link.connect()
         try:
             await self._unit.identify()
-            for parameter in _IDENTITY:
-                await self._unit.read_board(parameter)
-            for parameter in _AT_CONNECT:
-                await self._unit.read_channels(parameter)
-            await self._learn()
         except DeviceError:
             await self._link.close()
             raise
         log.info(
-            "%s: %s, serial %s, firmware %s, %d channels, profile %s",
+            "%s: %s, serial %s, firmware %s, %d channels, profile %s, status words of %s",
             self.settings.name,
             *(self._unit.value(parameter) for parameter in ("BDNAME", "BDSNUM", "BDFREL")),
             self._unit.channels,
             self._unit.dialect.profile.value,
+            self._unit.layout.name,
         )
+        if not self._unit.layout.known:
+            name, assumed = self._unit.value("BDNAME"), self._unit.layout.name
+            self.stats.last_error = f"model {name} is not known: its status words are read as those of {assumed}"
 
     async def close(self) -> None:
         """Close the link; safe to call at any time and more than once."""
@@ -101,13 +101,6 @@ class CaenDriver:
         self._board.link_lost()
         for channel in self._channels:
             channel.hv.link_lost()
-
-    async def _learn(self) -> None:
-        """Ask for the limits and resolutions that are still missing; at a quiet link that is once."""
-        numbers = range(min(self._unit.channels, len(self._channels)))
-        for parameter in once_parameters():
-            if not all(settled(self._unit, parameter, number) for number in numbers):
-                await self._unit.read_channels(parameter)
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Read a batch of signals: one request for each parameter, however many channels there are.
@@ -123,8 +116,6 @@ class CaenDriver:
         of_channels = dict.fromkeys(self._of_channels(names))
         for parameter in of_board:
             await self._unit.read_board(parameter)
-        if of_channels:
-            await self._learn()
         for parameter in of_channels:
             await self._unit.read_channels(parameter)
         self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)})
@@ -138,7 +129,7 @@ class CaenDriver:
         wanted: dict[str, None] = {}
         for name in names:
             channel, suffix = self._places.find(name)
-            if channel is not None and channel.number < self._unit.channels:
+            if channel is not None and self._unit.asks(channel.number):
                 wanted |= dict.fromkeys(channel.parameters(suffix))
         live = [parameter for parameter in LIVE if parameter in wanted]
         # The values of one look belong together, in the order that the trip memory counts on.
@@ -151,6 +142,23 @@ class CaenDriver:
             names += moved(channel.hv.demands, channel_prefix(channel.number))
         return names
 
+    def portions(self, names: Sequence[str]) -> Sequence[Collection[str]]:
+        """Divide signals by what has to be asked for them: settings first, then the board, constants last."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name in names:
+            found.setdefault(self._parameters(name), []).append(name)
+        return [found[asked] for asked in sorted(found, key=_urgency)]
+
+    def _parameters(self, name: str) -> tuple[str, ...]:
+        channel, suffix = self._places.find(name)
+        if channel is not None:
+            return channel.parameters(suffix)
+        return self._board.parameters(name) if name in BOARD else ()
+
+    def latched(self) -> Collection[str]:
+        """Return the trips that nobody has acknowledged."""
+        return [f"{channel_prefix(channel.number)}TRIP" for channel in self._channels if channel.hv.trip.latched]
+
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, BOARD, self._board.reading, self._clock.time())
 
@@ -162,10 +170,34 @@ class CaenDriver:
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.caen.writer for what it promises."""
         try:
+            await self._look_before(name, value)
             return self._readings(await self._writer.write(name, value))
         except DeviceError as error:
             error.readings = self._readings((name, f"{name}.RBV"))
             raise
+
+    async def _look_before(self, name: str, value: Value) -> None:
+        """Read what a write depends on and what has not been read yet. Raises NotReady; OFF waits for nothing."""
+        channel, suffix = self._places.find(name)
+        base = "VSET" if suffix == "ON" else suffix
+        if (
+            channel is None
+            or not self._unit.present(channel.number)
+            or base not in SETTINGS
+            or (suffix, value) == ("ON", 0)
+        ):
+            return
+        setting = SETTINGS[base]
+        first = ("STAT", setting.wire) if suffix == "ON" else (setting.wire,)
+        wanted = [parameter for parameter in first if self._unit.value(parameter, channel.number) is None]
+        if setting.numeric:
+            parts = ("HI", "RES") if suffix != "ON" else ("HI",)
+            wanted += [name for part in parts for name in channel.parameters(f"{base}.{part}")]
+        try:
+            for parameter in dict.fromkeys(wanted):
+                await self._unit.read_channels(parameter)
+        except (ReplyTimeout, Garbled) as error:
+            raise NotReady(f"{suffix}: nothing was sent, its limits cannot be read: {error}") from error
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen.raw for what it promises."""
@@ -188,3 +220,14 @@ class CaenDriver:
         base = suffix.rpartition(".")[0]
         shown = _SHOWN_LIKE.get(suffix, base if base in SETTINGS else suffix)
         return channel.limits.decimals(shown) if CHANNEL[shown].unit else None
+
+
+def _urgency(parameters: tuple[str, ...]) -> int:
+    """Return the place of a portion in the order of reading."""
+    ranks = (
+        (not parameters, 0),
+        (not _LIVE.isdisjoint(parameters), 1),
+        (not _SETTINGS.isdisjoint(parameters), 2),
+        (_OF_BOARD.issuperset(parameters), 3),
+    )
+    return next((rank for applies, rank in ranks if applies), 4)

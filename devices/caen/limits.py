@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, TRIP_INFINITE, Setting
+from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting, constants
 from devices.caen.unit import CaenUnit
 from devices.model import DeviceSettings, Limits
 from devices.rules.settings import tightened
@@ -12,31 +12,16 @@ from devices.rules.settings import tightened
 LOW_RANGE = 1  # index of LOW among the words of IMRANGE
 LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
 
-_MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
+MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
 """Settings whose limit depends on another setting, and on which."""
 
 
-def once_parameters() -> tuple[str, ...]:
-    """Every channel parameter that tells a limit, a resolution or a number of decimals, in the order of use."""
-    names: list[str] = []
-    for setting in CHANNEL_SETTINGS:
-        names += [*setting.low, *setting.high, *setting.resolution, *setting.decimals]
-    for suffix in ("VMON", "IMON"):
-        names += CHANNEL[suffix].decimals
-    return tuple(dict.fromkeys([*names, "VMRES", "IMRESH", "IMRESL", "IMDECH", "IMDECL"]))
-
-
-_FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
+once_parameters = constants
 
 
 def settled(unit: CaenUnit, parameter: str, channel: int) -> bool:
-    """Whether there is nothing more to learn about a parameter: read, unknown to the firmware, or not needed.
-
-    Names of profile B are not needed when the unit knows what profile A calls the same thing.
-    """
-    if parameter in unit.unsupported or unit.value(parameter, channel) is not None:
-        return True
-    return parameter in _FORMER and unit.value(_FORMER[parameter], channel) is not None
+    """Whether there is nothing more to learn about a parameter."""
+    return unit.settled(parameter, channel)
 
 
 class ChannelLimits:
@@ -66,12 +51,18 @@ class ChannelLimits:
     def known(self, setting: Setting) -> bool:
         """Whether the setting and everything that limits it has been read, or is not known to this firmware."""
         wanted = [setting.wire, *(setting.low + self._highest(setting) if setting.numeric else ())]
-        if setting.suffix in _MOVED_BY:
-            wanted.append(_MOVED_BY[setting.suffix])
-        return all(settled(self._unit, name, self._channel) for name in wanted)
+        if setting.suffix in MOVED_BY:
+            wanted.append(MOVED_BY[setting.suffix])
+        return all(self._unit.settled(name, self._channel) for name in wanted)
+
+    def beyond_site(self, suffix: str, value: float) -> bool:
+        """Whether a value that the unit holds is outside what the site allows, by more than half a step."""
+        hair = 0.5001 * self.resolution(suffix)
+        site = tightened(Limits(-math.inf, math.inf), self._site, suffix)
+        return not site.low - hair <= value <= site.high + hair
 
     def limits(self, setting: Setting) -> Limits:
-        """Return the tightest of device, MAXV and site; a side nobody limits is infinite (the low one 0)."""
+        """Return the tightest of device, MAXV and site; a side without a limit is infinite (the low one 0)."""
         low, low_from = 0.0, "lowest possible"
         high, high_from = math.inf, "no limit"
         if (own := self._number(setting.low)) is not None:

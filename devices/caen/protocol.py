@@ -18,6 +18,9 @@ from enum import Enum, IntFlag
 
 from devices.errors import Garbled, OutOfLimits, Refused
 
+HIGHEST_STATUS = 0x1FFFF
+"""The highest word that any status layout has bits for (SMART HV: 17 bits, CAEN's caen_libs 3.3)."""
+
 LONGEST_LINE = 512  # bytes; the longest known reply, a group read of eight channels, stays below 100
 
 _BOARD = re.compile(r"BD:([0-9]{1,3})[,:]")
@@ -211,14 +214,6 @@ class ChannelStatus(IntFlag):
     KILL = 1 << 11
     INTLCK = 1 << 12
     CALERR = 1 << 13
-
-
-STATUS_BITS = (1 << 14) - 1
-
-
-def unknown_status_bits(word: int) -> int:
-    """Return the bits of a status word that no manual explains."""
-    return word & ~STATUS_BITS
 
 
 ALARM_BITS_A = 0x1FF8

@@ -1,20 +1,23 @@
 """A CAEN supply as a table of parameters: which dialect it speaks, what it knows, how to read all channels at once.
 
 Between the protocol (bytes) and the driver (meaning). Every value read is kept here with the time of its answer, so
-that whoever looks later sees the newest one, whichever task asked for it.
+that a later look sees the newest one, whichever task asked for it.
 """
 
 from __future__ import annotations
 
 import logging
-import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from devices.caen.catalogue import BOARD, CHANNEL
-from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
+from devices.caen.catalogue import BOARD, CHANNEL, constants
+from devices.caen.groups import RETRY, Groups
+from devices.caen.protocol import HIGHEST_STATUS, Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
+from devices.caen.status import Layout, layout_of
+from devices.clock import DriverClock
 from devices.errors import Garbled, ReplyTimeout
 from devices.links.line import LineLink
 from devices.model import Kind
@@ -40,12 +43,16 @@ class _Format:
 
 
 _FORMATS = {row.wire: _Format(row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
+_CONSTANTS = constants()
+_FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
 """What a unit of profile B tells of the range that its current meter is in; profile A has names for each range."""
 
 _LOST_AFTER = 4  # parameters in a row without a readable answer: more than one fast scan of them
-_REFUSALS = 2  # refusals in a row of group reads that had worked, before they are given up
-_WRONG_COUNTS = 2  # group answers of the wrong length in a row before groups are given up
+_REFUSALS = 2  # by one channel in a row, before it is taken for absent
+
+IDENTITY = ("BDSNUM", "BDFREL")
+"""What tells one unit, and one firmware, from another."""
 
 
 def format_of(parameter: str) -> _Format:
@@ -60,16 +67,14 @@ class CaenUnit:
     """The parameters of one supply over one link.
 
     ``name`` is that of the device, for messages, ``board`` is the address used when the unit speaks the
-    dialect with addresses, ``configured`` the number of channels that anybody wants to know about. All
-    methods that talk raise LinkDown and ReplyTimeout, and Garbled when several answers in a row could not
-    be read; those that say so raise ErrorReply, and Garbled for a single answer, too.
+    dialect with addresses, ``configured`` the number of channels that the site file has. All methods that talk raise
+    LinkDown and ReplyTimeout, and Garbled when several answers in a row could not be read; those that say so raise
+    ErrorReply, and Garbled for a single answer, too.
     """
 
-    def __init__(
-        self, name: str, link: LineLink, board: int, configured: int, now: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, name: str, link: LineLink, board: int, configured: int, clock: DriverClock) -> None:
         self.link = link
-        self._name = name
+        self.name = name
         self.channels = 0
         self.unsupported: set[str] = set()
         self.misses: dict[tuple[str, int | None], int] = {}
@@ -77,17 +82,17 @@ class CaenUnit:
         self.dialect = Dialect(Profile.A)
         self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
         self._configured = configured
-        self._now = now
+        self._clock = clock
         self._known: set[str] = set()
+        self._again: set[str] = set()  # constants of the last connection that have not been confirmed in this one
+        self._layout = layout_of("", Profile.A)
         self._spoken = self.dialect
-        self._heard = False  # it has spoken that dialect, and has not been silent since
-        self._groups = True
+        self._answered = False  # in that dialect, and has not been silent since
         self._understood = False
         self._rubbish = 0  # parameters in a row of which no answer could be read
-        self._refusals = 0  # of group reads that had worked before, in a row
-        self._grouped: set[str] = set()  # parameters that have been read for all channels at once
-        self._single: set[str] = set()  # parameters that are refused for all channels, but known
-        self._wrong_counts: dict[str, int] = {}  # group answers of the wrong length in a row
+        self._groups = Groups(name, clock)
+        self._absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
+        self._refusals: Counter[int] = Counter()  # by channel, in a row
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
         """Return the last value of a parameter, None when it has not been read in this connection."""
@@ -102,6 +107,34 @@ class CaenUnit:
     def missed(self, parameter: str, channel: int | None) -> int:
         """Return how many reads in a row brought no usable answer."""
         return self.misses.get((parameter, channel), 0)
+
+    @property
+    def layout(self) -> Layout:
+        """What the bits of its status words mean."""
+        return self._layout
+
+    def present(self, channel: int) -> bool:
+        """Return whether the unit has a channel, as far as is known."""
+        return channel < self.channels and channel not in self._absent
+
+    def asks(self, channel: int) -> bool:
+        """Return whether a channel is to be asked now: one that refuses everything is tried once a minute."""
+        return channel < self.channels and not (
+            channel in self._absent and self._clock.monotonic() - self._absent[channel] < RETRY
+        )
+
+    def settled(self, parameter: str, channel: int) -> bool:
+        """Return whether there is nothing more to learn about a constant: read, unknown to the firmware, not needed.
+
+        Names of profile B are not needed when the unit knows what profile A calls the same thing.
+        """
+        if parameter in self.unsupported or channel in self._absent or self.value(parameter, channel) is not None:
+            return True
+        return parameter in _FORMER and self.value(_FORMER[parameter], channel) is not None
+
+    def outdated(self, parameter: str, channel: int) -> bool:
+        """Return whether a constant is worth asking for: not settled, or not confirmed since the link came back."""
+        return parameter in self._again or not self.settled(parameter, channel)
 
     # Talking
 
@@ -124,7 +157,7 @@ class CaenUnit:
             raise
 
     def _count(self, error: Garbled) -> None:
-        # An answer nobody can explain may be half of another one: the link gets in step before it goes on.
+        # An answer that no rule explains may be half of another one: the link gets in step before it goes on.
         self.link.distrust()
         self.link.stats.errors += 1
         self.link.stats.last_error = str(error)
@@ -132,22 +165,47 @@ class CaenUnit:
     # After connecting
 
     async def identify(self) -> None:
-        """Find the dialect and the number of channels; forgets what was known of the unit before.
+        """Find out which unit answers; what is known of it is kept when it is the one of the last connection.
 
         Raises Garbled when neither dialect gives a name or the channel count makes no sense.
         """
-        self.unsupported.clear()
         self.misses.clear()
+        self._rubbish = 0
+        self._groups.forget()
+        self._absent.clear()
+        self._refusals.clear()
+        if await self._is_same():
+            self._again = set(_CONSTANTS) | self.unsupported
+            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH"}
+            self.cells = {place: cell for place, cell in self.cells.items() if place[0] in kept}
+            return
+        self._again.clear()
+        self.unsupported.clear()
         self.cells.clear()
-        for parameters in (self._known, self._grouped, self._single):
-            parameters.clear()
-        self._wrong_counts.clear()
-        self._groups, self._refusals, self._rubbish = True, 0, 0
+        self._known.clear()
         await self._detect()
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise Garbled(f"the supply does not tell its number of channels ({count})")
         self.channels = count
+        for parameter in IDENTITY:
+            await self.read_board(parameter)
+
+    async def _is_same(self) -> bool:
+        """Ask for the identity known from the last connection. Raises ReplyTimeout when there is no answer at all."""
+        if not self._answered or not self.channels or self.value(IDENTITY[0]) is None:
+            return False
+        try:
+            for parameter in IDENTITY:
+                known = self.value(parameter)
+                if known is not None and await self.read_back(parameter, None) != known:
+                    return False
+        except (ErrorReply, Garbled):
+            return False
+        except ReplyTimeout:
+            self._answered = False  # next time it may be another unit, one that does not react to this dialect
+            raise
+        return True
 
     async def _detect(self) -> None:
         failure: Exception = Garbled("no answer of a CAEN supply")
@@ -158,8 +216,8 @@ class CaenUnit:
                 reply = await self.monitor("BDNAME")
                 name = reply.word()
             except (ErrorReply, Garbled, ReplyTimeout) as error:
-                if isinstance(error, ReplyTimeout) and self._heard:
-                    self._heard = False  # next time it may be another unit, one deaf to this dialect
+                if isinstance(error, ReplyTimeout) and self._answered:
+                    self._answered = False
                     raise
                 failure = error
                 continue
@@ -169,8 +227,9 @@ class CaenUnit:
             if dialect.profile is Profile.B and reply.board is None:
                 # Units without an address take requests with one, but their answers tell what they are.
                 self.dialect = Dialect(Profile.A)
-            self._spoken, self._heard = self.dialect, True
+            self._spoken, self._answered = self.dialect, True
             self._store("BDNAME", None, name)
+            self._layout = layout_of(name, self.dialect.profile)
             return
         if isinstance(failure, ReplyTimeout):
             raise failure
@@ -180,7 +239,7 @@ class CaenUnit:
 
     async def read_board(self, parameter: str) -> Plain | None:
         """Read one parameter of the board; None when it is not supported or the answer was garbled."""
-        if parameter in self.unsupported:
+        if not self._asks(parameter):
             return None
         self._understood = False
         value = await self._read_one(parameter, None)
@@ -189,10 +248,15 @@ class CaenUnit:
 
     async def read_channels(self, parameter: str) -> None:
         """Read one parameter of all channels, in one request when the unit can."""
-        if parameter not in self.unsupported:
+        if self._asks(parameter):
             self._understood = False
             await self._read_all(parameter)
             self._judge(parameter)
+
+    def _asks(self, parameter: str) -> bool:
+        again = parameter in self._again
+        self._again.discard(parameter)
+        return again or parameter not in self.unsupported
 
     def _judge(self, parameter: str) -> None:
         """Give the supply up when nothing has been understood for longer than one fast scan."""
@@ -205,18 +269,24 @@ class CaenUnit:
 
     async def _read_all(self, parameter: str) -> None:
         refused = False
-        if self._groups and parameter not in self._single:
+        if self._groups.allowed(parameter):
             done, refused = await self._read_group(parameter)
             if done:
                 return
         for channel in range(min(self.channels, self._configured)):
-            await self._read_one(parameter, channel, doubted=refused)
+            if self.asks(channel):
+                await self._read_one(parameter, channel, doubted=refused)
             if parameter in self.unsupported:
                 return
         if refused and parameter in self._known:
-            self._refusals += 1
-            if parameter not in self._grouped or self._refusals >= _REFUSALS:
-                self._give_up_groups(parameter)
+            self._groups.refused(parameter)
+
+    def _group_size(self) -> int:
+        """How many channels answer, when all that do not are behind them."""
+        count = self.channels
+        while count - 1 in self._absent:
+            count -= 1
+        return count
 
     async def _read_one(self, parameter: str, channel: int | None, *, doubted: bool = False) -> Plain | None:
         """Read one value; ``doubted`` says that the parameter has just been refused for all channels."""
@@ -230,7 +300,7 @@ class CaenUnit:
         return None
 
     async def _insist(self, parameter: str, ask: Callable[[], Awaitable[_T]]) -> _T:
-        """Ask, and once more when what was never told is refused: a request damaged on its way is refused too."""
+        """Ask, and once more when what was never known is refused: a request damaged on its way is refused too."""
         try:
             return await ask()
         except ErrorReply:
@@ -241,6 +311,8 @@ class CaenUnit:
     async def read_back(self, parameter: str, channel: int | None) -> Plain:
         """Read one parameter and keep it. Raises ErrorReply and Garbled."""
         reply = await self.monitor(parameter, channel)
+        if channel is not None and channel > 1 and (reply.text or "").count(";") + 1 == channel:
+            raise ErrorReply("CH")  # the number behind the last channel stands for all of them: this one is not there
         try:
             value = _values(parameter, reply, 1)[0]
         except Garbled as error:
@@ -251,10 +323,11 @@ class CaenUnit:
 
     async def _read_group(self, parameter: str) -> tuple[bool, bool]:
         """Read all channels in one request; return whether that is settled, and whether the unit refused it."""
+        number = self._groups.number or self.channels
         try:
-            reply = await self._insist(parameter, partial(self.monitor, parameter, self.channels))
+            reply = await self._insist(parameter, partial(self.monitor, parameter, number))
         except ErrorReply as error:
-            if error.word == "PAR" and self._grouped and parameter not in self._known:
+            if error.word == "PAR" and self._groups.proven and parameter not in self._known:
                 self._refused(parameter, None, error)
                 return True, True
             # Either groups or this parameter are unknown to the unit: asking for one channel tells which.
@@ -268,51 +341,50 @@ class CaenUnit:
             self._count(error)
             self._miss(parameter, *range(self.channels))
             return True, False
-        if len(values) != self.channels:
-            return self._wrong_count(parameter, len(values)), False
-        self._grouped.add(parameter)
-        self._wrong_counts.pop(parameter, None)
-        self._refusals = 0
+        if len(values) != self._group_size():
+            self._count(Garbled(f"{parameter}: {len(values)} values instead of {self._group_size()}"))
+            if self._groups.wrong_count(parameter, len(values)):
+                return False, False
+            self._miss(parameter, *range(self.channels))
+            return True, False
+        self._groups.worked(parameter)
         for channel, value in enumerate(values):
             self._store(parameter, channel, value)
         return True, False
 
-    def _give_up_groups(self, parameter: str) -> None:
-        if self._grouped and (parameter not in self._grouped or parameter in self._wrong_counts):
-            log.warning("%s: %s is not told for all channels at once, read singly", self._name, parameter)
-            self._single.add(parameter)
-            return
-        log.warning("%s: no group reads (%s), reading channel by channel", self._name, parameter)
-        self._groups = False
-
-    def _wrong_count(self, parameter: str, found: int) -> bool:
-        self._count(Garbled(f"{parameter}: {found} values instead of {self.channels}"))
-        self._wrong_counts[parameter] = self._wrong_counts.get(parameter, 0) + 1
-        # As long as no group answer was ever good, the unit as a whole is suspected, else this parameter.
-        seen = self._wrong_counts[parameter] if self._grouped else sum(self._wrong_counts.values())
-        if seen < _WRONG_COUNTS:
-            self._miss(parameter, *range(self.channels))
-            return True
-        self._give_up_groups(parameter)
-        return False
-
     def _refused(self, parameter: str, channel: int | None, error: ErrorReply) -> None:
         self._understood = True
-        if parameter in self._known:
-            # It was known a moment ago, so this is about the request as it arrived, not about the firmware.
+        if parameter in self._known and parameter not in self.unsupported:
+            # It was known a moment ago, so this is about the request as it arrived, or about the channel.
             self._miss(parameter, channel)
+            if channel is not None and error.word in ("CH", "CMD"):
+                self._count_refusal(channel)
             return
-        log.debug("%s: %s is not known to this firmware (%s)", self._name, parameter, error.word)
+        log.debug("%s: %s is not known to this firmware (%s)", self.name, parameter, error.word)
         self.unsupported.add(parameter)
+
+    def _count_refusal(self, channel: int) -> None:
+        self._refusals[channel] += 1
+        if self._refusals[channel] < _REFUSALS:
+            return
+        if channel not in self._absent:
+            log.warning("%s: channel %d of %d does not answer", self.name, channel, self.channels)
+        self._absent[channel] = self._clock.monotonic()
+        self._groups.shortened(self.channels, self._group_size())
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
         self._understood = True
         self._known.add(parameter)
+        self.unsupported.discard(parameter)
         self.misses.pop((parameter, channel), None)
-        if parameter == "IMRANGE" and self.value(parameter, channel) != value:
+        if channel is not None:
+            self._refusals.pop(channel, None)
+            if self._absent.pop(channel, None) is not None:
+                self._groups.forget()
+        if parameter == "IMRANGE" and self.value(parameter, channel) not in (None, value):
             for name in _OF_RANGE:
                 self.cells.pop((name, channel), None)  # to be learnt again
-        self.cells[parameter, channel] = Cell(value, self._now())
+        self.cells[parameter, channel] = Cell(value, self._clock.time())
 
     def _miss(self, parameter: str, *channels: int | None) -> None:
         for channel in channels:
@@ -326,7 +398,7 @@ def _values(parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
         return (reply.word(),) if count == 1 else reply.words(count)
     if wanted.kind is Kind.INT:
         numbers = (reply.integer(),) if count == 1 else reply.integers(count)
-        if not all(0 <= number <= 0xFFFF for number in numbers):
+        if not all(0 <= number <= HIGHEST_STATUS for number in numbers):
             raise Garbled(f"{parameter}: {numbers} are no status words or counts")
         return numbers
     if wanted.kind is Kind.FLOAT:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Collection, Iterable
 
 from devices.model import Driver, Portioned
+
+RETRY = 5.0
+"""Seconds after which a signal is asked for again of which a portion brought nothing."""
 
 
 class Backlog:
@@ -15,6 +19,8 @@ class Backlog:
         self._driver = driver
         self._waiting: set[str] = set()
         self._portions: deque[Collection[str]] = deque()
+        self._unread: set[str] = set()
+        self._recalled = -math.inf
 
     def __bool__(self) -> bool:
         return bool(self._portions)
@@ -32,7 +38,19 @@ class Backlog:
         self._waiting.difference_update(portion)
         return portion
 
+    def ask_again(self, names: Iterable[str]) -> None:
+        """Have signals read again later, because a portion brought nothing of them (a single bad answer)."""
+        self._unread.update(names)
+
+    def recall(self, now: float) -> None:
+        """Let those wait again whose time has come; ``now`` is monotonic time in seconds."""
+        if self._unread and now - self._recalled >= RETRY:
+            self._recalled = now
+            self.add(sorted(self._unread))
+            self._unread.clear()
+
     def clear(self) -> None:
         """Forget everything that waits."""
+        self._unread.clear()
         self._waiting.clear()
         self._portions.clear()

@@ -63,6 +63,7 @@ class DeviceScanner:
         self._asked: dict[str, None] = {}
         self._written: dict[str, float] = {}
         self._seen = False
+        self._all_read = False
         self._invalid_by: Cause | None = None
         self._fault: DeviceError | None = None
         self._writing = 0
@@ -79,6 +80,11 @@ class DeviceScanner:
     def ready(self) -> bool:
         """True when the device has been read since the link came up and may be written."""
         return self.status.connected and not self.status.disabled and self._fault is None
+
+    @property
+    def all_read(self) -> bool:
+        """True when everything has been read since the link came up, constants included."""
+        return self.ready and self._all_read
 
     async def run(self) -> None:
         """Scan until cancelled; then close the link. Nothing that the scan has a driver do can change the device."""
@@ -197,6 +203,7 @@ class DeviceScanner:
         that an operator watches wait for no other.
         """
         self._fault = None
+        self._all_read = False
         await self._driver.connect()
         started = self._clock.monotonic()
         fast = self._schedule.fast() if self._seen or isinstance(self._driver, Portioned) else []
@@ -205,14 +212,16 @@ class DeviceScanner:
         self._found(self._clock.monotonic() - started, len(fast))
         self._schedule.start(started)
         self._backlog.clear()
-        read = set(fast)
-        self._backlog.add(name for name in self._records.readable if name not in read)
+        first = set(fast)
+        self._backlog.add(name for name in self._records.readable if name not in first)
+        self._all_read = not self._backlog
         while not self.status.disabled:
             if self._fault is not None:
                 raise self._fault
             await self._turns.start()
             due, others = self._schedule.take(self._clock.monotonic())
             self._backlog.add(others)
+            self._backlog.recall(self._clock.monotonic())
             due = list(dict.fromkeys(due + list(self._asked)))
             self._asked.clear()
             if due:
@@ -220,8 +229,11 @@ class DeviceScanner:
                 if self._schedule.is_due(self._clock.monotonic()):
                     self.status.late += 1
             if self._backlog and not self.status.disabled and self._fault is None:
-                await self._poll(self._backlog.take())
+                portion = self._backlog.take()
+                read = await self._poll(portion)
+                self._backlog.ask_again(name for name in portion if name not in read)
                 if not self._backlog:  # by now the device may have reported more of itself
+                    self._all_read = True
                     self._records.refresh(self._clock.monotonic(), anew=True)
             await self._idle()
 
@@ -331,8 +343,8 @@ class DeviceScanner:
 
     # ---- reading and posting
 
-    async def _poll(self, names: Collection[str]) -> None:
-        """Read a batch and post it."""
+    async def _poll(self, names: Collection[str]) -> Collection[str]:
+        """Read a batch and post it; return the signals that there were readings of."""
         begun = self._clock.monotonic()
         self._written.clear()
         readings = await self._driver.read(names)
@@ -350,6 +362,7 @@ class DeviceScanner:
         if not self.status.connected:
             self._records.settle_commands(self._clock.time())
         self.status.cycle(self._clock.monotonic() - begun)
+        return readings.keys()
 
     # ---- hooks of the records
 

@@ -169,6 +169,8 @@ async def test_GIVEN_1500_V_on_the_output_WHEN_the_server_is_killed_and_restarte
             vset, iset, on, ramp = context.connect([prefix + name for name in ("VSET", "ISET", "ON", "RAMPUP")])
             states = state.monitor(TIME_SHORT)
             context.wait_for(lambda: _valid(states), 10.0, lambda: "the supply was not read")
+            read = ramp.monitor(TIME_SHORT)  # settings are read after what is fast
+            context.wait_for(lambda: _valid(read), 10.0, lambda: "the settings were not read")
             assert ramp.put_callback(500.0) == 1
             assert iset.put_callback(300.0) == 1
             assert vset.put_callback(1500.0) == 1
@@ -185,6 +187,8 @@ async def test_GIVEN_1500_V_on_the_output_WHEN_the_server_is_killed_and_restarte
             names = ["VSET", "VSET:RBV", "VMON", "ON", "STATE"]
             channels = context.connect([f"LAB:HV1:CH00:{name}" for name in names], 20.0)
             channels[-1].monitor(TIME_SHORT).wait_value(1, 10.0)
+            setting = channels[1].monitor(TIME_SHORT)  # settings are read after what is fast
+            context.wait_for(lambda: _valid(setting), 10.0, lambda: "the setting was not read")
             return tuple(channel.value() for channel in channels)
 
         async with labioc(site, port):

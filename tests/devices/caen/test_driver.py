@@ -36,8 +36,8 @@ async def test_the_dialect_is_found_and_remembered(profile):
     await rig.driver.close()
     since = len(rig.link.log)
     await rig.driver.connect()
-    expected = "$CMD:MON,PAR:BDNAME" if profile is Profile.A else "$BD:00,CMD:MON,PAR:BDNAME"
-    assert rig.sent(since)[0] == expected
+    start = "$" if profile is Profile.A else "$BD:00,"
+    assert rig.sent(since) == [f"{start}CMD:MON,PAR:{name}" for name in ("BDSNUM", "BDFREL")]
 
 
 async def test_the_address_of_the_module_comes_from_the_site_file():
@@ -224,6 +224,68 @@ async def test_one_garbled_group_answer_does_not_end_group_reads():
     assert len(rig.sent(since)) == 3
 
 
+async def test_group_reads_that_were_given_up_are_tried_again_after_a_minute():
+    rig = bench()
+    await rig.start()
+    rig.model.refuse_groups = True
+    for _ in range(2):
+        assert set(await rig.driver.read(FAST)) == set(FAST)
+    rig.model.refuse_groups = False
+    rig.pass_time(59.0)
+    since = len(rig.link.log)
+    await rig.driver.read(FAST)
+    assert not any("CH:4" in line for line in rig.sent(since))
+    rig.pass_time(1.0)
+    await rig.driver.read(FAST)
+    since = len(rig.link.log)
+    assert set(await rig.driver.read(FAST)) == set(FAST)
+    assert len(rig.sent(since)) == 3
+
+
+@pytest.mark.parametrize("answer", ["told", "present", "none"])
+async def test_channels_that_the_unit_claims_but_has_not_cost_no_questions(answer):
+    """BDNCH says 8, four answer; the request for all channels is that of 8, that of 4, or there is none."""
+    rig = bench(channels=8)
+
+    def short(request: bytes) -> str | None:
+        text = request.decode()
+        if text.endswith("PAR:BDNCH"):
+            return "#CMD:OK,VAL:8;"
+        number = text.partition("CH:")[2].partition(",")[0]
+        if not number or int(number) < 4:
+            return None
+        if (answer, number) == ("told", "8") or (answer, number) == ("present", "4"):
+            return rig.model.respond(request.replace(f"CH:{number}".encode(), b"CH:4")).decode().strip()
+        return "#CH:ERR"
+
+    rig.link.intercept = short
+    names = [f"CH{channel:02d}.{suffix}" for channel in range(8) for suffix in ("VMON", "IMON", "STAT", "STATE")]
+    await rig.start()
+    await rig.driver.read(names)
+    for _ in range(3):
+        since = len(rig.link.log)
+        found = await rig.driver.read([*names, "CH00.VSET.HI", "CH05.VSET.HI"])
+        assert len(rig.sent(since)) == (12 if answer == "none" else 3)
+    assert found["CH03.STATE"].level is Level.OK
+    assert (found["CH04.VMON"].level, found["CH05.VSET.HI"].level) == (Level.INVALID, Level.INVALID)
+    since = len(rig.link.log)
+    for portion in rig.driver.portions(rig.everything()):
+        await rig.driver.read(portion)
+    assert not {"VMAX", "RUPMAX", "TRIPRES"} & {line.rpartition(":")[2] for line in rig.sent(since)}
+
+
+async def test_a_channel_that_begins_to_answer_is_found_within_a_minute():
+    rig = bench()
+    rig.link.intercept = lambda request: "#CH:ERR" if b"CH:3" in request or b"CH:4" in request else None
+    await rig.start()
+    await rig.driver.read(FAST)
+    assert (await rig.driver.read(FAST))["CH03.VMON"].level is Level.INVALID
+    rig.link.intercept = lambda _: None
+    rig.pass_time(60.0)
+    await rig.driver.read(FAST)
+    assert (await rig.driver.read(FAST))["CH03.VMON"].level is Level.OK
+
+
 async def test_two_group_answers_of_the_wrong_length_end_group_reads():
     rig = bench()
     await rig.start()
@@ -304,15 +366,74 @@ async def test_a_supply_that_only_sends_rubbish_is_lost_after_four_answers():
     assert len(rig.sent(since)) == 1
 
 
-async def test_limits_that_could_not_be_read_at_connect_are_asked_for_later():
+async def test_limits_that_could_not_be_read_are_asked_for_again_with_their_signal():
     rig = bench()
     rig.link.intercept = one_of("VMAX")
     await rig.driver.connect()
-    await rig.driver.read(["CH00.VSET.RBV", "CH00.MAXV.RBV"])
+    names = ["CH00.VSET.RBV", "CH00.MAXV.RBV", "CH00.VSET.HI"]
+    assert "CH00.VSET.HI" not in await rig.driver.read(names)
     assert rig.driver.limits("CH00.VSET") is None
     rig.link.intercept = lambda _: None
-    await rig.driver.read(["CH00.VMON"])
+    assert (await rig.driver.read(["CH00.VSET.HI"]))["CH00.VSET.HI"].value == 4000.0
     assert rig.driver.limits("CH00.VSET").high == 4000.0
+
+
+async def test_connecting_and_a_fast_scan_ask_for_no_constant():
+    rig = bench()
+    await rig.driver.connect()
+    identity = ["BDNAME", "BDNCH", "BDSNUM", "BDFREL"]
+    assert [line.rpartition(":")[2] for line in rig.sent()] == identity
+    since = len(rig.link.log)
+    assert set(await rig.driver.read(FAST)) == set(FAST)
+    asked = [line.rpartition(":")[2] for line in rig.sent(since)]
+    assert asked == ["ISET", "VMON", "IMON", "STAT"]
+
+
+async def test_the_same_unit_keeps_its_constants_over_a_reconnection_and_confirms_them_behind():
+    rig = bench()
+    await rig.start()
+    await rig.driver.close()
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    await rig.driver.read(["CH00.VMON"])
+    assert len(rig.sent(since)) == 5
+    await rig.driver.read(["CH00.RAMPUP.RBV"])
+    assert len(rig.sent(since)) == 6
+    assert rig.driver.limits("CH00.RAMPUP").high == 500.0
+    found = await rig.driver.read(rig.everything())
+    assert {reading.level for reading in found.values() if reading.value is not None} == {Level.OK}
+    asked = [line.rpartition(":")[2] for line in rig.sent(since)]
+    assert {"VMAX", "IMAXH", "RUPMAX", "VSRES", "IMDECL"} <= set(asked)
+    since = len(rig.link.log)
+    await rig.driver.read(rig.everything())
+    assert "VMAX" not in {line.rpartition(":")[2] for line in rig.sent(since)}
+
+
+@pytest.mark.parametrize("change", ["serial", "firmware"])
+async def test_another_unit_or_firmware_at_the_address_is_noticed_at_once(change):
+    rig = bench()
+    await rig.start()
+    await rig.driver.close()
+    setattr(rig.model, change, "09.9")
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    asked = [line.rpartition(":")[2] for line in rig.sent(since)]
+    assert asked[-4:] == ["BDNAME", "BDNCH", "BDSNUM", "BDFREL"]
+    assert rig.driver.limits("CH00.VSET") is None  # the constants of the other unit count no more
+
+
+async def test_a_long_batch_is_divided_into_portions_settings_first():
+    rig = bench()
+    await rig.driver.connect()
+    await rig.driver.read(FAST)
+    portions = rig.driver.portions(rig.everything())
+    assert sorted(name for portion in portions for name in portion) == sorted(rig.everything())
+    for portion in portions:
+        since = len(rig.link.log)
+        await rig.driver.read(portion)
+        assert len({line.rpartition(":")[2] for line in rig.sent(since)}) <= 6
+    order = {name: number for number, portion in enumerate(portions) for name in portion}
+    assert order["CH00.VSET.RBV"] < order["BD.ALARM"] < order["CH00.VSET.RES"]
 
 
 @pytest.mark.parametrize("count", ["0", "x", "101"])

@@ -6,6 +6,7 @@ import pytest
 
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
+from devices.caen.status import layout_of
 from devices.model import Cause, Level
 from devices.rules.hv_channel import State
 from tests.devices.caen.bench import FAST, bench
@@ -108,7 +109,7 @@ async def test_overcurrent_is_minor_and_major_when_it_lasts():
         (Profile.A, 512, "TWARN", Level.MINOR, State.OFF),
         (Profile.B, 512, "TWARN", Level.MAJOR, State.FAULT),
         (Profile.A, 1024, "OVT", Level.MAJOR, State.FAULT),
-        (Profile.B, 1024, "OVT", Level.MAJOR, State.INHIBITED),
+        (Profile.B, 1024, "OVT", Level.OK, State.INHIBITED),
         (Profile.A, 8192, "CALERR", Level.MAJOR, State.FAULT),
     ],
 )
@@ -198,3 +199,66 @@ async def test_local_is_read_where_the_unit_tells():
     rig.model.local = True
     found = (await rig.driver.read(["BD.LOCAL"]))["BD.LOCAL"]
     assert (found.value, found.level) == (1, Level.MINOR)
+
+
+async def test_units_of_the_803x_family_have_another_status_layout():
+    rig = bench(CaenModel(name="R8033"))
+    await rig.start()
+    words = {
+        64: ("TRIP", State.OFF, Level.MAJOR),
+        128: ("MAXPW", State.FAULT, Level.MINOR),
+        1024: ("KILL", State.KILLED, Level.MAJOR),
+        2048: ("INTLCK", State.INHIBITED, Level.MAJOR),
+        4096: ("OVT", State.INHIBITED, Level.OK),
+        1 << 15: ("MAXV", State.OFF, Level.MINOR),
+        1 << 16: ("CALERR", State.FAULT, Level.MAJOR),
+    }
+    for word, (name, state, level) in words.items():
+        rig.model.corrupt_status(0, word)
+        found = await rig.look("STAT", "STATE", f"STAT.{name}")
+        assert (found["STAT"].value, found["STAT"].level) == (word, Level.OK)
+        assert (found[f"STAT.{name}"].value, found[f"STAT.{name}"].level) == (1, level)
+        assert found["STATE"].value == state
+    for _ in range(2):
+        rig.model.corrupt_status(0, 64)
+        found = await rig.look("TRIP", "STAT.MAXV")
+    assert (found["TRIP"].value, found["STAT.MAXV"].value) == (1, 0)
+
+
+@pytest.mark.parametrize(("name", "layout"), [
+    ("DT5533E", "DT55xxE"), ("DT5533EN", "DT55xxE"), ("DT5521HEM", "DT55xxE"), ("N1470", "N1470"),
+    ("NDT1470", "N1470"), ("DT1470ET", "N1470"), ("R1419ET", "N1470"), ("N1471HA", "N1470"), ("N1570", "N1470"),
+    ("R8033", "803x"), ("N8033", "803x"), ("R8033DM", "803x"), ("DT8033", "803x"), ("DT1415ET", "803x"),
+])  # fmt: skip
+def test_the_layout_is_told_by_the_name_of_the_unit(name, layout):
+    found = layout_of(name, Profile.A)
+    assert (found.name, found.known) == (layout, True)
+
+
+async def test_an_unknown_model_is_connected_and_says_so():
+    rig = bench(CaenModel(name="DT9999X"))
+    await rig.driver.connect()
+    assert "DT9999X is not known" in rig.driver.stats.last_error
+    found = await rig.driver.read(["BD.NAME", "CH00.STATE"])
+    assert (found["BD.NAME"].value, found["BD.NAME"].level) == ("DT9999X", Level.MINOR)
+    assert found["CH00.STATE"].level is Level.OK
+
+
+async def test_a_setting_outside_the_limits_of_the_site_is_major_whoever_made_it():
+    rig = bench(channel_limits={0: {"VSET": (0, 2000), "ISET": (0, 150)}})
+    rig.model.channels[0].vset = 3900.0
+    rig.model.channels[1].vset = 3900.0
+    await rig.start()
+    found = await rig.driver.read(["CH00.VSET.RBV", "CH00.ISET.RBV", "CH01.VSET.RBV"])
+    assert [reading.level for reading in found.values()] == [Level.MAJOR, Level.OK, Level.OK]
+
+
+async def test_a_trip_that_is_latched_stays_over_a_lost_link():
+    rig = bench()
+    await rig.start()
+    assert list(rig.driver.latched()) == []
+    rig.model.trip(2)
+    for _ in range(2):
+        await rig.driver.read(FAST)
+    await rig.driver.close()
+    assert list(rig.driver.latched()) == ["CH02.TRIP"]

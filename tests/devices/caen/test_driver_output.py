@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from devices.caen.simulator.model import CaenModel
-from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.errors import OutOfLimits, Refused, ReplyTimeout
 from tests.devices.caen.bench import bench, lost_answer, started
 
 
@@ -106,12 +106,13 @@ async def test_switching_off_is_no_trip_even_when_a_scan_looks_in_between():
         assert (await rig.look("TRIP"))["TRIP"].value == 0
 
 
-async def test_on_waits_for_the_limits_of_the_voltage():
-    rig = bench()
+async def test_on_right_after_connecting_reads_the_voltage_and_its_limits_first():
+    rig = bench(limits={"VSET": (0, 1000)})
+    rig.model.channels[0].vset = 1500.0
     await rig.driver.connect()
-    await rig.driver.read(["CH00.STAT"])
-    with pytest.raises(NotReady, match="VSET and its limits"):
+    with pytest.raises(OutOfLimits, match="ON: VSET is 1500 V, above 1000 V"):
         await rig.driver.write("CH00.ON", 1)
+    assert rig.sets() == []
 
 
 async def test_a_refused_off_leaves_the_demand_as_it_was():

@@ -148,12 +148,27 @@ async def test_nothing_is_written_before_the_setting_and_its_limits_were_read():
         with pytest.raises(NotReady):
             await rig.driver.write(name, 1)
     await rig.driver.connect()
+    rig.link.intercept = lambda request: ReplyTimeout("no answer") if b"CMD:MON" in request else None
     for name in ("CH00.VSET", "CH00.PDWN", "CH00.ON"):
         with pytest.raises(NotReady, match="read"):
             await rig.driver.write(name, 1)
     assert rig.sets() == []
+    rig.link.intercept = lambda _: None
     await rig.driver.write("CH00.ON", 0)  # off is always allowed
     assert rig.sets() == ["$CMD:SET,CH:0,PAR:OFF"]
+
+
+async def test_right_after_connecting_a_write_reads_what_it_depends_on_and_off_reads_nothing():
+    rig = bench()
+    rig.model.channels[0].vset = 4000.0
+    await rig.driver.connect()
+    since = len(rig.link.log)
+    await rig.driver.write("CH01.ON", 0)
+    assert rig.sent(since)[0] == "$CMD:SET,CH:1,PAR:OFF"
+    rig.model.channels[0].maxv = 1000.0
+    with pytest.raises(OutOfLimits, match="MAXV"):
+        await rig.driver.write("CH00.VSET", 1200)
+    assert (await rig.driver.write("CH00.VSET", 900.04))["CH00.VSET.RBV"].value == 900.0
 
 
 async def test_a_setting_that_the_firmware_does_not_know_is_refused():
@@ -311,7 +326,7 @@ async def test_a_range_changed_elsewhere_is_followed_in_profile_b():
     rig.link.intercept = lambda request: answers.get(request.rpartition(b",")[2])
     model.channels[0].imrange = "LOW"
     await rig.driver.read(["CH00.IRANGE.RBV"])
-    await rig.driver.read(["CH00.IMON"])
+    await rig.driver.read(["CH00.IMON.RES", "CH00.ISET.HI"])
     assert (rig.driver.precision("CH00.IMON"), rig.driver.precision("CH01.IMON")) == (3, 2)
     assert rig.driver.limits("CH00.ISET").high == 300.0
 

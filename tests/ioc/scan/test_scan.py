@@ -126,6 +126,21 @@ async def test_GIVEN_a_fast_scan_that_fills_the_period_WHEN_scanning_THEN_the_re
         assert {tuple(names) for _, names in portioned.batches} >= {("BD.NAME",), ("CH01.VSET",)}
 
 
+async def test_GIVEN_a_bad_answer_to_what_is_read_once_WHEN_time_passes_THEN_it_is_asked_again() -> None:
+    rig = Rig()
+    rig.scanner = DeviceScanner(portioned := PortionedDriver(rig.clock, hv_values()), rig.records.values(), rig.clock)
+    rig.driver = portioned
+    name = portioned.values.pop("BD.NAME")
+    async with rig.running():
+        await rig.clock.advance(2.0)
+        assert rig["BD:NAME"].udf
+        asked = sum(names == ["BD.NAME"] for _, names in portioned.batches)
+        assert asked <= 2
+        portioned.values["BD.NAME"] = name
+        await rig.clock.advance(6.0)
+        assert rig["BD:NAME"].val == name
+
+
 async def test_GIVEN_a_latched_alarm_WHEN_the_link_is_lost_THEN_it_keeps_value_and_severity() -> None:
     async with Rig().running() as rig:
         rig.driver.latched = lambda: ["CH00.IMON"]  # type: ignore[attr-defined]

@@ -1,0 +1,128 @@
+"""The status word of a channel (STAT): three layouts, told apart by the name of the unit.
+
+Sources: DT55xxE manual, status table; N1470 and N1471 manuals (UM2027); CAEN's own caen_libs 3.3.0, which
+has a table for each system type; 803x manual, which says that these units answer the same protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from devices.caen.protocol import ChannelStatus, Profile
+from devices.model import Level
+from devices.rules.hv_trip import Conditions
+
+_RAMP = int(ChannelStatus.UP | ChannelStatus.DOWN)
+_NAMES: Mapping[str, int] = {str(bit.name): int(bit) for bit in ChannelStatus}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What the bits of one family of units mean.
+
+    ``bits`` are masks by the name of the signal that shows them (``STAT.TRIP``). The other masks sort them by what they
+    mean; ``disabled`` is the enable switch of a channel where it has a bit of its own. ``known`` is False for a layout
+    that has been assumed, because the name of the unit is not known.
+    """
+
+    name: str
+    bits: Mapping[str, int]
+    fault: int
+    disabled: int = 0
+    hot: int = 0
+    unnamed: int = 0
+    known: bool = True
+
+    def unknown(self, word: int) -> int:
+        """Return the bits of a word that this layout does not explain."""
+        for mask in self.bits.values():
+            word &= ~mask
+        return word & ~self.unnamed
+
+    def has(self, name: str, word: int) -> bool:
+        """Return whether a bit is set, by its name."""
+        return bool(word & self.bits[name])
+
+    def level(self, name: str, word: int) -> Level:
+        """Return how bad a bit is that is set, apart from those that depend on the ramp: OVC, OVV, UNV."""
+        mask = self.bits[name] & word
+        if mask & self.disabled:
+            return Level.MAJOR if mask & ~self.disabled else Level.OK  # STATE carries the alarm of the switch
+        if mask & self.hot or name in ("TRIP", "OVT", "KILL", "INTLCK", "CALERR"):
+            return Level.MAJOR
+        return Level.MINOR if name in ("MAXV", "MAXPW", "TWARN") else Level.OK
+
+    def conditions(self, word: int) -> Conditions:
+        """Translate a status word."""
+        return Conditions(
+            word=word & ~_RAMP,
+            on=self.has("ON", word),
+            up=self.has("UP", word),
+            down=self.has("DOWN", word),
+            limiting=self.has("OVC", word),
+            undervoltage=self.has("UNV", word),
+            inhibited=self.has("INTLCK", word) or bool(word & self.disabled),
+            killed=self.has("KILL", word),
+            tripped=self.has("TRIP", word),
+            fault=bool(word & self.fault),
+        )
+
+    def why_off(self, word: int) -> str:
+        """Return why the output stays off, in words; empty when the word tells no reason."""
+        reasons = (
+            (self.bits["TRIP"], "tripped, clear it with CLR:CMD first"),
+            (self.bits["KILL"], "killed by the front panel input"),
+            (self.bits["INTLCK"], "interlock active"),
+            (self.disabled, "disabled by the front panel switch"),
+            (
+                self.bits["OVT"] & ~self.disabled,
+                "over-temperature" if self.disabled else "over-temperature or disabled",
+            ),
+            (self.bits["CALERR"], "calibration error"),
+        )
+        return ", ".join(text for mask, text in reasons if word & mask)
+
+
+_A = Layout("DT55xxE", _NAMES, fault=_NAMES["OVT"] | _NAMES["CALERR"] | _NAMES["MAXPW"])
+_B = Layout(
+    "N1470",
+    _NAMES,
+    fault=_NAMES["TWARN"] | _NAMES["CALERR"] | _NAMES["MAXPW"],
+    disabled=_NAMES["OVT"],
+    hot=_NAMES["TWARN"],
+)
+_SMART_DISABLED, _SMART_FAIL, _SMART_LOCK = 1 << 12, 1 << 13, 1 << 14
+_SMART = Layout(
+    "803x",
+    {
+        **{name: _NAMES[name] for name in ("ON", "UP", "DOWN", "OVC", "OVV", "UNV")},
+        "TRIP": 1 << 6,
+        "MAXPW": 1 << 7,  # OVP
+        "TWARN": 1 << 8,
+        "OVT": 1 << 9 | _SMART_DISABLED,
+        "KILL": 1 << 10,
+        "INTLCK": 1 << 11,
+        "MAXV": 1 << 15,
+        "CALERR": 1 << 16,
+    },
+    fault=1 << 7 | 1 << 9 | _SMART_FAIL | 1 << 16,
+    disabled=_SMART_DISABLED,
+    unnamed=_SMART_FAIL | _SMART_LOCK,
+)
+
+_BY_NAME = (
+    (re.compile(r"DT55[0-9]{2}H?E[A-Z]?"), _A),
+    (re.compile(r"[A-Z]{0,3}(803[0-9]|1415)[A-Z]*"), _SMART),
+    (re.compile(r"[A-Z]{0,3}(14[0-9]{2}|1570)[A-Z]*"), _B),
+)
+
+
+def layout_of(name: str, profile: Profile) -> Layout:
+    """Return the layout of a unit by the name that it gives (BDNAME), or else the usual one of its profile."""
+    for pattern, layout in _BY_NAME:
+        if pattern.fullmatch(name.strip().upper()):
+            return layout
+    assumed = _A if profile is Profile.A else _B
+    return Layout(assumed.name, assumed.bits, assumed.fault, assumed.disabled, assumed.hot, known=False)
