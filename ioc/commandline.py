@@ -1,4 +1,4 @@
-"""The sub-commands of ``labioc``: one module of ``ioc.commands`` for each.
+"""The sub-commands of ``labioc``: one module of ``ioc.commands`` for each, imported when it is asked for.
 
 Exit status: 0 ok, 1 failed, 2 wrong usage or site file; ``ioc.cli`` adds 130 for Ctrl-C. What is asked for goes to
 standard output, everything else to standard error.
@@ -9,26 +9,37 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from importlib import import_module
 
-from ioc.commands import archive, check, console, demo, export, history, pvs, run, schema, simulate, tuned
-from ioc.database.dbfile import DatabaseError
-from ioc.services.statistics import release
-from ioc.site.config import SiteError
+from ioc.errors import MistakesError
 
-_COMMANDS = (run, console, demo, check, pvs, tuned, schema, export, archive, history, simulate)
+_COMMANDS = {
+    "run": "serve a site until Ctrl-C or SIGTERM",
+    "console": "serve a site and take commands, at a prompt or from standard input",
+    "demo": "simulated devices and the IOC, to try it all without hardware",
+    "check": "check a site file and tell every mistake",
+    "pvs": "list the PVs of a site",
+    "tuned": "list the alarm limits that clients have tuned at run time",
+    "schema": "print the JSON Schema of the site file",
+    "export": "write files for other programs",
+    "archive": "forward every event to InfluxDB until Ctrl-C or SIGTERM",
+    "history": "print, export or plot what a PV did",
+    "simulate": "run a simulated device alone",
+}
+"""Every command with its line of the help; the module of this name adds its arguments to a parser (``register``)."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; wrong usage ends in SystemExit(2) as argparse does it."""
-    args = parser().parse_args(argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    args = parser(arguments).parse_args(arguments)
     try:
         status: int = args.func(args)
         sys.stdout.flush()
-    except SiteError as error:
-        return _failed(f"the site file {getattr(args, 'site', 'of the demo')} cannot be used", error.errors, 2)
-    except DatabaseError as error:
-        return _failed("the database cannot be used", error.errors, 1)
+    except MistakesError as error:
+        subject = error.subject.format(site=getattr(args, "site", "of the demo"))
+        return _failed(f"{subject} cannot be used", error.errors, error.status)
     except BrokenPipeError:
         # The reader, head for example, has seen enough: nothing to tell, and nothing more to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -38,14 +49,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of the command line."""
+def parser(commands: Container[str] = frozenset(_COMMANDS)) -> argparse.ArgumentParser:
+    """Make the parser of the command line; only the commands named have their arguments."""
     top = argparse.ArgumentParser(prog="labioc", description="EPICS soft IOC for high voltage and furnaces.")
-    top.add_argument("--version", action="version", version=f"labioc {release()}")
+    top.add_argument("--version", action=_Version)
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.register(subparsers)
+    for name, about in _COMMANDS.items():
+        command = subparsers.add_parser(name, help=about)
+        if name in commands:
+            import_module(f"ioc.commands.{name}").register(command)
     return top
+
+
+class _Version(argparse.Action):
+    """Print the version; it is looked up only then."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str) -> None:
+        super().__init__(option_strings, dest, nargs=0, help="show program's version number and exit")
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from ioc.version import release  # noqa: PLC0415  importing it takes longer than all the rest
+
+        print(f"labioc {release()}")
+        parser.exit()
 
 
 def _failed(summary: str, errors: Sequence[str], status: int) -> int:

@@ -12,15 +12,14 @@ from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
 from archiver.points.series import conflicts
 from ioc.app import set_up_logging
-from ioc.commands.shares import add_shares, shares_of
+from ioc.commands.arguments import add_shares, shares_of
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("archive", help="forward every event to InfluxDB until Ctrl-C or SIGTERM")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("action", nargs="?", choices=["status"], help="show how a running bridge is, and each PV")
     parser.add_argument(

@@ -6,16 +6,15 @@ import argparse
 import json
 from typing import Any
 
-from ioc.commands.shares import add_shares, shares_of
+from ioc.commands.arguments import add_shares, shares_of
 from ioc.records import RecordSet
 from ioc.site.config import SiteError, load_site
 from ioc.site.expansion import expand_all
 from ioc.site.report import BUSY, interface_mistakes, wire_loads
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("check", help="check a site file and tell every mistake")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; the exit status is the same")
     add_shares(parser)

@@ -10,9 +10,8 @@ from ioc.commands.run import add_arguments, site_of
 from ioc.console.console import run as run_console
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("console", help="serve a site and take commands, at a prompt or from standard input")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     add_arguments(parser)
     parser.set_defaults(func=run)
 

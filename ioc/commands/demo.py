@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from devices.registry import FAMILIES
 from devices.simulation.backdoor import TextDoor
 from ioc.app import App, set_up_logging, stop_signal
+from ioc.commands.arguments import port_number
 from ioc.commands.demo_archiver import DemoArchiver
-from ioc.commands.run import port_number
 from ioc.site.config import parse_site
 
 PREFIX = "LAB"
@@ -26,9 +26,8 @@ _READ_SECONDS = 3.0
 """How long the devices may take to be read before the demo presents itself."""
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("demo", help="simulated devices and the IOC, to try it all without hardware")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument(
         "--port",
         type=port_number,

@@ -6,18 +6,16 @@ import argparse
 import sys
 from pathlib import Path
 
-from ioc.commands.run import device_names
-from ioc.commands.shares import add_shares, shares_of
+from ioc.commands.arguments import add_shares, device_names, shares_of
 from ioc.export.db import write_db
 from ioc.export.epics_containers import write_values
-from ioc.services.statistics import release
 from ioc.site.config import load_site, only
 from ioc.site.expansion import expand, expand_all
+from ioc.version import release
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command and its formats."""
-    parser = subparsers.add_parser("export", help="write files for other programs")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the formats."""
     formats = parser.add_subparsers(metavar="FORMAT", required=True)
     db = formats.add_parser("db", help="the expanded database as one EPICS .db file")
     db.add_argument("site", metavar="SITE", help="the site file")

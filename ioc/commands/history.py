@@ -12,9 +12,8 @@ from ioc.commands.archive import archived, archiver_config
 from ioc.site.config import SiteError, load_site
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("history", help="print, export or plot what a PV did")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("pv", metavar="PV", help="the PV")
     parser.add_argument("--since", default="1h", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (1h)")
     parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")

@@ -6,7 +6,7 @@ import argparse
 import json
 from collections.abc import Iterable, Sequence
 
-from ioc.commands.shares import add_shares, shares_of
+from ioc.commands.arguments import add_shares, shares_of
 from ioc.database.dbfile import RecordDef
 from ioc.site.config import load_site
 from ioc.site.expansion import expand_all
@@ -14,9 +14,8 @@ from ioc.site.expansion import expand_all
 _HEADINGS = ("name", "type", "unit", "scan", "access", "description")
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("pvs", help="list the PVs of a site")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="as JSON, with aliases and all info tags")
     add_shares(parser)

@@ -7,12 +7,12 @@ import asyncio
 
 from ioc.app import run as run_app
 from ioc.app import set_up_logging
+from ioc.commands.arguments import device_names, port_number
 from ioc.site.config import Site, load_site, only
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("run", help="serve a site until Ctrl-C or SIGTERM")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     add_arguments(parser)
     parser.set_defaults(func=run)
 
@@ -46,18 +46,3 @@ def site_of(args: argparse.Namespace) -> Site:
     """Load the site, or the part of it that is to be served. Raises SiteError."""
     site = load_site(args.site)
     return only(site, args.only) if args.only else site
-
-
-def port_number(text: str) -> int:
-    """Read a port number of the command line, 0 to 65535. Raises ArgumentTypeError."""
-    if text.isascii() and text.isdecimal() and int(text) <= 65535:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a port number, 0 to 65535")
-
-
-def device_names(text: str) -> list[str]:
-    """Split the names of ``--only``. Raises ArgumentTypeError when there is an empty one."""
-    names = [name.strip() for name in text.split(",")]
-    if not all(names):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of devices, HV1,HV2 for example")
-    return names

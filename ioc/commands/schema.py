@@ -8,9 +8,8 @@ import json
 from ioc.site.schema import site_schema
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("schema", help="print the JSON Schema of the site file")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.set_defaults(func=run)
 
 

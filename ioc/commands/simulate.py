@@ -10,12 +10,11 @@ from typing import Any
 from devices.registry import FAMILIES
 from devices.simulation.simulation import Simulation
 from ioc.app import stop_signal
-from ioc.commands.run import port_number
+from ioc.commands.arguments import port_number
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command and one of its own for each family that has a simulator."""
-    parser = subparsers.add_parser("simulate", help="run a simulated device alone")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add a sub-command for each family that has a simulator."""
     types = parser.add_subparsers(metavar="TYPE", required=True)
     for family in FAMILIES.values():
         if not family.simulated_by:

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ioc.commands.arguments import add_shares, shares_of
 from ioc.commands.pvs import in_columns
-from ioc.commands.shares import add_shares, shares_of
 from ioc.records import RecordSet
 from ioc.services.thresholds import Finding, files, state_folder, weigh
 from ioc.site.config import load_site
@@ -17,9 +17,8 @@ from ioc.site.expansion import expand_all
 _HEADINGS = ("limit", "tuned", "site file", "on", "by", "")
 
 
-def register(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the sub-command."""
-    parser = subparsers.add_parser("tuned", help="list the alarm limits that clients have tuned at run time")
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     add_shares(parser)
     parser.set_defaults(func=run)

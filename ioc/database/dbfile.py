@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -52,10 +52,11 @@ def parse_text(text: str, path: str) -> Template:
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Where files are looked for, and which ones are being read, one for the other."""
+    """Where files are looked for, which ones are being read, one for the other, and what came of the others."""
 
     folders: tuple[Path, ...]
     reading: frozenset[Path] = frozenset()
+    parsed: dict[Path, Template] = field(default_factory=dict)
 
     def find(self, name: str, near: str) -> Path:
         """Return the path of a file named in the file ``near``."""
@@ -64,11 +65,15 @@ class _Search:
 
 
 def _read(path: Path, search: _Search) -> Template:
+    if path in search.parsed:
+        return search.parsed[path]
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DatabaseError([f"{path}: cannot be read: {error}"]) from error
-    return _build(text, str(path), replace(search, reading=search.reading | {path.resolve()}))
+    template = _build(text, str(path), replace(search, reading=search.reading | {path.resolve()}))
+    search.parsed[path] = template
+    return template
 
 
 def _build(text: str, path: str, search: _Search) -> Template:
@@ -196,8 +201,8 @@ class _Builder:
             self.statements.append(Insert(name, read, self._path, node.meta.line))
 
     def _reader(self, name: Text, node: Any) -> Callable[[str], Template]:
-        """Return what reads another file, once; a file whose name is known is read now, for its mistakes."""
-        read = cache(partial(self._other_file, node.meta.line))
+        """Return what reads another file; a file whose name is known is read now, for its mistakes."""
+        read = partial(self._other_file, node.meta.line)
         if isinstance(name, str):
             try:
                 read(name)

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from ioc.database.macros import Macros, Text, UndefinedError, attempt, harmless, resolve
+from ioc.errors import MistakesError
 
 _APPEND = "*"
 
 
-class DatabaseError(Exception):
+class DatabaseError(MistakesError):
     """Mistakes in the database; ``errors`` holds one ``file:line: record NAME: field F: reason`` each."""
 
-    def __init__(self, errors: list[str]) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
+    subject = "the database"
+    status = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Iterable
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from devices.model import Cause, Level, Value
 from ioc.clock import Clock, local_time
 from ioc.records import PutRefused, Record
 from ioc.scan.device_status import ALARM_STATUS
+from ioc.version import release
 
 DEVICE = "IOC"
 """Name of the pseudo device in record links."""
@@ -124,12 +123,3 @@ def memory_used() -> float:
     except (OSError, IndexError, ValueError):
         return 0.0
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
-@cache
-def release() -> str:
-    """Version of the installed package."""
-    try:
-        return version("labioc")
-    except PackageNotFoundError:
-        return "unknown"

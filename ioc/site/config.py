@@ -15,6 +15,7 @@ from typing import Any
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
+from ioc.errors import MistakesError
 from ioc.services.textserver import TextSettings
 from ioc.site.check import mistakes
 from ioc.site.schema import RISING_LIMITS
@@ -30,15 +31,17 @@ _COMMON = frozenset(
 _IMPLIED = {"HIHI": "MAJOR", "LOLO": "MAJOR", "HIGH": "MINOR", "LOW": "MINOR"}
 
 
-class SiteError(Exception):
+class SiteError(MistakesError):
     """The site file cannot be used; ``errors`` holds one sentence for each mistake, key first.
 
     ``details`` has the same for programs: ``text``, and ``line``, ``key`` and ``source`` where they are known.
     """
 
+    subject = "the site file {site}"
+    status = 2
+
     def __init__(self, errors: list[str], details: list[dict[str, Any]] | None = None) -> None:
-        super().__init__("\n".join(errors))
-        self.errors = errors
+        super().__init__(errors)
         self.details = details or [{"text": error} for error in errors]
 
 

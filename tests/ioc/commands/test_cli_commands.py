@@ -184,7 +184,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("module", ["argparse", "ioc.commands", "caproto", "jsonschema", "ioc.database.dbfile"])
+@pytest.mark.parametrize("module", ["argparse", "ioc.commands", "lark", "jsonschema", "ioc.database.dbfile"])
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str):
     command = [sys.executable, "-c", INTERRUPTED, module, "check", EXAMPLE]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
@@ -196,6 +196,34 @@ def test_the_command_itself_needs_few_modules():
     code = "import sys; before = set(sys.modules); import ioc.cli; print(*sorted(set(sys.modules) - before))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True)
     assert set(done.stdout.split()) <= {"__future__", "collections", "collections.abc", "ioc", "ioc.cli"}
+
+
+LOADED = """
+import sys
+from ioc.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit:
+    pass
+print("loaded", *sorted({name.partition(".")[0] for name in sys.modules} | set(sys.modules)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "unneeded"),
+    [
+        (["--version"], {"asyncio", "caproto", "jsonschema", "lark", "numpy", "devices", "archiver", "ioc.commands"}),
+        (["--help"], {"asyncio", "caproto", "jsonschema", "lark", "numpy", "devices", "archiver", "ioc.commands"}),
+        (["check", EXAMPLE], {"caproto", "numpy", "ioc.app", "ioc.server", "devices.simulation"}),
+    ],
+)
+def test_a_command_loads_only_what_it_needs(arguments: list[str], unneeded: set[str]):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *arguments], capture_output=True, text=True, timeout=30, check=True
+    )
+    loaded = set(done.stdout.rpartition("loaded")[2].split())
+    assert "ioc.commandline" in loaded
+    assert loaded & unneeded == set()
 
 
 def test_ctrl_c_during_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

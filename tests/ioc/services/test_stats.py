@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from ioc.services.statistics import SIGNALS, IocStatistics, memory_used, release
+from ioc.services.statistics import SIGNALS, IocStatistics, memory_used
+from ioc.version import release
 from tests.ioc.fakes import FakeClock, alarm, build, definition, settle
 
 TYPES = {

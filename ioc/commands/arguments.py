@@ -1,0 +1,39 @@
+"""What several commands have in their arguments: ports, devices, and the shares of a site that IOCs serve."""
+
+from __future__ import annotations
+
+import argparse
+
+from ioc.site.config import Site, shares
+
+
+def add_shares(parser: argparse.ArgumentParser) -> None:
+    """Add ``--only`` for a site that several IOCs serve, each a share of its devices; it may be given several times."""
+    parser.add_argument(
+        "--only",
+        type=device_names,
+        action="append",
+        default=[],
+        metavar="DEV,...",
+        help="as served by an IOC that runs with the same --only; once for each IOC of the site",
+    )
+
+
+def shares_of(args: argparse.Namespace, site: Site) -> list[Site]:
+    """Return what each IOC serves: the whole site, unless shares are named. Raises SiteError."""
+    return shares(site, args.only)
+
+
+def port_number(text: str) -> int:
+    """Read a port number of the command line, 0 to 65535. Raises ArgumentTypeError."""
+    if text.isascii() and text.isdecimal() and int(text) <= 65535:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a port number, 0 to 65535")
+
+
+def device_names(text: str) -> list[str]:
+    """Split the names of ``--only``. Raises ArgumentTypeError when there is an empty one."""
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of devices, HV1,HV2 for example")
+    return names
