@@ -9,6 +9,8 @@ from pathlib import Path
 from ioc.commands.arguments import add_shares, device_names, shares_of
 from ioc.export.db import write_db
 from ioc.export.epics_containers import write_values
+from ioc.export.formats import FORMATS, everything, files_of
+from ioc.export.plant import Plant
 from ioc.site.config import load_site, only
 from ioc.site.expansion import expand, expand_all
 from ioc.version import release
@@ -29,6 +31,18 @@ def register(parser: argparse.ArgumentParser) -> None:
     helm.add_argument("--only", type=device_names, metavar="DEV,...", help="for an IOC that serves only these devices")
     helm.add_argument("-o", "--output", metavar="FILE", type=Path, help="write there, not to standard output")
     helm.set_defaults(func=export_epics_containers)
+    for name, about in {**FORMATS, "all": "all of these, each in a folder of its own, with an index page"}.items():
+        _add_folder_format(formats, name, about)
+
+
+def _add_folder_format(formats: argparse._SubParsersAction[argparse.ArgumentParser], name: str, about: str) -> None:
+    parser = formats.add_parser(name, help=about)
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    add_shares(parser)
+    parser.add_argument(
+        "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write into, made if missing"
+    )
+    parser.set_defaults(func=export_folder, format=name)
 
 
 def export_db(args: argparse.Namespace) -> int:
@@ -44,6 +58,18 @@ def export_epics_containers(args: argparse.Namespace) -> int:
         site = only(site, args.only)
     records = len(expand(site).records)
     return _write(write_values(site, Path(args.site).name, records, args.image, args.only or ()), args.output)
+
+
+def export_folder(args: argparse.Namespace) -> int:
+    """Write the files of a format, or of all; raises SiteError, DatabaseError or OSError."""
+    plant = Plant.build(shares_of(args, load_site(args.site)))
+    files = everything(plant) if args.format == "all" else files_of(args.format, plant)
+    for name, text in files.items():
+        path = args.output / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    print(f"{len(files)} files in {args.output}")
+    return 0
 
 
 def _write(text: str, output: Path | None) -> int:

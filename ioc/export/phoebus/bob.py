@@ -1,0 +1,307 @@
+"""Widgets of Phoebus' Display Builder, written as ``.bob`` files: one function for each kind that the screens use.
+
+Types, versions, properties and their defaults are those of Phoebus 5 (github.com/ControlSystemStudio/phoebus,
+``app/display/model``); a property at its default is left out. Enumerated properties are written by position. Only
+widgets and rules that web runtimes know too are used; there are no scripts.
+"""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+Color = tuple[str, int, int, int]
+"""Name and red, green, blue: where a site's colour file knows the name, its colour is taken."""
+
+# Severities and states by the names that every Phoebus has, so that a site's own colours show here too.
+MINOR: Final[Color] = ("MINOR", 255, 128, 0)
+MAJOR: Final[Color] = ("MAJOR", 255, 0, 0)
+INVALID: Final[Color] = ("INVALID", 255, 0, 255)
+ON: Final[Color] = ("On", 0, 255, 0)
+ATTENTION: Final[Color] = ("Attention", 255, 160, 0)
+# Colours of these screens, for a dark room.
+BACKGROUND: Final[Color] = ("Labioc_Background", 27, 31, 38)
+PANEL: Final[Color] = ("Labioc_Panel", 38, 44, 54)
+TEXT: Final[Color] = ("Labioc_Text", 220, 226, 234)
+FAINT: Final[Color] = ("Labioc_Faint", 150, 160, 174)
+READ: Final[Color] = ("Labioc_Read", 18, 21, 27)
+WRITE: Final[Color] = ("Labioc_Write", 48, 72, 104)
+BUTTON: Final[Color] = ("Labioc_Button", 72, 82, 98)
+DANGER: Final[Color] = ("Labioc_Danger", 150, 30, 30)
+BLACK: Final[Color] = ("Labioc_Dark_Text", 0, 0, 0)
+BAR: Final[Color] = ("Labioc_Bar", 70, 130, 180)
+OWN_COLORS: Final = (BACKGROUND, PANEL, TEXT, FAINT, READ, WRITE, BUTTON, DANGER, BLACK, BAR)
+SEVERITY_COLORS: Final[Mapping[str, Color]] = {"MINOR": MINOR, "MAJOR": MAJOR, "INVALID": INVALID}
+
+LEFT, CENTER, RIGHT = 0, 1, 2
+_MIDDLE: Final = 1
+_STRING: Final = 6
+_VERSIONS: Final = {"action_button": "3.0.0", "textentry": "3.0.0", "group": "3.0.0", "xyplot": "3.0.0"}
+_FONTS: Final = {
+    "Default": ("REGULAR", 14),
+    "Default Bold": ("BOLD", 14),
+    "Header 1": ("BOLD", 22),
+    "Header 2": ("BOLD", 18),
+    "Header 3": ("BOLD", 16),
+    "Fine Print": ("REGULAR", 12),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """Place and size of a widget in pixels."""
+
+    x: int
+    y: int
+    width: int
+    height: int = 22
+
+
+Action = tuple[str, Mapping[str, str | Mapping[str, str]]]
+"""Type of an action and its elements; a mapping is for macros."""
+
+
+def write_pv(pv: str, value: str, text: str) -> Action:
+    """Write one value to one PV."""
+    return "write_pv", {"description": text, "pv_name": pv, "value": value}
+
+
+def open_display(file: str, text: str, macros: Mapping[str, str], target: str = "tab") -> Action:
+    """Open another screen with these macros."""
+    return "open_display", {"description": text, "file": file, "macros": macros, "target": target}
+
+
+class Screen:
+    """One ``.bob`` file that widgets are added to, later ones on top."""
+
+    def __init__(self, name: str, width: int, height: int) -> None:
+        self.root = ET.Element("display", version="2.0.0")
+        _texts(self.root, name=name, width=width, height=height)
+        _color(self.root, "background_color", BACKGROUND)
+        self._names: dict[str, int] = {}
+
+    def text(self) -> str:
+        """Return the file."""
+        ET.indent(self.root)
+        return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(self.root, encoding="unicode") + "\n"
+
+    def resize(self, width: int, height: int) -> None:
+        """Make the screen as large as its widgets turned out to need."""
+        for tag, size in (("width", width), ("height", height)):
+            for element in self.root.findall(tag):
+                element.text = str(size)
+
+    def _widget(self, kind: str, name: str, box: Box) -> ET.Element:
+        widget = ET.SubElement(self.root, "widget", type=kind, version=_VERSIONS.get(kind, "2.0.0"))
+        count = self._names[name] = self._names.get(name, 0) + 1
+        _texts(widget, name=name if count == 1 else f"{name} {count}", x=box.x, y=box.y)
+        _texts(widget, width=box.width, height=box.height)
+        return widget
+
+    def label(
+        self, text: str, box: Box, color: Color = TEXT, font: str = "Default", align: int = LEFT, wrap: bool = False
+    ) -> ET.Element:
+        """Add a fixed text, which wraps only where that is asked for."""
+        widget = self._widget("label", text[:40] or "Label", box)
+        _texts(widget, text=text, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(wrap))
+        _look(widget, font, color, None)
+        return widget
+
+    def panel(self, name: str, box: Box) -> None:
+        """Add a plain area behind other widgets."""
+        widget = self._widget("rectangle", name, box)
+        _texts(widget, line_width=0)
+        _color(widget, "background_color", PANEL)
+
+    def readback(
+        self, pv: str, box: Box, *, text: bool = False, align: int = RIGHT, font: str = "Default", units: bool = True
+    ) -> ET.Element:
+        """Add the value of a PV with its unit; ``text`` is for long strings, which are arrays of characters."""
+        widget = self._widget("textupdate", pv, box)
+        _texts(widget, pv_name=pv, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(text))
+        if text:
+            _texts(widget, format=_STRING)
+        if not units:
+            _texts(widget, show_units="false")
+        _look(widget, font, TEXT, READ)
+        return widget
+
+    def state(self, pv: str, box: Box, colors: Sequence[Color], align: int = CENTER) -> None:
+        """Add an enumerated PV: its text on the colour of its state."""
+        widget = self.readback(pv, box, align=align, font="Default Bold")
+        _follow_state(widget, pv, colors)
+
+    def entry(self, pv: str, box: Box) -> None:
+        """Add a field to write a PV with; Enter sends it."""
+        widget = self._widget("textentry", pv, box)
+        _texts(widget, pv_name=pv, horizontal_alignment=RIGHT, vertical_alignment=_MIDDLE)
+        _look(widget, "Default", TEXT, WRITE)
+
+    def menu(self, pv: str, box: Box, confirm: str) -> None:
+        """Add a choice among the states of a PV, which asks before it writes."""
+        widget = self._widget("combo", pv, box)
+        _texts(widget, pv_name=pv, show_confirm_dialog="true", confirm_message=confirm)
+        _look(widget, "Default", TEXT, BUTTON)
+
+    def button(
+        self, text: str, box: Box, *actions: Action, confirm: str = "", color: Color = BUTTON, pv: str = ""
+    ) -> None:
+        """Add a button with the actions of its label; with several it is a menu. ``confirm`` is the question first."""
+        widget = self._widget("action_button", text, box)
+        holder = ET.SubElement(widget, "actions")
+        for kind, elements in actions:
+            action = ET.SubElement(holder, "action", type=kind)
+            for tag, value in elements.items():
+                if isinstance(value, str):
+                    _texts(action, **{tag: value})
+                else:
+                    _texts(ET.SubElement(action, tag), **value)
+        _texts(widget, text=text)
+        if pv:
+            _texts(widget, pv_name=pv)
+        if confirm:
+            _texts(widget, show_confirm_dialog="true", confirm_message=confirm)
+        _look(widget, "Default", TEXT, color)
+
+    def cell(self, text: str, pv: str, box: Box, action: Action, colors: Sequence[Color]) -> None:
+        """Add a button in the colour of the state of a PV, and with its alarm, that opens something."""
+        self.button(text, box, action, color=READ, pv=pv)
+        _follow_state(self.root[-1], pv, colors)
+
+    def bar(self, pv: str, box: Box) -> None:
+        """Add a bar over the display range of a PV."""
+        widget = self._widget("progressbar", pv, box)
+        _texts(widget, pv_name=pv)
+        _color(widget, "fill_color", BAR)
+        _color(widget, "background_color", READ)
+
+    def embed(self, file: str, box: Box, macros: Mapping[str, str]) -> None:
+        """Add another screen inside this one."""
+        widget = self._widget("embedded", file, box)
+        _texts(widget, file=file, transparent="true")
+        _texts(ET.SubElement(widget, "macros"), **macros)
+
+    def plot(self, file: str, box: Box) -> None:
+        """Add a Data Browser plot."""
+        _texts(self._widget("databrowser", file, box), file=file)
+
+    def traces(self, title: str, box: Box, x: tuple[str, str], ys: Sequence[tuple[str, str]]) -> None:
+        """Add a plot of arrays, each with the axis of its own title; ``x`` is the title and PV of the abscissa."""
+        widget = self._widget("xyplot", title, box)
+        _texts(widget, title=title)
+        _axis(ET.SubElement(widget, "x_axis"), x[0])
+        axes, traces = ET.SubElement(widget, "y_axes"), ET.SubElement(widget, "traces")
+        for number, (name, pv) in enumerate(ys):
+            _axis(ET.SubElement(axes, "y_axis"), name)
+            trace = ET.SubElement(traces, "trace")
+            _texts(trace, name=name, x_pv=x[1], y_pv=pv, axis=number)
+            _color(trace, "color", TRACES[number % len(TRACES)])
+
+    def count(self, pvs: Sequence[str], text: str, box: Box, color: Color | None = None) -> None:
+        """Add how many of some two-state PVs are 1, in words: ``3 on``; ``color`` is that of any number but 0."""
+        widget = self.label(f"? {text}", box, FAINT, align=CENTER)
+        total = " + ".join(f"pvInt{number}" for number in range(len(pvs)))
+        rules: dict[str, list[tuple[str, Color | str]]] = {
+            "text": [(f"{total} == {count}", f"{count} {text}") for count in range(len(pvs) + 1)]
+        }
+        if color is not None:
+            rules["foreground_color"] = [(f"{total} > 0", color)]
+        _rules(widget, rules, pvs)
+
+    def worst(self, pvs: Sequence[str], box: Box) -> None:
+        """Add the highest severity of some PVs, as a word on its colour."""
+        widget = self.label("OK", box, FAINT, "Default Bold", CENTER)
+        _texts(widget, transparent="false")
+        _color(widget, "background_color", READ)
+        levels = (("INVALID", 3, INVALID), ("MAJOR", 2, MAJOR), ("MINOR", 1, MINOR))
+        numbers = range(len(pvs))
+
+        def any_has(level: int) -> str:
+            operator = ">=" if level == 3 else "=="
+            return " || ".join(f"pvSev{number} {operator} {level}" for number in numbers)
+
+        ordered = [levels[1], levels[0], levels[2]]  # an alarm is worse news than a value that is not known
+        _rules(
+            widget,
+            {
+                "text": [(any_has(level), name) for name, level, _ in ordered],
+                "background_color": [(any_has(level), color) for _, level, color in ordered],
+                "foreground_color": [(any_has(1) + " || " + any_has(2) + " || " + any_has(3), BLACK)],
+            },
+            pvs,
+        )
+
+
+TRACES: Final[Sequence[Color]] = (
+    ("Labioc_Trace_1", 90, 170, 255),
+    ("Labioc_Trace_2", 255, 170, 60),
+    ("Labioc_Trace_3", 110, 220, 130),
+    ("Labioc_Trace_4", 240, 110, 170),
+    ("Labioc_Trace_5", 190, 150, 255),
+    ("Labioc_Trace_6", 240, 230, 110),
+    ("Labioc_Trace_7", 100, 220, 220),
+    ("Labioc_Trace_8", 230, 130, 100),
+)
+"""Colours of curves, told apart on a dark ground."""
+
+
+def _axis(axis: ET.Element, title: str) -> None:
+    _texts(axis, title=title, autoscale="true", show_grid="true")
+
+
+def _follow_state(widget: ET.Element, pv: str, colors: Sequence[Color]) -> None:
+    """Give a widget the colour of the state of a PV, and a text that is read on it."""
+    by_color: dict[Color, list[int]] = {}
+    for index, color in enumerate(colors):
+        by_color.setdefault(color, []).append(index)
+    background = [(_any_of("pvInt0", indices), color) for color, indices in by_color.items()]
+    light = [index for index, color in enumerate(colors) if color not in {READ, MAJOR}]
+    text = [(_any_of("pvInt0", light), BLACK)] if light else []
+    _rules(widget, {"background_color": background, "foreground_color": text}, [pv])
+
+
+def _any_of(variable: str, indices: Iterable[int]) -> str:
+    return " || ".join(f"{variable} == {index}" for index in indices)
+
+
+def _rules(widget: ET.Element, rules: Mapping[str, Sequence[tuple[str, Color | str]]], pvs: Sequence[str]) -> None:
+    """Let properties follow PVs: the value of the first condition that holds."""
+    holder = ET.SubElement(widget, "rules")
+    for prop, cases in rules.items():
+        if not cases:
+            continue
+        rule = ET.SubElement(holder, "rule", name=prop, prop_id=prop, out_exp="false")
+        for condition, value in cases:
+            case = ET.SubElement(rule, "exp", bool_exp=condition)
+            if isinstance(value, str):
+                _texts(case, value=value)
+            else:
+                _color(case, "value", value)
+        for pv in pvs:
+            _texts(rule, pv_name=pv)
+
+
+def _look(widget: ET.Element, font: str, color: Color, background: Color | None) -> None:
+    style, size = _FONTS[font]
+    holder = ET.SubElement(widget, "font")
+    ET.SubElement(holder, "font", name=font, family="Liberation Sans", style=style, size=f"{size}.0")
+    _color(widget, "foreground_color", color)
+    if background is not None:
+        _color(widget, "background_color", background)
+
+
+def _color(parent: ET.Element, tag: str, color: Color) -> None:
+    name, red, green, blue = color
+    holder = ET.SubElement(parent, tag)
+    ET.SubElement(holder, "color", name=name, red=str(red), green=str(green), blue=str(blue))
+
+
+def _texts(parent: ET.Element, **texts: str | int) -> None:
+    for tag, text in texts.items():
+        ET.SubElement(parent, tag).text = str(text)
+
+
+def _bool(value: bool) -> str:
+    return "true" if value else "false"

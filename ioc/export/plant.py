@@ -1,0 +1,159 @@
+"""What every export starts from: the PVs of a site, sorted by server, device and channel.
+
+Which of them matter is said by info tags of the templates: ``core``, ``alarm``, ``saveset``, ``archive``, ``guidance``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from devices.registry import FAMILIES
+from ioc.database.dbfile import RecordDef
+from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
+from ioc.site.config import Site
+from ioc.site.expansion import Database, expand_all
+
+Records = Mapping[str, RecordDef]
+"""Records by what follows the device, or the channel, in their names: ``VMON``, ``MOD:TEMP``."""
+
+OUTPUTS = frozenset({"ao", "bo", "mbbo", "longout", "stringout", "lso"})
+"""Record types that a client may write."""
+
+_CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel of a device; ``alias`` is empty where the site file gives none."""
+
+    number: int
+    alias: str
+    records: Records
+
+    @property
+    def title(self) -> str:
+        """The channel in words for people: ``channel 3, CALO:PMT07``."""
+        return f"channel {self.number}, {self.alias}" if self.alias else f"channel {self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device: its own records, its channels, and the name of the server in whose PVs it is served.
+
+    ``type`` is the key of the site file, ``title`` what it is in words.
+    """
+
+    name: str
+    type: str
+    title: str
+    server: str
+    records: Records
+    channels: Sequence[Channel]
+
+    @property
+    def supplies(self) -> bool:
+        """Whether its channels are outputs of high voltage: there are screens and plots made for those."""
+        return bool(self.channels) and {"VMON", "IMON", "VSET", "ON", "STATE"} <= self.channels[0].records.keys()
+
+    @property
+    def heats(self) -> bool:
+        """Whether it is a controller of a temperature, a furnace."""
+        return {"TEMP", "TSET", "TWORK"} <= self.records.keys()
+
+    @property
+    def area(self) -> str:
+        """What the device belongs to in a tree of the site."""
+        return "High voltage" if self.supplies else "Furnaces" if self.heats else "Devices"
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A site as exports see it. ``servers`` holds the records of each server itself by its name, usually ``IOC``."""
+
+    prefix: str
+    servers: Mapping[str, Records]
+    devices: Sequence[Device]
+    groups: Mapping[str, Records]
+    records: Mapping[str, RecordDef]
+    aliases: Mapping[str, str]
+    site: Site = field(repr=False)
+
+    @classmethod
+    def build(cls, parts: Sequence[Site]) -> Plant:
+        """Sort the records of the parts of a site, one for each IOC. Raises DatabaseError."""
+        database = expand_all(parts)
+        prefix = parts[0].prefix
+        areas: dict[str, dict[str, RecordDef]] = {}
+        for name, record in database.records.items():
+            area, _, rest = name.removeprefix(f"{prefix}:").partition(":")
+            areas.setdefault(area, {})[rest] = record
+        groups: dict[str, dict[str, RecordDef]] = {}
+        for rest, record in areas.get("GRP", {}).items():
+            group, _, suffix = rest.partition(":")
+            groups.setdefault(group, {})[suffix] = record
+        return cls(
+            prefix=prefix,
+            servers={part.ioc: areas[part.ioc] for part in parts},
+            devices=[_device(part, index, areas) for part in parts for index in range(len(part.devices))],
+            groups=groups,
+            records=database.records,
+            aliases=database.aliases,
+            site=parts[0],
+        )
+
+    @property
+    def database(self) -> Database:
+        """The records and aliases of all servers."""
+        return Database(dict(self.records), dict(self.aliases))
+
+    def walk(self) -> Iterator[tuple[Device, Channel | None, Records]]:
+        """Yield the records of each device, and then of each of its channels."""
+        for device in self.devices:
+            yield device, None, device.records
+            for channel in device.channels:
+                yield device, channel, channel.records
+
+
+def _device(site: Site, index: int, areas: Mapping[str, Records]) -> Device:
+    settings = site.devices[index]
+    own: dict[str, RecordDef] = {}
+    channels: dict[int, dict[str, RecordDef]] = {}
+    for suffix, record in areas[settings.name].items():
+        match = _CHANNEL.fullmatch(suffix)
+        if match:
+            channels.setdefault(int(match[1]), {})[match[2]] = record
+        else:
+            own[suffix] = record
+    aliases = site.tuning[settings.name].aliases
+    return Device(
+        name=settings.name,
+        type=settings.type,
+        title=FAMILIES[settings.type].title,
+        server=site.ioc,
+        records=own,
+        channels=[Channel(number, aliases.get(number, ""), records) for number, records in sorted(channels.items())],
+    )
+
+
+def is_setting(suffix: str, record: RecordDef) -> bool:
+    """Tell whether a record holds a setting, and not a command."""
+    return record.rtyp in OUTPUTS and not suffix.endswith(":CMD")
+
+
+def states(record: RecordDef) -> list[tuple[str, str]]:
+    """Return the states of an enumerated record by index, each with the severity that the record gives it."""
+    fields = record.fields
+    if record.rtyp in {"bi", "bo"}:
+        pairs = (("ZNAM", "ZSV"), ("ONAM", "OSV"))
+        return [(fields.get(name, ""), fields.get(severity, "NO_ALARM")) for name, severity in pairs]
+    if record.rtyp not in {"mbbi", "mbbo"}:
+        return []
+    found = [
+        (fields.get(name, ""), fields.get(severity, "NO_ALARM"))
+        for name, severity in zip(STATE_STRINGS, STATE_SEVERITIES, strict=True)
+    ]
+    while found and not found[-1][0]:
+        found.pop()
+    return found

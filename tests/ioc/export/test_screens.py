@@ -1,0 +1,169 @@
+"""The screens as files: what they show exists, what writes asks first, nothing lies on top of something else."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+
+import pytest
+
+from ioc.database.dbfile import RecordDef
+from ioc.export import phoebus
+from ioc.export.plant import Plant, states
+from tests.ioc.export import plants
+from tests.ioc.export.bobs import Walk
+
+DANGEROUS = re.compile(r":(ON|GO|DISABLE|ARMED|EMCY:CMD|CLR:CMD|SAFE:CMD)$")
+PROPERTIES = {
+    "label": {"text", "font", "foreground_color", "background_color", "transparent", "horizontal_alignment",
+              "vertical_alignment", "wrap_words", "rules"},
+    "rectangle": {"line_width", "background_color"},
+    "textupdate": {"pv_name", "font", "foreground_color", "background_color", "format", "show_units",
+                   "horizontal_alignment", "vertical_alignment", "wrap_words", "rules"},
+    "textentry": {"pv_name", "font", "foreground_color", "background_color", "horizontal_alignment",
+                  "vertical_alignment"},
+    "combo": {"pv_name", "font", "foreground_color", "background_color", "show_confirm_dialog", "confirm_message"},
+    "action_button": {"actions", "pv_name", "text", "font", "foreground_color", "background_color", "rules",
+                      "show_confirm_dialog", "confirm_message"},
+    "progressbar": {"pv_name", "fill_color", "background_color"},
+    "embedded": {"file", "macros", "transparent"},
+    "databrowser": {"file"},
+    "xyplot": {"title", "x_axis", "y_axes", "traces"},
+}  # fmt: skip
+"""Properties that the widgets of Phoebus have, of those that are used."""
+EVERY = {"name", "x", "y", "width", "height"}
+VERSIONS = {"action_button": "3.0.0", "textentry": "3.0.0", "xyplot": "3.0.0"}
+
+
+@pytest.fixture(scope="module")
+def plant() -> Plant:
+    return plants.plant()
+
+
+@pytest.fixture(scope="module")
+def files(plant: Plant) -> dict[str, str]:
+    return phoebus.write(plant)
+
+
+@pytest.fixture(scope="module")
+def walk(files: dict[str, str]) -> Walk:
+    found = Walk(files)
+    found.open("overview.bob", {})
+    return found
+
+
+def screens(files: dict[str, str]) -> Iterator[tuple[str, ET.Element]]:
+    for name, text in files.items():
+        if name.endswith(".bob"):
+            yield name, ET.fromstring(text)
+
+
+def test_every_screen_is_reached_from_the_overview_without_macros(files: dict[str, str], walk: Walk) -> None:
+    assert {name for name, _ in walk.seen} == {name for name in files if not name.startswith("web/")} - {"color.def"}
+    assert ("hv-channel-iseg-edcp.bob", "ISEG4", "15") in {
+        (name, dict(macros).get("DEV"), dict(macros).get("CH")) for name, macros in walk.seen
+    }
+
+
+def test_every_pv_shown_is_served(plant: Plant, walk: Walk) -> None:
+    long = {f"{name}$" for name, record in plant.records.items() if record.rtyp == "lsi"}
+    assert walk.pvs <= plant.records.keys() | long
+    # and what an operator looks for is shown
+    for record in plant.records.values():
+        if "alarm" in record.info or record.info.get("access") == "O":
+            assert record.name in walk.pvs, record.name
+
+
+def test_only_what_may_be_written_is_and_what_is_dangerous_asks(plant: Plant, walk: Walk) -> None:
+    assert walk.writes
+    for file, pv, widget in walk.writes:
+        assert plant.records[pv].info["access"] in {"O", "E"}, f"{file} writes {pv}"
+        if DANGEROUS.search(pv) or widget.get("type") == "combo":
+            assert widget.findtext("show_confirm_dialog") == "true", f"{file} writes {pv}"
+            assert widget.findtext("confirm_message"), f"{file} writes {pv}"
+
+
+def test_a_button_writes_one_value_to_one_pv_and_it_is_that_of_its_label(plant: Plant, walk: Walk) -> None:
+    for file, pv, widget in walk.writes:
+        if widget.get("type") == "action_button":
+            (action,) = widget.iter("action")
+            value, text = action.findtext("value", ""), widget.findtext("text", "")
+            labels = [label for label, _ in states(plant.records[pv])]
+            if pv.endswith(":CMD"):
+                assert value == "1", f"{file}: {text}"
+            else:
+                assert labels[int(value)] == text, f"{file}: {text}"
+
+
+def test_widgets_have_the_types_versions_and_properties_of_phoebus(files: dict[str, str]) -> None:
+    for name, root in screens(files):
+        assert (root.tag, root.get("version")) == ("display", "2.0.0")
+        for widget in root.iter("widget"):
+            kind = widget.get("type", "")
+            assert {child.tag for child in widget} <= PROPERTIES[kind] | EVERY, name
+            assert widget.get("version") == VERSIONS.get(kind, "2.0.0"), name
+        names = [widget.findtext("name") for widget in root.findall("widget")]
+        assert len(set(names)) == len(names), name
+        assert not list(root.iter("script")), name
+
+
+def test_colours_and_fonts_have_names(files: dict[str, str]) -> None:
+    own = {line.split(" = ")[0] for line in files["color.def"].splitlines() if " = " in line}
+    known = own | {"On", "MINOR", "MAJOR", "INVALID", "Attention"}
+    for name, root in screens(files):
+        assert {color.get("name") for color in root.iter("color")} <= known, name
+        assert {font.get("name") for font in root.iter("font") if len(font.attrib)} <= {
+            "Default", "Default Bold", "Header 1", "Header 2", "Header 3", "Fine Print",
+        }, name  # fmt: skip
+
+
+def test_nothing_is_outside_its_screen_or_on_top_of_something_else(files: dict[str, str]) -> None:
+    for name, root in screens(files):
+        size = (int(root.findtext("width", "")), int(root.findtext("height", "")))
+        boxes = [
+            (*(int(w.findtext(tag, "")) for tag in ("x", "y", "width", "height")), w.findtext("name"))
+            for w in root.findall("widget")
+            if w.get("type") != "rectangle"
+        ]
+        for x, y, width, height, widget in boxes:
+            inside = min(x, y) >= 0 and x + width <= size[0] and y + height <= size[1]
+            assert inside, f"{name}: {widget}"
+        for index, (x, y, width, height, widget) in enumerate(boxes):
+            for left, top, wide, high, other in boxes[index + 1 :]:
+                apart = x + width <= left or left + wide <= x or y + height <= top or top + high <= y
+                assert apart, f"{name}: {widget} and {other}"
+
+
+def test_screens_are_as_wide_as_an_operators_monitor(files: dict[str, str]) -> None:
+    for name, root in screens(files):
+        assert int(root.findtext("width", "")) <= 1280, name
+    for name in ("overview.bob", "HV1.bob", "ISEG1.bob", "hv-channel-caen-dt55xx.bob", "furnace-eurotherm-3200.bob"):
+        assert f"<height>{800}</height>" in files[name], name
+
+
+def test_the_web_files_differ_by_the_default_of_the_prefix_alone(files: dict[str, str]) -> None:
+    for name, text in files.items():
+        if name.startswith("web/"):
+            assert "$(P=" not in text
+            assert text.replace("$(P)", "$(P=LAB)") == files[name.removeprefix("web/")]
+    found = Walk({name.removeprefix("web/"): text for name, text in files.items() if name.startswith("web/")})
+    found.open("overview.bob", {"P": "OTHER"})
+    assert found.pvs
+    assert all(pv.startswith("OTHER:") for pv in found.pvs)
+
+
+def test_everything_off_is_one_put_to_one_pv_where_the_site_has_it() -> None:
+    site = plants.plant()
+    fields = {"ZRST": "OFF", "ONST": "-", "DESC": "Every output off"}
+    go = RecordDef("LAB:GRP:ALL:GO", "mbbo", fields, {"access": "O"}, (), "x.db", 1, {})
+    with_group = Plant(
+        site.prefix, site.servers, site.devices, {"ALL": {"GO": go}}, {**site.records, go.name: go}, {}, site.site
+    )
+    found = Walk(phoebus.write(with_group))
+    found.open("overview.bob", {})
+    (button,) = {w for _, pv, w in found.writes if pv == go.name and w.findtext("text") == "HV OFF ALL"}
+    (action,) = button.iter("action")
+    assert action.findtext("value") == "0"
+    assert button.findtext("show_confirm_dialog") == "true"
+    assert not any("HV OFF ALL" in text for text in phoebus.write(site).values())
