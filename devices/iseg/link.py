@@ -17,9 +17,16 @@ from devices import permit
 from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Announcement, Data, Frame, General, Message, Registration, Unexplained
-from devices.iseg.edcp.protocol import BASE, general_request, read, registration
+from devices.iseg.edcp.messages import (
+    Announcement,
+    Data,
+    General,
+    Registration,
+    Unexplained,
+)
+from devices.iseg.edcp.protocol import BASE, decode, general_request, read, registration
 from devices.links.can_bus import CanBus, join
+from devices.links.can_frame import Frame
 from devices.model import LinkStats, Value
 
 log = logging.getLogger("labioc.iseg")
@@ -140,7 +147,7 @@ class ModuleLink:
         self._failure, self.announced, self._window = None, None, WINDOW
         self._dcp = self._edcp = False
         try:
-            self.bus = await join(self._can, self._options, self)
+            self.bus = await join(self._can, self._options, self, self._clock)
             self._register()
         except LinkDown as error:
             self._count(str(error))
@@ -166,7 +173,7 @@ class ModuleLink:
             raise self._failure or LinkDown(f"{self}: not connected, nothing was sent")
         if changes:
             permit.changing()
-        self.bus.send(frame, self._patience)
+        self.bus.send(frame, self._patience, unique=bool(frame.id & 1))  # requests are sent by hosts only
 
     def _told(self, *frames: Frame) -> bool:
         """Send frames from where nobody can be told that the bus is gone; return whether it is there."""
@@ -267,6 +274,8 @@ class ModuleLink:
             text += "; it is there but does not answer EDCP, is it switched to the older protocol (DCP)?"
         self._count(text)
         self._flying[question].fail(ReplyTimeout(text))
+        if self.bus is not None:
+            self.bus.discard()
 
     def _settle(self, question: Question) -> None:
         batch = self._remove(question)
@@ -295,10 +304,16 @@ class ModuleLink:
         if self.connected:
             self._pump()
 
-    # Hearing
+    # Receiving
 
-    def heard(self, message: Message, stamp: float) -> None:
-        """Take a message of the module, as the bus hands it out; ``stamp`` is Unix time in seconds."""
+    @property
+    def identifiers(self) -> frozenset[int]:
+        """Those of the module, with the priority bit and, in the message configuration 2, without it."""
+        return frozenset(base | self.address << 3 | read for base in (0, BASE) for read in (0, 1))
+
+    def received(self, frame: Frame, stamp: float) -> None:
+        """Take a frame of the module; ``stamp`` is the Unix time at which it arrived."""
+        message = decode(frame)
         match message:
             case Data():
                 self._answered(message, stamp)

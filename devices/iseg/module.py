@@ -8,7 +8,8 @@ from devices.iseg.catalogue import MODULE, MODULE_SETTINGS, SETTINGS, Setting
 from devices.iseg.edcp.bits import ModuleStatus
 from devices.iseg.limits import IsegLimits
 from devices.iseg.unit import IsegUnit
-from devices.links.can_bus import CanBus, ControllerState
+from devices.links.can_bus import CanBus
+from devices.links.can_frame import ControllerState
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
 from devices.rules.settings import Demand
 

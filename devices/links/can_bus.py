@@ -1,8 +1,8 @@
 """One CAN adapter, shared by all modules behind it.
 
-python-can blocks, so each adapter has two threads of its own: one opens it and receives, one sends. Frames of other
-nodes are counted and dropped in the receiving thread; only those of modules that somebody listens to reach the
-event loop. A lost adapter is closed at once, everybody who listens is told, and whoever joins next opens it anew.
+python-can blocks, so each adapter has two threads of its own: one opens it and receives, one sends. Frames that no
+listener wants are counted and dropped in the receiving thread. A lost adapter is closed at once, its listeners are
+informed, and the next one that joins opens it anew.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from enum import IntEnum
 from queue import SimpleQueue
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 import can
 
+from devices.clock import DriverClock
 from devices.errors import LinkDown
-from devices.iseg.edcp.messages import BusError, Frame, Message, Request
-from devices.iseg.edcp.protocol import decode
+from devices.links.can_frame import ControllerState, Frame, controller_error, frame_of
 from devices.links.can_options import option_mistakes
 
 log = logging.getLogger("labioc.can")
@@ -40,20 +38,15 @@ ECHO_SECONDS = 0.5  # how long a frame may take to come back to its sender
 REMEMBERED = 1000  # different frames sent, before those that can no longer come back are forgotten
 BACKLOG = 20_000  # frames kept while the event loop is busy
 
-_NOT_A_MODULE = 0x406  # crate, broadcast and reply bits, 0 in all traffic of modules
+OWN_CLOCK = frozenset({"socketcan", "udp_multicast", "virtual"})
+"""Interfaces that stamp frames with the time of this computer. Others count from some start, or drift."""
 
-
-class ControllerState(IntEnum):
-    """State of the CAN controller."""
-
-    ACTIVE = 0
-    PASSIVE = 1
-    OFF = 2
+STAMP_SECONDS = 60.0  # age above which a stamp of theirs is not believed, nor one in the future
 
 
 @dataclass(slots=True)
 class BusCounters:
-    """Frames since the adapter was opened; ``foreign`` are those of other nodes, which nobody here listens to."""
+    """Frames since the adapter was opened; ``foreign`` are those that no listener wants."""
 
     received: int = 0
     sent: int = 0
@@ -63,43 +56,44 @@ class BusCounters:
 
 
 class Listener(Protocol):
-    """Whoever wants the frames of one module."""
+    """Takes the frames of one node."""
 
     @property
-    def address(self) -> int:
-        """Address of the module, 0 to 63."""
+    def identifiers(self) -> frozenset[int]:
+        """The 11-bit identifiers of the frames that it takes."""
 
-    def heard(self, message: Message, stamp: float) -> None:
-        """Take a message of the module; ``stamp`` is the Unix time at which it arrived."""
+    def received(self, frame: Frame, stamp: float) -> None:
+        """Take a frame; ``stamp`` is the Unix time at which it arrived."""
 
     def bus_lost(self, error: LinkDown) -> None:
-        """Learn that the adapter is gone; nothing will be heard any more."""
+        """Learn that the adapter is gone; no frame will come any more."""
 
 
 class CanBus:
     """One adapter. Made by ``join``; all methods but the threads' own run on the event loop that made it."""
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, options: Mapping[str, Any], clock: DriverClock) -> None:
         self.name = name
+        self._clock = clock
         self.counters = BusCounters()
         self.state = ControllerState.ACTIVE
         self.failure: LinkDown | None = None
         self.failed_at = 0.0
         self.outstanding = 0
-        """Answers that all modules together still owe; whoever asks adds and takes away."""
+        """Answers that all nodes together still owe; those who ask add and take away."""
         self._options = dict(options)
         self._loop = asyncio.get_running_loop()
         self._listeners: dict[int, list[Listener]] = {}
         self._opening: asyncio.Future[None] | None = None
         self._ended = asyncio.Event()
         self._stop = threading.Event()
-        self._outbox: SimpleQueue[tuple[Frame, float, float] | None] = SimpleQueue()
-        """Frames, the monotonic time at which they were queued, and the seconds that they may wait."""
+        self._outbox: SimpleQueue[tuple[Frame | None, float, float] | None] = SimpleQueue()
+        """Frames (None: discard what the adapter keeps), the monotonic time at which they were queued, and the seconds
+        that they may wait."""
         self._inbox: deque[tuple[Frame, float, float]] = deque(maxlen=BACKLOG)
         """Frames and when they arrived, Unix and monotonic time."""
         self._delivering = False  # somebody is on the way to the inbox
-        self._wanted: frozenset[int] = frozenset()  # addresses; replaced as a whole, read by the thread
-        self._sent: dict[tuple[int, bytes], tuple[int, float]] = {}
+        self._sent: dict[tuple[int, bytes], tuple[int, float, bool]] = {}
         self._echoes = False
         self._asking_since: float | None = None
 
@@ -110,9 +104,9 @@ class CanBus:
     # On the event loop
 
     def add(self, listener: Listener) -> None:
-        """Hand the frames of a module to somebody from now on."""
-        self._listeners.setdefault(listener.address, []).append(listener)
-        self._wanted = frozenset(self._listeners)
+        """Hand frames to a listener from now on."""
+        new = {key: [*self._listeners.get(key, ()), listener] for key in listener.identifiers}
+        self._listeners = self._listeners | new  # as a whole: the thread reads it
 
     async def open(self) -> None:
         """Open the adapter, or wait until somebody else has. Raises LinkDown saying why it cannot be used."""
@@ -129,12 +123,8 @@ class CanBus:
 
     async def leave(self, listener: Listener) -> None:
         """Stop listening; the last one closes the adapter."""
-        listeners = self._listeners.get(listener.address, [])
-        if listener in listeners:
-            listeners.remove(listener)
-            if not listeners:
-                del self._listeners[listener.address]
-            self._wanted = frozenset(self._listeners)
+        left = {key: [one for one in those if one is not listener] for key, those in self._listeners.items()}
+        self._listeners = {key: those for key, those in left.items() if those}
         if not self._listeners:
             await self.close()
 
@@ -151,36 +141,43 @@ class CanBus:
         except TimeoutError:
             log.warning("%s: does not close", self)
 
-    def send(self, frame: Frame, within: float = SEND_SECONDS) -> None:
+    def send(self, frame: Frame, within: float = SEND_SECONDS, unique: bool = False) -> None:
         """Queue a frame; it is dropped when the adapter has not taken it ``within`` seconds.
 
-        A put that its client was told has failed must not come true when an adapter that was held up goes on. Raises
-        LinkDown when the adapter is gone.
+        A put that has been answered as failed must not be applied when an adapter that was held up goes on. ``unique``
+        are frames that no other node would ever send. Raises LinkDown when the adapter is gone.
         """
         if self.failure is not None:
             raise self.failure
-        now = time.monotonic()
+        now = self._clock.monotonic()
         if self._asking_since is None:
             self._asking_since = now
         elif now - self._asking_since > SILENCE:
-            self._fail(f"nothing received for {SILENCE:g} s, although modules are being asked")
+            self._fail(f"nothing received for {SILENCE:g} s, although requests are sent")
         if self.failure is not None:
             raise self.failure
-        count, last = self._sent.get((frame.id, frame.data), (0, 0.0))
-        self._sent[frame.id, frame.data] = (count + 1 if now - last < ECHO_SECONDS else 1, now)
+        count, last, _ = self._sent.get((frame.id, frame.data), (0, 0.0, False))
+        self._sent[frame.id, frame.data] = (count + 1 if now - last < ECHO_SECONDS else 1, now, unique)
         if len(self._sent) > REMEMBERED:
             self._sent = {key: entry for key, entry in self._sent.items() if now - entry[1] < ECHO_SECONDS}
         self._outbox.put((frame, now, within))
+
+    def discard(self) -> None:
+        """Have the adapter forget the frames that it keeps because no node has acknowledged them, where it can.
+
+        They would go out as soon as a node is there again. Nothing is kept while any node is heard.
+        """
+        if self._asking_since is not None:
+            self._outbox.put((None, 0.0, 0.0))
 
     def _fail(self, reason: str) -> None:
         self._stop.set()
         if self.failure is not None:
             return
-        self.failure, self.failed_at = LinkDown(f"{self}: {reason}"), time.monotonic()
+        self.failure, self.failed_at = LinkDown(f"{self}: {reason}"), self._clock.monotonic()
         self.counters.last_error = reason
-        for listeners in list(self._listeners.values()):
-            for listener in list(listeners):
-                listener.bus_lost(self.failure)
+        for listener in {id(one): one for those in self._listeners.values() for one in those}.values():
+            listener.bus_lost(self.failure)
 
     def _opened(self, reason: str) -> None:
         if reason:
@@ -197,28 +194,26 @@ class CanBus:
         self._delivering = False  # before looking, or a frame that comes meanwhile would wait for the next one
         while self._inbox:
             frame, stamp, arrived = self._inbox.popleft()
-            message = decode(frame)
-            if self._is_echo(frame, message, arrived):
+            if self._is_echo(frame, arrived):
                 continue
             self._asking_since = None
-            for listener in list(self._listeners.get(frame.id >> 3 & 0x3F, ())):
-                listener.heard(message, stamp)
+            for listener in self._listeners.get(frame.id, ()):
+                listener.received(frame, stamp)
 
-    def _is_echo(self, frame: Frame, message: Message, arrived: float) -> bool:
+    def _is_echo(self, frame: Frame, arrived: float) -> bool:
         """Tell whether this frame was sent from here: some interfaces return everything to its sender.
 
-        A write that comes back looks like the module's answer. Requests tell which interfaces do this, because a
-        module never sends any; on the others, an answer equal to a write is never taken for its echo.
+        A write that comes back looks like the answer of a node. Frames that no node ever sends reveal which interfaces
+        do this; on the others, an answer equal to a write is never taken for its echo.
         """
         key = (frame.id, frame.data)
-        count, sent = self._sent.get(key, (0, 0.0))
+        count, sent, unique = self._sent.get(key, (0, 0.0, False))
         if not count or arrived - sent > ECHO_SECONDS:
             return False
-        if isinstance(message, Request):
-            self._echoes = True
-        elif not self._echoes:
+        self._echoes |= unique
+        if not self._echoes:
             return False
-        self._sent[key] = (count - 1, sent)
+        self._sent[key] = (count - 1, sent, unique)
         return True
 
     # In the threads
@@ -263,9 +258,9 @@ class CanBus:
         """Receive; return why that came to an end, empty when it was asked to."""
         strikes = 0
         tells_state = type(adapter).state is not can.BusABC.state
-        looked = time.monotonic()
+        looked = self._clock.monotonic()
         while not self._stop.is_set():
-            begun = time.monotonic()
+            begun = self._clock.monotonic()
             try:
                 message = adapter.recv(RECEIVE_SECONDS)
                 if tells_state and begun - looked > RECEIVE_SECONDS:
@@ -284,7 +279,7 @@ class CanBus:
             if message is not None:
                 strikes = 0
                 self._take(message)
-            elif time.monotonic() - begun < RECEIVE_SECONDS / 10:
+            elif self._clock.monotonic() - begun < RECEIVE_SECONDS / 10:
                 # Some back ends say "nothing" without waiting when their peer has gone.
                 strikes += 1
                 if strikes >= STRIKES:
@@ -297,18 +292,18 @@ class CanBus:
     def _take(self, message: can.Message) -> None:
         frame = frame_of(message)
         if frame.error:
-            error = decode(frame)
-            if isinstance(error, BusError):
-                self._count_error(error.reason)
-                if error.state:
-                    self.state = ControllerState[error.state]
+            error = controller_error(frame)
+            self._count_error(error.reason)
+            if error.state is not None:
+                self.state = error.state
             return
         self.counters.received += 1
-        of_a_module = not (frame.extended or frame.remote or frame.id & _NOT_A_MODULE)
-        if not of_a_module or frame.id >> 3 & 0x3F not in self._wanted:
+        if frame.extended or frame.remote or frame.id not in self._listeners:
             self.counters.foreign += 1
             return
-        self._inbox.append((frame, time.time(), time.monotonic()))
+        now, stamp = self._clock.time(), message.timestamp
+        believed = self._options.get("interface") in OWN_CLOCK and 0 <= now - stamp < STAMP_SECONDS
+        self._inbox.append((frame, stamp if believed else now, self._clock.monotonic()))
         if not self._delivering:
             self._delivering = True
             self._call(self._deliver)
@@ -327,7 +322,10 @@ class CanBus:
             frame, queued, within = entry
             if self._stop.is_set():
                 continue
-            if time.monotonic() - queued > within:
+            if frame is None:
+                _discard(adapter)
+                continue
+            if self._clock.monotonic() - queued > within:
                 self._count_error("sending: held up for too long")
                 continue
             message = can.Message(arbitration_id=frame.id, data=frame.data, is_extended_id=False)
@@ -344,17 +342,6 @@ class CanBus:
                 self.counters.sent += 1
 
 
-def frame_of(message: can.Message) -> Frame:
-    """Return a message of python-can as a frame of EDCP."""
-    return Frame(
-        message.arbitration_id,
-        bytes(message.data),
-        message.is_extended_id,
-        message.is_remote_frame,
-        message.is_error_frame,
-    )
-
-
 def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -369,7 +356,16 @@ def _flush(adapter: can.BusABC) -> None:
             log.debug("flush: %s", error)
 
 
+def _discard(adapter: can.BusABC) -> None:
+    """Empty the transmit buffer of an adapter; those that cannot do so are rid of it by being closed."""
+    try:
+        adapter.flush_tx_buffer()
+    except Exception as error:  # most back ends cannot
+        log.debug("flush_tx_buffer: %r", error)
+
+
 def _shut(adapter: can.BusABC) -> None:
+    _discard(adapter)
     try:
         adapter.shutdown()
     except Exception as error:  # it is gone already, perhaps with its cable
@@ -379,22 +375,23 @@ def _shut(adapter: can.BusABC) -> None:
 _buses: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CanBus]] = WeakKeyDictionary()
 
 
-async def join(name: str, options: Mapping[str, Any], listener: Listener) -> CanBus:
+async def join(name: str, options: Mapping[str, Any], listener: Listener, clock: DriverClock | None = None) -> CanBus:
     """Return the adapter of this name, opened, with ``listener`` added; ``leave`` it when done.
 
     Raises LinkDown saying why it cannot be used; one that has just failed is left alone for half a second.
     """
+    clock = clock or DriverClock()
     buses = _buses.setdefault(asyncio.get_running_loop(), {})
     bus = buses.get(name)
     if bus is not None and bus.failure is not None:
-        if time.monotonic() - bus.failed_at < RESTING:
+        if clock.monotonic() - bus.failed_at < RESTING:
             raise bus.failure
         await bus.close()  # waits until the old one has let go of its hardware
         if buses.get(name) is bus:
             del buses[name]
     bus = buses.get(name)
     if bus is None:
-        bus = buses[name] = CanBus(name, options)
+        bus = buses[name] = CanBus(name, options, clock)
     bus.add(listener)
     try:
         await bus.open()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 from devices.iseg.edcp.bits import GeneralDetail, GeneralStatus
 from devices.iseg.edcp.items import Item
@@ -12,16 +11,6 @@ from devices.model import Value
 
 GENERAL_ID, LOG_ON_ID = 0xC0, 0xD8
 """Items of the older protocol that EDCP modules still use: one byte."""
-
-
-class Frame(NamedTuple):
-    """A CAN frame; ``extended``, ``remote`` and ``error`` frames carry nothing of this protocol."""
-
-    id: int
-    data: bytes
-    extended: bool = False
-    remote: bool = False
-    error: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +124,6 @@ class Foreign:
 
 
 @dataclass(frozen=True, slots=True)
-class BusError:
-    """An error frame of the adapter. ``state`` is ACTIVE, PASSIVE or OFF when it says which, else empty."""
-
-    reason: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
 class Unexplained:
     """A frame on an identifier of this protocol that no rule explains; to be counted.
 
@@ -153,15 +134,4 @@ class Unexplained:
     key: Key | None = None
 
 
-Message = (
-    Data
-    | Request
-    | GeneralRequest
-    | General
-    | Announcement
-    | Registration
-    | Broadcast
-    | Foreign
-    | BusError
-    | Unexplained
-)
+Message = Data | Request | GeneralRequest | General | Announcement | Registration | Broadcast | Foreign | Unexplained

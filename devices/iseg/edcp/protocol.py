@@ -23,10 +23,8 @@ from devices.iseg.edcp.messages import (
     LOG_ON_ID,
     Announcement,
     Broadcast,
-    BusError,
     Data,
     Foreign,
-    Frame,
     General,
     GeneralRequest,
     Key,
@@ -36,6 +34,7 @@ from devices.iseg.edcp.messages import (
     Service,
     Unexplained,
 )
+from devices.links.can_frame import Frame
 from devices.model import Value
 
 MODULES = 64  # addresses 0 to 63
@@ -173,10 +172,9 @@ def decode(frame: Frame) -> Message:
     Data frames of hosts and of modules cannot be told apart, so both decode alike; likewise an announcement of base
     0x000 and one of 0x200, which differ in ``base`` only.
     """
-    if frame.error:
-        return _bus_error(frame)
-    if frame.extended or frame.remote or not 0 <= frame.id <= 0x7FF:
-        return Foreign("extended identifier" if frame.extended else "remote frame" if frame.remote else "identifier")
+    if frame.error or frame.extended or frame.remote or not 0 <= frame.id <= 0x7FF:
+        kinds = ((frame.error, "error frame"), (frame.extended, "extended identifier"), (frame.remote, "remote frame"))
+        return Foreign(next((text for holds, text in kinds if holds), "identifier"))
     if frame.id == NMT_ID:
         return _broadcast(frame.data)
     crate = bool(frame.id & _CRATE_BIT)
@@ -255,29 +253,6 @@ def _broadcast(data: bytes) -> Message:
         return Broadcast(Service(data[0] & 0xFC), bytes(data[1:]))
     except (IndexError, ValueError):
         return Unexplained(f"unknown broadcast {data.hex()}")
-
-
-def _bus_error(frame: Frame) -> BusError:
-    """Read an error frame as SocketCAN makes them: classes in the identifier, details in the bytes (can/error.h)."""
-    controller = frame.data[1] if frame.id & 0x004 and len(frame.data) > 1 else 0
-    if frame.id & 0x040:
-        return BusError("bus off", "OFF")
-    if controller & 0x30:
-        return BusError("controller error passive", "PASSIVE")
-    if controller & 0x4C or frame.id & 0x100:  # one that only warns (0x04, 0x08) is error active
-        text = "controller warning" if controller & 0x0C else "controller back to error active"
-        return BusError(text, "ACTIVE")
-    classes = {
-        0x020: "nobody acknowledges",
-        0x008: "protocol violation (wrong bit rate?)",
-        0x080: "bus error",
-        0x002: "arbitration lost",
-        0x001: "transmission timed out",
-        0x010: "transceiver",
-        0x004: "controller",
-    }
-    reasons = [text for bit, text in classes.items() if frame.id & bit]
-    return BusError(", ".join(reasons) or "unspecified error", "")
 
 
 def join_text(parts: list[str]) -> str | None:

@@ -15,7 +15,6 @@ from devices.iseg.edcp.items import Item, Scope, Type, item_of
 from devices.iseg.edcp.messages import (
     Broadcast,
     Data,
-    Frame,
     GeneralRequest,
     Registration,
     Request,
@@ -25,6 +24,7 @@ from devices.iseg.edcp.messages import (
 from devices.iseg.edcp.protocol import NMT_ID, answer, broadcast_setting, decode, general
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
+from devices.links.can_frame import Frame
 from devices.model import Value
 
 PREPARED_FOR = 60.0

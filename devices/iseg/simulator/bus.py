@@ -18,13 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from devices.iseg.edcp.messages import Broadcast, Data, Frame, Unexplained
+from devices.iseg.edcp.messages import (
+    Broadcast,
+    Data,
+    Unexplained,
+)
 from devices.iseg.edcp.protocol import decode
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.crate import SimulatedCrate
 from devices.iseg.simulator.module import SimulatedIsegModule
 from devices.iseg.simulator.ports import CanPort, Port, SlcanPort
 from devices.iseg.simulator.wire import HOST, Wire
+from devices.links.can_frame import Frame
 
 TICK = 0.01
 """Seconds between two steps of the modules."""

@@ -25,9 +25,9 @@ from devices.iseg.edcp.bits import (
     ModuleOption,
     ModuleStatus,
 )
-from devices.iseg.edcp.messages import Frame
 from devices.iseg.edcp.protocol import BASE, announcement, general
 from devices.iseg.simulator.channel import Channel, Rules
+from devices.links.can_frame import Frame
 from devices.model import Value
 
 SUBSTEP = 0.02

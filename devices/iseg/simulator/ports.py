@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 import can
 
-from devices.iseg.edcp.messages import Frame
-from devices.links.can_bus import frame_of
+from devices.links.can_frame import Frame, frame_of
 from devices.simulation.terminal import open_raw
 
 ECHO_SECONDS = 0.5

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from devices.iseg.edcp.messages import Frame
+from devices.links.can_frame import Frame
 
 HOST = -1
 """Stands for the host among the senders, which are addresses of modules otherwise."""

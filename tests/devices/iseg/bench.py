@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from devices.iseg.driver import IsegDriver
-from devices.iseg.edcp.messages import Frame
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.module import E16C1, Firmware, SimulatedIsegModule
+from devices.links.can_frame import Frame
 from devices.model import DeviceSettings, Reading
 
 _names = itertools.count()

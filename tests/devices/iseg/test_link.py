@@ -14,10 +14,14 @@ from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg import link as iseg_link
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Data, Frame, Request
+from devices.iseg.edcp.messages import (
+    Data,
+    Request,
+)
 from devices.iseg.edcp.protocol import answer, decode, read, read_channels
 from devices.iseg.link import ModuleLink, Question
 from devices.iseg.unit import IsegUnit, Wanted
+from devices.links.can_frame import Frame
 from tests.devices.iseg.bench import until
 
 VOLTS, STATUS, MODULE = BY_NAME["VoltageMeasure"], BY_NAME["ChannelStatus"], BY_NAME["ModuleStatus"]
@@ -32,7 +36,7 @@ class PlayedBus:
         self.play = lambda frame: []
         self.listener: ModuleLink | None = None
 
-    def send(self, frame, within):
+    def send(self, frame, within, unique):
         self.sent.append(frame)
         loop = asyncio.get_running_loop()
         for delay, reply in self.play(frame):
@@ -40,7 +44,10 @@ class PlayedBus:
 
     def deliver(self, frame):
         assert self.listener is not None
-        self.listener.heard(decode(frame), time.time())
+        self.listener.received(frame, time.time())
+
+    def discard(self):
+        pass
 
     async def leave(self, listener):
         self.listener = None
@@ -50,7 +57,7 @@ class PlayedBus:
 async def link(monkeypatch):
     bus = PlayedBus()
 
-    async def join(name, options, listener):
+    async def join(name, options, listener, clock):
         bus.listener = listener
         return bus
 
@@ -247,7 +254,7 @@ async def test_GIVEN_lost_frames_WHEN_it_goes_on_THEN_fewer_are_under_way_and_th
 def test_any_frames_leave_the_link_standing(frames):
     link = ModuleLink("main", {}, 5, 0.25, DriverClock())
     for identifier, data in frames:
-        link.heard(decode(Frame(identifier, data)), 0.0)
+        link.received(Frame(identifier, data), 0.0)
     assert link.stats.errors >= link.unexplained
 
 

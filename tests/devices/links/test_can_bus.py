@@ -13,24 +13,29 @@ import pytest
 
 from devices.errors import LinkDown
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Data, General, Message
 from devices.iseg.edcp.protocol import read, registration, write
 from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E16C1, SimulatedIsegModule
 from devices.links import can_bus
-from devices.links.can_bus import ControllerState, join
+from devices.links.can_bus import join
+from devices.links.can_frame import ControllerState, Frame, controller_error
 from tests.devices.iseg.bench import fresh_channel, until
 
 
 @dataclass
 class Ear:
     address: int
-    messages: list[Message] = field(default_factory=list)
+    frames: list[Frame] = field(default_factory=list)
+    stamps: list[float] = field(default_factory=list)
     lost: list[LinkDown] = field(default_factory=list)
 
-    def heard(self, message: Message, stamp: float) -> None:
-        assert abs(stamp - time.time()) < 1.0
-        self.messages.append(message)
+    @property
+    def identifiers(self) -> frozenset[int]:
+        return frozenset(base | self.address << 3 | read for base in (0, 0x200) for read in (0, 1))
+
+    def received(self, frame: Frame, stamp: float) -> None:
+        self.frames.append(frame)
+        self.stamps.append(stamp)
 
     def bus_lost(self, error: LinkDown) -> None:
         self.lost.append(error)
@@ -103,7 +108,7 @@ async def test_GIVEN_two_listeners_WHEN_they_join_by_name_THEN_they_share_one_ad
     assert not made[0].closed
     await first.leave(other)
     assert made[0].closed
-    assert threads() == []
+    await until(lambda: threads() == [])
     again, ear = await opened()
     assert again is not first
     await again.leave(ear)
@@ -127,11 +132,11 @@ async def test_GIVEN_frames_of_many_nodes_WHEN_received_THEN_only_those_of_liste
         segment.faults.flood = 2000.0
         bus.send(registration(5, True))
         await until(lambda: bus.counters.foreign > 1000, 3.0)
-        ear.messages.clear()
+        ear.frames.clear()
         delivered = 0
         bus.send(read(5, BY_NAME["ModuleStatus"]))
-        await until(lambda: bool(ear.messages), 1.0)
-        assert isinstance(ear.messages[0], Data)
+        await until(lambda: bool(ear.frames), 1.0)
+        assert ear.frames[0].data[:2] == b"\x10\x00"
         assert delivered <= 2
         await bus.leave(ear)
 
@@ -145,9 +150,8 @@ async def test_GIVEN_alarm_frames_and_announcements_WHEN_received_THEN_the_liste
               can.Message(arbitration_id=0x229, data=b"\xd8\x37\x46", is_extended_id=True),
               can.Message(arbitration_id=0x229, is_remote_frame=True, is_extended_id=False)]  # fmt: skip
     made[0].plan = lambda timeout: frames.pop(0) if frames else time.sleep(timeout)
-    await until(lambda: len(ear.messages) == 2 and bus.counters.foreign == 3)
-    assert isinstance(ear.messages[0], General)
-    assert ear.messages[0].active
+    await until(lambda: len(ear.frames) == 2 and bus.counters.foreign == 3)
+    assert [frame.id for frame in ear.frames] == [0x028, 0x229]
     await bus.leave(ear)
 
 
@@ -182,7 +186,7 @@ async def test_GIVEN_single_malformed_frames_WHEN_received_THEN_they_are_counted
         return item
 
     made[0].plan = plan
-    await until(lambda: len(ear.messages) == 2)
+    await until(lambda: len(ear.frames) == 2)
     assert bus.counters.errors == 3
     assert not ear.lost
     await bus.leave(ear)
@@ -284,13 +288,13 @@ async def test_GIVEN_an_own_frame_that_came_back_in_time_WHEN_the_loop_sees_it_l
     bus, ear = await opened()
     frame, now = write(5, BY_NAME["VoltageSet"], 1000.0, 3), time.monotonic()
     bus._echoes = True
-    bus._sent[frame.id, frame.data] = (1, now - 10.0)
+    bus._sent[frame.id, frame.data] = (1, now - 10.0, False)
     bus._inbox.append((frame, time.time(), now - 9.9))
     bus._deliver()
-    assert ear.messages == []
+    assert ear.frames == []
     bus._inbox.append((frame, time.time(), now))  # the module says the same
     bus._deliver()
-    assert len(ear.messages) == 1
+    assert len(ear.frames) == 1
     await bus.leave(ear)
 
 
@@ -378,3 +382,56 @@ async def test_GIVEN_a_wrong_option_WHEN_opened_THEN_the_error_names_it():
     ear = Ear(5)
     with pytest.raises(LinkDown, match=r"option bitrat: no option of interface virtual.*did you mean bitrate"):
         await join("wrong", {"interface": "virtual", "bitrat": 125000}, ear)
+
+
+async def test_GIVEN_interfaces_WHEN_frames_are_stamped_THEN_only_stamps_of_this_clock_are_believed(adapters):
+    made, _ = adapters
+    for interface, ages in (("socketcan", (5.0, -1.0, 7200.0)), ("pcan", (5.0,))):
+        ear = Ear(5)
+        bus = await join(interface, {"interface": interface, "channel": "fake"}, ear)
+        now = time.time()
+        frames = [can.Message(arbitration_id=0x228, data=b"\x10\0w\1", is_extended_id=False, timestamp=now - age)
+                  for age in reversed(ages)]  # fmt: skip
+        made[-1].plan = lambda timeout, frames=frames: frames.pop() if frames else time.sleep(timeout)
+        await until(lambda ear=ear, ages=ages: len(ear.frames) == len(ages))
+        believed = [abs(stamp - (now - age)) < 1e-3 for stamp, age in zip(ear.stamps, ages, strict=True)]
+        assert believed == [interface == "socketcan", False, False][: len(ages)]
+        assert all(believed[n] or abs(stamp - time.time()) < 1.0 for n, stamp in enumerate(ear.stamps))
+        await bus.leave(ear)
+
+
+async def test_GIVEN_frames_that_no_node_acknowledges_WHEN_they_are_given_up_THEN_the_adapter_forgets_them(adapters):
+    made, _ = adapters
+    flushed: list[int] = []
+    bus, ear = await opened()
+    made[0].flush_tx_buffer = lambda: flushed.append(len(made[0].sent))
+    bus.discard()  # nothing has been sent
+    bus.send(write(5, BY_NAME["VoltageSet"], 1000.0, 3))
+    bus.discard()
+    await until(lambda: flushed == [1])
+    answers = [can.Message(arbitration_id=0x228, data=b"\x10\0w\1", is_extended_id=False)]
+    made[0].plan = lambda timeout: answers.pop() if answers else time.sleep(timeout)
+    await until(lambda: bool(ear.frames))
+    bus.discard()  # a node is there, so it has acknowledged everything
+    await bus.leave(ear)
+    assert flushed == [1, 1]  # and once more when it is closed
+
+
+@pytest.mark.parametrize(
+    ("identifier", "controller", "state", "reason"),
+    [
+        (0x040, 0, ControllerState.OFF, "bus off"),
+        (0x004, 0x10, ControllerState.PASSIVE, "controller error passive"),
+        (0x004, 0x20, ControllerState.PASSIVE, "controller error passive"),
+        (0x004, 0x40, ControllerState.ACTIVE, "controller back to error active"),
+        (0x100, 0, ControllerState.ACTIVE, "controller back to error active"),
+        (0x020, 0, None, "no node acknowledges"),
+        (0x0A8, 0, None, "no node acknowledges, protocol violation (wrong bit rate?), bus error"),
+        (0x004, 0x08, ControllerState.ACTIVE, "controller warning"),
+        (0x004, 0x01, None, "controller"),
+        (0, 0, None, "unspecified error"),
+    ],
+)
+def test_error_frames(identifier, controller, state, reason):
+    error = Frame(identifier, bytes((0, controller, 0, 0, 0, 0, 0, 0)), error=True)
+    assert controller_error(error) == (reason, state)

@@ -26,10 +26,8 @@ from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Scope, Type, item_of,
 from devices.iseg.edcp.messages import (
     Announcement,
     Broadcast,
-    BusError,
     Data,
     Foreign,
-    Frame,
     General,
     Key,
     Registration,
@@ -51,6 +49,7 @@ from devices.iseg.edcp.protocol import (
     registration,
     write,
 )
+from devices.links.can_frame import Frame
 
 WORDS_16 = (ChannelStatus, ChannelControl, ChannelEvent, ModuleStatus, ModuleControl, ModuleEvent)
 WORDS_32 = (*WORDS_16, ModuleOption, CrateStatus)
@@ -166,26 +165,6 @@ def test_a_value_that_is_no_number_still_tells_whose_it_is():
 )
 def test_foreign_frames(other):
     assert isinstance(decode(other), Foreign)
-
-
-@pytest.mark.parametrize(
-    ("identifier", "controller", "state", "reason"),
-    [
-        (0x040, 0, "OFF", "bus off"),
-        (0x004, 0x10, "PASSIVE", "controller error passive"),
-        (0x004, 0x20, "PASSIVE", "controller error passive"),
-        (0x004, 0x40, "ACTIVE", "controller back to error active"),
-        (0x100, 0, "ACTIVE", "controller back to error active"),
-        (0x020, 0, "", "nobody acknowledges"),
-        (0x0A8, 0, "", "nobody acknowledges, protocol violation (wrong bit rate?), bus error"),
-        (0x004, 0x08, "ACTIVE", "controller warning"),
-        (0x004, 0x01, "", "controller"),
-        (0, 0, "", "unspecified error"),
-    ],
-)
-def test_error_frames(identifier, controller, state, reason):
-    error = Frame(identifier, bytes((0, controller, 0, 0, 0, 0, 0, 0)), error=True)
-    assert decode(error) == BusError(reason, state)
 
 
 @given(

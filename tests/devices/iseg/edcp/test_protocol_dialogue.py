@@ -12,7 +12,6 @@ from devices.iseg.edcp.messages import (
     Announcement,
     Broadcast,
     Data,
-    Frame,
     General,
     GeneralRequest,
     Registration,
@@ -33,6 +32,7 @@ from devices.iseg.edcp.protocol import (
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.crate import SimulatedCrate
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
+from devices.links.can_frame import Frame
 
 ALL = "; ".join(f"228 6000{n:02X}{'0088' if n == 3 else '0000'}" for n in range(16))
 

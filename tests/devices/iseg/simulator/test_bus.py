@@ -9,11 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Announcement, Data, Frame, Unexplained
+from devices.iseg.edcp.messages import (
+    Announcement,
+    Data,
+    Unexplained,
+)
 from devices.iseg.edcp.protocol import decode, read, read_channels, registration, write
 from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.wire import HOST, Wire, frame_bits
+from devices.links.can_frame import ControllerState, Frame, controller_error
 from tests.conftest import unavailable
 from tests.softioc import free_port
 
@@ -179,10 +184,10 @@ def test_GIVEN_garbage_WHEN_requests_are_made_THEN_the_answers_are_among_frames_
 def test_GIVEN_bus_off_WHEN_it_ends_THEN_error_frames_said_both_and_the_module_answers_again(module):
     with virtual(module) as (segment, h):
         segment.bus_off(True)
-        assert [decode(one).state for one in h.hear(1)] == ["OFF"]
+        assert [controller_error(one).state for one in h.hear(1)] == [ControllerState.OFF]
         assert h.ask(read(5, STATUS), seconds=0.2) == []
         segment.bus_off(False)
-        assert [decode(one).state for one in h.hear(1)] == ["ACTIVE"]
+        assert [controller_error(one).state for one in h.hear(1)] == [ControllerState.ACTIVE]
         assert h.values(read(5, STATUS)) == [0x7701]
 
 

@@ -17,7 +17,12 @@ from devices.iseg.edcp.bits import (
     ModuleStatus,
 )
 from devices.iseg.edcp.items import BY_NAME, ITEMS
-from devices.iseg.edcp.messages import Announcement, Data, Frame, General, Service
+from devices.iseg.edcp.messages import (
+    Announcement,
+    Data,
+    General,
+    Service,
+)
 from devices.iseg.edcp.protocol import (
     broadcast,
     broadcast_to_channels,
@@ -31,6 +36,7 @@ from devices.iseg.edcp.protocol import (
 )
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.module import E08F2, E16C1, F460N, FLEX, OLD_MASK, SimulatedIsegModule
+from devices.links.can_frame import Frame
 
 KEEP = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
 
