@@ -18,6 +18,7 @@ from devices.permit import Permit
 from ioc.clock import Clock, local_time
 from ioc.put_queue import Order, PutQueue
 from ioc.records import PutContext, PutRefused, Record
+from ioc.refusals import RefusalLog
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS, SIGNALS
 from ioc.scan.scanner import DeviceScanner
@@ -46,6 +47,7 @@ class PutPath:
         self._clock = clock
         self._queue_seconds = queue_seconds
         self._queue = PutQueue()
+        self._refusals = RefusalLog(clock)
         self._closing = False
 
     def attach(self, record: Record) -> None:
@@ -152,7 +154,8 @@ class PutPath:
     def _note_refusal(
         self, scanner: DeviceScanner | None, name: str, value: str, context: PutContext, reason: str
     ) -> None:
-        log.warning("refused %s = %s by %s: %s", name, value, _who(context), reason)
+        owner = name if scanner is None else scanner.name
+        self._refusals.note(owner, reason, f"{name} = {value} by {_who(context)}: {reason}")
         if scanner is not None:
             now = local_time(self._clock.time())
             scanner.status.note_refusal(f"{reason} [{name} = {value} by {_who(context)}, {now}]")
@@ -168,6 +171,7 @@ class PutPath:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
+        self._refusals.close()
 
     def _objection(self, scanner: DeviceScanner, record: Record, value: Any, losses: int | None) -> str | None:
         """Return why this put can't be applied at the moment; ``losses`` as in ``_closed_to_writes``."""

@@ -126,7 +126,7 @@ class Circuit(Connection):
             log.exception("client %s:%d: request %d failed", *self.address, message.command)
             channel = self.channels.get(message.parameter1)
             cid = channel.cid if channel is not None else wire.NO_CHANNEL
-            self.send(wire.error(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
+            self.send(_failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
 
     def _busy_enough(self) -> bool:
         return len(self._puts) >= MOST_PUTS
@@ -331,28 +331,39 @@ class Circuit(Connection):
         try:
             await channel.record.put_device(channel.spec, value, context)  # type: ignore[arg-type]
         except PutRefused as refusal:
-            # The put path has told PUT:MSG of the device; the client is told here.
-            self.send(self._failure(message, channel, refusal))
+            self.send(_refusal(message, channel, refusal))  # the put path has shown the reason in PUT:MSG
         except Exception:
             log.exception("put to %s failed", channel.name)
-            self.send(wire.error(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
+            self.send(_failure(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
         else:
             if context.callback:
                 self._complete(message)
 
     def _complete(self, message: Message) -> None:
-        self.send(
-            wire.pack(Command.WRITE_NOTIFY, message.data_type, message.elements, wire.ECA_NORMAL, message.parameter2)
-        )
-
-    @staticmethod
-    def _failure(message: Message, channel: Channel, refusal: PutRefused) -> bytes:
-        denied = isinstance(refusal, AccessDenied)
-        status = wire.ECA_NOWTACCESS if denied else wire.ECA_PUTFAIL
-        return wire.error(message, channel.cid, status, str(refusal))
+        self.send(_completion(message, wire.ECA_NORMAL))
 
     def _refuse(self, message: Message, channel: Channel, context: PutContext, refusal: PutRefused, value: str) -> None:
-        self.send(self._failure(message, channel, refusal))
+        self.send(_refusal(message, channel, refusal))
         hook = channel.record.refusal_hook
         if hook is not None:
             hook(channel.record, channel.spec.name, value, context, str(refusal))
+
+
+def _completion(message: Message, status: int) -> bytes:
+    """Answer a put with completion."""
+    return wire.pack(Command.WRITE_NOTIFY, message.data_type, message.elements, status, message.parameter2)
+
+
+def _failure(message: Message, cid: int, status: int, text: str) -> bytes:
+    """Answer a request that failed: a put with completion by its status, as base does, anything else by the reason.
+
+    The Java clients take no other answer to a put with completion; they would wait until their own time is over.
+    """
+    if message.command == Command.WRITE_NOTIFY:
+        return _completion(message, status)
+    return wire.error(message, cid, status, text)
+
+
+def _refusal(message: Message, channel: Channel, refusal: PutRefused) -> bytes:
+    status = wire.ECA_NOWTACCESS if isinstance(refusal, AccessDenied) else wire.ECA_PUTFAIL
+    return _failure(message, channel.cid, status, str(refusal))

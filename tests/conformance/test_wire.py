@@ -141,10 +141,29 @@ def test_GIVEN_a_put_of_numbers_without_any_WHEN_it_is_sent_THEN_labioc_refuses_
     circuit.channel(name)
     circuit.send(Message(WRITE_NOTIFY, dbr.LONG, 0, circuit.sids[name], 1))
     answer = circuit.until(lambda one: one.command in (WRITE_NOTIFY, ERROR))[-1]
-    if server.name == "softioc":
-        assert answer.command == WRITE_NOTIFY
-    else:
-        assert (answer.command, answer.parameter2) == (ERROR, ECA_PUTFAIL)
+    assert answer.command == WRITE_NOTIFY
+    if server.name != "softioc":
+        assert answer.parameter1 == ECA_PUTFAIL
+
+
+@pytest.mark.parametrize(("name", "text"), [("T:AO", b"abc\0"), ("T:AO.RTYP", b"ai\0")])
+def test_GIVEN_a_put_with_completion_WHEN_it_is_refused_THEN_its_own_answer_has_the_status(
+    circuit: RawCircuit, name: str, text: bytes
+) -> None:
+    circuit.channel(name)
+    circuit.send(Message(WRITE_NOTIFY, dbr.STRING, 1, circuit.sids[name], 77, text))
+    answer = circuit.until(lambda one: one.command in (WRITE_NOTIFY, ERROR))[-1]
+    assert (answer.command, answer.parameter1, answer.parameter2) == (WRITE_NOTIFY, ECA_PUTFAIL, 77)
+    assert (answer.data_type, answer.count, answer.payload) == (dbr.STRING, 1, b"")
+
+
+def test_GIVEN_a_put_without_completion_WHEN_it_is_refused_THEN_an_error_message_has_the_reason(
+    circuit: RawCircuit,
+) -> None:
+    circuit.channel("T:AO")
+    circuit.send(Message(WRITE, dbr.STRING, 1, circuit.sids["T:AO"], 77, b"abc\0"))
+    answer = circuit.until(lambda one: one.command in (WRITE_NOTIFY, ERROR))[-1]
+    assert (answer.command, answer.parameter2) == (ERROR, ECA_PUTFAIL)
 
 
 def test_GIVEN_a_slice_of_a_number_WHEN_it_is_read_THEN_the_number_comes(circuit: RawCircuit) -> None:

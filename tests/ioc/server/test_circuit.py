@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import struct
 
+import pytest
+
 from ioc.database.dbfile import parse_text
-from ioc.records import PutContext, Record, RecordSet, Value
+from ioc.records import PutContext, PutRefused, Record, RecordSet, Value
 from ioc.server import Server, wire
 from ioc.server.circuit import MOST_PUTS
 from ioc.server.connection import HIGH_WATER
@@ -100,3 +102,46 @@ async def test_GIVEN_a_large_array_WHEN_a_client_asks_without_reading_THEN_few_a
         await server.stop()
     assert answers == list(range(GETS))
     assert most < 2 * HIGH_WATER
+
+
+class Closed:
+    """A policy under which no client may put anything."""
+
+    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+        return "no rights"
+
+
+@pytest.mark.parametrize("completion", [True, False])
+@pytest.mark.parametrize("denied", [True, False])
+async def test_GIVEN_a_refused_put_WHEN_answered_THEN_one_with_completion_gets_a_status_and_a_plain_one_the_reason(
+    completion: bool, denied: bool
+) -> None:
+    definitions = parse_text('record(ao, "A") { field(DTYP, "labioc") field(OUT, "@D A") }', "test").expand({})
+    records = RecordSet.build(definitions)
+
+    async def refuse(_: Record, value: Value, __: PutContext) -> None:
+        raise PutRefused("above 4000 V")
+
+    records["A"].put_hook = refuse
+    server = Server(records, Closed() if denied else None, interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    status = wire.ECA_NOWTACCESS if denied else wire.ECA_PUTFAIL
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
+        writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
+        await reader.readexactly(16 + 16)  # version, access rights
+        (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+        command = wire.Command.WRITE_NOTIFY if completion else wire.Command.WRITE
+        writer.write(wire.pack(command, 6, 1, sid, 77, struct.pack(">d", 5000.0)))
+        head = await reader.readexactly(16)
+        if completion:
+            assert head == wire.pack(wire.Command.WRITE_NOTIFY, 6, 1, status, 77)
+        else:
+            kind, size, _, _, cid, code = struct.unpack(">HHHHII", head)
+            assert (kind, cid, code) == (wire.Command.ERROR, 7, status)
+            assert (b"no rights" if denied else b"above 4000 V") in await reader.readexactly(size)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
