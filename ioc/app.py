@@ -70,10 +70,10 @@ class App:
         folder: Path | None = None,
     ) -> None:
         self.site = site
-        self.records = RecordSet.build(expand(site).records.values())
+        self._clock = clock or SystemClock()
+        self.records = RecordSet.build(expand(site).records.values(), time=self._clock.time)
         self.simulators: dict[str, Simulator] = {}
         self.scanners: dict[str, DeviceScanner] = {}
-        self._clock = clock or SystemClock()
         self._of_device: defaultdict[str, list[Record]] = defaultdict(list)
         for record in self.records.values():
             self._of_device[record.device or ""].append(record)

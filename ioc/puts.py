@@ -17,7 +17,7 @@ from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
 from ioc.clock import Clock, local_time
 from ioc.put_queue import Order, PutQueue
-from ioc.records import PutContext, PutRefused, Record
+from ioc.records import PutContext, PutRefused, Record, Source
 from ioc.refusals import RefusalLog
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS, SIGNALS
@@ -30,6 +30,30 @@ QUEUE_SECONDS = 5.0
 """How long a put may wait until its first byte goes out, before it is refused."""
 
 LEFT = "the client gave up before its turn; nothing was sent"
+
+
+class _WithPuts(Source):
+    """The source of a record that is read as before, and whose puts go through a put path."""
+
+    def __init__(self, before: Source, path: PutPath) -> None:
+        self._before = before
+        self._path = path
+
+    def read(self, record: Record) -> None:
+        """Have the record read soon."""
+        self._before.read(record)
+
+    def rescan(self, record: Record) -> None:
+        """Take note of the SCAN field."""
+        self._before.rescan(record)
+
+    async def put(self, record: Record, value: Any, context: PutContext) -> None:
+        """Apply a value. Raises PutRefused."""
+        await self._path.put(record, value, context)
+
+    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Take note of a refused put."""
+        self._path.note_refusal(record, field, value, context, reason)
 
 
 class PutPath:
@@ -51,10 +75,8 @@ class PutPath:
         self._closing = False
 
     def attach(self, record: Record) -> None:
-        """Become the way of this record's puts, and hear of those that are refused on the way here."""
-        record.refusal_hook = self.note_refusal
-        if record.is_output and record.device is not None:
-            record.put_hook = self.put
+        """Become the way of this record's puts, and be told of those that are refused on the way here."""
+        record.source = _WithPuts(record.source, self)
 
     async def put(self, record: Record, value: Any, context: PutContext) -> None:
         """Apply a value that the record layer has accepted.

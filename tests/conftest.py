@@ -20,7 +20,7 @@ from hypothesis import settings
 
 # How long one example takes says more about the machine than about the code; the time limit of the test stays.
 LONG = 30
-"""How many times the examples of ``make test`` ``make test-long`` tries."""
+"""How many times as many examples ``make test-long`` tries."""
 settings.register_profile("short", deadline=None)
 settings.register_profile("long", deadline=None, max_examples=100 * LONG)
 settings.load_profile("short")

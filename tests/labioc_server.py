@@ -13,11 +13,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from ioc.records import Record, RecordSet, Source
 from tests.softioc import Databases, ServerProcess, free_port
 
 if TYPE_CHECKING:
     from ioc.database.dbfile import RecordDef
-    from ioc.records import Record, RecordSet
 
 
 class OpenPolicy:
@@ -34,16 +34,16 @@ def start_labioc(databases: Databases, deadline: float = 20.0, port: int = 0) ->
     return ServerProcess("labioc", [sys.executable, "-m", "tests.labioc_server", arguments], {}, deadline)
 
 
-class SoftScan:
+class SoftScan(Source):
     """Processes soft records at their SCAN rate, which the record layer leaves to whoever runs it."""
 
     def __init__(self, records: RecordSet) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         for record in records.values():
-            record.scan_hook = self.changed
-            self.changed(record)
+            record.source = self
+            self.rescan(record)
 
-    def changed(self, record: Record) -> None:
+    def rescan(self, record: Record) -> None:
         """Scan the record at the rate it has now."""
         task = self._tasks.pop(record.name, None)
         if task is not None:
@@ -66,7 +66,6 @@ class SoftScan:
 async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -> None:
     """Serve until standard input ends."""
     from ioc.database.dbfile import parse_template
-    from ioc.records import RecordSet
     from ioc.server import Server
 
     definitions: list[RecordDef] = []

@@ -99,8 +99,7 @@ async def put(target: Target, text: str, policy: AccessPolicy, context: PutConte
             record.put(spec, value)
             return
     except PutRefused as refusal:
-        if record.refusal_hook is not None:
-            record.refusal_hook(record, spec.name, text, context, str(refusal))
+        record.source.refused(record, spec.name, text, context, str(refusal))
         raise
     await record.put_device(spec, value, context)  # notes by itself what it refuses
 

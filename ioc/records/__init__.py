@@ -5,6 +5,7 @@ from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused
 from ioc.records.record import Record
 from ioc.records.recordset import RecordSet
+from ioc.records.source import Source
 from ioc.records.status import SEVERITY_NAMES, STATUS_NAMES, alarm_status
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PutRefused",
     "Record",
     "RecordSet",
+    "Source",
     "Value",
     "alarm_status",
     "fields_of",

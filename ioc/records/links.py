@@ -6,15 +6,13 @@ They stay inside the IOC: one that names nothing served here is refused, when th
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import ClassVar, Final, Protocol
 
 from ioc.records import status as st
-from ioc.records.fieldtable import fields_of
-
-if TYPE_CHECKING:
-    from ioc.records.record import Record
+from ioc.records.fieldtable import FieldValue, fields_of
 
 #: Fields that may name another record.
 LINK_FIELDS: Final = frozenset(("FLNK", "SDIS"))
@@ -23,19 +21,40 @@ _SEVERITY: Final = ("NMS", "MS", "MSI", "MSS")
 _PROCESSING: Final = ("NPP", "PP")
 
 
-class Peers(Protocol):
-    """The records of the IOC, by name or alias."""
+class Target(Protocol):
+    """A record, as a link to it sees it."""
 
-    def find(self, name: str) -> Record | None:
+    rtyp: ClassVar[str]
+    stat: int
+    sevr: int
+
+    def get(self, name: str) -> FieldValue:
+        """Return the value of a field."""
+
+    def process_passive(self) -> None:
+        """Process the record by way of a link."""
+
+
+class Database(Protocol):
+    """The records of the IOC, and its clock."""
+
+    def find(self, name: str) -> Target | None:
         """Record of this name or alias, None when there is none."""
 
+    def time(self) -> float:
+        """Unix time in seconds."""
 
-class Nobody:
-    """The peers of a record that stands alone."""
 
-    def find(self, name: str) -> Record | None:
+class Alone:
+    """The database of a record that stands alone."""
+
+    def find(self, name: str) -> Target | None:
         """Find nothing."""
         return None
+
+    def time(self) -> float:
+        """Unix time of the computer."""
+        return time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +90,7 @@ def constant(text: str) -> float | None:
         return None
 
 
-def checked(text: str, dbf: str, peers: Peers) -> str:
+def checked(text: str, dbf: str, database: Database) -> str:
     """Return a link as a client reads it back: input links with their options, forward links without.
 
     Raises ValueError when it does not lead to a field of a record served here.
@@ -79,7 +98,7 @@ def checked(text: str, dbf: str, peers: Peers) -> str:
     link = parse(text)
     if link is None:
         return text.strip()
-    target = peers.find(link.record)
+    target = database.find(link.record)
     if target is None:
         raise ValueError(f"{link.record!r} is not a record of this IOC")
     if link.field not in fields_of(target.rtyp):
@@ -88,7 +107,7 @@ def checked(text: str, dbf: str, peers: Peers) -> str:
     return name if dbf == "FWDLINK" else f"{name} {_PROCESSING[link.process]} {link.severity}"
 
 
-def read(link: Link, target: Record) -> tuple[int | None, int, int]:
+def read(link: Link, target: Target) -> tuple[int | None, int, int]:
     """Return the integer that a link leads to, None when it is no number, with status and severity handed on."""
     if link.process:
         target.process_passive()

@@ -1,14 +1,13 @@
 """The record: value, fields, alarms and monitors, processed as the record support of EPICS base does.
 
-A record never touches a device. Readings are posted to it, puts that concern a device leave it through a hook, and it
-tells its monitors what has changed. Everything here runs on one thread and returns at once, but for the put hook.
+A record never touches a device. Readings are posted to it, puts that concern a device go to its source, and it
+tells its monitors what has changed. Everything here runs on one thread and returns at once, but for such a put.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from ioc.database.dbfile import RecordDef
@@ -18,19 +17,18 @@ from ioc.records.convert import from_client
 from ioc.records.fields import PASSIVE, Fields, Value
 from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue
 from ioc.records.put import AccessDenied, PutContext, PutRefused
-
-PutHook = Callable[["Record", Value, PutContext], Awaitable[None]]
+from ioc.records.source import NO_SOURCE, Source
 
 # Implemented, but settled when the database is loaded, or derived from the value.
 _FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
-_NOBODY = links.Nobody()
+_ALONE = links.Alone()
 
 
 class Record(Fields):
     """Base of the record types; a subclass adds its value, its alarms and its metadata.
 
     ``device`` and ``signal`` name the source when DTYP is labioc, else they are None. ``access`` is the letter of
-    ``info(access, ...)``.
+    ``info(access, ...)``. ``source`` and ``database`` are set by those who serve it.
     """
 
     __slots__ = (
@@ -38,15 +36,12 @@ class Record(Fields):
         "_device_severity",
         "_device_status",
         "access",
+        "database",
         "device",
         "nanoseconds",
-        "peers",
-        "process_hook",
-        "put_hook",
-        "refusal_hook",
-        "scan_hook",
         "seconds",
         "signal",
+        "source",
     )
 
     is_output: ClassVar[bool] = False
@@ -62,19 +57,16 @@ class Record(Fields):
         self.seconds = self.nanoseconds = 0
         self._device_status = self._device_severity = 0
         self._active = False
-        self.peers: links.Peers = _NOBODY
-        self.put_hook: PutHook | None = None
-        self.process_hook: Callable[[Record], None] | None = None
-        self.scan_hook: Callable[[Record], None] | None = None
-        self.refusal_hook: Callable[[Record, str, str, PutContext, str], None] | None = None
+        self.database: links.Database = _ALONE
+        self.source: Source = NO_SOURCE
         self._initialise()
 
     def load_link(self, spec: FieldSpec, text: str) -> None:
-        """Settle a link of the database file, once its peers are there. Raises ValueError.
+        """Settle a link of the database file, once the records are there. Raises ValueError.
 
         A constant in SDIS is the DISA to begin with.
         """
-        self._fields[spec.name] = links.checked(text, spec.dbf, self.peers)
+        self._fields[spec.name] = links.checked(text, spec.dbf, self.database)
         number = links.constant(text)
         if spec.name == "SDIS" and number is not None:
             self._fields.setdefault("DISA", int(number))
@@ -145,11 +137,11 @@ class Record(Fields):
         An output of a device is never driven this way; that takes a put.
         """
         if self.device is not None:
-            if not self.is_output and self.process_hook is not None:
-                self.process_hook(self)
+            if not self.is_output:
+                self.source.read(self)
             return
         if not self._disabled():
-            self._stamp(time.time())
+            self._stamp(self.database.time())
             self._convert()
             self._finish()
 
@@ -164,7 +156,7 @@ class Record(Fields):
     def _forward(self, text: str) -> None:
         """Process the record that FLNK names; a chain that comes back here ends here, as PACT ends it in base."""
         link = links.parse(text)
-        target = self.peers.find(link.record) if link is not None else None
+        target = self.database.find(link.record) if link is not None else None
         if target is not None and not self._active:
             self._active = True
             try:
@@ -222,7 +214,7 @@ class Record(Fields):
     def _read_disable(self, text: str) -> None:
         """Take DISA from where SDIS leads; a constant there counts when the database is loaded, as in base."""
         link = links.parse(text)
-        target = self.peers.find(link.record) if link is not None else None
+        target = self.database.find(link.record) if link is not None else None
         if link is not None and target is not None:
             number, status, severity = links.read(link, target)
             self._alarm(status, severity)
@@ -241,7 +233,7 @@ class Record(Fields):
         if spec.name not in links.LINK_FIELDS:
             return value
         try:
-            return links.checked(str(value), spec.dbf, self.peers)
+            return links.checked(str(value), spec.dbf, self.database)
         except ValueError as error:
             raise PutRefused(f"{self.name}.{spec.name}: {error}") from None
 
@@ -289,12 +281,11 @@ class Record(Fields):
         if spec.name == "PROC":
             self.process()
         elif spec.name == "SCAN":
-            if self.scan_hook is not None:
-                self.scan_hook(self)
+            self.source.rescan(self)
         elif self.device is not None:
             self.reevaluate()
-            if spec.name in ("DISA", "DISV") and self.process_hook is not None:
-                self.process_hook(self)  # what was read while it was disabled is lost; this reads, it never writes
+            if spec.name in ("DISA", "DISV"):
+                self.source.read(self)  # what was read while it was disabled is lost; this reads, it never writes
         elif spec.pp and self.scan == PASSIVE:
             self.process()
 
@@ -304,11 +295,7 @@ class Record(Fields):
         The put must have passed ``check_device_put``.
         .PROC sends the present value once more, as processing an output does.
         """
-        if self.put_hook is None:
-            raise PutRefused(f"{self.name}: its device is not served")
-        if spec.name == "PROC":
-            value = self.val
-        await self.put_hook(self, value, context)
+        await self.source.put(self, self.val if spec.name == "PROC" else value, context)
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and tell its monitors (dbPut)."""

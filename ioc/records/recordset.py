@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from ioc.database.dbfile import DatabaseError, RecordDef
@@ -96,17 +97,23 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
 
 
 class RecordSet(Mapping[str, Record]):
-    """The records by name; ``aliases`` are further names of some of them."""
+    """The records by name; ``aliases`` are further names of some of them, ``time`` gives Unix time in seconds."""
 
-    def __init__(self, records: dict[str, Record], aliases: dict[str, str]) -> None:
+    def __init__(self, records: dict[str, Record], aliases: dict[str, str], time: Callable[[], float]) -> None:
         self._records = records
         self.aliases = aliases
+        self.time = time
         for record in records.values():
-            record.peers = self
+            record.database = self
 
     @classmethod
-    def build(cls, definitions: Iterable[RecordDef], aliases: Mapping[str, str] | None = None) -> RecordSet:
-        """Make all records.
+    def build(
+        cls,
+        definitions: Iterable[RecordDef],
+        aliases: Mapping[str, str] | None = None,
+        time: Callable[[], float] = time.time,
+    ) -> RecordSet:
+        """Make all records; soft ones are stamped with ``time`` when they are processed.
 
         Raises DatabaseError with every mistake of every record: unknown types and fields, bad values, duplicate names.
         """
@@ -124,7 +131,7 @@ class RecordSet(Mapping[str, Record]):
                 records[defn.name] = record
             names.update(dict.fromkeys(defn.aliases, defn.name))
         errors += [f"alias {alias}: there is a record of that name" for alias in names if alias in records]
-        whole = cls(records, names)
+        whole = cls(records, names, time)
         for record in records.values():
             if not LINK_FIELDS.isdisjoint(record.defn.fields):
                 errors += whole._load_links(record)

@@ -15,7 +15,7 @@ from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
 from devices.permit import NOTHING
 from ioc.clock import Clock
-from ioc.records import Record
+from ioc.records import Record, Source
 from ioc.scan.backlog import Backlog
 from ioc.scan.device_records import DeviceRecords, is_command
 from ioc.scan.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
@@ -36,7 +36,7 @@ BETWEEN_LOOKS = 8
 _ANSWERS = (LinkDown, ReplyTimeout, Garbled)
 
 
-class DeviceScanner:
+class DeviceScanner(Source):
     """One device: its driver, its records, and the task that `run` is.
 
     All devices of a server share their ``turns``; ``phase``, from 0 to 1, is where in the period its scans begin.
@@ -71,8 +71,7 @@ class DeviceScanner:
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
         for record in mine:
-            record.process_hook = self._read_soon
-            record.scan_hook = self._place
+            record.source = self
         if isinstance(driver, Announcing):
             driver.notify(self._look_at)
 
@@ -90,7 +89,7 @@ class DeviceScanner:
         """Scan until cancelled; then close the link. Nothing that the scan has a driver do can change the device."""
         NOTHING.use()
         for record in self._records:
-            self._place(record)
+            self.rescan(record)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._report(), name=f"{self.name} status")
@@ -366,7 +365,7 @@ class DeviceScanner:
 
     # ---- hooks of the records
 
-    def _place(self, record: Record) -> None:
+    def rescan(self, record: Record) -> None:
         """Scan a record at the rate that its SCAN field now says."""
         signal = record.signal or ""
         if signal in SIGNALS or is_command(signal):
@@ -381,7 +380,7 @@ class DeviceScanner:
             self._asked |= dict.fromkeys(signal for signal in signals if signal in self._records)
             self._wake.set()
 
-    def _read_soon(self, record: Record) -> None:
+    def read(self, record: Record) -> None:
         """Read a record's signal now, together with whatever else has been asked for."""
         signal = record.signal or ""
         if signal in SIGNALS:

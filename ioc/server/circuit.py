@@ -344,9 +344,7 @@ class Circuit(Connection):
 
     def _refuse(self, message: Message, channel: Channel, context: PutContext, refusal: PutRefused, value: str) -> None:
         self.send(_refusal(message, channel, refusal))
-        hook = channel.record.refusal_hook
-        if hook is not None:
-            hook(channel.record, channel.spec.name, value, context, str(refusal))
+        channel.record.source.refused(channel.record, channel.spec.name, value, context, str(refusal))
 
 
 def _completion(message: Message, status: int) -> bytes:

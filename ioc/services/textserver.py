@@ -204,8 +204,7 @@ class TextServer:
                 raise AccessDenied(denied)
             record.check_device_put(spec, value)
         except PutRefused as refusal:
-            if record.refusal_hook is not None:
-                record.refusal_hook(record, "VAL", str(value), context, str(refusal))
+            record.source.refused(record, "VAL", str(value), context, str(refusal))
             raise
         await record.put_device(spec, value, context)  # notes by itself what it refuses
 

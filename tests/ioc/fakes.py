@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from devices.model import DeviceSettings, Kind, Limits, LinkStats, Reading, Signal, Value, Way
 from devices.permit import changing
 from ioc.database.dbfile import RecordDef
-from ioc.records import Record, RecordSet
+from ioc.records import PutContext, Record, RecordSet, Source
 
 EPOCH = 1_700_000_000.0
 """Unix time at which every fake clock starts; its monotonic time starts at 100."""
@@ -71,6 +71,20 @@ async def settle() -> None:
     """Let everything run that does not wait for time."""
     for _ in range(30):
         await asyncio.sleep(0)
+
+
+class Asked(Source):
+    """A source that notes the names of the records that are to be read, and to be put."""
+
+    def __init__(self) -> None:
+        self.read_from: list[str] = []
+        self.put_to: list[str] = []
+
+    def read(self, record: Record) -> None:
+        self.read_from.append(record.name)
+
+    async def put(self, record: Record, value: object, context: PutContext) -> None:
+        self.put_to.append(record.name)
 
 
 class FakeDriver:

@@ -351,12 +351,11 @@ async def test_GIVEN_no_number_WHEN_put_THEN_the_record_refuses_and_nothing_is_s
 
 async def test_GIVEN_a_refusal_on_the_way_here_WHEN_noted_THEN_it_counts_for_the_device() -> None:
     async with Rig().running() as rig:
-        hook = rig["CH00:VMON"].refusal_hook
-        assert hook is not None
-        hook(rig["CH00:VMON"], "VAL", "5", WHO, "LAB:HV1:CH00:VMON is a read-only PV")
+        record = rig["CH00:VMON"]
+        record.source.refused(record, "VAL", "5", WHO, "LAB:HV1:CH00:VMON is a read-only PV")
         assert rig["PUT:REFUSED"].val == 1
         assert str(rig["PUT:MSG"].val).startswith("LAB:HV1:CH00:VMON is a read-only PV [LAB:HV1:CH00:VMON = 5 by ")
-        rig["IOC:ARMED"].refusal_hook(rig["IOC:ARMED"], "VAL", "0", WHO, "no")  # type: ignore[misc]
+        rig["IOC:ARMED"].source.refused(rig["IOC:ARMED"], "VAL", "0", WHO, "no")
         assert rig["PUT:REFUSED"].val == 1
 
 
@@ -546,11 +545,10 @@ async def test_GIVEN_5000_bad_puts_WHEN_refused_THEN_the_log_has_one_line_and_ev
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with Rig().running() as rig:
-        hook = rig["CH00:VSET"].refusal_hook
-        assert hook is not None
+        refused = rig["CH00:VSET"].source.refused
         for number in range(5000):
-            hook(rig["CH00:VSET"], "VAL", str(number), WHO, f"VSET {5000 + number}.5 V is above 4000 V (device VMAX)")
-        hook(rig["CH01:VSET"], "VAL", "abc", WHO, "'abc' is not a number")
+            refused(rig["CH00:VSET"], "VAL", str(number), WHO, f"VSET {5000 + number}.5 V is above 4000 V (device VMAX)")
+        refused(rig["CH01:VSET"], "VAL", "abc", WHO, "'abc' is not a number")
         assert len(caplog.messages) == 2
         assert rig["PUT:REFUSED"].val == 5001
         await rig.clock.advance(10.1)
@@ -558,8 +556,8 @@ async def test_GIVEN_5000_bad_puts_WHEN_refused_THEN_the_log_has_one_line_and_ev
             "refused 4999 more for the same reason, the last one LAB:HV1:CH00:VSET = 4999 by olga@desk1 (127.0.0.1): "
             "VSET 9999.5 V is above 4000 V (device VMAX)"
         ]
-        hook(rig["CH00:VSET"], "VAL", "1", WHO, "VSET 1 V is above 0 V (device VMAX)")
-        hook(rig["CH00:VSET"], "VAL", "2", WHO, "VSET 2 V is above 0 V (device VMAX)")
+        refused(rig["CH00:VSET"], "VAL", "1", WHO, "VSET 1 V is above 0 V (device VMAX)")
+        refused(rig["CH00:VSET"], "VAL", "2", WHO, "VSET 2 V is above 0 V (device VMAX)")
         assert len(caplog.messages) == 4
         await rig.puts.close(1.0)
         assert "refused 1 more" in caplog.messages[4]
@@ -569,9 +567,8 @@ async def test_GIVEN_more_causes_than_can_be_kept_WHEN_refused_THEN_the_rest_cou
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with Rig().running() as rig:
-        hook = rig["CH00:VSET"].refusal_hook
-        assert hook is not None
+        refused = rig["CH00:VSET"].source.refused
         for number in range(5000):
-            hook(rig["CH00:VSET"], "VAL", "1", WHO, "".join(chr(97 + int(digit)) for digit in str(number)))
+            refused(rig["CH00:VSET"], "VAL", "1", WHO, "".join(chr(97 + int(digit)) for digit in str(number)))
         assert len(caplog.messages) == MOST_CAUSES + 1
         await rig.puts.close(1.0)

@@ -7,6 +7,7 @@ import pytest
 from ioc.database.dbfile import DatabaseError, parse_text
 from ioc.records import PutRefused, RecordSet, fields_of
 from ioc.records import status as st
+from tests.ioc.fakes import Asked
 
 INPUT = 'record(ai, "%s") { field(DTYP, "labioc") field(INP, "@D %s") %s }'
 
@@ -49,9 +50,10 @@ def test_GIVEN_a_link_to_nobody_WHEN_it_is_put_THEN_it_is_refused_and_the_old_on
 
 def test_GIVEN_forward_links_in_a_circle_of_a_device_WHEN_a_reading_comes_THEN_each_is_asked_for_once() -> None:
     records = _records(INPUT % ("A", "A", 'field(FLNK, "B")') + INPUT % ("B", "B", 'field(FLNK, "A")'))
-    asked: list[str] = []
+    source = Asked()
+    asked = source.read_from
     for record in records.values():
-        record.process_hook = lambda one: asked.append(one.name)
+        record.source = source
     records["A"].post(1.0, 1e9)
     assert asked == ["B"]
     scan = fields_of("ai")["SCAN"]

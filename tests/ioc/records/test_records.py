@@ -16,6 +16,7 @@ from ioc.records.fieldtable import RECORD_TYPES
 from ioc.records.put import PutContext, PutRefused
 from ioc.server.channel import Channel, resolve
 from ioc.server.dbr import encode
+from tests.ioc.fakes import Asked
 
 DOUBLE = 6
 TIME_DOUBLE = 20
@@ -184,15 +185,11 @@ async def test_an_output_of_a_device_takes_a_value_only_through_its_device() -> 
 
 def test_processing_an_output_of_a_device_writes_nothing() -> None:
     record = make("ao")
-    called: list[object] = []
-
-    async def hook(*arguments: object) -> None:
-        called.append(arguments)
-
-    record.put_hook = hook
+    record.source = source = Asked()
     record.process()
     record.put(fields_of("ao")["HIHI"], 5.0)
-    assert not called
+    assert not source.put_to
+    assert not source.read_from
 
 
 def test_a_disabled_record_takes_no_readings_alarm() -> None:
@@ -274,10 +271,9 @@ def test_a_record_that_was_disabled_while_its_device_was_lost_or_found_tells_so_
     assert (record.stat, record.sevr) == (alarm_status("COMM"), 3)
     record.put(fields_of("ai")["DISA"], 1)
     record.post(2.0, 1_700_000_001.0)
-    asked: list[Record] = []
-    record.process_hook = asked.append
+    record.source = source = Asked()
     record.put(fields_of("ai")["DISA"], 0)
-    assert asked == [record]
+    assert source.read_from == ["R"]
     assert (record.val, record.sevr) == (1.0, 3), "the old value is not good before it has been read again"
 
 

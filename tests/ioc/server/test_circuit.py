@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from ioc.database.dbfile import parse_text
-from ioc.records import PutContext, PutRefused, Record, RecordSet, Value
+from ioc.records import PutContext, PutRefused, Record, RecordSet, Source, Value
 from ioc.server import Server, wire
 from ioc.server.circuit import MOST_PUTS
 from ioc.server.connection import HIGH_WATER
@@ -23,15 +23,16 @@ async def test_GIVEN_a_slow_device_WHEN_a_client_sends_puts_without_end_THEN_few
     records = RecordSet.build(definitions)
     gate, arrived, waiting, most = asyncio.Event(), [], 0, 0
 
-    async def slow(_: Record, value: Value, __: PutContext) -> None:
-        nonlocal waiting, most
-        waiting += 1
-        most = max(most, waiting)
-        await gate.wait()
-        waiting -= 1
-        arrived.append(value)
+    class Slow(Source):
+        async def put(self, record: Record, value: Value, context: PutContext) -> None:
+            nonlocal waiting, most
+            waiting += 1
+            most = max(most, waiting)
+            await gate.wait()
+            waiting -= 1
+            arrived.append(value)
 
-    records["A"].put_hook = slow
+    records["A"].source = Slow()
     server = Server(records, interfaces=["127.0.0.1"], port=0)
     await server.start()
     try:
@@ -119,10 +120,11 @@ async def test_GIVEN_a_refused_put_WHEN_answered_THEN_one_with_completion_gets_a
     definitions = parse_text('record(ao, "A") { field(DTYP, "labioc") field(OUT, "@D A") }', "test").expand({})
     records = RecordSet.build(definitions)
 
-    async def refuse(_: Record, value: Value, __: PutContext) -> None:
-        raise PutRefused("above 4000 V")
+    class Refusing(Source):
+        async def put(self, record: Record, value: Value, context: PutContext) -> None:
+            raise PutRefused("above 4000 V")
 
-    records["A"].put_hook = refuse
+    records["A"].source = Refusing()
     server = Server(records, Closed() if denied else None, interfaces=["127.0.0.1"], port=0)
     await server.start()
     status = wire.ECA_NOWTACCESS if denied else wire.ECA_PUTFAIL

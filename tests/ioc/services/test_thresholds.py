@@ -269,7 +269,8 @@ async def test_the_disk_is_not_waited_for_and_a_burst_is_few_writes(
 
 def test_the_folder_is_that_of_the_site_file_or_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
-    data: dict[str, Any] = {"site": {"prefix": "LAB"}}
+    device = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23"}
+    data: dict[str, Any] = {"site": {"prefix": "LAB"}, "device": [device]}
     assert state_folder(parse_site(data)) == Path("/var/lib/labioc")
     assert state_folder(parse_site(data | {"server": {"state_dir": "/srv/hv"}})) == Path("/srv/hv")
     with pytest.raises(SiteError, match=r'server.state_dir: found "hv", allowed: .*absolute'):
