@@ -547,7 +547,9 @@ async def test_GIVEN_5000_bad_puts_WHEN_refused_THEN_the_log_has_one_line_and_ev
     async with Rig().running() as rig:
         refused = rig["CH00:VSET"].source.refused
         for number in range(5000):
-            refused(rig["CH00:VSET"], "VAL", str(number), WHO, f"VSET {5000 + number}.5 V is above 4000 V (device VMAX)")
+            refused(
+                rig["CH00:VSET"], "VAL", str(number), WHO, f"VSET {5000 + number}.5 V is above 4000 V (device VMAX)"
+            )
         refused(rig["CH01:VSET"], "VAL", "abc", WHO, "'abc' is not a number")
         assert len(caplog.messages) == 2
         assert rig["PUT:REFUSED"].val == 5001
