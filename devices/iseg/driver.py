@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg.catalogue import CHANNEL, LIVE, MODULE, SETTINGS, TOLD_BY_EVENTS
+from devices.iseg.catalogue import CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS, TOLD_BY_EVENTS
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
@@ -34,6 +34,9 @@ log = logging.getLogger("labioc.iseg")
 DEFAULT_CHANNELS = 16
 ROOM = 8
 """Writes under way on one bus: most of their time goes into waiting for a status that a board renews by itself."""
+
+_RANGES = {"V": ("VoltageNominal", 1.0), "uA": ("CurrentNominal", MICRO)}
+"""Item that is the range of what is measured in a unit, and its scale."""
 
 _OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels may need
 _BUS = ("BUS.STATE",)
@@ -243,6 +246,32 @@ class IsegDriver:
         if channel is not None and channel.number >= self._unit.channels:
             return None
         return self._limits.limits(setting, channel.number if channel else 0)
+
+    def portions(self, names: Sequence[str]) -> Sequence[Collection[str]]:
+        """Divide signals by the items that have to be asked for them: one request brings an item of every channel."""
+        found: dict[tuple[str, ...], list[str]] = {}
+        for name in names:
+            channel, suffix = self._places.find(name)
+            items = channel.items(suffix) if channel else self._module.items(name) if name in MODULE else ()
+            found.setdefault(items, []).append(name)
+        return [found[items] for items in sorted(found, key=len)]
+
+    def latched(self) -> Collection[str]:
+        """Return the trips that have not been acknowledged."""
+        return [f"{channel_prefix(channel.number)}TRIP" for channel in self._channels if channel.hv.trip.latched]
+
+    def display_range(self, name: str) -> tuple[float, float] | None:
+        """Return the range of a reading: nominal values of its channel, or what the module allows for a ramp."""
+        channel, suffix = self._places.find(name)
+        if channel is None or suffix.removesuffix(".RBV") in RAMPS:
+            limits = self.limits(name.removesuffix(".RBV"))
+            return None if limits is None else (0.0, limits.high)
+        item, scale = _RANGES.get(CHANNEL[suffix].unit, ("", 1.0))
+        nominal = self._limits.nominal(item, channel.number)
+        if not nominal:
+            return None
+        highest = float(f"{nominal * scale:.7g}")
+        return (-highest if suffix == "VDIFF" else 0.0), highest
 
     def precision(self, name: str) -> int | None:
         """Return None: EDCP does not tell how many decimals make sense."""

@@ -241,3 +241,43 @@ async def test_GIVEN_status_bits_WHEN_one_has_no_meaning_THEN_it_is_minor():
             made.module.channels[3].faults = 1
         found = await made.look()
         assert (found["STAT"].value, found["STAT"].level) == (1, Level.MINOR)
+
+
+async def test_GIVEN_a_module_WHEN_its_ranges_are_asked_THEN_they_are_its_own():
+    async with bench(limits={"VSET": (0.0, 1500.0)}) as made:
+        ranges = {
+            "CH03.VMON": (0.0, 6000.0),
+            "CH03.VSET.RBV": (0.0, 6000.0),
+            "CH03.VDIFF": (-6000.0, 6000.0),
+            "CH03.IMON": (0.0, 1000.0),
+            "CH03.ISET.RBV": (0.0, 1000.0),
+            "CH03.RAMPUP.RBV": (0.0, 1200.0),
+            "MOD.RAMPV.RBV": (0.0, 20.0),
+            "CH03.STATE": None,
+            "MOD.STAT": None,
+            "BUS.RX": None,
+        }
+        assert {name: made.driver.display_range(name) for name in ranges} == ranges
+
+
+async def test_GIVEN_all_signals_WHEN_divided_THEN_each_portion_is_one_item_of_all_channels():
+    async with bench() as made:
+        portions = made.driver.portions(made.everything())
+        assert sorted(name for portion in portions for name in portion) == sorted(made.everything())
+        assert len(portions) < 40
+        asked_items = [[name for name in portion if name.startswith("CH07.")] for portion in portions]
+        assert ["CH07.VBOUNDS.RBV"] in asked_items
+        for portion in portions:
+            made.segment.received.clear()
+            await made.driver.read(portion)
+            assert len(asked(made)) <= 6
+
+
+async def test_GIVEN_a_latched_trip_WHEN_the_link_is_lost_THEN_its_signal_stays():
+    async with bench() as made:
+        assert list(made.driver.latched()) == []
+        with made.segment.lock:
+            made.module.trip(3)
+        await made.look()
+        await made.driver.close()
+        assert list(made.driver.latched()) == ["CH03.TRIP"]
