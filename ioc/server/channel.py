@@ -6,7 +6,6 @@ import json
 import math
 import re
 import struct
-import time
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -159,7 +158,7 @@ class Channel:
             body = b"".join(payload[head + i * size : head + (i + 1) * size] for i in chosen)
             payload = payload[:head] + body
         if self.filters is not None and self.filters.ts and kind == TIME:
-            now = time.time()
+            now = self.record.database.time()
             stamp = struct.pack(">II", int(now) - EPICS_EPOCH, int(now % 1 * 1e9))
             payload = payload[:4] + stamp + payload[12:]
         return payload, len(chosen)

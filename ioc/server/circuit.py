@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
@@ -17,11 +17,9 @@ from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_
 from ioc.server.connection import Connection
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.network import is_own_address
+from ioc.server.service import Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
-
-if TYPE_CHECKING:
-    from ioc.server.context import Server
 
 log = logging.getLogger("labioc.server")
 
@@ -31,6 +29,8 @@ READ_AFTER_WRITE: Final = 0.8
 MOST_PUTS: Final = 1000
 #: Bytes of an answer that is worth a write of its own: a small request must not make much of them pile up.
 LARGE: Final = 4096
+#: Data type of a search whose client wants to know when the name is not served here (DOREPLY of base).
+REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
 LONGEST_NAME: Final = 512
 #: What a client may read: the 35 value types of db_access.h and two special ones.
@@ -40,13 +40,13 @@ _READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
 class Circuit(Connection):
     """Serves one connection; made by the listening server for each client."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, service: Service) -> None:
         super().__init__()
-        self.server = server
+        self.service = service
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
         self.subscriptions: dict[int, Subscription] = {}
-        self._reader = wire.MessageReader(server.network.max_array_bytes)
+        self._reader = wire.MessageReader(service.max_array_bytes)
         self._puts: dict[asyncio.Task[None], PutContext] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
         self._handlers = self._dispatch_table()
@@ -77,16 +77,16 @@ class Circuit(Connection):
         """Greet the client."""
         super().connection_made(transport)
         self.host = self.address[0]
-        if self.server.local_only and not is_own_address(self.host):
+        if self.service.local_only and not is_own_address(self.host):
             self.close()
             return
-        self.server.circuits.add(self)
+        self.service.circuits.add(self)
         self.send(wire.pack(Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; its puts with completion that have not begun are dropped, nobody waits for them."""
         super().connection_lost(exc)
-        self.server.circuits.discard(self)
+        self.service.circuits.discard(self)
         for context in self._puts.values():
             if context.callback:
                 context.cancelled.set()
@@ -162,9 +162,9 @@ class Circuit(Connection):
 
     def _search(self, message: Message) -> None:
         name = wire.text_of(message.payload)
-        if resolve(self.server.records, name) is not None:
-            self.send(wire.pack(Command.SEARCH, self.server.port, 0, wire.NO_CHANNEL, message.parameter1))
-        elif message.data_type == self.server.REPLY_WANTED:
+        if resolve(self.service.records, name) is not None:
+            self.send(wire.pack(Command.SEARCH, self.service.port, 0, wire.NO_CHANNEL, message.parameter1))
+        elif message.data_type == REPLY_WANTED:
             self.send(
                 wire.pack(
                     Command.NOT_FOUND,
@@ -180,14 +180,14 @@ class Circuit(Connection):
     def _create(self, message: Message) -> None:
         name = wire.text_of(message.payload)
         cid = message.parameter1
-        target = resolve(self.server.records, name)
+        target = resolve(self.service.records, name)
         if target is None:
             self.send(wire.pack(Command.CREATE_CH_FAIL, 0, 0, cid, 0))
             return
-        sid = self.server.new_sid()
+        sid = self.service.new_sid()
         channel = Channel(name, target, cid, sid)
         self.channels[sid] = channel
-        rights = 3 if may_write(channel, self.server.policy, self.user, self.host) else 1
+        rights = 3 if may_write(channel, self.service.policy, self.user, self.host) else 1
         self.send(
             wire.pack(Command.ACCESS_RIGHTS, 0, 0, cid, rights)
             + wire.pack(Command.CREATE_CHAN, channel.native, channel.count, cid, sid)
@@ -295,10 +295,10 @@ class Circuit(Connection):
         value: object = raw_value(message.data_type, message.payload)
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
-                check_access(channel, self.server.policy, context, "ACKS")
+                check_access(channel, self.service.policy, context, "ACKS")
                 alarm_put(channel, message.data_type, message.payload)
             else:
-                check_access(channel, self.server.policy, context)
+                check_access(channel, self.service.policy, context)
                 converted = channel.convert_put(message.data_type, message.elements, message.payload)
                 value = converted
                 if channel.record.concerns_device(channel.spec):

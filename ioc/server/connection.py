@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Final, cast
-
-if TYPE_CHECKING:
-    from ioc.server.subscription import Subscription
+from typing import Final, cast
 
 #: Bytes that may wait for a client before its monitors are reduced to their newest values.
 HIGH_WATER: Final = 2_000_000
@@ -24,7 +21,7 @@ class Connection(asyncio.Protocol):
         self.address: tuple[str, int] = ("", 0)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self._held: dict[Subscription, bytes] = {}
+        self._held: dict[object, bytes] = {}
         self._flushing = False
         self._paused = False
         self._events_off = False
@@ -82,10 +79,10 @@ class Connection(asyncio.Protocol):
             self._flushing = True
             asyncio.get_running_loop().call_soon(self.flush)
 
-    def send_event(self, subscription: Subscription, message: bytes) -> None:
+    def send_event(self, monitor: object, message: bytes) -> None:
         """Queue an event, or let it replace the older one of its monitor while the client takes none."""
         if self._paused or self._events_off:
-            self._held[subscription] = message
+            self._held[monitor] = message
         else:
             self.send(message)
 

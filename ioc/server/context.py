@@ -20,6 +20,7 @@ from ioc.server.channel import Policy, resolve
 from ioc.server.circuit import Circuit
 from ioc.server.network import ANY, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
+from ioc.server.service import Service
 from ioc.server.wire import PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")
@@ -47,8 +48,6 @@ class Server:
     Raises NetworkError for an address or a variable of the environment that can't be used.
     """
 
-    REPLY_WANTED: Final = 10
-
     def __init__(
         self,
         records: RecordSet,
@@ -58,35 +57,34 @@ class Server:
         local_only: bool = False,
     ) -> None:
         self.network: Network = network(os.environ, interfaces, port, local_only)
-        self.records = records
-        self.local_only = local_only
-        self.policy: Policy = policy or Everybody()
-        self.circuits: set[Circuit] = set()
-        self._sids = itertools.count(1)
+        self.service = Service(records, policy or Everybody(), self.network.max_array_bytes, local_only)
         self._listeners: list[asyncio.Server] = []
         self._responders: list[asyncio.DatagramTransport] = []
         self._beacons: asyncio.Task[None] | None = None
-        self.port = self.udp_port = 0
+        self.udp_port = 0
 
-    def new_sid(self) -> int:
-        """Return a channel number that no circuit uses."""
-        return next(self._sids) & 0xFFFFFFFF
+    @property
+    def port(self) -> int:
+        """TCP port, once started."""
+        return self.service.port
 
     def knows(self, name: str) -> bool:
         """Whether a channel of this name can be made."""
-        return name in self.records or resolve(self.records, name) is not None
+        return name in self.service.records or resolve(self.service.records, name) is not None
 
     async def start(self) -> None:
         """Open the sockets and serve until ``stop``. Raises OSError when an address or port can't be had."""
         loop = asyncio.get_running_loop()
-        self.port, sockets = self._bind()
+        self.service.port, sockets = self._bind()
         try:
             for sock in sockets:
-                self._listeners.append(await loop.create_server(lambda: Circuit(self), sock=sock, backlog=BACKLOG))
+                self._listeners.append(
+                    await loop.create_server(lambda: Circuit(self.service), sock=sock, backlog=BACKLOG)
+                )
             for address in self._search_addresses():
                 sock = search_socket(address, self.udp_port)
                 transport, _ = await loop.create_datagram_endpoint(
-                    lambda: SearchResponder(self.knows, self.port, self.local_only, self.network.ignored),
+                    lambda: SearchResponder(self.knows, self.port, self.service.local_only, self.network.ignored),
                     sock=sock,
                 )
                 self._responders.append(transport)
@@ -95,7 +93,10 @@ class Server:
             raise
         self._beacons = loop.create_task(self._send_beacons(), name="beacons")
         log.info(
-            "serving %d records on TCP port %d, searches on UDP port %d", len(self.records), self.port, self.udp_port
+            "serving %d records on TCP port %d, searches on UDP port %d",
+            len(self.service.records),
+            self.port,
+            self.udp_port,
         )
 
     def _bind(self) -> tuple[int, list[socket.socket]]:
@@ -129,7 +130,7 @@ class Server:
             responder.close()
         for listener in self._listeners:
             listener.close()
-        for circuit in tuple(self.circuits):
+        for circuit in tuple(self.service.circuits):
             await circuit.finish_puts()
             circuit.close()
         self._responders.clear()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ioc.server.channel import Channel
+from ioc.server.connection import Connection
 from ioc.server.dbr import CannotConvert
 from ioc.server.wire import ECA_GETFAIL, ECA_NORMAL, Command, pack
-
-if TYPE_CHECKING:
-    from ioc.server.circuit import Circuit
 
 log = logging.getLogger("labioc.server")
 
@@ -32,7 +30,7 @@ class Subscription:
 
     __slots__ = ("_head", "_last", "_size", "channel", "circuit", "count", "dbr", "key", "mask", "subid")
 
-    def __init__(self, circuit: Circuit, channel: Channel, dbr: int, count: int, mask: int, subid: int) -> None:
+    def __init__(self, circuit: Connection, channel: Channel, dbr: int, count: int, mask: int, subid: int) -> None:
         self.circuit = circuit
         self.channel = channel
         self.dbr = dbr

@@ -76,7 +76,7 @@ async def test_GIVEN_a_large_array_WHEN_a_client_asks_without_reading_THEN_few_a
         writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"W\0\0\0\0\0\0\0"))
         await reader.readexactly(16 + 16)  # version, access rights
         (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
-        (circuit,) = server.circuits
+        (circuit,) = server.service.circuits
         most = 0
 
         def watched(data: bytes) -> None:

@@ -12,8 +12,9 @@ import pytest
 
 from ioc.database.dbfile import parse_template
 from ioc.records import RecordSet
-from ioc.server import Server
 from ioc.server.circuit import Circuit
+from ioc.server.context import Everybody
+from ioc.server.service import Service
 from ioc.server.wire import Command, pack
 from tests.conftest import rounds
 
@@ -93,12 +94,11 @@ async def test_GIVEN_requests_by_chance_WHEN_they_arrive_THEN_none_fails_within_
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = RecordSet.build(parse_template(RECORDS).expand({}))
-    server = Server(records, interfaces=["127.0.0.1"], port=0)
-    server.port = 5064  # not opened, but told to those who search
+    service = Service(records, Everybody(), max_array_bytes=1 << 20, port=5064)
     chance = random.Random(seed)
     with caplog.at_level(logging.INFO, "labioc"):
         for _ in range(20):
-            circuit = Circuit(server)
+            circuit = Circuit(service)
             circuit._transport = Sink()
             for cid, name in enumerate(NAMES):
                 circuit.data_received(pack(Command.CREATE_CHAN, 0, 0, cid, 13, name.encode() + b"\0"))
