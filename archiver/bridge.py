@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -36,9 +37,30 @@ _SPOOLING_LAG = 10.0
 _LOSING_SECONDS = 60.0
 """ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
 
+_LONGEST_MESSAGE = 1000
+_PACE_SECONDS = 10.0
+_SHORTEST_PACE = 3.0
 _TOO_LARGE = "array larger than EPICS_CA_MAX_ARRAY_BYTES"
 _PROGRESS_SECONDS = 10.0
 _LINES_AT_ONCE = 4 << 20
+
+
+class Pace:
+    """How fast a server takes points, over the last ten seconds in which it took some."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def rate(self, now: float, points: int, good: bool) -> float:
+        """Return points per second; 0 while the server is in trouble and until there is enough to tell."""
+        if not good:
+            self._seen.clear()
+            return 0.0
+        self._seen.append((now, points))
+        while now - self._seen[0][0] > _PACE_SECONDS:
+            self._seen.popleft()
+        since, before = self._seen[0]
+        return (points - before) / (now - since) if now - since >= _SHORTEST_PACE else 0.0
 
 
 class Bridge:
@@ -80,8 +102,9 @@ class Bridge:
         periods = [period / 4 for pv in pvs if (period := config.schema.row_period(pv))]
         self._tick = max(min([_LONGEST_TICK, *periods]), _SHORTEST_TICK)
         self._seen = (time.monotonic(), 0, 0)
-        self._stored = {server.name: 0 for server in config.servers}
-        self._last_loss = float("-inf")
+        self._paces = {server.name: Pace() for server in config.servers}
+        self._last_loss = self._last_refusal = float("-inf")
+        self._refused_points = 0
         self._progress_told = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshot = self._look()
@@ -170,8 +193,12 @@ class Bridge:
         before, events, losses = self._seen
         passed = monotonic - before
         servers = tuple(
-            self._server(writer, reader, now, passed) for writer, reader in zip(self.writers, self.readers, strict=True)
+            self._server(writer, reader, now, monotonic)
+            for writer, reader in zip(self.writers, self.readers, strict=True)
         )
+        refused = sum(server.refused for server in servers)
+        if refused > self._refused_points:
+            self._refused_points, self._last_refusal = refused, monotonic
         lost = self.log.lost + sum(server.lost for server in servers)
         if lost > losses:
             self._last_loss = monotonic
@@ -194,7 +221,26 @@ class Bridge:
             expired=self.log.expired,
             refused=self._refused(),
             servers=servers,
+            refusing=monotonic - self._last_refusal < _LOSING_SECONDS or any(server.conflicts for server in servers),
+            message=self._message(servers, lost, monotonic),
         )
+
+    def _message(self, servers: tuple[ServerStatus, ...], lost: int, monotonic: float) -> str:
+        """Say what is wrong, the worst first; nothing when nothing is."""
+        parts = []
+        if self.log.error:
+            parts.append(f"the log cannot be written: {self.log.error}")
+        if monotonic - self._last_loss < _LOSING_SECONDS:
+            parts.append(f"{lost} points lost since the start")
+        for server in servers:
+            if server.reason:
+                parts.append(f"{server.name} {server.state}: {server.reason}")
+            if server.conflicts:
+                more = f" and {len(server.conflicts) - 1} more" if len(server.conflicts) > 1 else ""
+                parts.append(f"{server.name}: {server.conflicts[0]}{more}")
+            elif server.refused and server.refusal:
+                parts.append(f"{server.name} refused {server.refused} points, the last: {server.refusal}")
+        return "; ".join(parts)[:_LONGEST_MESSAGE]
 
     def _refused(self) -> dict[str, int]:
         refused = {reason.value: count for reason, count in self.builder.refused.items()}
@@ -207,10 +253,9 @@ class Bridge:
             return BridgeState.SPOOLING
         return BridgeState.OK
 
-    def _server(self, writer: Writer, reader: Reader, now: float, passed: float) -> ServerStatus:
+    def _server(self, writer: Writer, reader: Reader, now: float, monotonic: float) -> ServerStatus:
         progress, name = writer.progress, writer.server.name
-        rate = (progress.points - self._stored[name]) / passed if passed > 0 else 0.0
-        self._stored[name] = progress.points
+        rate = self._paces[name].rate(monotonic, progress.points, progress.state is State.OK)
         return ServerStatus(
             name=name,
             url=writer.server.url,
@@ -226,6 +271,7 @@ class Bridge:
             lag=max(now - progress.oldest_ns / 1e9, 0.0) if progress.oldest_ns else 0.0,
             rate=rate,
             conflicts=progress.conflicts,
+            refusal=progress.refusal,
         )
 
     def _tell_progress(self) -> None:

@@ -92,7 +92,8 @@ class Progress:
     """What a writer has done; ``since`` (Unix seconds) is when the state began, ``oldest_ns`` what waits longest.
 
     ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters, ``lost``
-    those of them that had to make room there, ``conflicts`` says which fields the database has with another type.
+    those of them that had to make room there, ``conflicts`` says which fields the database has with another type,
+    ``refusal`` why the last point was refused.
     """
 
     state: State = State.OK
@@ -107,6 +108,7 @@ class Progress:
     last_stored: float = 0.0
     oldest_ns: int = 0
     conflicts: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 class _Stopping(Exception):
@@ -265,7 +267,7 @@ class Writer:
 
     def _bury(self, line: bytes, reason: str) -> None:
         self._letters.add(line, reason)
-        self._note(refused=self.progress.refused + 1, lost=self._letters.lost)
+        self._note(refused=self.progress.refused + 1, lost=self._letters.lost, refusal=reason)
         if self._time_to_log():
             log.warning("%s: refused a point, kept in %s: %s", self.server.name, self._letters.path.name, reason)
 

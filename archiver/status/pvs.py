@@ -65,6 +65,8 @@ class _Pvs(PVGroup):  # type: ignore[misc]
     lost = _pv("LOST", 0, "longin", "Points lost since the start")
     lag = _pv("LAG", 0.0, "ai", "Age of the oldest waiting point", units="s", precision=1)
     rate = _pv("RATE", 0.0, "ai", "Events received", units="1/s", precision=1)
+    refused = _pv("REFUSED", 0, "longin", "Points refused by servers since start")
+    conflicts = _pv("CONFLICTS", 0, "longin", "Fields that servers hold with another type")
 
 
 class StatusPvs:
@@ -106,12 +108,15 @@ class StatusPvs:
         pvs = self._pvs
         lag = _MINOR if snapshot.lag > LAG_ALARM else _NONE
         lost = _MAJOR if snapshot.state is BridgeState.LOSING else _NONE
-        await self._write(pvs.state, snapshot.state.name, _STATE_SEVERITY[snapshot.state], AlarmStatus.STATE)
+        state = max(_STATE_SEVERITY[snapshot.state], _MINOR if snapshot.refusing else _NONE)
+        await self._write(pvs.state, snapshot.state.name, state, AlarmStatus.STATE)
         await self._write(pvs.queue, min(snapshot.queue, _LARGEST_LONG), _NONE)
         await self._write(pvs.spool, snapshot.spool / 1e6, _NONE)
         await self._write(pvs.lost, min(snapshot.lost, _LARGEST_LONG), lost, AlarmStatus.HIGH)
         await self._write(pvs.lag, snapshot.lag, lag, AlarmStatus.HIGH)
         await self._write(pvs.rate, snapshot.rate, _NONE)
+        await self._write(pvs.refused, min(snapshot.refused_points, _LARGEST_LONG), _NONE)
+        await self._write(pvs.conflicts, min(snapshot.conflicts, _LARGEST_LONG), _NONE)
 
     async def _write(self, pv: Any, value: Any, severity: AlarmSeverity, status: Any = AlarmStatus.NO_ALARM) -> None:
         status = status if severity else AlarmStatus.NO_ALARM

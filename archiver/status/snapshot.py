@@ -26,7 +26,7 @@ class ServerStatus:
     """One server: its state in words, what it got (points) and what waits for it (``queued`` points, ``lag`` s).
 
     ``rate`` is how fast it takes them now, in points per second; ``conflicts`` says which fields it has with another
-    type.
+    type, ``refusal`` why it refused the last point that it did.
     """
 
     name: str
@@ -43,11 +43,16 @@ class ServerStatus:
     lag: float
     rate: float = 0.0
     conflicts: tuple[str, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The bridge at one moment; times in Unix seconds, ``rate`` in events per second, ``lag`` in seconds."""
+    """The bridge at one moment; times in Unix seconds, ``rate`` in events per second, ``lag`` in seconds.
+
+    ``refusing``: a server has refused points within the last minute, or has fields of another type. ``message`` says
+    what is wrong, empty when nothing is.
+    """
 
     state: BridgeState
     time: float
@@ -65,6 +70,18 @@ class Snapshot:
     expired: int = 0
     refused: Mapping[str, int] = field(default_factory=dict)
     servers: tuple[ServerStatus, ...] = ()
+    refusing: bool = False
+    message: str = ""
+
+    @property
+    def refused_points(self) -> int:
+        """Points that servers refused since the start."""
+        return sum(server.refused for server in self.servers)
+
+    @property
+    def conflicts(self) -> int:
+        """Fields that servers have with another type."""
+        return sum(len(server.conflicts) for server in self.servers)
 
     def as_json(self, pvs: Iterable[PvState] = ()) -> JSON:
         """Return what ``labioc archive SITE status`` gets."""
@@ -133,6 +150,7 @@ def as_text(status: JSON) -> str:
         f"Points     {status['points']} since {_moment(status['started'])}, {status['lost']} lost,"
         f" {sum(status['refused'].values())} events refused",
         f"Log        {status['spool'] / 1e6:.1f} MB",
+        *([f"Message    {status['message']}"] if status["message"] else []),
     ]
     lines += [f"Refused    {count} {reason}" for reason, count in sorted(status["refused"].items()) if count]
     for server in status["servers"]:

@@ -63,6 +63,9 @@ async def test_GIVEN_a_database_with_a_field_of_another_type_WHEN_the_bridge_sta
     assert bridge.snapshot.servers[0].conflicts == (CONFLICT,)
     told = [one.getMessage() for one in caplog.records if one.name == "labioc.archiver"]
     assert told == [f"db: {CONFLICT}"]
+    assert bridge.snapshot.refusing
+    assert bridge.snapshot.conflicts == 1
+    assert bridge.snapshot.message == f"db: {CONFLICT}"
     assert CONFLICT in as_text(json.loads(json.dumps(bridge.snapshot.as_json())))
     assert 'labioc_archiver_server_field_conflicts{server="db"} 1' in prometheus(bridge.snapshot)
 

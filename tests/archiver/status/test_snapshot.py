@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from archiver.bridge import Pace
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 from archiver.points.builder import PvState
 from archiver.status.page import StatusPage, fetch_status
@@ -47,6 +48,18 @@ def test_people_are_told_what_matters() -> None:
     assert "500 points wait, the oldest for 61 s, about 5 s to go" in text
     assert re.search(r"LAB:B +NO +- +0 +0 +0", text)
     assert re.search(r"LAB:A +yes +20\d\d-", text)
+
+
+def test_how_long_an_outage_takes_to_drain_is_told_from_what_was_drained() -> None:
+    pace = Pace()
+    assert pace.rate(0.0, 0, good=True) == 0.0
+    assert [pace.rate(second, 0, good=False) for second in (1, 2)] == [0.0, 0.0]
+    # The first second after the recovery has one small batch in it: nothing is told yet.
+    assert [pace.rate(second, points, good=True) for second, points in ((3, 1), (4, 4001), (5, 8001))] == [0.0] * 3
+    assert pace.rate(6.0, 12_001, good=True) == 4000.0
+    for second in range(7, 30):
+        rate = pace.rate(second, 12_001 + (second - 6) * 8000, good=True)
+    assert rate == 8000.0
 
 
 async def test_the_page_answers_and_says_where_it_is(tmp_path: Path) -> None:
