@@ -6,27 +6,21 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from archiver.bridge import Bridge
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
-from archiver.history import plot
-from archiver.history.samples import (
-    HistoryError,
-    Sample,
-    as_lines,
-    from_influxdb,
-    from_log,
-    iso,
-    parse_moment,
-    write_csv,
-)
+from archiver.history import HistoryError, Sample, histories, known_in, plot
+from archiver.history.formats import as_lines, write_csv
+from archiver.history.moments import local, moments, zone
+from archiver.history.verify import verify
+from archiver.influx.downsample import backfill
 from archiver.influx.http import NoAnswer
 from archiver.influx.setup import SetupError, set_up
 from archiver.log.segments import LogInUse
-from archiver.points.catalogue import Catalogue, load
+from archiver.points.catalogue import Catalogue
 from archiver.status.page import fetch_status
 from archiver.status.snapshot import as_text
 
@@ -34,11 +28,15 @@ TERMINAL = "terminal"
 """What ``--plot`` is given to draw with characters."""
 
 
+_SETTLED_NS = 10_000_000_000
+"""What is younger is not verified: it may be on its way."""
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryRequest:
-    """What is to be shown of a PV: from when to when (``1h``, or a date), and as what."""
+    """Which PVs are to be shown (names or wildcards), from when to when (``1h``, or a date), and as what."""
 
-    pv: str
+    pvs: tuple[str, ...]
     since: str = "1h"
     until: str = ""
     csv: Path | None = None
@@ -74,50 +72,89 @@ def set_up_servers(servers: Iterable[ServerConfig]) -> int:
     return status
 
 
+def backfill_servers(servers: Iterable[ServerConfig], since: str, until: str) -> int:
+    """Compute the windows of each server again, between two moments as ``parse_moment`` reads them."""
+    try:
+        begin, end = moments(since, until, time.time_ns())
+        for server in servers:
+            for done in backfill(server, begin, end):
+                print(done, flush=True)
+    except (SetupError, ValueError) as error:
+        return _failed(str(error))
+    return 0
+
+
+def verify_servers(directory: Path, servers: Iterable[ServerConfig], since: str, until: str) -> int:
+    """Compare the log in a folder with each server, and print what differs."""
+    status = 0
+    try:
+        begin, end = moments(since, until, time.time_ns() - _SETTLED_NS)
+        for server in servers:
+            result = verify(directory, server, begin, end)
+            print(
+                f"{server.name}: {result.compared} values of the log from {local(begin)[:19]} to {local(end)[:19]}"
+                f" compared, {result.missing} missing, {result.differing} differing, {result.extra} extra points"
+            )
+            for example in result.examples:
+                print(f"  {example}")
+            status = status or int(bool(result.missing or result.differing))
+    except (HistoryError, ValueError) as error:
+        return _failed(str(error))
+    return status
+
+
 def show_history(request: HistoryRequest, directory: Path, server: ServerConfig | None, known: Catalogue | None) -> int:
-    """Print, export or draw the history of a PV, from the log in a folder, or from a server when there is one.
+    """Print, export or draw the history of PVs, from the log in a folder, or from a server when there is one.
 
     ``known`` says what the PVs are; None: what the bridge has left beside its log.
     """
     try:
-        now = time.time_ns()
-        since = parse_moment(request.since, now)
-        until = parse_moment(request.until, now) if request.until else now
-        catalogue = known or _catalogue(directory)
-        if server is not None:
-            samples = from_influxdb(server, catalogue, request.pv, since, until)
-        else:
-            samples = from_log(directory, catalogue, request.pv, since, until)
-    except (HistoryError, ValueError) as error:
+        since, until = moments(request.since, request.until, time.time_ns())
+        catalogue = known or known_in(directory)
+        found = histories(directory, server, catalogue, request.pvs, since, until)
+        _show(request, found, catalogue, since, until)
+    except (HistoryError, plot.PlotError, ValueError) as error:
         return _failed(str(error))
-    _show(request, samples, since, until)
     return 0
 
 
-def _show(request: HistoryRequest, samples: list[Sample], since: int, until: int) -> None:
+def _show(request: HistoryRequest, found: Mapping[str, list[Sample]], known: Catalogue, since: int, until: int) -> None:
+    names = ", ".join(found)
     if request.csv is not None:
         with request.csv.open("w", encoding="utf-8", newline="") as file:
-            write_csv(samples, file)
-        print(f"{len(samples)} samples of {request.pv} in {request.csv}", file=sys.stderr)
+            count = write_csv(found, known.pvs, file)
+        print(f"{count} samples of {names} in {request.csv}", file=sys.stderr)
     if request.plot:
-        parts = plot.segments(samples, since, until)
-        if request.plot == TERMINAL:
-            print(plot.terminal(request.pv, parts))
-        else:
-            Path(request.plot).write_bytes(plot.png(f"{request.pv}   {iso(since)[:16]} - {iso(until)[:16]}", parts))
-            print(f"plot of {request.pv} in {request.plot}", file=sys.stderr)
-    if request.csv is None and not request.plot:
-        for line in as_lines(samples):
+        _draw(request.plot, found, known, since, until)
+    if request.csv is None and (not request.plot or _texts(found)):
+        shown = found if not request.plot else _texts(found)
+        for line in as_lines(shown, known.pvs, since):
             print(line)
-        if not samples:
-            print(f"no events of {request.pv} since {iso(since)}", file=sys.stderr)
+        for name, samples in shown.items():
+            if not samples:
+                print(f"no events of {name} until {local(until)[:19]}", file=sys.stderr)
 
 
-def _catalogue(directory: Path) -> Catalogue:
-    try:
-        return load(directory)
-    except FileNotFoundError:
-        raise HistoryError(f"nothing has been archived in {directory}") from None
+def _draw(path: str, found: Mapping[str, list[Sample]], known: Catalogue, since: int, until: int) -> None:
+    """Draw what can be drawn: texts have no axis, and are listed."""
+    drawn = {name: samples for name, samples in found.items() if name not in _texts(found)}
+    if not drawn:
+        return
+    if path == TERMINAL:
+        for name, samples in drawn.items():
+            unit = f" [{known.pvs[name].unit}]" if known.pvs[name].unit else ""
+            title = f"{name}{unit}   {local(since)[:16]} to {local(until)[:16]}, {zone(until)}"
+            print(plot.terminal(title, plot.segments(samples, since, until)))
+    else:
+        plot.figure(Path(path), drawn, known.pvs, since, until)
+        print(f"plot of {', '.join(drawn)} in {path}", file=sys.stderr)
+
+
+def _texts(found: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
+    """Return the histories that are texts."""
+    return {
+        name: samples for name, samples in found.items() if any(isinstance(sample.value, str) for sample in samples)
+    }
 
 
 async def _run(config: ArchiverConfig, pvs: list[PvSpec]) -> None:

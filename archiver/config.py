@@ -49,6 +49,9 @@ class PvSpec:
     archive: str = "monitor"
     rtyp: str = ""
     row_period: float = 0.0
+    unit: str = ""
+    precision: int | None = None
+    states: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

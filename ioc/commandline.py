@@ -24,7 +24,7 @@ _COMMANDS = {
     "schema": "print the JSON Schema of the site file",
     "export": "write files for other programs",
     "archive": "forward every event to InfluxDB until Ctrl-C or SIGTERM",
-    "history": "print, export or plot what a PV did",
+    "history": "print, export or plot what PVs did",
     "simulate": "run a simulated device alone",
 }
 """Every command with its line of the help; the module of this name adds its arguments to a parser (``register``)."""

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.influx.api import authorization, connect
-from archiver.influx.http import HttpClient, NoAnswer
-from archiver.log.reader import lines
+from archiver.history.query import HistoryError, last_before, select, source_of
+from archiver.influx.api import connect
+from archiver.influx.http import NoAnswer
+from archiver.log.reader import earlier_lines, lines
 from archiver.points.catalogue import Catalogue
-from archiver.points.lineprotocol import FieldValue, Point, parse
+from archiver.points.lineprotocol import FieldValue, parse
 from archiver.points.series import CONNECTION, Series
 
+__all__ = ["SEVERITIES", "HistoryError", "Sample", "from_influxdb", "from_log", "names"]
+
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
-
-_NS = 1_000_000_000
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
-_PAGE = 10_000
-_LARGEST_PAGE = 100_000_000
-
-
-class HistoryError(Exception):
-    """There is no history to be had; the text says why."""
+_WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,97 +37,92 @@ class Sample:
     connected: bool | None = None
 
 
-def parse_moment(text: str, now_ns: int) -> int:
-    """Read ``1h`` (so long ago; s, m, h, d, w), or a date and time of ISO 8601 (local without a zone), as Unix ns.
-
-    Raises ValueError.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if match:
-        return now_ns - round(float(match[1]) * _UNITS[match[2]] * _NS)
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{text!r} is neither a time like 90s, 1h or 7d nor a date like 2026-01-31T12:00") from None
-    return round(moment.astimezone().timestamp() * 1_000_000) * 1000
+def names(known: Catalogue, patterns: Iterable[str]) -> list[str]:
+    """Return the PVs that some names or wildcards mean, each once. Raises HistoryError for one that means none."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if not _WILD.isdisjoint(pattern):
+            matches = sorted(name for name in known.pvs if fnmatchcase(name, pattern))
+        else:
+            matches = [pattern] if pattern in known.pvs else []
+        if not matches:
+            close = [name for name in known.pvs if name.startswith(pattern) or pattern.lower() == name.lower()]
+            hint = f"; there is {', '.join(close[:5])}" if close else ""
+            raise HistoryError(f"{pattern} is not archived here{hint}")
+        found.update(dict.fromkeys(matches))
+    return list(found)
 
 
 def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int) -> list[Sample]:
-    """Return the samples of a PV in the log of a folder, in the order of their stamps. Raises HistoryError."""
+    """Return the samples of a PV in the log of a folder, in the order of their stamps. Raises HistoryError.
+
+    What was in force at the beginning comes first, with the stamps that it has.
+    """
     series = _series(known, pv)
-    found = lines(directory, _starts(series, known), since)
-    names = [name.encode() for name in (series.field_start, f"{series.field_start[:-1]}_sev=", series.connection_field)]
-    samples = {}
-    for line in found:
-        if not any(name in line for name in names):
-            continue  # another field of the channel
-        point = parse(line)
-        if point.time is not None and since <= point.time <= until:
-            field = pv if point.measurement == CONNECTION else series.field
-            for sample in _sample(point.time, point.fields, field, point.measurement == CONNECTION):
-                samples[sample.time, sample.connected is None] = sample
-    return sorted(samples.values(), key=lambda sample: sample.time)
+    starts = _starts(series, known)
+    samples = {
+        (sample.time, sample.connected is None): sample
+        for line in lines(directory, starts, since)
+        for sample in _samples_of(line, series)
+        if since <= sample.time <= until
+    }
+    earlier: list[Sample] = []
+    for segment in earlier_lines(directory, starts):
+        earlier += [sample for line in segment for sample in _samples_of(line, series) if sample.time < since]
+        if any(sample.value is not None for sample in earlier) and any(one.severity is not None for one in earlier):
+            break
+    return _in_force(earlier) + sorted(samples.values(), key=lambda sample: sample.time)
 
 
 def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, until: int) -> list[Sample]:
-    """Return the samples of a PV that an InfluxDB has, in the order of their stamps. Raises HistoryError.
-
-    Asked in InfluxQL, which v1 and v2 understand at ``/query`` and v3 at ``/api/v3/query_influxql``.
-    """
+    """Return the samples of a PV that an InfluxDB has, as ``from_log`` does. Raises HistoryError."""
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
     series = _series(known, pv)
     client = connect(server)
     try:
         samples: list[Sample] = []
-        for connection in (False, True):
-            point = parse(f"{series.connection if connection else series.head}x=0 0".encode())
-            field = pv if connection else series.field
-            for time, fields in _rows(client, server, point, field, since, until):
+        earlier: list[Sample] = []
+        for head, field, connection in ((series.head, series.field, False), (series.connection, pv, True)):
+            point = parse(f"{head}x=0 0".encode())
+            source = source_of(server, point.measurement)
+            columns = [field] if connection else [field, f"{field}_sev"]
+            for time, fields in select(client, server, source, columns, point.tags, since, until):
                 samples += _sample(time, fields, field, connection)
+            for column in columns:
+                found = last_before(client, server, source, column, point.tags, since)
+                if found is not None:
+                    earlier += _sample(found[0], {column: found[1]}, field, connection)
     except NoAnswer as error:
         raise HistoryError(f"{server.name}: {error}") from error
     finally:
         client.close()
-    return sorted(samples, key=lambda sample: sample.time)
+    return _in_force(earlier) + sorted(samples, key=lambda sample: sample.time)
 
 
-def write_csv(samples: Iterable[Sample], file: TextIO) -> None:
-    """Write samples with a heading; times in UTC to the nanosecond and in Unix nanoseconds."""
-    writer = csv.writer(file)
-    writer.writerow(("time", "unix_ns", "value", "severity", "connected"))
-    for sample in samples:
-        value = "" if sample.value is None else repr(sample.value) if isinstance(sample.value, float) else sample.value
-        severity = "" if sample.severity is None else SEVERITIES[sample.severity & 3]
-        connected = "" if sample.connected is None else int(sample.connected)
-        writer.writerow((iso(sample.time), sample.time, value, severity, connected))
+def _in_force(earlier: Iterable[Sample]) -> list[Sample]:
+    """Return what held after some samples: the last value with its severity, and what has ended it since."""
+    value = _newest(earlier, lambda sample: sample.value is not None)
+    severity = _newest(earlier, lambda sample: sample.severity is not None)
+    connection = _newest(earlier, lambda sample: sample.connected is not None)
+    found = []
+    if value is not None:
+        before = _newest(earlier, lambda sample: sample.severity is not None and sample.time <= value.time)
+        found.append(Sample(value.time, value.value, before.severity if before is not None else None))
+    if severity is not None and (value is None or severity.time > value.time):
+        found.append(Sample(severity.time, severity=severity.severity))
+    if connection is not None and not connection.connected:
+        found.append(connection)
+    return sorted(found, key=lambda sample: sample.time)
 
 
-def as_lines(samples: Iterable[Sample]) -> Iterator[str]:
-    """Write samples for people, in local time, with the severity in force."""
-    severity = 0
-    for sample in samples:
-        severity = severity if sample.severity is None else sample.severity
-        moment = datetime.fromtimestamp(sample.time // _NS).strftime("%Y-%m-%d %H:%M:%S")
-        start = f"{moment}.{sample.time % _NS:09d}"
-        if sample.connected is not None:
-            yield f"{start}  *** {'connected' if sample.connected else 'disconnected'}"
-        else:
-            value = "*** no number" if sample.value is None else sample.value
-            yield f"{start}  {value}{f'  {SEVERITIES[severity & 3]}' if severity else ''}"
-
-
-def iso(time: int) -> str:
-    """Write Unix nanoseconds as ISO 8601 in UTC, every digit kept."""
-    return f"{datetime.fromtimestamp(time // _NS, UTC):%Y-%m-%dT%H:%M:%S}.{time % _NS:09d}Z"
+def _newest(samples: Iterable[Sample], wanted: Callable[[Sample], bool]) -> Sample | None:
+    return max(filter(wanted, samples), key=lambda sample: sample.time, default=None)
 
 
 def _series(known: Catalogue, pv: str) -> Series:
-    if pv not in known.pvs:
-        close = [name for name in known.pvs if name.startswith(pv) or pv.lower() == name.lower()]
-        hint = f"; there is {', '.join(close[:5])}" if close else ""
-        raise HistoryError(f"{pv} is not archived here{hint}")
-    return Series(known.pvs[pv], known.schema)
+    (name,) = names(known, [pv])
+    return Series(known.pvs[name], known.schema)
 
 
 def _starts(series: Series, known: Catalogue) -> tuple[bytes, ...]:
@@ -145,7 +132,17 @@ def _starts(series: Series, known: Catalogue) -> tuple[bytes, ...]:
     return series.start.encode(), series.severity_alone.encode(), series.connection.encode()
 
 
-def _sample(time: int, fields: Mapping[str, FieldValue], name: str, connection: bool) -> list[Sample]:
+def _samples_of(line: bytes, series: Series) -> list[Sample]:
+    """Return what a line says of a PV."""
+    connection = line.startswith(CONNECTION.encode())
+    field = series.connection_field if connection else series.field_start
+    if field.encode() not in line and (connection or f"{field[:-1]}_sev=".encode() not in line):
+        return []  # another field of the channel
+    point = parse(line)
+    return _sample(point.time or 0, point.fields, series.pv if connection else series.field, connection)
+
+
+def _sample(time: int, fields: Mapping[str, Any], name: str, connection: bool) -> list[Sample]:
     """Return the sample of a PV in a point, if there is one."""
     value = fields.get(name)
     if connection:
@@ -155,66 +152,3 @@ def _sample(time: int, fields: Mapping[str, FieldValue], name: str, connection: 
         return []
     value = int(value) if isinstance(value, bool) else value
     return [Sample(time, value, None if severity is None else int(severity))]
-
-
-def _rows(
-    client: HttpClient, server: ServerConfig, series: Point, name: str, since: int, until: int
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Ask for one series page by page; yields time and the fields that have a value."""
-    columns = [name] if series.measurement == CONNECTION else [name, f"{name}_sev"]
-    where = "".join(f" AND {_identifier(key)} = {_string(value)}" for key, value in series.tags.items())
-    source = _identifier(series.measurement)
-    if server.retention_policy:
-        source = f"{_identifier(server.retention_policy)}.{source}"
-    while True:
-        query = (
-            f"SELECT {', '.join(map(_identifier, columns))} FROM {source}"
-            f" WHERE time >= {since} AND time <= {until}{where} ORDER BY time LIMIT {_PAGE}"
-        )
-        rows = _ask(client, server, query)
-        for row in rows:
-            time = int(row.pop("time"))
-            yield time, {key: value for key, value in row.items() if value is not None}
-        if len(rows) < _PAGE:
-            return
-        since = time + 1
-
-
-def _ask(client: HttpClient, server: ServerConfig, query: str) -> list[dict[str, Any]]:
-    """Return the rows of a query with their times in ns. Raises HistoryError with the server's words."""
-    headers = authorization(server)
-    if server.version == 3:
-        words = {"db": server.database, "q": query, "format": "json"}
-        answer = client.request("GET", "/api/v3/query_influxql", words, headers, limit=_LARGEST_PAGE)
-    else:
-        words = {"db": server.bucket if server.version == 2 else server.database, "q": query, "epoch": "ns"}
-        answer = client.request("GET", "/query", words, headers, limit=_LARGEST_PAGE)
-    if answer.status != 200:
-        raise HistoryError(f"{server.name}: {answer.status} {answer.body[:300].decode(errors='replace').strip()}")
-    data = json.loads(answer.body)
-    if server.version == 3:
-        return [{**row, "time": _nanoseconds(row["time"])} for row in data]
-    (result,) = data["results"]
-    if "error" in result:
-        raise HistoryError(f"{server.name}: {result['error']}")
-    return [
-        dict(zip(series["columns"], values, strict=True))
-        for series in result.get("series", ())
-        for values in series["values"]
-    ]
-
-
-def _nanoseconds(stamp: str | int) -> int:
-    """Read a time of InfluxDB 3: nanoseconds, or ISO 8601 in UTC with up to nine digits behind the point."""
-    if isinstance(stamp, int):
-        return stamp
-    whole, _, fraction = stamp.rstrip("Z").partition(".")
-    return round(datetime.fromisoformat(whole).replace(tzinfo=UTC).timestamp()) * _NS + int(fraction.ljust(9, "0"))
-
-
-def _identifier(name: str) -> str:
-    return '"' + name.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _string(text: str) -> str:
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"

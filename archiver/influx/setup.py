@@ -8,21 +8,27 @@ Asking again changes nothing that is there. Statements and endpoints are those o
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.influx.api import authorization, connect
+from archiver.influx.downsample import (
+    SetupError,
+    coarse_bucket,
+    coarse_policy,
+    failure,
+    flux_task,
+    identifier,
+    influxql,
+    overlap,
+    seconds_of,
+    select_windows,
+    shard_duration,
+)
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 
-_SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-DURATION = r"^[1-9][0-9]*[mhdw]$"
-"""What ``retention`` and ``downsample`` look like: 1m, 6h, 30d, 52w."""
-
-
-class SetupError(Exception):
-    """A server could not be set up; the text has its words."""
+__all__ = ["SetupError", "set_up"]
 
 
 def set_up(server: ServerConfig) -> list[str]:
@@ -44,31 +50,33 @@ def set_up(server: ServerConfig) -> list[str]:
 
 def _v1(client: HttpClient, server: ServerConfig) -> list[str]:
     database, policy = server.database, server.retention_policy or "autogen"
-    _influxql(client, server, f"CREATE DATABASE {_name(database)}")
+    influxql(client, server, f"CREATE DATABASE {identifier(database)}")
     done = [f"{server.name}: database {database}"]
     if server.retention or server.retention_policy:
-        what = (
-            f"RETENTION POLICY {_name(policy)} ON {_name(database)} DURATION {server.retention or 'INF'} REPLICATION 1"
+        duration = (
+            f"DURATION {server.retention or 'INF'} REPLICATION 1 SHARD DURATION {shard_duration(server.retention)}"
         )
-        known = _influxql(client, server, f"SHOW RETENTION POLICIES ON {_name(database)}")
+        what = f"RETENTION POLICY {identifier(policy)} ON {identifier(database)} {duration}"
+        known = influxql(client, server, f"SHOW RETENTION POLICIES ON {identifier(database)}")
         names = [values[0] for series in known.get("series", ()) for values in series.get("values", ())]
-        _influxql(client, server, f"{'ALTER' if policy in names else 'CREATE'} {what} DEFAULT")
+        influxql(client, server, f"{'ALTER' if policy in names else 'CREATE'} {what} DEFAULT")
         done.append(f"{server.name}: retention policy {policy}, {server.retention or 'for ever'}")
     for every in server.downsample:
-        coarse = f"labioc_{every}"
-        _influxql(
-            client, server, f"CREATE RETENTION POLICY {_name(coarse)} ON {_name(database)} DURATION INF REPLICATION 1"
-        )
-        # Dropped first, because one that is there is never changed. Means of numbers only: texts have none.
-        _influxql(client, server, f"DROP CONTINUOUS QUERY {_name(coarse)} ON {_name(database)}", "not found")
-        _influxql(
+        coarse = coarse_policy(every)
+        influxql(
             client,
             server,
-            f"CREATE CONTINUOUS QUERY {_name(coarse)} ON {_name(database)} BEGIN SELECT mean(*)"
-            f" INTO {_name(database)}.{_name(coarse)}.:MEASUREMENT FROM {_name(database)}.{_name(policy)}./.*/"
-            f" GROUP BY time({every}), * END",
+            f"CREATE RETENTION POLICY {identifier(coarse)} ON {identifier(database)} DURATION INF REPLICATION 1",
         )
-        done.append(f"{server.name}: means of {every} in retention policy {coarse}")
+        # Dropped first, because one that is there is never changed.
+        influxql(client, server, f"DROP CONTINUOUS QUERY {identifier(coarse)} ON {identifier(database)}", "not found")
+        influxql(
+            client,
+            server,
+            f"CREATE CONTINUOUS QUERY {identifier(coarse)} ON {identifier(database)}"
+            f" RESAMPLE FOR {overlap(every)}s BEGIN {select_windows(server, every)} END",
+        )
+        done.append(f"{server.name}: mean, min, max and last of {every} in retention policy {coarse}")
     return done
 
 
@@ -79,26 +87,23 @@ def _v2(client: HttpClient, server: ServerConfig) -> list[str]:
     org = orgs[0]["id"]
     done = [_bucket(client, server, org, server.bucket, server.retention)]
     known = _json(client, server, "GET", "/api/v2/tasks", {"orgID": org, "limit": "500"})["tasks"]
+    tasks = {task["name"]: task["id"] for task in known}
     for every in server.downsample:
-        coarse = f"{server.bucket}_{every}"
+        coarse = coarse_bucket(server, every)
         done.append(_bucket(client, server, org, coarse, ""))
-        if any(task["name"] == f"labioc_{coarse}" for task in known):
-            continue
-        flux = (
-            f"option task = {{name: {json.dumps(f'labioc_{coarse}')}, every: {every}}}\n"
-            f"from(bucket: {json.dumps(server.bucket)}) |> range(start: -task.every)"
-            " |> filter(fn: (r) => types.isNumeric(v: r._value))"
-            f" |> aggregateWindow(every: {every}, fn: mean, createEmpty: false)"
-            f" |> to(bucket: {json.dumps(coarse)}, org: {json.dumps(server.org)})"
-        )
-        _json(client, server, "POST", "/api/v2/tasks", body={"orgID": org, "flux": f'import "types"\n{flux}'})
-        done.append(f"{server.name}: task labioc_{coarse}, means of {every}")
+        name = f"labioc_{coarse}"
+        flux = f"option task = {{name: {json.dumps(name)}, every: {every}}}\n{flux_task(server, every)}"
+        if name in tasks:
+            _json(client, server, "PATCH", f"/api/v2/tasks/{tasks[name]}", body={"flux": flux})
+        else:
+            _json(client, server, "POST", "/api/v2/tasks", body={"orgID": org, "flux": flux})
+        done.append(f"{server.name}: task {name}, mean, min, max and last of {every}")
     return done
 
 
 def _bucket(client: HttpClient, server: ServerConfig, org: str, name: str, retention: str) -> str:
     known = _json(client, server, "GET", "/api/v2/buckets", {"orgID": org, "name": name}, missing=True)
-    rules = [{"type": "expire", "everySeconds": _seconds(retention)}] if retention else []
+    rules = [{"type": "expire", "everySeconds": seconds_of(retention)}] if retention else []
     if known.get("buckets"):
         if retention:
             path = f"/api/v2/buckets/{known['buckets'][0]['id']}"
@@ -114,23 +119,11 @@ def _v3(client: HttpClient, server: ServerConfig) -> list[str]:
         body["retention_period"] = server.retention
     answer = _ask(client, server, "POST", "/api/v3/configure/database", body=body)
     if answer.status not in (200, 201, 204, 409):
-        raise _error(server, answer)
+        raise failure(server, answer)
     done = f"{server.name}: database {server.database}"
     if answer.status == 409:
         return [f"{done} was there, with its retention"]
     return [f"{done}, {server.retention or 'for ever'}"]
-
-
-def _influxql(client: HttpClient, server: ServerConfig, statement: str, tolerated: str = "") -> dict[str, Any]:
-    """Run a statement of InfluxDB 1 and return its result; an error with the tolerated words is none."""
-    answer = client.request("POST", "/query", {"q": statement}, authorization(server))
-    try:
-        result: dict[str, Any] = json.loads(answer.body)["results"][0]
-    except (ValueError, KeyError, IndexError):
-        raise _error(server, answer) from None
-    if "error" in result and not (tolerated and tolerated in result["error"]):
-        raise SetupError(f"{server.name}: {result['error']} ({statement})")
-    return result
 
 
 def _json(
@@ -146,7 +139,7 @@ def _json(
     if missing and answer.status == 404:
         return {}
     if answer.status >= 300:
-        raise _error(server, answer)
+        raise failure(server, answer)
     data: dict[str, Any] = json.loads(answer.body or b"{}")
     return data
 
@@ -163,18 +156,3 @@ def _ask(
     return client.request(
         method, path, query, headers, json.dumps(body).encode() if body is not None else b"", 10_000_000
     )
-
-
-def _error(server: ServerConfig, answer: Answer) -> SetupError:
-    return SetupError(f"{server.name}: {answer.status} {answer.body[:300].decode(errors='replace').strip()}")
-
-
-def _name(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _seconds(duration: str) -> int:
-    match = re.fullmatch(r"([0-9]+)([mhdw])", duration)
-    if match is None:
-        raise SetupError(f"retention {duration!r}: 6h, 30d or 52w for example")
-    return int(match[1]) * _SECONDS[match[2]]

@@ -263,6 +263,20 @@ def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterat
             os.close(fd)
 
 
+def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Yield the lines that begin with one of ``starts`` segment by segment, the newest segment first."""
+    for _, path in reversed(segment_files(directory)):
+        try:
+            fd = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # dropped meanwhile
+        try:
+            size = os.fstat(fd).st_size
+            yield [line for block in blocks.walk(fd, START, size) for line in _matching(block.payload, starts)]
+        finally:
+            os.close(fd)
+
+
 def _matching(payload: bytes, starts: Sequence[bytes]) -> list[bytes]:
     """Return the lines of a payload that begin with one of ``starts``, in their order."""
     text = b"\n" + payload

@@ -46,6 +46,7 @@ def load(directory: Path) -> Catalogue:
     text = (directory / _FILE).read_text(encoding="utf-8")
     try:
         data = json.loads(text)
-        return catalogue((PvSpec(**pv) for pv in data["pvs"]), Schema(**data["schema"]))
+        pvs = (PvSpec(**{**pv, "states": tuple(pv.get("states", ()))}) for pv in data["pvs"])
+        return catalogue(pvs, Schema(**data["schema"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{directory / _FILE}: {error}") from error

@@ -21,7 +21,21 @@ from ioc.site.expansion import expand_all
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
-    parser.add_argument("action", nargs="?", choices=["status"], help="show how a running bridge is, and each PV")
+    parser.add_argument(
+        "action",
+        nargs="?",
+        choices=["status", "verify", "backfill"],
+        help="status: how a running bridge is, and each PV; verify: compare the log with each database;"
+        " backfill: compute the downsampled windows again",
+    )
+    parser.add_argument(
+        "--since",
+        "--from",
+        default="1h",
+        metavar="WHEN",
+        help="for verify and backfill: 1h, 7d ... ago, or a date (1h)",
+    )
+    parser.add_argument("--until", "--to", default="", metavar="WHEN", help="the same; now when left out")
     parser.add_argument(
         "--setup", action="store_true", help="create database, retention and downsampling where missing, and end"
     )
@@ -42,6 +56,10 @@ def run(args: argparse.Namespace) -> int:
     config = archiver_config(site, Path(args.site).parent, *args.shard)
     if args.action == "status":
         return cli.show_status(config.directory)
+    if args.action == "verify":
+        return cli.verify_servers(config.directory, config.servers, args.since, args.until)
+    if args.action == "backfill":
+        return cli.backfill_servers(config.servers, args.since, args.until)
     if args.setup:
         return cli.set_up_servers(config.servers)
     pvs = shard(archived(site, config, shares_of(args, site)), *args.shard)

@@ -1,4 +1,4 @@
-"""``labioc history PV``: what a PV did, from the log of the bridge or from an InfluxDB."""
+"""``labioc history PV ...``: what PVs did, from the log of the bridge or from an InfluxDB."""
 
 from __future__ import annotations
 
@@ -14,11 +14,15 @@ from ioc.site.config import SiteError, load_site
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("pv", metavar="PV", help="the PV")
+    parser.add_argument("pvs", nargs="+", metavar="PV", help="a PV, or a wildcard like 'LAB:HV1:CH0?:VMON'")
     parser.add_argument("--since", default="1h", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (1h)")
     parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
-    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a CSV file")
-    parser.add_argument("--plot", default="", metavar="FILE.png|terminal", help="draw a PNG, or in the terminal")
+    parser.add_argument(
+        "--csv", type=Path, metavar="FILE", help="write a table, as the Data Browser of Phoebus imports it"
+    )
+    parser.add_argument(
+        "--plot", default="", metavar="FILE|terminal", help="draw FILE.png, .svg or .pdf; or in the terminal"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--site", metavar="SITE", help="a site file, when the log is not in its usual place")
     where.add_argument("--directory", type=Path, metavar="DIR", help="the folder of the log")
@@ -30,11 +34,11 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the history; raises SiteError, DatabaseError or OSError."""
-    request = cli.HistoryRequest(args.pv, args.since, args.until, args.csv, args.plot)
+    request = cli.HistoryRequest(tuple(args.pvs), args.since, args.until, args.csv, args.plot)
     if args.site is None:
         if args.influxdb:
             raise SiteError(["--influxdb needs --site, which names the server"])
-        return cli.show_history(request, args.directory or _usual_directory(args.pv), None, None)
+        return cli.show_history(request, args.directory or _usual_directory(args.pvs[0]), None, None)
     site = load_site(args.site)
     config = archiver_config(site, Path(args.site).parent)
     if not args.influxdb:

@@ -12,6 +12,7 @@ from ioc.database.dbfile import RecordDef
 from ioc.site.config import Site
 from ioc.site.expansion import Database
 
+_STATES = "ZR ON TW TH FR FV SX SV EI NI TE EL TV TT FT FF".split()  # noqa: SIM905
 _CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
 
 
@@ -41,7 +42,20 @@ def _spec(prefix: str, devices: Mapping[str, DeviceSettings], record: RecordDef)
         archive="" if archive == "-" else archive,
         rtyp=record.rtyp,
         row_period=settings.period if settings and "core" in record.info else 0.0,
+        unit=record.fields.get("EGU", ""),
+        precision=int(record.fields["PREC"]) if "PREC" in record.fields else None,
+        states=_states(record),
     )
+
+
+def _states(record: RecordDef) -> tuple[str, ...]:
+    """Return the texts of the states of a record, up to the last one that it names."""
+    if record.rtyp in ("bi", "bo"):
+        return record.fields.get("ZNAM", ""), record.fields.get("ONAM", "")
+    if record.rtyp not in ("mbbi", "mbbo"):
+        return ()
+    texts = [record.fields.get(f"{state}ST", "") for state in _STATES]
+    return tuple(texts[: max((number + 1 for number, text in enumerate(texts) if text), default=0)])
 
 
 def field_name(record: RecordDef, suffix: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from archiver.influx.setup import DURATION
+from archiver.influx.downsample import DURATION
 from devices.registry import FAMILIES
 
 _JSON = dict[str, Any]

@@ -167,16 +167,21 @@ def test_v2_gets_bucket_and_task(script: Script) -> None:
         ("POST", "/api/v2/buckets"): (201, {}),
         ("POST", "/api/v2/tasks"): (201, {}),
     }
-    assert set_up(server) == ["two: bucket b, 30d", "two: bucket b_1m, for ever", "two: task labioc_b_1m, means of 1m"]
+    assert set_up(server) == [
+        "two: bucket b, 30d",
+        "two: bucket b_1m, for ever",
+        "two: task labioc_b_1m, mean, min, max and last of 1m",
+    ]
     bodies = [body for method, _, _, body in script.asked if method == "POST"]
     assert bodies[0] == {"orgID": "42", "name": "b", "retentionRules": [{"type": "expire", "everySeconds": 2592000}]}
     assert 'from(bucket: "b")' in bodies[2]["flux"]
     script.answers[("GET", "/api/v2/buckets")] = (200, {"buckets": [{"id": "7"}]})
-    script.answers[("GET", "/api/v2/tasks")] = (200, {"tasks": [{"name": "labioc_b_1m"}]})
+    script.answers[("GET", "/api/v2/tasks")] = (200, {"tasks": [{"name": "labioc_b_1m", "id": "9"}]})
+    script.answers[("PATCH", "/api/v2/tasks/9")] = (200, {})
     script.answers[("PATCH", "/api/v2/buckets/7")] = (200, {})
     script.asked.clear()
     set_up(server)
-    assert [method for method, *_ in script.asked if method != "GET"] == ["PATCH"]
+    assert [method for method, *_ in script.asked if method != "GET"] == ["PATCH", "PATCH", "PATCH"]
 
 
 def test_v3_gets_a_database_once(script: Script) -> None:

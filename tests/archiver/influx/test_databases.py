@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 
 from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, from_influxdb
+from archiver.history.verify import verify
 from archiver.influx.deadletter import DeadLetters
+from archiver.influx.downsample import backfill
 from archiver.influx.setup import SetupError, set_up
 from archiver.influx.writers import State, Writer
 from archiver.log.reader import Reader
@@ -194,10 +197,59 @@ def test_setting_up_twice_changes_nothing_and_means_are_kept(influxd: Influx1, t
         set_up(ServerConfig("db", influxd.url, database="x", retention="1m", retention_policy="too_short"))
 
 
+def test_a_short_retention_can_be_set_and_changed(influxd: Influx1) -> None:
+    for retention in ("52w", "6h", "7d", ""):
+        set_up(ServerConfig("db", influxd.url, database="short", retention_policy="autogen", retention=retention))
+        (policy,) = influxd.rows("SHOW RETENTION POLICIES ON short", "short")
+        assert policy["shardGroupDuration"] == {"6h": "1h0m0s", "7d": "24h0m0s"}.get(retention, "168h0m0s")
+
+
+@pytest.mark.timeout(120)
+def test_windows_that_an_outage_has_left_out_are_computed_by_the_next_run_or_by_backfill(
+    influxd: Influx1, tmp_path: Path
+) -> None:
+    server = ServerConfig("db", influxd.url, database="lab", downsample=("1m",))
+    set_up(server)
+    minute = 60 * 10**9
+    now = time.time_ns() // minute * minute
+    late, later = now - 30 * minute, now - 300 * minute  # within what each run computes again, and before that
+    payload = b"".join(
+        b'DT5533E,channel=0,device=HV1 VMON=%d,STAT=%di,MSG="m%d" %d\n' % (n, n, n, start + n * 10**9)
+        for start in (late, later)
+        for n in range(60)
+    )
+    coarse = 'SELECT * FROM "labioc_1m"."DT5533E"'
+    with piping(tmp_path, influxd.url, database="lab") as pipe:
+        pipe.add(payload)
+        pipe.wait_drained()
+        pipe.wait(lambda: any(row["time"] == late for row in influxd.rows(coarse, "lab")), 75.0)
+    assert not [row for row in influxd.rows(coarse, "lab") if row["time"] == later]
+    assert "points" in "".join(backfill(server, later, later + minute))
+    (row,) = [row for row in influxd.rows(coarse, "lab") if row["time"] == later]
+    expected = {"mean_VMON": 29.5, "min_VMON": 0, "max_VMON": 59, "last_VMON": 59, "max_STAT": 59, "last_MSG": "m59"}
+    assert {name: row[name] for name in expected} == expected
+    assert (row["channel"], row["device"]) == ("0", "HV1")
+
+
+def test_verify_names_what_is_missing_and_what_differs(influxd: Influx1, tmp_path: Path) -> None:
+    with piping(tmp_path, influxd.url, database="lab") as pipe:
+        pipe.add(lines(0, 1000))
+        pipe.wait_drained()
+        result = verify(tmp_path / "log", pipe.writer.server, START, START + 3600 * 10**9)
+        assert (result.compared, result.missing, result.differing, result.extra) == (2000, 0, 0, 0)
+        for line in (b"VMON=7.5 %d" % START, b"VMON=9 %d" % (START + 77)):
+            with urllib.request.urlopen(f"{influxd.url}/write?db=lab", b"DT5533E,channel=0,device=HV1 " + line):
+                pass
+        influxd.query(f"DELETE FROM DT5533E WHERE time = {START + 1_000_001}", "lab")
+        result = verify(tmp_path / "log", pipe.writer.server, START, START + 3600 * 10**9)
+    assert (result.compared, result.missing, result.differing, result.extra) == (2000, 2, 1, 1)
+    assert f"differing: DT5533E,channel=0,device=HV1 {START}: VMON=7.5 instead of 0.25" in result.examples
+
+
 def test_history_is_read_from_influxdb_page_by_page(
     influxd: Influx1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.history.samples._PAGE", 7)
+    monkeypatch.setattr("archiver.history.query.PAGE", 7)
     pv = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
     with piping(tmp_path, influxd.url, database="lab") as pipe:
         pipe.add(lines(0, 200))
