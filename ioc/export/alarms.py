@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ioc.database.dbfile import RecordDef
+from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.export.phoebus import screen_of
 from ioc.export.plant import Device, Plant
 
@@ -40,7 +40,7 @@ class Alarm:
 
 
 def alarms(plant: Plant) -> Iterator[Alarm]:
-    """Yield every PV with an ``alarm`` tag, servers first. Raises ValueError naming a tag that cannot be read."""
+    """Yield every PV with an ``alarm`` tag, servers first. Raises DatabaseError naming a tag that cannot be read."""
     for name, records in plant.servers.items():
         heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
         for suffix, record in records.items():
@@ -71,9 +71,8 @@ def _alarm(
         return
     match = _TAG.fullmatch(tag)
     if match is None:
-        raise ValueError(
-            f"{record.name}: info alarm: found {tag!r}, allowed: spoken [N s]: WORDS or shown [N s]: WORDS"
-        )
+        found = f"{record.name}: info alarm: found {tag!r}, allowed: spoken [N s]: WORDS or shown [N s]: WORDS"
+        raise DatabaseError([found])
     yield Alarm(
         pv=record.name,
         path=path,

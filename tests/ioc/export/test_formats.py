@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 
 from ioc.cli import main
+from ioc.database.dbfile import DatabaseError
 from ioc.export.alarms import alarms
 from ioc.export.formats import FORMATS, everything, files_of
 from ioc.export.plant import Plant
@@ -43,13 +44,13 @@ def test_the_index_links_to_every_file(files: dict[str, str]) -> None:
 
 
 def test_another_device_is_in_every_format(plant: Plant, files: dict[str, str]) -> None:
-    for name in FORMATS:
+    for name in FORMATS.keys() - {"grafana"}:  # its dashboards have variables
         text = "".join(text for path, text in files.items() if path.startswith(f"{name}/"))
         for device in plant.devices:
             assert device.name in text, name
 
 
-@pytest.mark.parametrize("name", [name for name in FORMATS if name != "phoebus"])
+@pytest.mark.parametrize("name", sorted(FORMATS.keys() - {"phoebus", "grafana"}))
 def test_no_format_names_a_pv_that_is_not_served(name: str, plant: Plant, files: dict[str, str]) -> None:
     named = {pv for path, text in files.items() if path.startswith(f"{name}/") for pv in PV.findall(text)}
     assert named
@@ -129,7 +130,7 @@ def test_a_tag_that_cannot_be_read_is_named(plant: Plant) -> None:
     record = plant.records["LAB:IOC:LAG"]
     record.info["alarm"] = "loud"
     try:
-        with pytest.raises(ValueError, match="LAB:IOC:LAG: info alarm: found 'loud', allowed: "):
+        with pytest.raises(DatabaseError, match="LAB:IOC:LAG: info alarm: found 'loud', allowed: "):
             list(alarms(plant))
     finally:
         record.info["alarm"] = "shown: the server is slow"
