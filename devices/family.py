@@ -90,9 +90,9 @@ class Family:
     """One kind of hardware, served as ``[[device]]`` of this ``type``.
 
     ``template`` is the file with the records of a device, in ``db/`` or with an absolute path; one beside it called
-    ``NAME-channel`` has those of a channel. ``driver`` is ``module:Class``, which takes the DeviceSettings and raises
-    ValueError when their address is not one of this family, ``simulated_by`` ``module:NAME`` of a Simulation, empty
-    when there is none. ``place`` tells where a device is.
+    ``NAME-channel`` has those of a channel. ``driver`` is ``module:Class``, or what makes one; it takes the
+    DeviceSettings and raises ValueError when their address is not one of this family. ``simulated_by`` is
+    ``module:NAME`` of a Simulation, or what returns one, empty when there is none. ``place`` tells where a device is.
 
     ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type,
     ``options`` has the JSON Schema of each key beyond the common ones, ``timeout`` is the usual one in seconds,
@@ -110,8 +110,8 @@ class Family:
     type: str
     title: str
     template: str
-    driver: str
-    simulated_by: str = ""
+    driver: str | Callable[[DeviceSettings], Driver]
+    simulated_by: str | Callable[[], Simulation[Any]] = ""
     place: Callable[[Keys], Place | None] = alone
     address: str = "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600"
     required: tuple[str, ...] = ("address",)
@@ -132,8 +132,15 @@ class Family:
 
     def make_driver(self, settings: DeviceSettings) -> Driver:
         """Return a driver, not connected yet; raises ValueError when the address is not one of this family."""
-        driver: Driver = resolve_name(self.driver)(settings)
+        make = resolve_name(self.driver) if isinstance(self.driver, str) else self.driver
+        driver: Driver = make(settings)
         return driver
+
+    def example_settings(self, **more: Any) -> DeviceSettings:
+        """Return the settings of the example, with others in place of some of them."""
+        own = {key: value for key, value in self.example.items() if key in self.options}
+        settings = {"name": "D", "address": self.example.get("address", ""), "options": own, "timeout": self.timeout}
+        return DeviceSettings(type=self.type, **{**settings, **more})
 
     def load(self, settings: DeviceSettings) -> float | None:
         """Return the share of the time of its wire that reading a device takes, None when that is not known."""
@@ -143,6 +150,8 @@ class Family:
         """Return how this family is simulated; raises LookupError when it is not."""
         if not self.simulated_by:
             raise LookupError(f"there is no simulator for {self.type}")
+        if not isinstance(self.simulated_by, str):
+            return self.simulated_by()
         simulation: Simulation[Any] = resolve_name(self.simulated_by)
         return simulation
 

@@ -85,10 +85,11 @@ class LineLink:
     and the round trip time; reconnections made here to get in step again are counted too.
     """
 
-    def __init__(self, transport: Transport, address: str, timeout: float) -> None:
+    def __init__(self, transport: Transport, address: str, timeout: float, mark: str = "$", echo: bool = False) -> None:
         self.address = address
         self.timeout = timeout
         self.stats = LinkStats()
+        self._mark, self._echo = mark, echo
         self._transport = transport
         self._buffer = LineBuffer()
         self._lock = asyncio.Lock()
@@ -148,6 +149,21 @@ class LineLink:
                 await self._shut()
                 raise lost from error
 
+    async def tell(self, request: bytes) -> None:
+        """Send a request that changes the device and has no answer. Raises Withdrawn or LinkDown (nothing was sent)."""
+        async with self._lock:
+            try:
+                if not self._connected:
+                    raise LinkDown(f"{self.address}: not connected")
+                await self._get_in_step()
+                permit.changing()
+                await self._transport.write(request)
+            except OSError as error:
+                lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
+                self._count(lost)
+                await self._shut()
+                raise lost from error
+
     async def _exchange(self, request: bytes, timeout: float, changes: bool) -> str:
         await self._get_in_step()
         if changes:
@@ -178,7 +194,7 @@ class LineLink:
         clock = asyncio.get_running_loop().time
         while (left := deadline - clock()) > 0 and (data := await self._transport.read(left)):
             lines = self._buffer.feed(data)
-            answers = [line for line in lines if not line.startswith("$")]  # "$" starts requests: an echo
+            answers = [line for line in lines if not self._is_echo(line, request)]
             rest = self._buffer.rest
             text = " ".join((*answers, rest)).strip()
             if not text.isascii() or not text.isprintable():
@@ -191,6 +207,9 @@ class LineLink:
                 return text
         begun = f", only {self._buffer.rest[:60]!a}" if self._buffer.rest else ""
         raise ReplyTimeout(f"no answer to {_shown(request)} within {timeout:g} s{begun}")
+
+    def _is_echo(self, line: str, request: bytes) -> bool:
+        return bool(self._mark and line.startswith(self._mark)) or (self._echo and line == _shown(request))
 
     def _take_back(self) -> None:
         if self._changing:
@@ -280,8 +299,12 @@ def parse_address(address: str) -> TcpAddress | SerialAddress:
     raise ValueError(f"address {address!r}: allowed is {ALLOWED}")
 
 
-def open_link(address: str, timeout: float) -> LineLink:
-    """Return the link to an address, not connected yet; ``timeout`` in seconds. Raises ValueError."""
+def open_link(address: str, timeout: float, mark: str = "$", echo: bool = False) -> LineLink:
+    """Return the link to an address, not connected yet; ``timeout`` in seconds. Raises ValueError.
+
+    ``mark`` is what starts all requests and no answers, so that a disturbed echo is known, empty when there is none.
+    ``echo`` says that the device sends each request back before it answers.
+    """
     where = parse_address(address)
     transport = TcpTransport(where) if isinstance(where, TcpAddress) else SerialTransport(where)
-    return LineLink(transport, address, timeout)
+    return LineLink(transport, address, timeout, mark, echo)

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn
 from devices.links.modbus_frames import BUSY, READ, WRITE, WRITE_ONE, ModbusRefusal, Request
-from devices.links.modbus_line import RtuLine
+from devices.links.modbus_line import PROOF, RtuLine
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
 from devices.links.modbus_words import (
     float_from,
@@ -203,8 +203,10 @@ class ModbusUnit:
 _PORTS: WeakValueDictionary[str, ModbusPort] = WeakValueDictionary()
 
 
-def open_unit(address: str, unit: int, timeout: float) -> ModbusUnit:
+def open_unit(address: str, unit: int, timeout: float, proof: range = PROOF) -> ModbusUnit:
     """Return a unit on the port of an address, not connected yet; units on one port share it.
+
+    ``proof`` are registers, five if possible, that the unit lets be read together.
 
     Raises ValueError when the address is wrong, when another unit on that port has other line settings, or when the
     unit is not 1..254.
@@ -217,4 +219,5 @@ def open_unit(address: str, unit: int, timeout: float) -> ModbusUnit:
         port = _PORTS[where.device] = ModbusPort(RtuLine(SerialWire(where)), where)
     elif port.address != where:
         raise ValueError(f"address {address!r}: another unit on that port has {port.address}")
+    port.line.prove_with(unit, proof)
     return ModbusUnit(port, unit, timeout)

@@ -31,8 +31,7 @@ PATIENCE = 1.0  # seconds that a disturbed line may take to become quiet
 GAP = 0.03  # seconds without a byte that end a reply that makes no sense; USB adapters pause for up to 16 ms
 LATEST = 10.0  # seconds after which a reply that is late does not come any more
 PROOFS = 4  # asked in one go
-PROOF_ADDRESS = 1  # five words from here on are readable on every Eurotherm instrument
-PROOF_LENGTHS = range(1, 6)
+PROOF = range(1, 6)  # registers that are readable on most instruments
 MOST_BYTES = 2048  # that may arrive before a wait is given up
 
 
@@ -77,6 +76,7 @@ class RtuLine:
         self._opened = 0
         self._instruments: dict[int, minimalmodbus.Instrument] = {}
         self._doubts: dict[int, list[tuple[bytes, float]]] = {}  # heads of requests and when they were sent, in order
+        self._readable: dict[int, range] = {}  # registers that a unit can be asked for to prove that it is in step
         self._known: set[int] = set()  # units that have been proven once since the line was opened
         self._disturbed = False
         self._echo: bool | None = None
@@ -106,6 +106,10 @@ class RtuLine:
         """Close the port."""
         self.generation = 0
         self._wire.close()
+
+    def prove_with(self, unit: int, registers: range) -> None:
+        """Name registers of a unit that it lets be read together; the more, the surer it gets in step."""
+        self._readable[unit] = registers
 
     def transact(self, request: Request, timeout: float, permit: Callable[[], None] = lambda: None) -> tuple[int, ...]:
         """Do one exchange and return the words read; ``timeout`` seconds beyond the time that the bytes take.
@@ -151,7 +155,7 @@ class RtuLine:
         doubts = [doubt for doubt in self._doubts.get(unit, ()) if doubt[1] > now - LATEST]
         if unit not in self._known:
             # Whoever had the port before us may have asked anything, also what is asked now as a proof.
-            doubts += [(proof.head, now) for proof in _proofs(unit)]
+            doubts += [(proof.head, now) for proof in self._proofs(unit)]
         self._known.add(unit)
         self._doubts[unit] = doubts
         return bool(doubts)
@@ -159,7 +163,7 @@ class RtuLine:
     def _proof(self, unit: int) -> Request:
         """Return a read that no request in doubt can be taken for, or the one whose first doubt is the latest."""
         heads = [head for head, _ in self._doubts[unit]]
-        return max(_proofs(unit), key=lambda proof: heads.index(proof.head) if proof.head in heads else len(heads))
+        return max(self._proofs(unit), key=lambda proof: heads.index(proof.head) if proof.head in heads else len(heads))
 
     def _exchange(self, request: Request, timeout: float, permit: Callable[[], None] = lambda: None) -> tuple[int, ...]:
         """Leave the request in doubt unless it succeeds; success leaves the older doubts to the caller."""
@@ -255,6 +259,6 @@ class RtuLine:
             raise ReplyTimeout(f"{self._request}: accepted, but not done yet")
         raise ModbusRefusal(self._request, code)
 
-
-def _proofs(unit: int) -> list[Request]:
-    return [Request(unit, READ, PROOF_ADDRESS, count) for count in PROOF_LENGTHS]
+    def _proofs(self, unit: int) -> list[Request]:
+        registers = self._readable.get(unit, PROOF)
+        return [Request(unit, READ, registers.start, count) for count in range(1, len(registers) + 1)]

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import db
+from devices.family import Family
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef, Template, parse_template
 
@@ -38,10 +39,15 @@ def server_template() -> Template:
 
 @cache
 def family_templates(family: str) -> Templates:
+    """Return the templates of the family of this type; raises DatabaseError when one of them is broken."""
+    return load_templates(FAMILIES[family])
+
+
+def load_templates(family: Family) -> Templates:
     """Return the templates of a family; raises DatabaseError when one of them is broken."""
-    device = FOLDER / FAMILIES[family].template
+    device = FOLDER / family.template
     channel = device.with_name(f"{device.stem}-channel{device.suffix}")
-    return Templates(parse_template(device), parse_template(channel) if channel.exists() else None)
+    return Templates(parse_template(device, [FOLDER]), parse_template(channel, [FOLDER]) if channel.exists() else None)
 
 
 @cache

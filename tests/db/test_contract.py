@@ -6,8 +6,8 @@ import pytest
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
+from ioc.site.contract import SEVERITY_FIELDS, labels
 from ioc.site.templates import family_records
-from tests.db.states import SEVERITY_FIELDS, labels
 
 CAEN, ISEG, EUROTHERM = "caen-dt55xx", "iseg-edcp", "eurotherm-3200"
 HIGH_VOLTAGE = (CAEN, ISEG)

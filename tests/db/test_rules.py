@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devices.caen.catalogue import BOARD, CHANNEL
-from devices.model import DeviceSettings, Kind, Signal
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
 from ioc.records import RecordSet
 from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
 from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
 from ioc.site.config import load_site
+from ioc.site.contract import OUTPUTS, SEVERITY_FIELDS, contract_mistakes, labels
 from ioc.site.expansion import Database, expand
 from ioc.site.templates import family_records
-from tests.db.states import SEVERITY_FIELDS, labels
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.toml"))
 
-OUTPUTS = {"ao", "bo", "mbbo", "longout", "stringout"}
-TYPES = {
-    Kind.FLOAT: {"ai", "ao"},
-    Kind.INT: {"longin", "longout"},
-    Kind.ENUM: {"bi", "bo", "mbbi", "mbbo"},
-    Kind.TEXT: {"stringin", "stringout", "lsi"},
-    Kind.ARRAY: {"waveform"},
-}
 UNITS = {"V", "uA", "V/s", "s", "Mohm", "ms", "MB", "C", "C/min", "%", "%/s", "1/s", "A", "mV"}
 WITHOUT_UNIT = ":COOLGAIN"
 
@@ -42,20 +32,6 @@ def database(request: pytest.FixtureRequest) -> Database:
 @pytest.fixture(scope="module")
 def records(database: Database) -> list[RecordDef]:
     return list(database.records.values())
-
-
-#: Where a device of each family may be: address and options.
-PLACES: dict[str, tuple[str, dict[str, Any]]] = {
-    "caen-dt55xx": ("tcp://127.0.0.1:23", {}),
-    "iseg-edcp": ("", {"can": "main", "module": 0}),
-    "eurotherm-3200": ("serial:///dev/ttyUSB0", {"unit": 1}),
-}
-
-
-def signals(family: str) -> dict[str, Signal]:
-    address, options = PLACES[family]
-    settings = DeviceSettings("HV1", family, address, channels=1, options=options)
-    return dict(FAMILIES[family].make_driver(settings).signals())
 
 
 def of_family(family: str) -> dict[str, RecordDef]:
@@ -154,24 +130,13 @@ def test_what_can_alarm_by_itself_tells_the_operator_what_to_do(records: list[Re
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_driver_and_templates_name_the_same_signals(family: str):
-    assert set(of_family(family)) == set(signals(family)) | STATUS_SIGNALS
+def test_records_of_a_family_keep_the_contract_with_its_driver(family: str):
+    assert contract_mistakes(FAMILIES[family]) == []
 
 
 def test_server_and_template_name_the_same_signals(database: Database):
     ours = {name.removeprefix("LAB:IOC:").replace(":", ".") for name in database.records if ":IOC:" in name}
     assert ours == SERVER_SIGNALS
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_type_unit_and_states_are_those_of_the_driver(family: str):
-    known = of_family(family)
-    for name, signal in signals(family).items():
-        record = known[name]
-        assert record.rtyp in TYPES[signal.kind], name
-        assert (record.rtyp in OUTPUTS) == signal.settable, name
-        assert record.fields.get("EGU", "") == signal.unit, name
-        assert labels(record) == signal.labels, name
 
 
 def test_records_are_scanned_as_often_as_the_quantity_is_worth():

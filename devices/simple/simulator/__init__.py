@@ -1,0 +1,1 @@
+"""Simulated simple devices: a table that answers."""

@@ -1,0 +1,197 @@
+"""A simulated text device: answers the lines of its table over TCP and, when wanted, on a pseudo terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from devices.errors import Garbled
+from devices.model import DeviceSettings
+from devices.simple.simulator.model import TableModel
+from devices.simple.text import GAP, Line, TextTable, fill, gap_of
+from devices.simulation.backdoor import Action, TextDoor, finite, switch
+from devices.simulation.simulation import Simulation
+from devices.simulation.terminal import PseudoTerminal
+from devices.simulation.time import ModelTime
+
+NO_ANSWER = "ERROR"
+"""What a request that it does not understand, or a value out of range, is answered with."""
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong: nothing answered, rubbish answered, settings taken but not answered, seconds of delay."""
+
+    silent: bool = False
+    garbage: bool = False
+    mute: bool = False
+    delay: float = 0.0
+
+
+class SimulatedText:
+    """A text device on the loopback interface; ``received`` are the lines that it was sent."""
+
+    def __init__(self, table: TextTable, port: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        self.model = TableModel(table.rows)
+        self.faults = Faults()
+        self.received: list[str] = []
+        self._table = table
+        self._port = port
+        self._time = ModelTime(self.model.step, clock)
+        self._server: asyncio.Server | None = None
+        self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._terminal: PseudoTerminal | None = None
+        self._half = b""
+
+    @property
+    def address(self) -> str:
+        """The address for a site file, once started."""
+        return f"tcp://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        """Listen and let time pass; raises OSError when the port is taken."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
+        self._port = self._server.sockets[0].getsockname()[1]
+        self._time.start("simulated device")
+
+    async def stop(self) -> None:
+        """Close everything."""
+        await self._time.stop()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self.disconnect()
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
+
+    async def disconnect(self) -> str:
+        """Close every connection; new ones are taken."""
+        for session in self._sessions:
+            session.cancel()
+        await asyncio.gather(*self._sessions, return_exceptions=True)
+        return "ok"
+
+    def plug_in_serial(self) -> str:
+        """Answer on a pseudo terminal too, and return the path of the port."""
+        self._terminal = PseudoTerminal(self._from_terminal)
+        return self._terminal.path
+
+    def _from_terminal(self, data: bytes) -> None:
+        *lines, self._half = (self._half + data).replace(b"\r", b"\n").split(b"\n")
+        for line in lines:
+            answer = self.answer(line.decode("ascii", "replace").strip())
+            if answer is not None and self._terminal is not None:
+                self._terminal.write(answer)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = asyncio.current_task()
+        assert session is not None
+        self._sessions[session] = writer
+        try:
+            while line := await reader.readuntil(self._table.terminator[-1:].encode()):
+                answer = self.answer(line.decode("ascii", "replace").strip())
+                if answer is not None:
+                    await asyncio.sleep(self.faults.delay)
+                    writer.write(answer)
+                    await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, asyncio.CancelledError):
+            pass  # the client has gone, or the simulation ends
+        finally:
+            self._sessions.pop(session, None)
+            writer.close()
+            with suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    def answer(self, request: str) -> bytes | None:
+        """Return the answer to one line, None for none."""
+        if not request:
+            return None
+        self.received.append(request)
+        if self.faults.silent:
+            return None
+        self._time.advance()
+        text = "?#?" if self.faults.garbage else self._answer(request)
+        return None if text is None else (text + self._table.terminator).encode("ascii")
+
+    def _answer(self, request: str) -> str | None:
+        for row in self._table.rows:
+            if row.ask == request:
+                return fill(row.answer, row.format(self.model.values[row.name]))
+            if row.send and (value := _value_in(row, request)) is not None:
+                good = not row.readable or self.model.set(row, value)
+                return None if self.faults.mute or row.done is None else row.done if good else NO_ANSWER
+        return NO_ANSWER
+
+
+def _value_in(row: Line, request: str) -> float | None:
+    """Return the value that a line sets a row to, None when it is no such line."""
+    if GAP not in row.send:
+        return 1 if request == row.send else None
+    try:
+        word = gap_of(row.send, request)
+        return (row.words or row.labels).index(word) if row.labels else finite(word)
+    except (Garbled, ValueError):
+        return None
+
+
+class Door(TextDoor):
+    """The back door of a text device."""
+
+    def __init__(self, device: SimulatedText, port: int) -> None:
+        faults = device.faults
+
+        def force(name: str, value: str) -> str:
+            device.model.force(name, value)
+            return "ok"
+
+        def release(name: str) -> str:
+            device.model.held.discard(name)
+            return "ok"
+
+        def delay(seconds: str) -> str:
+            faults.delay = finite(seconds)
+            return "ok"
+
+        commands: dict[str, tuple[str, Action]] = {
+            "show": ("", device.model.show),
+            "set": ("NAME VALUE", force),
+            "release": ("NAME", release),
+            "clips": ("on|off", switch(device.model, "clips")),
+            "delay": ("SECONDS", delay),
+            "disconnect": ("", device.disconnect),
+            **{name: ("on|off", switch(faults, name)) for name in ("silent", "garbage", "mute")},
+        }
+        super().__init__(port, commands)
+
+
+def _add_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("--serial", action="store_true", help="on a pseudo terminal as well")
+
+
+async def _announce(device: SimulatedText, args: Namespace) -> list[str]:
+    lines = [f"{len(device.model.rows)} quantities at {device.address}"]
+    return [*lines, f"and at serial://{device.plug_in_serial()}"] if args.serial else lines
+
+
+def simulation(table: TextTable) -> Simulation[SimulatedText]:
+    """Return how a text device of this table is simulated."""
+    first = next((row.name for row in table.rows if row.readable and row.numeric), table.rows[0].name)
+
+    def make(_settings: DeviceSettings, port: int) -> SimulatedText:
+        return SimulatedText(table, port)
+
+    return Simulation(
+        make=make,
+        from_arguments=lambda args: SimulatedText(table, args.port),
+        add_arguments=_add_arguments,
+        announce=_announce,
+        back_door=Door,
+        example="silent on",
+        effect=f"{{device}}:{first.replace('.', ':')} turns INVALID until silent off",
+        listens=True,
+    )
