@@ -23,12 +23,13 @@ from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
 from ioc.access import AccessPolicy
 from ioc.clock import Clock, SystemClock
+from ioc.database.support import SERVER
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
-from ioc.services.statistics import DEVICE, IocStatistics
+from ioc.services.statistics import IocStatistics
 from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
 from ioc.site.config import Site, SiteError
@@ -77,7 +78,7 @@ class App:
         self._of_device: defaultdict[str, list[Record]] = defaultdict(list)
         for record in self.records.values():
             self._of_device[record.device or ""].append(record)
-        self.statistics = IocStatistics(self._of_device[DEVICE], self._clock, site.identity)
+        self.statistics = IocStatistics(self._of_device[SERVER], self._clock, site.identity)
         self.puts = PutPath(self.scanners, self.statistics, self._clock)
         self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
         self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)

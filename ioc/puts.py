@@ -16,13 +16,14 @@ from devices.errors import DeviceError, Withdrawn
 from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
 from ioc.clock import Clock, local_time
+from ioc.database.support import SERVER, STATUS_SIGNALS
 from ioc.put_queue import Order, PutQueue
 from ioc.records import PutContext, PutRefused, Record, Source
 from ioc.refusals import RefusalLog
 from ioc.scan.device_records import is_command
-from ioc.scan.device_status import ALARM_STATUS, SIGNALS
+from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.statistics import DEVICE, IocStatistics
+from ioc.services.statistics import IocStatistics
 
 log = logging.getLogger("labioc.puts")
 
@@ -85,7 +86,7 @@ class PutPath:
         by itself.
         """
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
-        if scanner is None or signal in SIGNALS:
+        if scanner is None or signal in STATUS_SIGNALS:
             order = Order(
                 record.name,
                 record.name,
@@ -261,7 +262,7 @@ class PutPath:
 
     async def _write(self, record: Record, value: Value, permit: Permit) -> None:
         signal = record.signal or ""
-        if record.device == DEVICE:
+        if record.device == SERVER:
             permit.begin()
             self._statistics.put(signal, value)
             await self._pass_on_arming()
@@ -270,7 +271,7 @@ class PutPath:
         if signal == "DISABLE":
             permit.begin()
             await self._disable(scanner, bool(value))
-        elif signal in SIGNALS:
+        elif signal in STATUS_SIGNALS:
             raise PutRefused(f"{record.name} is a read-only PV")
         elif is_command(signal):
             await self._command(scanner, record, value)

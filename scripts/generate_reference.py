@@ -19,8 +19,8 @@ from devices.family import Family
 from devices.registry import FAMILIES
 from ioc import commandline
 from ioc.database.dbfile import RecordDef
+from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
-from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
 from ioc.site.schema import site_schema
 from ioc.site.templates import family_templates, server_template
 

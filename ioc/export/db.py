@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ioc.database.dbfile import RecordDef
 from ioc.database.macros import quote
-from ioc.site.expansion import DEVICE_TYPE
+from ioc.database.support import DEVICE_TYPE
 
 _SOFT = {"DTYP": "Soft Channel", "SCAN": "Passive"}
 _LINKS = frozenset({"INP", "OUT"})

@@ -10,6 +10,8 @@ from functools import cache
 from importlib import resources
 from typing import Final
 
+from ioc.database.support import DEVICE_TYPE
+
 RECORD_TYPES: Final = (
     "ai",
     "ao",
@@ -30,7 +32,7 @@ ENUM_TYPES: Final = frozenset({"MENU", "DEVICE", "ENUM"})
 FLOAT_TYPES: Final = frozenset({"FLOAT", "DOUBLE"})
 
 #: Choices of .DTYP that labioc knows: a soft channel, or a signal of a device.
-DEVICE_SUPPORT: Final = ("Soft Channel", "labioc")
+DEVICE_SUPPORT: Final = ("Soft Channel", DEVICE_TYPE)
 
 # What the record layer acts upon. A template that sets another field would promise something that does not happen, so
 # it is refused at start; clients see the default of such a field and can't change it.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from ioc.database.dbfile import DatabaseError, RecordDef
+from ioc.database.support import DEVICE_TYPE, parse_link
 from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerOutput
 from ioc.records.array import Waveform
 from ioc.records.convert import parse_text
@@ -34,7 +35,6 @@ _CLASSES: Final[dict[str, type[Record]]] = {
     )
 }
 _WAVEFORM_TYPES: Final = frozenset(["CHAR", "UCHAR", "SHORT", "USHORT", "LONG", "ULONG", "FLOAT", "DOUBLE"])
-DEVICE_TYPE: Final = "labioc"
 
 
 def _where(defn: RecordDef, field: str) -> str:
@@ -62,11 +62,7 @@ def _link(defn: RecordDef, cls: type[Record]) -> tuple[str, str] | None:
     """Device and signal of a record with DTYP labioc. Raises ValueError for a link that names none."""
     if defn.fields.get("DTYP") != DEVICE_TYPE:
         return None
-    words = defn.fields.get(cls.link_field, "").removeprefix("@").split()
-    if len(words) != 2:
-        found = defn.fields.get(cls.link_field, "")
-        raise ValueError(f'{found!r} is not of the form "@DEVICE SIGNAL"')
-    return words[0], words[1]
+    return parse_link(defn.fields.get(cls.link_field, ""))
 
 
 def make_record(defn: RecordDef, errors: list[str]) -> Record | None:

@@ -15,14 +15,6 @@ from ioc.records import Record, alarm_status
 
 log = logging.getLogger("labioc.puts")
 
-SIGNALS = frozenset(
-    {
-        "COMM", "COMM.AGE", "COMM.RTT", "COMM.ERRORS", "COMM.RECONN", "COMM.MSG", "SCAN.TIME", "SCAN.LATE",
-        "DISABLE", "SIM", "READONLY", "PUT.MSG", "PUT.REFUSED",
-    }
-)  # fmt: skip
-"""Signals of each device that are served here and never asked of a driver."""
-
 ALARM_STATUS = {cause: alarm_status(cause.value) for cause in Cause}
 """Channel Access alarm status of each cause that a driver may give."""
 

@@ -15,10 +15,11 @@ from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
 from devices.permit import NOTHING
 from ioc.clock import Clock
+from ioc.database.support import STATUS_SIGNALS
 from ioc.records import Record, Source
 from ioc.scan.backlog import Backlog
 from ioc.scan.device_records import DeviceRecords, is_command
-from ioc.scan.device_status import ALARM_STATUS, SIGNALS, DeviceStatus
+from ioc.scan.device_status import ALARM_STATUS, DeviceStatus
 from ioc.scan.schedule import Schedule
 from ioc.scan.turns import Turns
 
@@ -52,12 +53,12 @@ class DeviceScanner(Source):
     ) -> None:
         mine = [record for record in records if record.signal]
         self.name = driver.settings.name
-        self.status = DeviceStatus(driver, [record for record in mine if record.signal in SIGNALS], clock)
+        self.status = DeviceStatus(driver, [record for record in mine if record.signal in STATUS_SIGNALS], clock)
         self._driver = driver
         self._clock = clock
         self._turns = turns or Turns(clock)
         self._phase = phase
-        self._records = DeviceRecords(driver, (record for record in mine if record.signal not in SIGNALS))
+        self._records = DeviceRecords(driver, (record for record in mine if record.signal not in STATUS_SIGNALS))
         self._schedule = Schedule(phase, driver.settings.period)
         self._backlog = Backlog(driver)
         self._asked: dict[str, None] = {}
@@ -368,7 +369,7 @@ class DeviceScanner(Source):
     def rescan(self, record: Record) -> None:
         """Scan a record at the rate that its SCAN field now says."""
         signal = record.signal or ""
-        if signal in SIGNALS or is_command(signal):
+        if signal in STATUS_SIGNALS or is_command(signal):
             return
         scan = "Passive" if record.is_output else record.scan
         self._schedule.place(record.name, signal, scan, self._clock.monotonic())
@@ -383,7 +384,7 @@ class DeviceScanner(Source):
     def read(self, record: Record) -> None:
         """Read a record's signal now, together with whatever else has been asked for."""
         signal = record.signal or ""
-        if signal in SIGNALS:
+        if signal in STATUS_SIGNALS:
             self.status.post(signal)
         elif self.status.connected and not is_command(signal):
             self._asked[signal] = None

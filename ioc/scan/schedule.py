@@ -9,16 +9,7 @@ from __future__ import annotations
 
 from math import ceil, floor
 
-PERIODS = {
-    "10 second": 10.0,
-    "5 second": 5.0,
-    "2 second": 2.0,
-    "1 second": 1.0,
-    ".5 second": 0.5,
-    ".2 second": 0.2,
-    ".1 second": 0.1,
-}
-"""Period in seconds of each periodic choice of EPICS' menuScan; the other choices are not periodic."""
+from ioc.database.support import PERIODS
 
 _EARLY = 0.002
 """Ticks this close (seconds) are one: they share a batch instead of following each other."""

@@ -13,16 +13,6 @@ from ioc.records import PutRefused, Record
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.version import release
 
-DEVICE = "IOC"
-"""Name of the pseudo device in record links."""
-
-SIGNALS = frozenset(
-    {
-        "HEARTBEAT", "UPTIME", "STARTTOD", "HOSTNAME", "PROCESS_ID", "MEM_USED", "VERSION", "CFG.ID", "LAG",
-        "ARMED", "PUTS",
-    }
-)  # fmt: skip
-
 LAG_MINOR, LAG_MAJOR = 250.0, 1000.0
 """Pauses of the event loop in ms above which LAG alarms."""
 

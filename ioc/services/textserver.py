@@ -19,13 +19,13 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from devices.errors import DeviceError
 from devices.model import Value
 from ioc.access import AccessPolicy
 from ioc.records import AccessDenied, PutContext, PutRefused, Record, fields_of
+from ioc.site.config import TextSettings
 
 log = logging.getLogger("labioc.textserver")
 
@@ -50,16 +50,6 @@ class RegisterDevice(Protocol):
 
     def setting_at(self, register: int, word: int) -> tuple[str, Value]:
         """Return the signal to set, and its value, for a word meant for a register."""
-
-
-@dataclass(frozen=True, slots=True)
-class TextSettings:
-    """The ``[textserver]`` section: which device, where to listen, whether ``Set`` is allowed."""
-
-    device: str
-    interface: str = "127.0.0.1"
-    port: int = 9000
-    allow_set: bool = False
 
 
 class Link(Protocol):

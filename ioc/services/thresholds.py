@@ -18,10 +18,10 @@ from typing import Any
 
 from devices.rules.state_file import StateFile, default_folder
 from ioc.clock import Clock, local_time
+from ioc.database.support import SERVER
 from ioc.records import FieldSpec, FieldValue, Record, fields_of
 from ioc.records.analog import THRESHOLDS, NumberRecord
 from ioc.records.convert import parse_text
-from ioc.services.statistics import DEVICE
 from ioc.site.config import Site
 
 log = logging.getLogger("labioc.thresholds")
@@ -67,7 +67,7 @@ def files(site: Site, folder: Path) -> dict[str, Path]:
 
     A simulated device has a file of its own: what is tried out there must not get to the real one.
     """
-    own = {DEVICE: site.ioc} | {
+    own = {SERVER: site.ioc} | {
         device.name: f"{device.name}-simulated" if device.simulated else device.name for device in site.devices
     }
     prefix = site.prefix.replace(":", ".")

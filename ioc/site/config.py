@@ -16,7 +16,6 @@ from typing import Any
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.errors import MistakesError
-from ioc.services.textserver import TextSettings
 from ioc.site.check import mistakes
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
@@ -51,6 +50,16 @@ class Access:
 
     operators: tuple[str, ...] = ()
     experts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TextSettings:
+    """The ``[textserver]`` section: which device, where to listen, whether ``Set`` is allowed."""
+
+    device: str
+    interface: str = "127.0.0.1"
+    port: int = 9000
+    allow_set: bool = False
 
 
 @dataclass(frozen=True, slots=True)

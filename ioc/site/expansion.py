@@ -10,29 +10,14 @@ from dataclasses import dataclass, replace
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
-from ioc.services.statistics import DEVICE as SERVER_DEVICE
-from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
+from ioc.database.support import DEVICE_TYPE, PERIODS, SERVER, SERVER_SIGNALS, STATUS_SIGNALS, parse_link
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
 from ioc.site.templates import family_templates, server_template
 
 log = logging.getLogger("labioc")
 
-DEVICE_TYPE = "labioc"
-"""DTYP of a record whose INP or OUT names a device and a signal: ``@HV1 CH00.VMON``."""
-
-SCAN_CHOICES = {
-    0.1: ".1 second",
-    0.2: ".2 second",
-    0.5: ".5 second",
-    1.0: "1 second",
-    2.0: "2 second",
-    5.0: "5 second",
-    10.0: "10 second",
-}
-"""Text of the SCAN field for each period in seconds."""
-
+_RATES = {period: choice for choice, period in PERIODS.items()}
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*(:_?[A-Z0-9][A-Z0-9_]*)+")
 
 
@@ -50,7 +35,7 @@ def expand(site: Site) -> Database:
     Raises DatabaseError listing every mistake in the templates: syntax, undefined macros, names that are not
     allowed or used twice, links to a device or signal that does not exist.
     """
-    signals: dict[str, Collection[str] | None] = {SERVER_DEVICE: SERVER_SIGNALS}
+    signals: dict[str, Collection[str] | None] = {SERVER: SERVER_SIGNALS}
     definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
@@ -88,7 +73,7 @@ def _signals(settings: DeviceSettings) -> Collection[str] | None:
 
 def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> list[RecordDef]:
     templates = family_templates(settings.type)
-    macros = {"P": prefix, "DEV": settings.name, "FAST": SCAN_CHOICES[settings.period]}
+    macros = {"P": prefix, "DEV": settings.name, "FAST": _RATES[settings.period]}
     base = f"{prefix}:{settings.name}:"
     definitions = list(_tuned(templates.device.expand(macros), base, tuning.alarms))
     if templates.channel is None:
@@ -135,11 +120,12 @@ def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None
             yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")
         return
     field = "OUT" if "OUT" in record.fields else "INP"
-    link = record.fields.get(field, "")
-    device, _, signal = link.removeprefix("@").partition(" ")
-    if not link.startswith("@") or not signal:
-        yield _error(record, f"found {link!r}, allowed: @DEVICE SIGNAL", field)
-    elif device not in signals:
+    try:
+        device, signal = parse_link(record.fields.get(field, ""))
+    except ValueError as error:
+        yield _error(record, str(error), field)
+        return
+    if device not in signals:
         yield _error(record, f"no device {device}, there are {', '.join(signals)}", field)
     elif (known := signals[device]) is not None and signal not in known:
         yield _error(record, f"device {device} has no signal {signal}", field)

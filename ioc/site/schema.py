@@ -10,10 +10,8 @@ from typing import Any
 
 from devices.family import Family
 from devices.registry import FAMILIES
+from ioc.database.support import PERIODS
 from ioc.site.archiver_schema import archiver_schema
-
-PERIODS = (0.1, 0.2, 0.5, 1, 2, 5, 10)
-"""Scan periods in seconds: the periodic choices of the EPICS menuScan."""
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -177,7 +175,7 @@ def _device(family: Family) -> _JSON:
             "default": family.default_channels,
             "description": "Number of channels",
         },
-        "period": {"enum": list(PERIODS), "default": 1, "description": "Fast scan in seconds"},
+        "period": {"enum": list(PERIODS.values()), "default": 1, "description": "Fast scan in seconds"},
         "timeout": {
             "type": "number",
             "exclusiveMinimum": 0,

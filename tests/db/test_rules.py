@@ -10,9 +10,8 @@ import pytest
 from devices.caen.catalogue import BOARD, CHANNEL
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
+from ioc.database.support import SERVER_SIGNALS, STATUS_SIGNALS, parse_link
 from ioc.records import RecordSet
-from ioc.scan.device_status import SIGNALS as STATUS_SIGNALS
-from ioc.services.statistics import SIGNALS as SERVER_SIGNALS
 from ioc.site.config import load_site
 from ioc.site.contract import OUTPUTS, SEVERITY_FIELDS, contract_mistakes, labels
 from ioc.site.expansion import Database, expand
@@ -51,7 +50,7 @@ def test_names_and_aliases_keep_the_form(database: Database):
 def test_the_signal_of_a_link_is_the_suffix_of_the_name(records: list[RecordDef]):
     for record in records:
         field = "OUT" if record.rtyp in OUTPUTS else "INP"
-        device, signal = record.fields[field].removeprefix("@").split(" ")
+        device, signal = parse_link(record.fields[field])
         assert record.name == f"LAB:{device}:{signal.replace('.', ':')}"
         assert record.fields["DTYP"] == "labioc"
 

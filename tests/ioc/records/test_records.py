@@ -212,7 +212,7 @@ def test_a_disabled_record_takes_no_readings_alarm() -> None:
         ("ai", {"HHSV": "BAD"}, "record R: field HHSV: 'BAD' is not one of 'NO_ALARM', 'MINOR'"),
         ("longin", {"HIHI": "1e99"}, "record R: field HIHI: '1e99' is not a number of type LONG"),
         ("bi", {"ZNAM": "x" * 30}, "record R: field ZNAM: "),
-        ("ai", {"DTYP": "labioc", "INP": "HV1"}, "record R: field INP: 'HV1' is not of the form \"@DEVICE SIGNAL\""),
+        ("ai", {"DTYP": "labioc", "INP": "HV1"}, "record R: field INP: found 'HV1', allowed: @DEVICE SIGNAL"),
         ("ao", {"DTYP": "labioc", "OUT": "@A B", "PINI": "YES"}, "record R: field PINI: an output of a device"),
         ("calc", {}, "record R: no record type 'calc'; known: ai, ao"),
     ],

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.scan.schedule import PERIODS, Schedule
+from ioc.database.support import PERIODS
+from ioc.scan.schedule import Schedule
 
 
 def schedule(**rates: str) -> Schedule:

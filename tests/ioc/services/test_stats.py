@@ -8,7 +8,8 @@ import socket
 
 import pytest
 
-from ioc.services.statistics import SIGNALS, IocStatistics, memory_used
+from ioc.database.support import SERVER_SIGNALS
+from ioc.services.statistics import IocStatistics, memory_used
 from ioc.version import release
 from tests.ioc.fakes import FakeClock, alarm, build, definition, settle
 
@@ -33,7 +34,7 @@ async def test_GIVEN_a_running_server_WHEN_time_passes_THEN_it_beats_once_a_seco
     statistics = IocStatistics(RECORDS.values(), clock, "0123456789ab")
     task = asyncio.create_task(statistics.run())
     await settle()
-    assert set(TYPES) == SIGNALS
+    assert set(TYPES) == SERVER_SIGNALS
     assert RECORDS["HEARTBEAT"].val == 0
     assert all(not record.udf for record in RECORDS.values())
     for beat in range(1, 5):

@@ -18,8 +18,8 @@ from devices.model import Value
 from ioc.access import AccessPolicy
 from ioc.app import App
 from ioc.records import fields_of
-from ioc.services.textserver import CLIENTS, TextServer, TextSettings
-from ioc.site.config import SiteError, parse_site
+from ioc.services.textserver import CLIENTS, TextServer
+from ioc.site.config import SiteError, TextSettings, parse_site
 from tests.ioc.test_app import DEVICE, record, running, until
 from tests.softioc import free_port
 

@@ -14,8 +14,9 @@ from jsonschema import Draft202012Validator
 from devices.links.line import ALLOWED
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
+from ioc.database.support import PERIODS
 from ioc.site.config import Access, ServerSettings, Site, SiteError, load_site, parse_site
-from ioc.site.schema import PERIODS, site_schema
+from ioc.site.schema import site_schema
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -262,7 +263,7 @@ def test_the_schema_is_a_valid_schema_and_describes_its_defaults():
             Draft202012Validator(about).validate(about["default"])
 
 
-@pytest.mark.parametrize("period", PERIODS)
+@pytest.mark.parametrize("period", PERIODS.values())
 def test_every_period_is_a_scan_choice(period: float):
     assert site(HEAD + HV + f"period = {period}\n").devices[0].period == period
 

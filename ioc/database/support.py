@@ -1,0 +1,46 @@
+"""Device support: what labioc reads in the fields of a record, DTYP, INP or OUT, and SCAN."""
+
+from __future__ import annotations
+
+from typing import Final
+
+DEVICE_TYPE: Final = "labioc"
+"""DTYP of a record whose INP or OUT names a device and a signal: ``@HV1 CH00.VMON``."""
+
+PERIODS: Final[dict[str, float]] = {
+    ".1 second": 0.1,
+    ".2 second": 0.2,
+    ".5 second": 0.5,
+    "1 second": 1,
+    "2 second": 2,
+    "5 second": 5,
+    "10 second": 10,
+}
+"""Period in seconds of each periodic choice of EPICS' menuScan; the other choices are not periodic."""
+
+SERVER: Final = "IOC"
+"""Name in links of the pseudo device that is the server itself."""
+
+SERVER_SIGNALS: Final = frozenset(
+    {
+        "HEARTBEAT", "UPTIME", "STARTTOD", "HOSTNAME", "PROCESS_ID", "MEM_USED", "VERSION", "CFG.ID", "LAG",
+        "ARMED", "PUTS",
+    }
+)  # fmt: skip
+"""Signals of that pseudo device."""
+
+STATUS_SIGNALS: Final = frozenset(
+    {
+        "COMM", "COMM.AGE", "COMM.RTT", "COMM.ERRORS", "COMM.RECONN", "COMM.MSG", "SCAN.TIME", "SCAN.LATE",
+        "DISABLE", "SIM", "READONLY", "PUT.MSG", "PUT.REFUSED",
+    }
+)  # fmt: skip
+"""Signals of each device that the server knows by itself and never asks of a driver."""
+
+
+def parse_link(text: str) -> tuple[str, str]:
+    """Return device and signal of the INP or OUT of a record of this device type. Raises ValueError."""
+    words = text.split()
+    if len(words) != 2 or not text.startswith("@"):
+        raise ValueError(f"found {text!r}, allowed: @DEVICE SIGNAL")
+    return words[0].removeprefix("@"), words[1]
