@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from devices.family import Family
 from devices.model import Kind, Signal
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.database.support import STATUS_SIGNALS as STATUS_SIGNALS
+from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_STRINGS
 from ioc.site.schema import BINARY_FIELDS, RISING_LIMITS, STATE_FIELDS
 from ioc.site.templates import load_templates
