@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS
 from devices.caen.unit import CaenUnit, Plain
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.hv_trip import UNDECIDED
 from devices.rules.settings import Demand
 
 _LOCAL = 1  # index of LOCAL among the words of BDCTR
@@ -20,11 +21,15 @@ class CaenBoard:
         self._unit = unit
         self._serial = settings.options.get("serial")
         self._channels = channels
+        self._alarms: int | None = None  # the alarm word, once it has been read in this connection
+        self._raised: dict[int, float] = {}  # its bits that have come since, and the monotonic time of each
         self.demands = {setting.suffix: Demand() for setting in BOARD_SETTINGS}
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection."""
         self.refused_as_local = False
+        self._alarms = None
+        self._raised.clear()
         for demand in self.demands.values():
             demand.link_lost()
 
@@ -35,12 +40,22 @@ class CaenBoard:
             return ()
         return (row.wire,)
 
-    def polled(self, parameters: set[str]) -> None:
-        """Draw conclusions from what a batch has just read."""
+    def polled(self, parameters: set[str], now: float) -> None:
+        """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
+        if "BDALARM" in parameters and isinstance(word := self._unit.value("BDALARM"), int):
+            fresh = 0 if self._alarms is None else word & ~self._alarms
+            self._alarms = word
+            self._raised = {bit: since for bit, since in self._raised.items() if word & bit}
+            self._raised |= {1 << n: now for n in range(fresh.bit_length()) if fresh >> n & 1}
         for setting in BOARD_SETTINGS:
             found = self._unit.value(setting.wire)
             if setting.wire in parameters and found is not None and not isinstance(found, str):
                 self._unit.link.stats.late += self.demands[setting.suffix].observe(found, 0.0)
+
+    def new_trip(self, channel: int, now: float) -> bool:
+        """Whether the alarm word has got a trip of this channel a moment ago, or of one that it does not name."""
+        mask = self._unit.layout.trip_alarm(channel)
+        return any(bit & mask and now - since <= UNDECIDED for bit, since in self._raised.items())
 
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""

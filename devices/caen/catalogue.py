@@ -160,6 +160,7 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
     Quantity("VDIFF", Kind.FLOAT, "Measured minus set voltage", unit="V", digits=1),
     Quantity("EFFLOAD", Kind.FLOAT, "Effective load resistance", unit="Mohm", digits=2),
     Quantity("FROZEN", Kind.ENUM, "Current reading no longer changes", labels=_NO_YES),
+    Quantity("SETTLED", Kind.ENUM, "Voltage has settled at its setting", labels=_NO_YES),
     Quantity("POL", Kind.ENUM, "Polarity", "POL", labels=("+", "-"), words=("+", "-"), rate=Rate.ONCE),
     Quantity("TRIP", Kind.ENUM, "Tripped since the last acknowledge", labels=("OK", "TRIPPED")),
     Quantity("TRIP.COUNT", Kind.INT, "Number of trips since start"),

@@ -12,7 +12,8 @@ from devices.caen.protocol import Profile
 from devices.caen.status import layout_of
 from devices.caen.unit import CaenUnit, Cell
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
-from devices.rules.hv_channel import SETTLE, HvChannel, State
+from devices.rules.hv_channel import HvChannel, State
+from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Conditions, Sample
 
 LIVE = ("VMON", "IMON", "STAT")
@@ -29,12 +30,10 @@ def conditions(word: int, profile: Profile) -> Conditions:
 class CaenChannel:
     """One channel: demands and memory on top of the parameters that the unit object keeps."""
 
-    def __init__(self, unit: CaenUnit, number: int, settings: DeviceSettings) -> None:
+    def __init__(self, unit: CaenUnit, number: int, settings: DeviceSettings, activity: Activity) -> None:
         self.number: Final = number
         self.limits = ChannelLimits(unit, number, settings)
-        self.hv = HvChannel(
-            float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
-        )
+        self.hv = HvChannel.of(settings, (setting.suffix for setting in CHANNEL_SETTINGS), activity)
         self._unit = unit
         self._infinite_trip_allowed = bool(settings.options.get("allow_infinite_trip", False))
 
@@ -75,6 +74,7 @@ class CaenChannel:
             vset=self._number("VSET"),
             iset=self._number("ISET"),
             current_step=self.limits.resolution("IMON"),
+            ramp_down=self._number("RDW"),
         )
         self.hv.update(sample)
 
@@ -257,7 +257,8 @@ def _rows() -> dict[str, _Row]:
         "IMON": _Row(CaenChannel.derived, ("IMON",), context=("ISET",)),
         "VDIFF": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",)),
         "EFFLOAD": _Row(CaenChannel.derived, ("VMON", "IMON")),
-        "FROZEN": _Row(CaenChannel.derived, ("IMON", "STAT")),
+        "FROZEN": _Row(CaenChannel.derived, ("VMON", "IMON", "STAT")),
+        "SETTLED": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",)),
         "POL": _Row(CaenChannel.polarity, ("POL",)),
         "IMON.RES": _Row(CaenChannel.resolution, context=("IMRANGE",), constants=constants_of("IMON.RES")),
         "MAXV.RBV": _Row(CaenChannel.read_back, ("MAXV",), context=("VSET",)),

@@ -21,11 +21,13 @@ from devices.errors import DeviceError, Garbled, LinkDown, NotReady, ReplyTimeou
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix, place_of
+from devices.rules.hv_frozen import Activity
 from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.caen")
 
 DEFAULT_CHANNELS = 4
+_RANGED_LIKE = {"VMON": "VSET", "TRIP.V": "VSET", "IMON": "ISET", "TRIP.I": "ISET"}
 _LIVE = frozenset(LIVE)
 _SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
 _OF_BOARD = frozenset(row.wire for row in BOARD.values())
@@ -52,7 +54,8 @@ class CaenDriver:
         board = int(settings.options.get("board", 0))
         self._unit = CaenUnit(settings.name, self._link, board, count, self._clock)
         self._board = CaenBoard(self._unit, settings, count)
-        self._channels = [CaenChannel(self._unit, number, settings) for number in range(count)]
+        activity = Activity()
+        self._channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
         self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
         self._raw = CaenRaw(self._unit, self._writer, self.way)
         self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
@@ -118,12 +121,25 @@ class CaenDriver:
             await self._unit.read_board(parameter)
         for parameter in of_channels:
             await self._unit.read_channels(parameter)
-        self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)})
         now = self._clock.monotonic()
+        self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)}, now)
         for channel in self._channels[: self._unit.channels]:
             fresh = {name for name in of_channels if not self._unit.missed(name, channel.number)}
             channel.polled(fresh, now)
+        if "STAT" in of_channels:
+            await self._explain_outputs_gone()
         return self._readings([*names, *self._moved()])
+
+    async def _explain_outputs_gone(self) -> None:
+        """Ask for the alarm word at once when an output has gone without a reason: it may tell of a trip."""
+        gone = [channel for channel in self._channels if channel.hv.trip.undecided]
+        if not gone or await self._unit.read_board("BDALARM") is None:
+            return
+        now = self._clock.monotonic()
+        self._board.polled({"BDALARM"}, now)
+        for channel in gone:
+            if self._board.new_trip(channel.number, now):
+                channel.hv.trip.alarmed()
 
     def _of_channels(self, names: Collection[str]) -> list[str]:
         wanted: dict[str, None] = {}
@@ -211,6 +227,15 @@ class CaenDriver:
             return None
         limits = channel.limits.limits(setting)
         return limits if math.isfinite(limits.high) else None
+
+    def display_range(self, name: str) -> tuple[float, float] | None:
+        """Return the range of the unit itself for a reading or a read-back; None when it does not tell."""
+        channel, suffix = self._places.find(name)
+        if channel is None:
+            return None
+        base, _, part = suffix.rpartition(".")
+        shown = _RANGED_LIKE.get(suffix) or (base if part in ("RBV", "HI", "LO") else "")
+        return channel.limits.of_unit(SETTINGS[shown]) if shown in SETTINGS else None
 
     def precision(self, name: str) -> int | None:
         """Return the decimals that the supply shows for a signal; None when it does not tell."""

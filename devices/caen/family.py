@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.family import Family
-from devices.rules.options import HV_SETTLE
+from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BAND
 
 FAMILY = Family(
     type="caen-dt55xx",
@@ -30,6 +30,8 @@ FAMILY = Family(
             "description": "Serial number expected, leading zeros included; another one raises a MAJOR alarm",
         },
         "settle": HV_SETTLE,
+        "settled_band": HV_SETTLED_BAND,
+        "disabled_severity": HV_DISABLED_SEVERITY,
         "allow_infinite_trip": {
             "type": "boolean",
             "default": False,

@@ -55,6 +55,11 @@ class ChannelLimits:
             wanted.append(MOVED_BY[setting.suffix])
         return all(self._unit.settled(name, self._channel) for name in wanted)
 
+    def of_unit(self, setting: Setting) -> tuple[float, float] | None:
+        """Return the range that the unit itself gives a setting, None while it is not known."""
+        low, high = self._number(setting.low), self._number(self._highest(setting)) if setting.numeric else None
+        return None if high is None else (low[0] if low else 0.0, high[0])
+
     def beyond_site(self, suffix: str, value: float) -> bool:
         """Whether a value that the unit holds is outside what the site allows, by more than half a step."""
         hair = 0.5001 * self.resolution(suffix)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devices.caen.protocol import ChannelStatus, Profile
 from devices.model import Level
 from devices.rules.hv_trip import Conditions
 
-_RAMP = int(ChannelStatus.UP | ChannelStatus.DOWN)
 _NAMES: Mapping[str, int] = {str(bit.name): int(bit) for bit in ChannelStatus}
 
 
@@ -23,8 +22,9 @@ class Layout:
     """What the bits of one family of units mean.
 
     ``bits`` are masks by the name of the signal that shows them (``STAT.TRIP``). The other masks sort them by what they
-    mean; ``disabled`` is the enable switch of a channel where it has a bit of its own. ``known`` is False for a layout
-    that has been assumed, because the name of the unit is not known.
+    mean; ``disabled`` is the enable switch of a channel where it has a bit of its own. ``alarms`` says what BDALARM is
+    made of: the ``status`` bits of all channels, a bit for each of the first four ``channels``, or something else.
+    ``known`` is False for a layout that has been assumed, because the name of the unit is not known.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Layout:
     disabled: int = 0
     hot: int = 0
     unnamed: int = 0
+    alarms: str = ""
     known: bool = True
 
     def unknown(self, word: int) -> int:
@@ -40,6 +41,12 @@ class Layout:
         for mask in self.bits.values():
             word &= ~mask
         return word & ~self.unnamed
+
+    def trip_alarm(self, channel: int) -> int:
+        """Return the bits of BDALARM that a trip of a channel sets; 0 where it does not tell."""
+        if self.alarms == "channels":
+            return 1 << channel if channel < _ALARM_CHANNELS else 0
+        return self.bits["TRIP"] if self.alarms == "status" else 0
 
     def has(self, name: str, word: int) -> bool:
         """Return whether a bit is set, by its name."""
@@ -57,13 +64,13 @@ class Layout:
     def conditions(self, word: int) -> Conditions:
         """Translate a status word."""
         return Conditions(
-            word=word & ~_RAMP,
             on=self.has("ON", word),
             up=self.has("UP", word),
             down=self.has("DOWN", word),
             limiting=self.has("OVC", word),
             undervoltage=self.has("UNV", word),
-            inhibited=self.has("INTLCK", word) or bool(word & self.disabled),
+            inhibited=self.has("INTLCK", word),
+            disabled=bool(word & self.disabled),
             killed=self.has("KILL", word),
             tripped=self.has("TRIP", word),
             fault=bool(word & self.fault),
@@ -85,13 +92,15 @@ class Layout:
         return ", ".join(text for mask, text in reasons if word & mask)
 
 
-_A = Layout("DT55xxE", _NAMES, fault=_NAMES["OVT"] | _NAMES["CALERR"] | _NAMES["MAXPW"])
+_ALARM_CHANNELS = 4  # in BDALARM of profile B (N1470 manual)
+_A = Layout("DT55xxE", _NAMES, fault=_NAMES["OVT"] | _NAMES["CALERR"] | _NAMES["MAXPW"], alarms="status")
 _B = Layout(
     "N1470",
     _NAMES,
     fault=_NAMES["TWARN"] | _NAMES["CALERR"] | _NAMES["MAXPW"],
     disabled=_NAMES["OVT"],
     hot=_NAMES["TWARN"],
+    alarms="channels",
 )
 _SMART_DISABLED, _SMART_FAIL, _SMART_LOCK = 1 << 12, 1 << 13, 1 << 14
 _SMART = Layout(
@@ -125,4 +134,4 @@ def layout_of(name: str, profile: Profile) -> Layout:
         if pattern.fullmatch(name.strip().upper()):
             return layout
     assumed = _A if profile is Profile.A else _B
-    return Layout(assumed.name, assumed.bits, assumed.fault, assumed.disabled, assumed.hot, known=False)
+    return replace(assumed, known=False)

@@ -127,6 +127,13 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
     Quantity(
         "FROZEN", Kind.ENUM, "Current reading no longer changes", ("CurrentMeasure", "ChannelStatus"), labels=_NO_YES
     ),
+    Quantity(
+        "SETTLED",
+        Kind.ENUM,
+        "Voltage has settled at its setting",
+        ("VoltageMeasure", "ChannelStatus"),
+        labels=_NO_YES,
+    ),
     Quantity("POL", Kind.ENUM, "Polarity", ("VoltageNominal",), labels=("+", "-")),
     Quantity("VNOM", Kind.FLOAT, "Nominal voltage", ("VoltageNominal",), "V"),
     Quantity("INOM", Kind.FLOAT, "Nominal current", ("CurrentNominal",), "uA"),

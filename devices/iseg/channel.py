@@ -21,7 +21,8 @@ from devices.iseg.limits import IsegLimits
 from devices.iseg.link import Answer
 from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
-from devices.rules.hv_channel import SETTLE, HvChannel, State
+from devices.rules.hv_channel import HvChannel, State
+from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Conditions, Sample
 
 _STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
@@ -41,9 +42,6 @@ _MAJOR_BITS = int(
     | ChannelStatus.CURRENT_LIMIT
     | ChannelStatus.VOLTAGE_LIMIT
 )
-_TELLING = _MAJOR_BITS | int(ChannelStatus.ON)
-"""The bits by which two looks at a channel are the same: control modes come and go with the load."""
-
 _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
 _DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
@@ -66,7 +64,6 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
     hot = module is not None and module & _MODULE_FAULTS != _MODULE_FAULTS
     loop_open = module is not None and not module & ModuleStatus.SAFETY_LOOP_GOOD
     return Conditions(
-        word=status & _TELLING,
         on=on,
         up=moving and rising,
         down=moving and not rising,
@@ -82,11 +79,11 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
 class IsegChannel:
     """One channel: demands and memory on top of the items that the unit object keeps."""
 
-    def __init__(self, unit: IsegUnit, number: int, limits: IsegLimits, settings: DeviceSettings) -> None:
+    def __init__(
+        self, unit: IsegUnit, number: int, limits: IsegLimits, settings: DeviceSettings, activity: Activity
+    ) -> None:
         self.number = number
-        self.hv = HvChannel(
-            float(settings.options.get("settle", SETTLE)), (setting.suffix for setting in CHANNEL_SETTINGS)
-        )
+        self.hv = HvChannel.of(settings, (setting.suffix for setting in CHANNEL_SETTINGS), activity)
         self._unit = unit
         self._limits = limits
         self._nominals: dict[str, float] = {}  # of the last connection

@@ -27,6 +27,7 @@ from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix
+from devices.rules.hv_frozen import Activity
 from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.iseg")
@@ -65,7 +66,8 @@ class IsegDriver:
         limits = IsegLimits(self._unit, settings)
         self._limits = limits
         self._module = IsegModule(self._unit, limits, settings)
-        self._channels = [IsegChannel(self._unit, number, limits, settings) for number in range(count)]
+        activity = Activity()
+        self._channels = [IsegChannel(self._unit, number, limits, settings, activity) for number in range(count)]
         self._writer = IsegWriter(self._unit, self._module, self._channels, limits, settings, self._clock)
         self._raw = IsegRaw(self._unit, self._writer, self._clock)
         self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)

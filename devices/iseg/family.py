@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.family import Family, Keys, Place
-from devices.rules.options import HV_SETTLE
+from devices.rules.options import HV_SETTLE, HV_SETTLED_BAND
 
 
 def _place(device: Keys) -> Place | None:
@@ -44,6 +44,7 @@ FAMILY = Family(
             "description": "Serial number expected; another one raises a MAJOR alarm",
         },
         "settle": HV_SETTLE,
+        "settled_band": HV_SETTLED_BAND,
         "setpoints": {
             "enum": ["auto", "signed", "magnitude"],
             "default": "auto",

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import IntEnum
 
-from devices.model import Cause, Level, Reading, state_reading
+from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.hv_frozen import Activity, FrozenCurrent
 from devices.rules.hv_trip import Conditions, Sample, TripLatch
 from devices.rules.settings import Demand, Mismatch
 
@@ -51,8 +52,7 @@ STATES: tuple[str, ...] = (
 SETTLE = 5.0  # s after a ramp before VDIFF and a current limit count, unless the site says otherwise
 LASTING = 30.0  # s of current limiting before MINOR becomes MAJOR
 OFF_UNASKED = 3.0  # s of "off though demanded on" before it is MAJOR
-FROZEN_READS = 60  # identical current readings that look like old data
-FLOWING_STEPS = 10  # resolution steps of current below which a reading may well stand still
+SETTLED_VOLTS, SETTLED_SHARE = 2.0, 0.002  # V, share of VSET: usual band in which a voltage has settled
 LOAD_VOLTAGE = 10.0  # V above which a load can be computed
 CURRENT_WARNING = 0.9  # share of the current limit in force
 
@@ -75,24 +75,8 @@ class Lasting:
         return now - self._since
 
 
-class FrozenCurrent:
-    """Watch for a current that never changes although it flows: old data repeated by a hung device."""
-
-    __slots__ = ("_last", "_reads")
-
-    def __init__(self) -> None:
-        self._last: float | None = None
-        self._reads = 0
-
-    def observe(self, imon: float, flowing: bool) -> bool:
-        """Take one reading; return whether it has been the same for 60 reads with current flowing."""
-        if not flowing:
-            self._last, self._reads = None, 0
-            return False
-        self._reads = self._reads + 1 if imon == self._last else 1
-        self._last = imon
-        return self._reads >= FROZEN_READS
-
+_LEVELS = {"NO_ALARM": Level.OK, "MINOR": Level.MINOR, "MAJOR": Level.MAJOR}
+"""Severities of the site file."""
 
 _STATE_LEVEL = {
     State.RECOVERING: Level.MINOR,
@@ -114,10 +98,20 @@ class HvChannel:
     """Everything about one output that is not simply a number on the wire.
 
     ``settle`` is the time in seconds after a ramp during which neither a deviation nor a current limit is alarming,
-    ``settings`` are the suffixes of what users can set. ``derived`` has the latest reading of what ``update`` makes.
+    ``settings`` are the suffixes of what users can set. ``band`` is how far in V a settled voltage may be from its
+    setting, None for 2 V or 0.2 %. ``disabled`` is how bad a channel is that is disabled at its switch, ``activity``
+    what the channels of one unit share. ``derived`` has the latest reading of what ``update`` makes.
     """
 
-    def __init__(self, settle: float = SETTLE, settings: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        settle: float = SETTLE,
+        settings: Iterable[str] = (),
+        *,
+        band: float | None = None,
+        disabled: Level = Level.MINOR,
+        activity: Activity | None = None,
+    ) -> None:
         self.trip = TripLatch()
         self.polarity = PolarityWatch()
         self.demands = {suffix: Demand() for suffix in settings}
@@ -125,15 +119,30 @@ class HvChannel:
         self.derived: dict[str, Reading] = {}
         self.limiting_level = Level.OK
         self._settle = settle
+        self._band = band
+        self._disabled = disabled
+        self._activity = activity or Activity()
         self._settling_from: float | None = None
         self._ramped: float | None = None  # when it was last seen ramping
         self._last_vset: float | None = None
         self._deviation_level = Level.OK
         self._load: Reading | None = None
         self._frozen = FrozenCurrent()
-        self._limiting = Lasting()
-        self._off_unasked = Lasting()
+        self._limiting, self._off_unasked, self._in_band = Lasting(), Lasting(), Lasting()
         self._on_mismatch = Mismatch()
+
+    @classmethod
+    def of(cls, device: DeviceSettings, settings: Iterable[str], activity: Activity) -> HvChannel:
+        """Return the channel of a device with what its site file says: see devices.rules.options."""
+        options = device.options
+        band = options.get("settled_band")
+        return cls(
+            float(options.get("settle", SETTLE)),
+            settings,
+            band=None if band is None else float(band),
+            disabled=_LEVELS[options.get("disabled_severity", "MINOR")],
+            activity=activity,
+        )
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection; demands, trip latch and counters stay."""
@@ -143,7 +152,9 @@ class HvChannel:
         for demand in self.demands.values():
             demand.link_lost()
         self._settling_from = self._ramped = self._last_vset = None
-        self._frozen, self._limiting, self._off_unasked = FrozenCurrent(), Lasting(), Lasting()
+        self._frozen = FrozenCurrent()
+        self._activity.clear()
+        self._limiting, self._off_unasked, self._in_band = Lasting(), Lasting(), Lasting()
         self._on_mismatch.reset()
 
     def demand(self, suffix: str) -> float | int | None:
@@ -194,12 +205,12 @@ class HvChannel:
         self.trip.observe(sample, bool(self.demand_on))
         found |= self.trip.readings(sample.time)
         found["MOVING"] = Reading(int(sample.conditions.moving), sample.time)
-        if sample.imon is not None:
-            flowing = sample.conditions.on and abs(sample.imon) >= FLOWING_STEPS * sample.current_step
-            frozen = self._frozen.observe(sample.imon, flowing)
-            found["FROZEN"] = state_reading(int(frozen), sample.time, Level.MAJOR if frozen else Level.OK)
+        if sample.imon is not None and sample.vmon is not None:
+            found["FROZEN"] = self._old_data(sample.vmon, sample.imon, sample, sample.conditions)
         if (deviation := self._deviation(sample, sample.conditions)) is not None:
             found["VDIFF"] = deviation
+        if sample.vmon is not None and sample.vset is not None:
+            found["SETTLED"] = self._settled(sample.vmon, sample.vset, sample, sample.conditions)
         found["ON.RBV"] = self._on(sample, sample.conditions)
         found["STATE"] = self._state(sample, sample.conditions)
         return found
@@ -215,6 +226,26 @@ class HvChannel:
         # Without voltage or current there is no load to tell, which is not alarming: the last one stays, with
         # the time at which it was measured, and 0 until there was one.
         return self._load or Reading(0.0, sample.time)
+
+    def _old_data(self, vmon: float, imon: float, sample: Sample, conditions: Conditions) -> Reading:
+        self._activity.note((id(self), "V"), vmon, sample.now)
+        self._activity.note((id(self), "I"), imon, sample.now)
+        frozen = self._frozen.observe(
+            imon,
+            vmon,
+            sample.current_step,
+            flowing=conditions.on and not conditions.limiting,
+            steady=not conditions.moving and sample.vset == self._last_vset,
+            quiet=self._activity.quiet(sample.now),
+            now=sample.now,
+        )
+        return state_reading(int(frozen), sample.time, Level.MINOR if frozen else Level.OK)
+
+    def _settled(self, vmon: float, vset: float, sample: Sample, conditions: Conditions) -> Reading:
+        band = max(SETTLED_VOLTS, SETTLED_SHARE * vset) if self._band is None else self._band
+        inside = conditions.on and not conditions.moving and abs(vmon - vset) <= band
+        lasted = self._in_band.seconds(inside, sample.now)
+        return Reading(int(inside and lasted >= self._settle), sample.time)
 
     def _deviation(self, sample: Sample, conditions: Conditions) -> Reading | None:
         changed = sample.vset is not None and sample.vset != self._last_vset
@@ -234,7 +265,7 @@ class HvChannel:
         return state_reading(round(difference, 6), sample.time, self._deviation_level)
 
     def _on(self, sample: Sample, conditions: Conditions) -> Reading:
-        demanded = bool(self.demand_on)
+        demanded = bool(self.demand_on) and not conditions.disabled  # the alarm of the switch is that of STATE
         unasked = demanded and not conditions.on and not self.trip.explains_off
         level = Level.OK
         if self._on_mismatch.observe(demanded != conditions.on):
@@ -251,7 +282,9 @@ class HvChannel:
             self._ramped = sample.now
         state = self._which(conditions, limiting and not self._just_ramped(sample.now))
         level = _STATE_LEVEL.get(state, Level.OK)
-        if state is State.LIMITING:
+        if state is State.INHIBITED and not conditions.inhibited:
+            level = self._disabled
+        elif state is State.LIMITING:
             level = self.limiting_level
         elif state is State.DEVIATING:
             # Where the current limit is the reason and has been for long, the alarm is no less for being named after
@@ -268,7 +301,7 @@ class HvChannel:
             (conditions.fault, State.FAULT),
             (self.trip.active, State.TRIPPED),
             (conditions.killed, State.KILLED),
-            (conditions.inhibited, State.INHIBITED),
+            (conditions.inhibited or conditions.disabled, State.INHIBITED),
             (self._deviation_level > Level.OK, State.DEVIATING),
             (limiting, State.LIMITING),
             (conditions.down, State.RAMP_DOWN),

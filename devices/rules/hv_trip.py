@@ -11,25 +11,25 @@ from datetime import datetime
 from devices.model import Cause, Level, Reading
 
 COLLAPSED = 0.5  # share of VSET below which an output that stood there is lost
-LOST_ABOVE = 20.0  # V of VSET below which a collapse is not told from noise
+LOST_ABOVE = 20.0  # V below which a lost voltage is not told from noise
+UNDECIDED = 10.0  # s after an output has gone in which more may be learnt of why
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """One status reading in the words of no manufacturer.
 
-    ``word`` is the raw status without its ramp bits: two equal ones in a row confirm an event, because
-    single corrupted status words have been seen on real supplies. ``fault`` is over-temperature, power or
-    input error, ``inhibited`` an interlock, an external inhibit or a disable switch.
+    ``fault`` is over-temperature, power or input error, ``inhibited`` an interlock or an external inhibit, ``disabled``
+    the enable switch of the channel.
     """
 
-    word: int = 0
     on: bool = False
     up: bool = False
     down: bool = False
     limiting: bool = False
     undervoltage: bool = False
     inhibited: bool = False
+    disabled: bool = False
     killed: bool = False
     tripped: bool = False
     fault: bool = False
@@ -42,15 +42,16 @@ class Conditions:
     @property
     def explained_off(self) -> bool:
         """Whether a protection other than the trip accounts for an output that is off."""
-        return self.inhibited or self.killed or self.fault
+        return self.inhibited or self.disabled or self.killed or self.fault
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """The numbers of one scan; None for what was not read in it or is not known.
 
-    Voltages in V (magnitudes), currents in uA; ``current_step`` is the resolution of ``imon``. ``time`` is
-    Unix time of the answers, ``now`` monotonic time, both in seconds.
+    Voltages in V (magnitudes), currents in uA; ``current_step`` is the resolution of ``imon``, ``ramp_down`` the speed
+    in V/s with which the output goes down when it is switched off. ``time`` is Unix time of the answers, ``now``
+    monotonic time, both in seconds.
     """
 
     time: float
@@ -61,15 +62,31 @@ class Sample:
     vset: float | None = None
     iset: float | None = None
     current_step: float = 0.01
+    ramp_down: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _LastOn:
+    """The last look at an output that was on."""
+
+    now: float
+    vmon: float
+    limiting: bool
 
 
 class TripLatch:
     """Remember that the output was lost, until somebody acknowledges.
 
-    An event is the trip bit in two equal status words, or an output lost without a request, twice in a row:
-    the on bit gone without a ramp, or the voltage collapsed below half of its setting although the unit
-    says on. The second kind has been seen on supplies that never set their trip bit. A ramp down that
-    nobody here asked for is a switch at the front panel, not an event.
+    An event is the trip bit, or an output lost without a request, in two looks in a row: single corrupted status words
+    have been seen on real supplies. An output is lost when
+
+    * the voltage has collapsed below half of its setting although the unit reports on: seen on supplies that never set
+      their trip bit;
+    * the on bit has gone, and the unit's memory of alarms has a new trip, or the current limit was reached at the last
+      look, or the voltage has gone faster than the output ramps down.
+
+    An output that may have been ramped down between two looks was switched off at the front panel as far as anybody can
+    tell: no event. It does not matter who switched the output on.
     """
 
     def __init__(self) -> None:
@@ -80,59 +97,96 @@ class TripLatch:
         self.text_time = ""
         self.voltage = 0.0
         self.current = 0.0
-        self._suspect = False  # seen once, not yet twice
-        self._previous: Conditions | None = None
-        self._output_seen = False  # the output was on in the last undisputed reading
-        self._at_voltage = False  # and stood at its setting
+        self._suspect = False  # the last look was an event
+        self._last_on: _LastOn | None = None  # None: the output is off for a known reason
+        self._at_voltage = False  # the output has stood at its setting
+        self._alarmed = False  # the unit's memory has a new trip since the output was on
+        self._demanded = False
+        self._switched_on = False  # by somebody else, while the demand was off
+        self._was_off = True  # since the demand changed, or since the link came back
+        self._gone = False  # at the last look the on bit was missing, and no ramp was going on
         self._before: tuple[float, float] = (0.0, 0.0)
+
+    @property
+    def undecided(self) -> bool:
+        """Whether an output has gone and it is not known why: the unit's memory of alarms may tell."""
+        return self._last_on is not None and self._gone and not self.active
+
+    def alarmed(self) -> None:
+        """Note that the unit's memory of alarms has a trip that was not there while the output was on."""
+        self._alarmed = True
 
     def acknowledge(self) -> None:
         """Clear the latch; the same event does not latch again."""
         self.latched = False
 
     def missed(self, sample: Sample) -> None:
-        """Latch an event that the unit remembers, but which was over before anybody looked: the output is on."""
+        """Latch an event that the unit remembers, but which was over before the next look: the output is on."""
         if sample.conditions is not None and not self.active:
             self._latch(sample.time, sample.conditions)
 
     def forget_output(self) -> None:
-        """Drop what the last readings said, because the link was lost in between."""
-        self._previous = None
-        self._suspect = self._output_seen = self._at_voltage = False
+        """Drop what the last readings were, because the link was lost in between."""
+        self._last_on = None
+        self._suspect = self._at_voltage = self._alarmed = False
+        self._was_off = True
 
     def observe(self, sample: Sample, demanded_on: bool) -> None:
         """Take one status reading with the values read just before it."""
         conditions = sample.conditions
         if conditions is None:
             return
-        event = conditions.tripped or self._lost(conditions, sample, demanded_on)
-        same = self._previous is not None and self._previous.word == conditions.word
-        if event and same and self._suspect and not self.active:
+        self._follow(conditions, demanded_on)
+        event = conditions.tripped or self._lost(conditions, sample)
+        if event and self._suspect and not self.active:
             self._latch(sample.time, conditions)
-        if not event and same:
-            self.active = False
-        self._suspect = event
-        self._previous = conditions
         if not event:
+            if not self._suspect:
+                self.active = False
             self._remember(conditions, sample)
+        self._suspect = event
 
-    def _lost(self, conditions: Conditions, sample: Sample, demanded_on: bool) -> bool:
-        if not demanded_on or conditions.explained_off:
+    def _follow(self, conditions: Conditions, demanded_on: bool) -> None:
+        """Find out whether somebody else has switched the output on although it is to be off."""
+        if demanded_on != self._demanded:
+            self._demanded, self._switched_on, self._was_off = demanded_on, False, False
+        if conditions.on and self._was_off and not demanded_on:
+            self._switched_on = True
+        self._was_off = self._was_off or not conditions.on
+        self._gone = not conditions.on and not conditions.down
+
+    def _lost(self, conditions: Conditions, sample: Sample) -> bool:
+        if conditions.explained_off or not (self._demanded or self._switched_on):
             return False
         if not conditions.on:
-            return self._output_seen and not conditions.down
+            return self._gone and self._last_on is not None and self._has_tripped(self._last_on, sample)
         if not conditions.undervoltage or conditions.moving or conditions.limiting or not self._at_voltage:
             return False
         if sample.vmon is None or sample.vset is None:
             return self.active  # a look at the status alone neither begins nor ends it
         return sample.vset >= LOST_ABOVE and sample.vmon < COLLAPSED * sample.vset
 
+    def _has_tripped(self, last: _LastOn, sample: Sample) -> bool:
+        """Whether an output that is off now, and was on at the last look, was lost and not switched off."""
+        if self._alarmed or last.limiting or self.active:
+            return True
+        if sample.ramp_down is None or sample.vmon is None:
+            return False
+        ramped = last.vmon - sample.ramp_down * (sample.now - last.now)
+        return ramped >= LOST_ABOVE and sample.vmon < COLLAPSED * ramped
+
     def _remember(self, conditions: Conditions, sample: Sample) -> None:
-        self._output_seen = conditions.on and not conditions.explained_off
-        if not self._output_seen:
-            self._at_voltage = False
+        if conditions.explained_off or not (self._demanded or self._switched_on):
+            self._last_on, self._at_voltage = None, False
+        if not conditions.on:
+            if not self._gone or self._last_on is None or sample.now - self._last_on.now > UNDECIDED:
+                self._last_on, self._at_voltage = None, False
             return
-        self.explains_off = False
+        if conditions.explained_off:
+            return
+        self.explains_off = self._alarmed = False
+        voltage = sample.vmon if sample.vmon is not None else self._before[0]
+        self._last_on = _LastOn(sample.now, voltage, conditions.limiting and not conditions.moving)
         if sample.vmon is None or sample.imon is None:
             return
         self._before = sample.vmon, sample.imon
@@ -146,7 +200,7 @@ class TripLatch:
         self.voltage, self.current = self._before
         if conditions.tripped:
             # From here on the output is known to be off: its absence once the bit is cleared is no new loss.
-            self._output_seen = self._at_voltage = False
+            self._last_on, self._at_voltage = None, False
 
     def readings(self, time: float) -> dict[str, Reading]:
         """Return TRIP and what is known about the last event."""

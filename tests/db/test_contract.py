@@ -29,6 +29,7 @@ CHANNEL = """
     VDIFF         ai       V     1  R  1
     EFFLOAD       ai       Mohm  2  R  2%
     FROZEN        bi       .     .  R  chg
+    SETTLED       bi       .     .  R  chg
     POL           bi       .     .  R  chg
     RAMPUP        ao       V/s   0  E  chg
     RAMPUP:RBV    ai       V/s   0  R  chg
@@ -182,16 +183,16 @@ def _bits(severity: str, prefix: str, names: str) -> dict[str, dict[str, str]]:
 
 COMMON = {"DISABLE": {"OSV": "MINOR"}, "SIM": {"OSV": "MINOR"}}
 OF_CHANNELS = {
-    "STATE": {"FRSV": "MINOR", "FVSV": "MINOR", "SXSV": "MINOR", "SVSV": "MAJOR", "EISV": "MAJOR"}
+    "STATE": {"FRSV": "MINOR", "FVSV": "MINOR", "SXSV": "MINOR", "EISV": "MAJOR"}
     | {"NISV": "MAJOR", "TESV": "MAJOR", "ELSV": "INVALID"},
-    "FROZEN": {"OSV": "MAJOR"},
+    "FROZEN": {"OSV": "MINOR"},
     "TRIP": {"OSV": "MAJOR"},
 }
 SEVERITIES: dict[str, dict[str, dict[str, str]]] = {
     CAEN: COMMON
     | OF_CHANNELS
     | _bits("MINOR", "STAT", "MAXV MAXPW TWARN")
-    | _bits("MAJOR", "STAT", "TRIP OVT KILL INTLCK CALERR")
+    | _bits("MAJOR", "STAT", "TRIP KILL INTLCK CALERR")
     | {"BD:ALARM": {"HSV": "MINOR"}, "BD:ILK": {"OSV": "MAJOR"}, "BD:LOCAL": {"OSV": "MINOR"}},
     ISEG: COMMON
     | OF_CHANNELS
