@@ -127,12 +127,6 @@ class Reader(Follower):
                     self._broken = False
                 self._queued, self.counted = 0, True
 
-    @property
-    def queued_bytes(self) -> int:
-        """Bytes of the log that are not committed."""
-        with self._log.lock:
-            return sum(end - start for _, start, end in self._places(self.position))
-
     def appended(self, points: int) -> None:
         """Points were written."""
         self._queued += points

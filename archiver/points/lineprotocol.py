@@ -9,7 +9,6 @@ line protocol understands one in the middle of a point.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 FieldValue = float | int | bool | str
@@ -76,11 +75,6 @@ def split_lines(payload: bytes) -> list[bytes]:
 def parse(line: bytes) -> Point:
     """Read one line; raises ValueError that says where it stops being line protocol."""
     return _Parser(line.decode("utf-8", "surrogateescape").rstrip("\r\n")).point()
-
-
-def parse_all(payload: bytes) -> Iterator[Point]:
-    """Read every line of a payload; raises ValueError."""
-    return map(parse, split_lines(payload))
 
 
 def _one_line(text: str) -> str:

@@ -341,11 +341,6 @@ def decimals_in(scale: Scale, pv_decimals: int) -> int | None:
     return {Scale.PV: pv_decimals, Scale.RATE: pv_decimals + 1, Scale.ONE: 1, Scale.UNIT: 0, Scale.TIMER: 0}.get(scale)
 
 
-def status_from(word: int, complement: int) -> Status | None:
-    """Return the status word when its complement confirms it; None otherwise (garbled, or not a 3200)."""
-    return Status(word) if word ^ complement == 0xFFFF else None
-
-
 def firmware_text(word: int) -> str:
     """Return the version in words of the front panel: 0x0213 is 2.13."""
     return f"{word >> 8:X}.{word & 0xFF:02X}"

@@ -21,8 +21,6 @@ from devices.links.modbus_frames import BUSY, READ, WRITE, WRITE_ONE, ModbusRefu
 from devices.links.modbus_line import PROOF, RtuLine
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
 from devices.links.modbus_words import (
-    float_from,
-    seconds_from,
     twin_of,
     words_from_float,
     words_from_seconds,
@@ -115,19 +113,6 @@ class ModbusUnit:
     async def read_registers(self, start: int, count: int) -> tuple[int, ...]:
         """Read so many words with function 3; the value of each is 0..65535."""
         return await self._repeat(Request(self.unit, READ, start, count))
-
-    async def read_floats(self, address: int, count: int = 1) -> tuple[float, ...]:
-        """Read the IEEE twins of so many parameters, ``address`` being that of the first one's word.
-
-        NaN and infinities come through; they are no readings.
-        """
-        words = await self.read_registers(twin_of(address), 2 * count)
-        return tuple(float_from(*words[at : at + 2]) for at in range(0, 2 * count, 2))
-
-    async def read_seconds(self, address: int, count: int = 1) -> tuple[float, ...]:
-        """Read the twins of so many times, ``address`` being that of the first one's word."""
-        words = await self.read_registers(twin_of(address), 2 * count)
-        return tuple(seconds_from(*words[at : at + 2]) for at in range(0, 2 * count, 2))
 
     async def write_register(self, address: int, word: int) -> None:
         """Write one word with function 6, which an instrument refuses when the parameter does not exist.

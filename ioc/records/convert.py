@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
+from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
 from ioc.records.put import PutRefused
 
 DBR_STRING: Final = 0
@@ -256,11 +256,6 @@ def to_float32(value: float | int) -> float:
     except OverflowError:
         return math.copysign(_FLOAT_MAX, value)
     return float(value)
-
-
-def is_number(dbf: str) -> bool:
-    """Whether fields of this type hold plain numbers, neither text nor a choice."""
-    return dbf in FLOAT_TYPES or (dbf in INTEGER_RANGES and dbf not in ENUM_TYPES)
 
 
 def padded(values: Sequence[float], count: int) -> tuple[float, ...]:

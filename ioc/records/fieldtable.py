@@ -12,21 +12,6 @@ from typing import Final
 
 from ioc.database.support import DEVICE_TYPE
 
-RECORD_TYPES: Final = (
-    "ai",
-    "ao",
-    "bi",
-    "bo",
-    "mbbi",
-    "mbbo",
-    "longin",
-    "longout",
-    "stringin",
-    "stringout",
-    "lsi",
-    "waveform",
-)
-
 LINK_TYPES: Final = frozenset({"INLINK", "OUTLINK", "FWDLINK"})
 ENUM_TYPES: Final = frozenset({"MENU", "DEVICE", "ENUM"})
 FLOAT_TYPES: Final = frozenset({"FLOAT", "DOUBLE"})

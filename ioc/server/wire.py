@@ -13,7 +13,6 @@ from typing import Final, NamedTuple
 from caproto import CAStatus
 
 PROTOCOL_VERSION: Final = 13
-MAX_STRING: Final = 40
 #: Stands for a channel in an error that concerns none.
 NO_CHANNEL: Final = 0xFFFFFFFF
 

@@ -7,12 +7,17 @@ import socket
 import struct
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from archiver.points.lineprotocol import Point, parse_all
+from archiver.points.lineprotocol import Point, parse, split_lines
+
+
+def parse_all(payload: bytes) -> Iterator[Point]:
+    """Read every line of a payload; raises ValueError."""
+    return map(parse, split_lines(payload))
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.points.lineprotocol import Point, escape_key, escape_measurement, parse, parse_all, quote, split_lines
+from archiver.points.lineprotocol import Point, escape_key, escape_measurement, parse, quote, split_lines
 
 _NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\\\0"), min_size=1, max_size=12)
 _VALUES = st.one_of(
@@ -64,7 +64,7 @@ def test_a_line_end_in_a_text_stays_in_its_line() -> None:
 def test_a_payload_is_split_into_its_points() -> None:
     payload = b"m a=1 1\nm a=2 2\n\nm a=3 3"
     assert split_lines(payload) == [b"m a=1 1", b"m a=2 2", b"m a=3 3"]
-    assert [point.time for point in parse_all(payload)] == [1, 2, 3]
+    assert [point.time for point in map(parse, split_lines(payload))] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(

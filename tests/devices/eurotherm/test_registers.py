@@ -12,11 +12,9 @@ from devices.eurotherm.registers import (
     Form,
     Inputs,
     Scale,
-    Status,
     decimals_in,
     decimals_of,
     firmware_text,
-    status_from,
 )
 from devices.links.modbus_words import word_from
 
@@ -80,18 +78,6 @@ def test_decimals_are_told_of_every_value_above_one(number, decimals):
 
 def test_decimals_by_scale():
     assert [decimals_in(scale, 1) for scale in Scale] == [1, 2, 1, 0, 0, None]
-
-
-def test_the_status_word_has_to_agree_with_its_complement():
-    assert status_from(0x0010, 0xFFEF) is Status.MANUAL
-    assert status_from(0x0010, 0xFFEE) is None
-    assert status_from(0x0010, 0x8000) is None
-
-
-@given(st.integers(0, 0xFFFF), st.integers(1, 0xFFFF))
-def test_every_status_word_is_decoded_or_refused(word, damage):
-    assert status_from(word, word ^ 0xFFFF) == word
-    assert status_from(word, word ^ 0xFFFF ^ damage) is None
 
 
 def test_the_power_failed_bit_is_tested_by_mask():

@@ -11,6 +11,7 @@ from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furn
 from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address, stable_name
+from devices.links.modbus_words import float_from, twin_of, words_from_seconds
 
 TIMEOUT = 0.15
 
@@ -41,16 +42,21 @@ async def link(furnaces):
         yield unit
 
 
+async def floats(link: ModbusUnit, address: int, count: int) -> tuple[float, ...]:
+    words = await link.read_registers(twin_of(address), 2 * count)
+    return tuple(float_from(*words[at : at + 2]) for at in range(0, 2 * count, 2))
+
+
 async def test_values_of_every_kind(link: ModbusUnit):
     assert await link.read_registers(1, 2) == (1005, 2500)
-    assert await link.read_floats(1, 2) == (100.5, 250.0)
-    assert await link.read_seconds(8, 2) == (300.0, 10.0)
+    assert await floats(link, 1, 2) == (100.5, 250.0)
+    assert await link.read_registers(twin_of(8), 4) == (*words_from_seconds(300.0), *words_from_seconds(10.0))
     await link.write_register(24, 2600)
     await link.write_float(13, 99.25)
     await link.write_seconds(324, 90.0)
-    assert await link.read_floats(24) == (260.0,)
-    assert await link.read_floats(13) == (99.25,)
-    assert await link.read_seconds(324) == (90.0,)
+    assert await floats(link, 24, 1) == (260.0,)
+    assert await floats(link, 13, 1) == (99.25,)
+    assert await link.read_registers(twin_of(324), 2) == words_from_seconds(90.0)
     assert link.stats.errors == 0
 
 
