@@ -289,7 +289,9 @@ class IsegChannel:
         found = self.found(SETTINGS[base])
         if found is None:
             return None
-        return state_reading(found[0], found[1], Level.MINOR if self.hv.demands[base].lasting else Level.OK)
+        level = Level.MINOR if self.hv.demands[base].lasting else Level.OK
+        beyond = self._limits.beyond_site(SETTINGS[base], self.number, found[0])
+        return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
     def _status(self, suffix: str) -> Reading | None:
         cell = self._cell("ChannelStatus")

@@ -47,8 +47,8 @@ class IsegDriver:
     """One module, as ``devices.model.Driver`` describes it.
 
     Options of the site file: ``can`` (section of the adapter), ``module`` (address), ``serial`` (the one expected),
-    ``settle`` (seconds), ``setpoints`` (``auto``, ``signed`` or ``magnitude``), ``allow_kill_off``. A simulated
-    device has an address instead, INTERFACE:CHANNEL.
+    ``settle`` (seconds), ``setpoints`` (``auto``, ``signed`` or ``magnitude``), ``allow_kill_off``,
+    ``allow_configuration``. A simulated device has an address instead, INTERFACE:CHANNEL.
     """
 
     raw_usage: Final = USAGE
@@ -69,7 +69,7 @@ class IsegDriver:
         activity = Activity()
         self._channels = [IsegChannel(self._unit, number, limits, settings, activity) for number in range(count)]
         self._writer = IsegWriter(self._unit, self._module, self._channels, limits, settings, self._clock)
-        self._raw = IsegRaw(self._unit, self._writer, self._clock)
+        self._raw = IsegRaw(self._unit, self._writer, settings, self._clock)
         self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)
         self._places = Places(self._channels, CHANNEL)
         self._news: Callable[[Collection[str]], None] = lambda _: None

@@ -1,8 +1,8 @@
 """Writing to an Iseg module and finding out what became of it.
 
-Nothing on the bus acknowledges a write, and nothing says no: only reading back tells whether a frame arrived and was
-accepted. A write that has left no trace is sent once more, since every one of them says what is to be the case, not
-what is to be changed.
+Nothing on the bus acknowledges a write, and nothing refuses one: only reading back shows whether a frame arrived and
+was accepted. What a write depends on is read immediately before it. Settings are sent once. Commands that only repeat
+what is to be the case (off, clear) are sent once more when they have left no trace.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.clock import DriverClock
-from devices.errors import DeviceError, LinkDown, ReplyTimeout
+from devices.errors import DeviceError, Garbled, LinkDown, NotReady, ReplyTimeout
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.unit import IsegUnit
 from devices.model import Value
@@ -23,11 +23,12 @@ LOOKS = 3  # times that something is read back before a write counts as lost or 
 PAUSE = 0.1  # s between these looks
 FOLLOW_LOOKS = 20  # the same for a status: a board renews it every 10 ms per channel, slower with a slow ADC rate
 SENDINGS = 2
+_BYTE_ORDER = ("ModuleControl", None)
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An item that a request is about, and how people call it."""
+    """An item that a request is about; ``what`` is its name in messages."""
 
     what: str
     item: str
@@ -49,7 +50,10 @@ class IsegExchange:
         self._unit.write(BY_NAME[target.item], value, target.channel)
 
     async def apply(self, target: Target, value: Value, agrees: Callable[[Value], bool]) -> bool:
-        """Write, read back, and write once more if there is no trace of it; return whether it is there."""
+        """Write what may be written twice, read back, and write once more if there is no trace of it.
+
+        Returns whether it is there.
+        """
         for attempt in range(SENDINGS):
             if attempt:
                 log.info("%s: %s reads back unchanged, sending it again", self._name, target.what)
@@ -67,12 +71,26 @@ class IsegExchange:
                 return True
         return False
 
-    async def read_before(self, target: Target) -> int:
-        """Read a word that a write depends on. Raises ReplyTimeout when it cannot be learnt."""
+    async def look_before(self, what: str, *cells: tuple[str, int | None]) -> None:
+        """Read what a write depends on, as it is now, with the byte order of the module.
+
+        Items that the firmware does not know are left out. Raises NotReady, or ReplyTimeout when the module is silent;
+        nothing has been sent then.
+        """
+        known = [cell for cell in (*cells, _BYTE_ORDER) if cell[0] not in self._unit.unsupported]
         try:
-            return bits(await self._unit.read_back(BY_NAME[target.item], target.channel))
-        except DeviceError as error:
-            raise ReplyTimeout(f"{target.what}: nothing was sent, {target.item} cannot be read: {error}") from error
+            silent = await self._unit.read_now(*known)
+        except (ReplyTimeout, LinkDown) as error:
+            raise type(error)(f"{what}: nothing was sent: {error}") from error
+        except Garbled as error:
+            raise NotReady(f"{what}: nothing was sent: {error}") from error
+        if needed := [name for name, _ in cells if name in silent]:
+            raise NotReady(f"{what}: nothing was sent, {', '.join(needed)} cannot be read")
+
+    async def read_before(self, target: Target) -> int:
+        """Read a word that a write depends on; raises as ``look_before`` does."""
+        await self.look_before(target.what, (target.item, target.channel))
+        return self._unit.word(target.item, target.channel)
 
     async def read_back(self, target: Target) -> Value:
         """Read an item during a write. Raises ReplyTimeout when it cannot be learnt."""

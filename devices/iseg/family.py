@@ -48,7 +48,12 @@ FAMILY = Family(
         "setpoints": {
             "enum": ["auto", "signed", "magnitude"],
             "default": "auto",
-            "description": "Sign of voltage settings on negative boards; auto: that of the nominal voltage",
+            "description": "Sign of voltage settings on negative outputs; auto: that of the polarity",
+        },
+        "allow_configuration": {
+            "type": "boolean",
+            "default": False,
+            "description": "Allow raw writes by which a module may be lost: its bit rate, its way of communication",
         },
         "allow_kill_off": {
             "type": "boolean",

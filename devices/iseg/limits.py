@@ -120,6 +120,23 @@ class IsegLimits:
                 high, high_from = high * percent / 100, f"hardware limit {percent:.4g} %"
         return Limits(0.0, high, "lowest possible", high_from)
 
+    def depends_on(self, setting: Setting, channel: int | None) -> list[tuple[str, int | None]]:
+        """Return what else has to be read before a setting is written: what limits it, and what it is made of."""
+        match setting.suffix:
+            case "VSET":
+                return [("VoltageMax", None), (POLARITY, channel)]
+            case "ISET":
+                return [("CurrentMax", None)]
+            case "RAMPUP" | "RAMPDN" | "MOD.RAMPV":
+                return [("ModuleStatus", None)]  # kill mode slows the ramp
+        return []
+
+    def beyond_site(self, setting: Setting, channel: int, value: float) -> bool:
+        """Whether the module holds a value outside the limits of the site."""
+        half = 0.5 * self.resolution(setting, channel)
+        found = [site[setting.suffix] for site in self._settings.limits_of(channel) if setting.suffix in site]
+        return any(not low - half <= value <= high + half for low, high in found)
+
     def percent(self, item: str) -> float | None:
         """Return VoltageMax or CurrentMax in percent of nominal; None when the board has no such limit.
 

@@ -160,8 +160,9 @@ class IsegModule:
         if found is None:
             return None
         unprotected = setting.suffix == "MOD.KILLEN" and not found[0] and not self._kill_may_be_off
-        doubtful = self.demands[setting.suffix].lasting or unprotected
-        return state_reading(found[0], found[1], Level.MINOR if doubtful else Level.OK)
+        level = Level.MINOR if self.demands[setting.suffix].lasting or unprotected else Level.OK
+        beyond = setting.numeric and self._limits.beyond_site(setting, 0, found[0])
+        return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
 
 def _number(value: Value) -> float:

@@ -1,7 +1,8 @@
 """Outputs of an Iseg module: on, off, emergency off, and clearing what happened.
 
-No voltage comes that nobody asked for: on is sent again only when the channel has not reacted at all, taken back when
-it is refused, and clearing events never leaves an on bit behind that would switch the output on with them.
+On is decided by what the module says at that moment, sent again only after events that blocked it have been cleared,
+and taken back when the output does not follow. Off never releases an emergency off, and clearing events never leaves an
+on bit behind that would switch the output on with them.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from devices.iseg.edcp.bits import (
     bit_names,
 )
 from devices.iseg.exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange, Target, bits
+from devices.iseg.limits import IsegLimits
 from devices.iseg.unit import IsegUnit
-from devices.model import Value
 from devices.rules.channels import channel_prefix
+from devices.rules.settings import check_limits
 
 HARMLESS = ChannelEvent.CURRENT_BOUNDS | ChannelEvent.VOLTAGE_BOUNDS
 """Events of a past ramp that block switching on by one of the guide's three rules, and are no reason not to."""
 
 _REACTIONS = int(BLOCKING_EVENTS | ChannelEvent.ON_TO_OFF | ChannelEvent.ARC_ERROR)
-"""Events by which a channel that was told to switch on shows that it did, and has gone off again."""
+"""Events by which a channel shows that it has switched on, and has gone off again."""
 
 _NO_REASON = int(ModuleEvent.INPUT_ERROR | ModuleEvent.LIVE_INSERTION)
 """Module events that block nothing; a request for an item that the firmware does not know leaves the first one."""
@@ -40,9 +42,10 @@ _CONTROL, _STATUS, _EVENTS = "ChannelControl", "ChannelStatus", "ChannelEventSta
 class IsegOutput:
     """Switches the outputs of one module; each method returns the names of signals that have something new to say."""
 
-    def __init__(self, unit: IsegUnit, exchange: IsegExchange, clock: DriverClock) -> None:
+    def __init__(self, unit: IsegUnit, exchange: IsegExchange, limits: IsegLimits, clock: DriverClock) -> None:
         self._unit = unit
         self._exchange = exchange
+        self._limits = limits
         self._clock = clock
 
     @staticmethod
@@ -56,64 +59,78 @@ class IsegOutput:
 
         Raises Refused when the channel does not follow: it is not on then.
         """
-        word, number, seen = "ON" if on else "OFF", channel.number, 0
-        if on:  # off is allowed whatever is known
-            if self._unit.value(_STATUS, number) is None or channel.found(SETTINGS["VSET"]) is None:
-                raise NotReady("ON: the channel has not been read yet")
-            seen = await self._refuse_what_must_be_cleared(number)
-        before = channel.hv.demand_on
-        if not on:
-            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
-        try:
-            accepted = await self._control(channel, on, seen)
-            if not (accepted and await self._follows(Target(word, _STATUS, number), on)):
-                reason = await self._why_off(number) if on else "it is still on"
-                if on and accepted:
-                    await self._take_back(number)
-                raise Refused(f"{word}: the module did not follow: {reason}")
-        except Refused:
-            if not on:  # an on has not changed it, and an off may have overtaken
-                channel.hv.demand_on = before
-            raise
+        await (self._on(channel) if on else self._off(channel))
         channel.hv.accept_on(on)
         channel.polled({_STATUS}, self._clock.monotonic())
         return [name, *self._told(channel)]
 
-    async def _refuse_what_must_be_cleared(self, number: int) -> int:
-        """Return the events of the channel; raise Refused when they tell of a trip or an emergency off."""
-        status = await self._exchange.read_before(Target("ON", _STATUS, number))
-        events = await self._exchange.read_before(Target("ON", _EVENTS, number))
+    async def _off(self, channel: IsegChannel) -> None:
+        control, status = (Target("OFF", item, channel.number) for item in (_CONTROL, _STATUS))
+        before = channel.hv.demand_on
+        try:
+            # The emergency off of another host must not be released by the control word.
+            held = await self._exchange.read_before(control) & ChannelControl.EMERGENCY_OFF
+            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
+            accepted = await self._exchange.apply(control, int(held), lambda found: not bits(found) & ChannelControl.ON)
+            if not accepted:
+                raise Refused("OFF: the module did not follow, its control word still says on")
+            if not await self._follows(status, False):
+                raise Refused("OFF: the module took the command, but the output is still on")
+        except Refused:
+            channel.hv.demand_on = before
+            raise
+
+    async def _on(self, channel: IsegChannel) -> None:
+        seen = await self._look_before_on(channel)
+        accepted = await self._control_on(channel.number, seen)
+        if not accepted or not await self._follows(Target("ON", _STATUS, channel.number), True):
+            reason = await self._why_off(channel.number)
+            if accepted:
+                await self._take_back(channel.number)
+            raise Refused(f"ON: the module did not follow: {reason}")
+
+    async def _look_before_on(self, channel: IsegChannel) -> int:
+        """Return the events of the channel.
+
+        Raises Refused when it has tripped, is in emergency off, or would go to where it must not.
+        """
+        number = channel.number
+        settings = [SETTINGS[suffix] for suffix in ("VSET", "ISET")]
+        limits = [cell for setting in settings for cell in self._limits.depends_on(setting, number)]
+        items = (_CONTROL, _STATUS, _EVENTS, *(setting.item for setting in settings))
+        await self._exchange.look_before("ON", *((item, number) for item in items), *limits)
+        control, status, events = (self._unit.word(item, number) for item in (_CONTROL, _STATUS, _EVENTS))
         if (status | events) & ChannelStatus.TRIP:
             raise Refused("ON: tripped, clear it with CLR:CMD first")
-        if (status | events) & ChannelStatus.EMERGENCY_OFF:
+        if control & ChannelControl.EMERGENCY_OFF or (status | events) & ChannelStatus.EMERGENCY_OFF:
             raise Refused("ON: in emergency off, clear it with CLR:CMD first")
+        for setting in settings:
+            found, limit = channel.found(setting), self._limits.limits(setting, number)
+            if found is None or limit is None:
+                raise NotReady(f"ON: nothing was sent, {setting.suffix} or its limits cannot be read")
+            step = self._limits.resolution(setting, number)
+            if found[0] > limit.high + step / 2:
+                check_limits(f"ON: {setting.suffix}", found[0], setting.unit, limit)
         return events
 
-    async def _control(self, channel: IsegChannel, on: bool, seen: int) -> bool:
+    async def _control_on(self, number: int, seen: int) -> bool:
         """Write the control word and see whether it sticks; ``seen`` are the events from before."""
-        target = Target("ON" if on else "OFF", _CONTROL, channel.number)
-        emergency = int(ChannelControl.EMERGENCY_OFF) if self._emergency(channel.number) else 0
-        word = int(ChannelControl.ON) if on else emergency
-
-        def agrees(found: Value) -> bool:
-            return bool(bits(found) & ChannelControl.ON) == on
-
+        target = Target("ON", _CONTROL, number)
         for attempt in range(SENDINGS):
-            if attempt and on and not await self._may_be_sent_again(channel.number, seen):
+            if attempt and not await self._may_be_sent_again(number, seen):
                 return False
-            self._exchange.send(target, word)
-            if await self._exchange.look(target, agrees):
+            self._exchange.send(target, int(ChannelControl.ON))
+            if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelControl.ON)):
                 return True
         return False
 
     async def _may_be_sent_again(self, number: int, seen: int) -> bool:
-        """Tell whether on got lost or was blocked, and clear the bounds events that one of the rules blames."""
+        """Whether on was only blocked by bounds events of a past ramp, which one of the rules blames; clears them."""
         target = Target("events", _EVENTS, number)
         pending = bits(await self._exchange.read_back(target))
-        if pending & ~seen & _REACTIONS:
+        if pending & ~seen & _REACTIONS or not pending & HARMLESS:
             return False
-        if pending & HARMLESS:
-            self._exchange.send(target, int(pending & HARMLESS))
+        self._exchange.send(target, int(pending & HARMLESS))
         return True
 
     async def _follows(self, target: Target, on: bool) -> bool:
@@ -125,11 +142,9 @@ class IsegOutput:
     async def _take_back(self, number: int) -> None:
         """Withdraw an on that was accepted but not followed, so that it does not come true after it was refused."""
         target = Target("ON", _CONTROL, number)
-        if not await self._exchange.apply(target, 0, lambda found: not bits(found) & ChannelControl.ON):
-            raise ReplyTimeout("ON: outcome unknown, the module does not follow and cannot be told off again")
-
-    def _emergency(self, channel: int) -> bool:
-        return bool(self._unit.word(_STATUS, channel) & ChannelStatus.EMERGENCY_OFF)
+        held = bits(await self._exchange.read_back(target)) & ChannelControl.EMERGENCY_OFF
+        if not await self._exchange.apply(target, int(held), lambda found: not bits(found) & ChannelControl.ON):
+            raise ReplyTimeout("ON: outcome unknown, the module does not follow and cannot be switched off again")
 
     async def _why_off(self, channel: int) -> str:
         status, module, pending, of_module = [

@@ -15,7 +15,7 @@ from devices.iseg.exchange import LOOKS, PAUSE
 from devices.iseg.link import Question
 from devices.iseg.unit import IsegUnit
 from devices.iseg.writer import IsegWriter
-from devices.model import Value
+from devices.model import DeviceSettings, Value
 
 _HAVE_PVS = {
     **{setting.item: f"CHnn:{setting.suffix}" for setting in CHANNEL_SETTINGS},
@@ -30,6 +30,9 @@ _HAVE_PVS = {
 }
 """Items that are written through a PV, where limits in force and demands are known."""
 
+_CONFIGURATION = frozenset({"BitRate", "ModuleCommMode"})
+"""Items by which a module may be lost: it speaks at another rate, or in another way, from then on."""
+
 _MUST_STAY = int(ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT)
 _SENSORS = 16  # more than any board has; what does not answer is not there
 
@@ -37,8 +40,9 @@ _SENSORS = 16  # more than any board has; what does not answer is not there
 class IsegRaw:
     """Raw access to the items of one module."""
 
-    def __init__(self, unit: IsegUnit, writer: IsegWriter, clock: DriverClock) -> None:
+    def __init__(self, unit: IsegUnit, writer: IsegWriter, settings: DeviceSettings, clock: DriverClock) -> None:
         self._unit = unit
+        self._may_configure = bool(settings.options.get("allow_configuration", False))
         self._writer = writer
         self._clock = clock
 
@@ -60,6 +64,8 @@ class IsegRaw:
         if isinstance(value, float) and value.is_integer() and found.type not in (Type.R4, Type.R4_UI1):
             value = int(value)  # 64.0 is a word too
         _check(found, value)
+        if found.name in _CONFIGURATION and not self._may_configure:
+            raise Refused(f"{found.name}: the module may be lost by it; the site file has no allow_configuration")
         return await self._write(found, index, value)
 
     async def _read(self, item: Item, index: int | None) -> dict[int | None, Value]:
@@ -86,7 +92,11 @@ class IsegRaw:
         for look in range(LOOKS):
             if look:
                 await self._clock.sleep(PAUSE)
-            shown = await self._read(item, index)
+            try:
+                shown = await self._read(item, index)
+            except ReplyTimeout as error:
+                sent = f"{item.name} = {value} was sent, and the module has not answered since"
+                raise ReplyTimeout(f"{sent}: the outcome is unknown") from error
             if clears or all(_same(item, found, value) for found in shown.values()):
                 return shown
         raise Refused(f"{item.name} = {value}: the module reads back {', '.join(str(v) for v in shown.values())}")

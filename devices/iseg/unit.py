@@ -344,13 +344,20 @@ class IsegUnit:
 
     async def read_back(self, item: Item, channel: int | None = None) -> Value:
         """Read one item now and keep it; raises ReplyTimeout when it cannot be had."""
-        question = self._question(item, channel)
-        fresh: dict[str, set[int | None]] = defaultdict(set)
-        await self._ask([(item, question)], fresh)
-        if channel not in fresh[item.name]:
+        if await self.read_now((item.name, channel)):
             raise ReplyTimeout(f"{item.name}: no usable answer")
-        self.misses.pop((item.name, channel), None)
         return self.cells[item.name, channel].value
+
+    async def read_now(self, *cells: tuple[str, int | None]) -> list[str]:
+        """Read items at once, and return the names of those that had no usable answer."""
+        questions = [(BY_NAME[name], self._question(BY_NAME[name], index)) for name, index in cells]
+        fresh: dict[str, set[int | None]] = defaultdict(set)
+        await self._ask(questions, fresh)
+        silent = [name for name, index in cells if index not in fresh[name]]
+        for name, index in cells:
+            if name not in silent:
+                self.misses.pop((name, index), None)
+        return silent
 
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:
         """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 from devices import permit
 from devices.clock import DriverClock
@@ -17,7 +19,7 @@ from devices.iseg.output import IsegOutput
 from devices.iseg.unit import IsegUnit
 from devices.model import DeviceSettings, Value
 from devices.rules.channels import channel_prefix
-from devices.rules.settings import Asked, check_limits, check_writable, choice_asked, decide, number_asked
+from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
 _KEPT = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
@@ -42,7 +44,7 @@ class IsegWriter:
         self._settings = settings
         self._clock = clock
         self._exchange = IsegExchange(unit, settings.name, clock)
-        self._output = IsegOutput(unit, self._exchange, clock)
+        self._output = IsegOutput(unit, self._exchange, limits, clock)
         self._places = {channel_prefix(channel.number): channel for channel in channels}
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -83,105 +85,168 @@ class IsegWriter:
     # Settings
 
     async def _set_channel(self, name: str, setting: Setting, channel: IsegChannel, value: Value) -> list[str]:
-        number = self._checked(setting, channel.number, value)
-        if setting.suffix in RAMPS and not self._limits.ramp_is_own():
-            nominal = self._limits.nominal("VoltageNominal", channel.number) or 1.0
-            return [name, *await self._set_ramp(f"{setting.suffix} {number:.10g} V/s", 100 * number / nominal)]
-        if channel.found(setting) is None:
-            raise NotReady(f"{setting.suffix}: not read yet")
-        sign = self._limits.sign(channel.number) if setting.suffix == "VSET" else 1.0
-        # 0.0 is added so that a negative board gets no negative zero, which it might find below its range.
-        wire: float | int = int(number) if setting.whole else sign * number / setting.scale + 0.0
-        step = self._limits.resolution(setting, channel.number)
-
-        def agrees(_: Value) -> bool:
-            found = channel.found(setting)
-            return found is not None and abs(found[0] - number) <= 0.5001 * step
-
-        target = Target(setting.suffix, setting.item, channel.number)
-        asked = Asked(setting.suffix, number, setting.unit, step, device="module", place=channel_prefix(channel.number))
+        place = channel_prefix(channel.number)
+        asked = self._asked(setting, value, channel.number, place)
         demand = channel.hv.demands[setting.suffix]
-        before = channel.found(setting)
-        try:
-            agreed = await self._exchange.apply(target, wire, agrees)
-        except ReplyTimeout:
-            demand.doubt(asked)
-            raise
-        reason = "" if agreed else await self._input_error(channel.number)
-        found = channel.found(setting)
-        decide(asked, demand, before[0] if before else None, found[0] if found else None, None, reason)
-        limits = [f"{name}.HI", f"{name}.LO"] if setting.lowest else []
-        return [name, f"{name}.RBV", *limits]
+        names = [name, f"{name}.RBV", *([f"{name}.HI", f"{name}.LO"] if setting.lowest else [])]
+        if setting.suffix in RAMPS and not self._limits.ramp_is_own():
+            try:
+                await self._apply_ramp(asked, setting, demand, channel)
+            finally:
+                names += self._share_ramp(demand)
+            return names
 
-    def _checked(self, setting: Setting, channel: int, value: Value) -> float:
-        """Return a demanded number that is within the limits in force."""
-        number = number_asked(setting.suffix, value)
+        def wire() -> Value:
+            if setting.whole:
+                return int(asked.value)
+            sign = self._limits.sign(channel.number) if setting.suffix == "VSET" else 1.0
+            # 0.0 is added so that a negative board gets no negative zero, which it might find below its range.
+            return sign * asked.value / setting.scale + 0.0
+
+        await self._apply(setting, asked, demand, channel, wire)
+        return names
+
+    def _asked(self, setting: Setting, value: Value, channel: int, place: str = "") -> Asked:
+        """Return what is asked for; raises OutOfLimits for what is no value of this setting."""
+        if setting.numeric:
+            number = number_asked(setting.suffix, value)
+        else:
+            number = choice_asked(setting.suffix, value, setting.labels)
         if setting.whole and number != int(number):
             raise OutOfLimits(f"{setting.suffix}: {value} is not a whole number")
         if setting.item in self._unit.unsupported and setting.suffix not in RAMPS:
             raise Refused(f"{setting.suffix}: this firmware does not know {setting.item}")
+        step = self._limits.resolution(setting, channel)
+        return Asked(setting.suffix, number, setting.unit, step, setting.labels, "module", place)
+
+    def _check(self, setting: Setting, asked: Asked, channel: int) -> None:
+        """Raise OutOfLimits for what is outside the limits in force."""
         limits = self._limits.limits(setting, channel)
         if limits is None:
-            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
-        check_limits(setting.suffix, number, setting.unit, limits)
-        return number
+            raise NotReady(f"{setting.suffix}: its limits have not been read yet")
+        check_limits(setting.suffix, asked.value, setting.unit, limits)
+
+    async def _apply(
+        self,
+        setting: Setting,
+        asked: Asked,
+        demand: Demand,
+        channel: IsegChannel | None,
+        wire: Callable[[], Value],
+    ) -> None:
+        """Look at the setting and at what limits it, check, send once, read back, decide.
+
+        ``wire`` makes the value to be sent out of what the look has found.
+        """
+        number = channel.number if channel else None
+        found = partial(channel.found if channel else self._module.found, setting)
+        target = Target(setting.suffix, "VoltageRampSpeed" if self._is_shared(setting) else setting.item, number)
+        if self._is_shared(setting):
+            target = replace(target, channel=None)
+        self._check(setting, asked, number or 0)  # what is known to be outside needs no look
+        await self._exchange.look_before(
+            setting.suffix, (target.item, target.channel), *self._limits.depends_on(setting, number)
+        )
+        self._check(setting, asked, number or 0)
+        before = found()
+
+        def agrees(_: Value) -> bool:
+            now = found()
+            return now is not None and asked.same(now[0], asked.value)
+
+        self._exchange.send(target, wire())
+        try:
+            agreed = await self._exchange.look(target, agrees)
+            reason = "" if agreed or number is None else await self._input_error(number)
+        except ReplyTimeout:
+            demand.doubt(asked)
+            raise
+        now = found()
+        decide(asked, demand, before[0] if before else None, now[0] if now else None, None, reason)
+
+    def _is_shared(self, setting: Setting) -> bool:
+        return setting.suffix in (*RAMPS, "MOD.RAMPV") and not (setting.suffix in RAMPS and self._limits.ramp_is_own())
 
     async def _set_module(self, setting: Setting, value: Value) -> list[str]:
+        if 0 < setting.first >= self._unit.channels:
+            raise Refused(f"{setting.suffix}: the module has only {self._unit.channels} channels")
+        asked = self._asked(setting, value, 0)
+        demand = self._module.demands[setting.suffix]
+        names = [setting.suffix, f"{setting.suffix}.RBV"]
         if not setting.numeric:
-            return await self._set_kill(bool(choice_asked(setting.suffix, value, setting.labels)))
-        number = self._checked(setting, 0, value)
-        if self._module.found(setting) is None:
-            raise NotReady(f"{setting.suffix}: not read yet")
-        if setting.suffix == "MOD.RAMPV":
-            return await self._set_ramp(f"{setting.suffix} {number:.10g} %/s", number)
-        if not await self._exchange.apply(
-            Target(setting.suffix, setting.item), int(number), lambda found: found == number
-        ):
-            raise Refused(f"{setting.suffix} {number:.10g}: the module reads back {self._unit.value(setting.item)}")
-        self._module.demands[setting.suffix].accept(int(number))
-        return [setting.suffix, f"{setting.suffix}.RBV"]
+            await self._set_kill(asked, demand)
+            return [*names, "MOD.STAT", "MOD.CTRL"]
 
-    async def _set_ramp(self, asked: str, percent: float) -> list[str]:
-        """Set the ramp speed of the module, which all channels without their own share."""
-        setting = SETTINGS["MOD.RAMPV"]
-        step = self._limits.resolution(setting, 0)
+        def wire() -> Value:
+            if setting.suffix == "MOD.RAMPV":
+                return asked.value
+            rest = self._unit.word(setting.item) & ~(0xFFFF << setting.first) if setting.first else 0
+            return int(asked.value) << setting.first | rest
 
-        def agrees(found: Value) -> bool:
-            return isinstance(found, float) and abs(found - percent) <= 0.5001 * step
-
-        if not await self._exchange.apply(Target("MOD.RAMPV", setting.item), percent, agrees):
-            found = self._unit.number(setting.item)
-            raise Refused(f"{asked}: the module reads back {found:.5g} %/s" if found else f"{asked}: not accepted")
-        self._module.demands["MOD.RAMPV"].accept(self._unit.number(setting.item) or percent)
-        names = ["MOD.RAMPV", "MOD.RAMPV.RBV", "MOD.RAMPV.VPS"]
-        for channel in self._channels[: self._unit.channels]:
-            for suffix in RAMPS:
-                found_ramp = channel.found(SETTINGS[suffix])
-                if found_ramp is not None and not self._limits.ramp_is_own():
-                    channel.hv.demands[suffix].accept(found_ramp[0])
-                    names += [channel_prefix(channel.number) + suffix, f"{channel_prefix(channel.number)}{suffix}.RBV"]
+        try:
+            await self._apply(setting, asked, demand, None, wire)
+        finally:
+            if setting.suffix == "MOD.RAMPV":
+                names += self._share_ramp(demand)
         return names
 
-    async def _set_kill(self, on: bool) -> list[str]:
+    async def _apply_ramp(self, asked: Asked, setting: Setting, demand: Demand, channel: IsegChannel) -> None:
+        """Set the ramp speed of the module, given in V/s of a channel."""
+        nominal = self._limits.nominal("VoltageNominal", channel.number)
+        if not nominal:
+            raise NotReady(f"{setting.suffix}: the nominal voltage has not been read yet")
+        await self._apply(setting, asked, demand, channel, lambda: 100 * asked.value / nominal)
+
+    def _share_ramp(self, asked: Demand) -> list[str]:
+        """Let all demands that stand for the ramp speed of the module follow it, but for the one that was asked."""
+        if self._unit.number("VoltageRampSpeed") is None:
+            return []
+        names = ["MOD.RAMPV.VPS"]
+        places: list[tuple[str, Demand, tuple[float | int, float] | None]] = [
+            ("MOD.RAMPV", self._module.demands["MOD.RAMPV"], self._module.found(SETTINGS["MOD.RAMPV"]))
+        ]
+        if not self._limits.ramp_is_own():
+            places += [
+                (channel_prefix(one.number) + suffix, one.hv.demands[suffix], one.found(SETTINGS[suffix]))
+                for one in self._channels[: self._unit.channels]
+                for suffix in RAMPS
+            ]
+        for name, demand, found in places:
+            if found is not None and demand is not asked:
+                demand.accept(found[0])
+            names += [name, f"{name}.RBV"]
+        return names
+
+    async def _set_kill(self, asked: Asked, demand: Demand) -> None:
         """Change one bit of ModuleControl; a write replaces the whole word, so it is read just before."""
-        target = Target("MOD.KILLEN", "ModuleControl")
-        old = await self._exchange.read_before(target)
+        on, setting = bool(asked.value), SETTINGS["MOD.KILLEN"]
+        target, status = Target("MOD.KILLEN", "ModuleControl"), Target("MOD.KILLEN", setting.item)
+        await self._exchange.look_before(target.what, (status.item, None))
+        old, before = self._unit.word(target.item), self._module.found(setting)
         word = int((old | _KEPT) & ~ModuleControl.CLEAR & ~ModuleControl.KILL_ENABLE)
         word |= int(ModuleControl.KILL_ENABLE) if on else 0
-        asked = f"MOD.KILLEN {'ON' if on else 'OFF'}"
-        if not await self._exchange.apply(target, word, lambda found: found == word):
-            raise Refused(f"{asked}: ModuleControl reads back {self._unit.value(target.item)}")
-        # The status follows the control word, perhaps only with the next round of the board.
-        status = Target("MOD.KILLEN", "ModuleStatus")
-        follows = await self._exchange.look(
-            status, lambda found: bool(bits(found) & ModuleStatus.KILL_ENABLE) == on, FOLLOW_LOOKS
-        )
-        if not follows:
-            before = int((old | _KEPT) & ~ModuleControl.CLEAR)
-            back = await self._exchange.apply(target, before, lambda found: found == before)
-            raise Refused(f"{asked}: the module does not follow{'' if back else ', and ModuleControl stays changed'}")
-        self._module.demands["MOD.KILLEN"].accept(int(on))
-        return ["MOD.KILLEN", "MOD.KILLEN.RBV", "MOD.STAT"]
+        self._exchange.send(target, word)
+        try:
+            written = await self._exchange.look(target, lambda found: found == word)
+            # The status follows the control word, perhaps only with the next round of the board.
+            followed = await self._exchange.look(
+                status, lambda found: bool(bits(found) & ModuleStatus.KILL_ENABLE) == on, FOLLOW_LOOKS if written else 1
+            )
+            reason = "" if followed else await self._withdraw_kill(int((old | _KEPT) & ~ModuleControl.CLEAR))
+        except ReplyTimeout:
+            demand.doubt(asked)
+            raise
+        found = self._module.found(setting)
+        decide(asked, demand, before[0] if before else None, found[0] if found else None, None, reason)
+
+    async def _withdraw_kill(self, before: int) -> str:
+        """Restore a control word that the module does not follow, so that it cannot change the mode later."""
+        target = Target("MOD.KILLEN", "ModuleControl")
+        if self._unit.word(target.item) == before or await self._exchange.apply(
+            target, before, lambda found: found == before
+        ):
+            return ", its status does not follow"
+        return ", its status does not follow, and ModuleControl stays changed"
 
     async def _input_error(self, channel: int) -> str:
         """Say whether the module found a value not plausible, and clear the mark that this write has left."""

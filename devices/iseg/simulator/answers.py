@@ -336,7 +336,8 @@ def _within(value: float, nominal: float, limit: float) -> float:
     """Return a set point: refused outside 0 to nominal, silently reduced to the hardware limit (in %)."""
     if not 0 <= value <= nominal * _TOLERANCE:
         raise _RefusedError
-    return min(value, nominal * limit / 100 * _TOLERANCE)
+    highest = nominal * limit / 100
+    return value if value <= highest * _TOLERANCE else highest
 
 
 def _write_channel(module: SimulatedIsegModule, item: Item, channel: Channel, value: Value) -> None:

@@ -133,11 +133,10 @@ async def test_GIVEN_what_is_no_setting_WHEN_put_THEN_it_is_refused():
             await driver.connect()
             with pytest.raises(Refused, match="only 8 channels"):
                 await driver.write("CH09.VSET", 1)
-            with pytest.raises(NotReady, match="not read yet"):
-                await driver.write("CH03.VSET", 1)
+            assert made.written() == []
+            await driver.write("CH03.VSET", 1)  # it looks by itself at what has not been read yet
         finally:
             await driver.close()
-        assert made.written() == []
 
 
 async def test_GIVEN_on_and_off_WHEN_put_THEN_the_output_follows():
@@ -239,14 +238,6 @@ async def test_GIVEN_kill_off_is_configured_WHEN_read_THEN_it_does_not_alarm():
         assert (await made.driver.read(["MOD.KILLEN.RBV"]))["MOD.KILLEN.RBV"].level is Level.OK
 
 
-async def test_GIVEN_a_module_that_clips_WHEN_put_THEN_it_is_refused_with_what_it_reads_back():
-    async with bench() as made:
-        with made.segment.lock:
-            made.module.volts_max = 10.0  # turned since the limits were read
-        with pytest.raises(Refused, match=r"VSET: the module took 600"):
-            await made.driver.write("CH03.VSET", 1000.0)
-
-
 async def test_GIVEN_a_value_that_the_module_finds_implausible_WHEN_put_THEN_no_alarm_is_left_behind():
     async with bench() as made:
         channel = made.module.channels[3]
@@ -268,41 +259,16 @@ async def test_GIVEN_a_setting_changed_by_somebody_else_WHEN_it_lasts_THEN_the_r
         assert await made.value("CH03.VSET") == 100.0
 
 
-async def test_GIVEN_a_write_that_gets_lost_WHEN_put_THEN_it_is_sent_once_more():
-    async with bench() as made:
-        unit, sent = made.driver._unit, []
-        original = unit.link.tell
-
-        def lossy(frame, changes=False):
-            if frame.data[:2] == b"\x41\x00" and not frame.id & 1:
-                sent.append(frame)
-                if len(sent) == 1:
-                    return
-            original(frame, changes)
-
-        unit.link.tell = lossy
-        await made.driver.write("CH03.VSET", 123.0)
-        assert len(sent) == 2
-        assert made.module.channels[3].vset == 123.0
-
-
-async def test_GIVEN_writes_that_never_arrive_WHEN_put_THEN_they_are_refused_with_the_old_value():
-    async with bench() as made:
-        unit = made.driver._unit
-        original = unit.link.tell
-        unit.link.tell = lambda frame, changes=False: original(frame, changes) if frame.id & 1 else None
-        with pytest.raises(Refused, match="reads back 0 V"):
-            await made.driver.write("CH03.VSET", 123.0)
-
-
-async def test_GIVEN_a_module_that_falls_silent_WHEN_put_THEN_the_outcome_is_unknown():
-    async with bench() as made:
+async def test_GIVEN_a_module_that_is_silent_WHEN_put_THEN_nothing_is_sent():
+    async with bench(timeout=0.25) as made:
         made.segment.faults.silent.add(5)
-        with pytest.raises(ReplyTimeout, match="outcome unknown"):
-            await made.driver.write("CH03.VSET", 123.0)
-        for name in ("CH03.ON", "CH03.CLR.CMD", "MOD.KILLEN", "MOD.CLR.CMD"):
+        of_module = ("MOD.KILLEN", "MOD.CLR.CMD", "MOD.EVT.MASK")
+        for name in ("CH03.VSET", "CH03.RAMPUP", "CH03.ON", "CH03.CLR.CMD", *of_module):
             with pytest.raises(ReplyTimeout, match="nothing was sent"):
                 await made.driver.write(name, 1)
+        with pytest.raises(ReplyTimeout, match="nothing was sent"):
+            await made.driver.write("CH03.ON", 0)
+        assert made.written() == []
         await made.driver.close()
         with pytest.raises(LinkDown):
             await made.driver.write("CH03.VSET", 123.0)
@@ -364,6 +330,8 @@ NOT_ALLOWED = [
     (0x1401, None, 1, Refused, "no item of a module"),
     ("VoltageMeasure", None, None, OutOfLimits, "which channel"),
     ("OutputPolarity", 0, None, ReplyTimeout, "does not know it"),
+    ("BitRate", None, 250, Refused, "no allow_configuration"),
+    ("ModuleCommMode", None, 1, Refused, "no allow_configuration"),
 ]
 
 
