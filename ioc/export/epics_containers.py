@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Final
 
-from devices.model import DeviceSettings
+from ioc.export.nodes import device_nodes
 from ioc.site.config import Site
 
 CONFIG: Final = PurePosixPath("/epics/ioc/config")
@@ -59,7 +59,7 @@ def _instance(site: Site, file_name: str, records: int, image: str, names: Seque
             "limits": {"cpu": "1000m", "memory": f"{2 * memory}Mi"},
         },
     }
-    nodes = sorted({node for device in site.devices if not device.simulated for node in _device_nodes(device)})
+    nodes = device_nodes(site.devices)
     if nodes:
         instance |= {
             "volumes": [
@@ -83,15 +83,6 @@ def _probe(site: Site) -> dict[str, Node]:
         "periodSeconds": _PROBE_SECONDS,
         "timeoutSeconds": 2 * _ANSWER_SECONDS,
     }
-
-
-def _device_nodes(device: DeviceSettings) -> Iterator[str]:
-    """Device nodes of the host that a device is reached through: its serial line, or that of its CAN adapter."""
-    if device.address.startswith("serial://"):
-        yield device.address.removeprefix("serial://").partition("?")[0]
-    channel = str(device.bus.get("channel", ""))
-    if channel.startswith("/dev/"):
-        yield channel.partition("@")[0]
 
 
 def _yaml(node: Node, indent: int = 0) -> Iterator[str]:

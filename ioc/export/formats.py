@@ -18,6 +18,9 @@ FORMATS: Final[Mapping[str, str]] = {
     "saveset": "settings to save and restore, for import into Phoebus (CSV)",
     "archappl": "list of PVs and policy for the EPICS Archiver Appliance",
     "grafana": "dashboards, alert rules and data source for Grafana, for InfluxQL and for Flux",
+    "zabbix": "template for Zabbix 6.0, and what its agent 2 needs",
+    "systemd": "units for systemd: a service for each IOC of the site and one for the archiver",
+    "compose": "a compose file with IOC, archiver, InfluxDB and Grafana in containers",
     "pvlist": "all PVs with descriptions and guidance, as a Markdown page",
 }
 """What each format is for."""

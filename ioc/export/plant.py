@@ -70,7 +70,10 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Plant:
-    """A site as exports see it. ``servers`` holds the records of each server itself by its name, usually ``IOC``."""
+    """A site as exports see it. ``servers`` holds the records of each server itself by its name, usually ``IOC``.
+
+    ``parts`` is what each server serves.
+    """
 
     prefix: str
     servers: Mapping[str, Records]
@@ -79,6 +82,7 @@ class Plant:
     records: Mapping[str, RecordDef]
     aliases: Mapping[str, str]
     site: Site = field(repr=False)
+    parts: Sequence[Site] = field(repr=False)
 
     @classmethod
     def build(cls, parts: Sequence[Site]) -> Plant:
@@ -101,6 +105,7 @@ class Plant:
             records=database.records,
             aliases=database.aliases,
             site=parts[0],
+            parts=parts,
         )
 
     @property

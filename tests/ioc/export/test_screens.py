@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -157,9 +158,7 @@ def test_everything_off_is_one_put_to_one_pv_where_the_site_has_it() -> None:
     site = plants.plant()
     fields = {"ZRST": "OFF", "ONST": "-", "DESC": "Every output off"}
     go = RecordDef("LAB:GRP:ALL:GO", "mbbo", fields, {"access": "O"}, (), "x.db", 1, {})
-    with_group = Plant(
-        site.prefix, site.servers, site.devices, {"ALL": {"GO": go}}, {**site.records, go.name: go}, {}, site.site
-    )
+    with_group = replace(site, groups={"ALL": {"GO": go}}, records={**site.records, go.name: go})
     found = Walk(phoebus.write(with_group))
     found.open("overview.bob", {})
     (button,) = {w for _, pv, w in found.writes if pv == go.name and w.findtext("text") == "HV OFF ALL"}

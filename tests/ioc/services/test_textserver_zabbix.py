@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -24,6 +25,7 @@ ListenIP=127.0.0.1
 ListenPort={port}
 Hostname=furnace
 LogType=console
+Timeout=10
 PidFile={folder}/agent.pid
 ControlSocket={folder}/agent.sock
 PluginSocket={folder}/plugin.sock
@@ -66,16 +68,18 @@ def agent_answers(port: int) -> bool:
 
 
 @asynccontextmanager
-async def agent(folder: Path, text_port: int) -> AsyncIterator[int]:
-    """Run the agent, and give the port at which it is asked."""
+async def agent(folder: Path, parameters: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[int]:
+    """Run the agent with these user parameters, and give the port at which it is asked."""
     binary = program("zabbix_agent2", "zabbix-agent2", "sbin")
     if binary is None:
         unavailable("no zabbix_agent2, and Debian's package zabbix-agent2 cannot be downloaded")
     port = port_for_agent()
     config, output = folder / "agent.conf", folder / "agent.log"
-    config.write_text(_CONFIG.format(port=port, folder=folder, parameter=documented(text_port)))
+    config.write_text(_CONFIG.format(port=port, folder=folder, parameter=parameters))
     with output.open("w") as file:
-        process = await asyncio.create_subprocess_exec(binary, "-f", "-c", str(config), stdout=file, stderr=file)
+        process = await asyncio.create_subprocess_exec(
+            binary, "-f", "-c", str(config), stdout=file, stderr=file, env={**os.environ, **(environment or {})}
+        )
     try:
         async with asyncio.timeout(20):
             while not await asyncio.to_thread(agent_answers, port):
@@ -94,7 +98,7 @@ async def test_GIVEN_a_zabbix_agent_WHEN_the_furnace_is_asked_for_THEN_it_gets_w
 ) -> None:
     async with served() as (app, furnaces):
         assert app.text is not None
-        async with agent(tmp_path, app.text.port) as port:
+        async with agent(tmp_path, documented(app.text.port)) as port:
 
             async def item(register: int | str) -> str:
                 return await asyncio.to_thread(ask, port, f"labioc.furnace[{register}]")

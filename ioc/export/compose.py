@@ -1,0 +1,97 @@
+"""A compose file: the IOCs of the site, the archiver, InfluxDB and Grafana with its dashboards, in containers.
+
+Keys are those of the Compose Specification. IOC and archiver use the network of the computer, because searches of
+Channel Access are broadcasts. The site file lies beside it; its ``[archiver]`` section should write to
+``http://127.0.0.1:8086``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from ioc.export import grafana
+from ioc.export.nodes import device_nodes
+from ioc.export.plant import Plant
+from ioc.site.config import Site
+from ioc.version import release
+
+_SITE: Final = "/etc/labioc/site.toml"
+_DOCKERFILE: Final = """\
+# The folder with labioc's source is the context: docker build -t labioc:{release} -f Dockerfile SOURCE
+FROM python:3.12-slim
+COPY . /src
+RUN pip install --no-cache-dir /src && rm -rf /src
+ENTRYPOINT ["labioc"]
+"""
+
+
+def write(plant: Plant) -> dict[str, str]:
+    """Return the compose file, the Dockerfile and what Grafana reads. Raises SiteError as the dashboards do."""
+    provisioned = grafana.write(plant)
+    compose = {"version": "3.8", "services": _services(plant), "volumes": {name: {} for name in _VOLUMES}}
+    return {
+        "compose.yaml": json.dumps(compose, indent=2) + "\n",
+        "Dockerfile": _DOCKERFILE.format(release=release()),
+        **{f"grafana/{p.partition('/')[2]}": text for p, text in provisioned.items() if p.startswith("influxql/")},
+    }
+
+
+_VOLUMES: Final = ("state", "archive", "influxdb", "grafana")
+
+
+def _services(plant: Plant) -> dict[str, Any]:
+    alone = len(plant.parts) == 1
+    services = {"ioc" if alone else part.ioc.lower(): _ioc(part, alone) for part in plant.parts}
+    only = [] if alone else [word for part in plant.parts for word in _only(part)]
+    services["archiver"] = {
+        **_labioc("archive", only, "archive"),
+        "depends_on": [*services, "influxdb"],
+    }
+    services["influxdb"] = {
+        "image": "influxdb:1.8",
+        "ports": ["127.0.0.1:8086:8086"],
+        "environment": {"INFLUXDB_DB": _database(plant)},
+        "volumes": ["influxdb:/var/lib/influxdb"],
+        "restart": "unless-stopped",
+    }
+    services["grafana"] = {
+        "image": "grafana/grafana:10.4.2",
+        "network_mode": "host",
+        "volumes": [
+            "grafana:/var/lib/grafana",
+            "./grafana/provisioning:/etc/grafana/provisioning:ro",
+            "./grafana/dashboards:/etc/grafana/dashboards:ro",
+        ],
+        "restart": "unless-stopped",
+    }
+    return services
+
+
+def _database(plant: Plant) -> str:
+    """Return the database that the dashboards read, which is the first of version 1 of the site file."""
+    path = "influxql/provisioning/datasources/labioc.yaml"
+    source = json.loads(grafana.write(plant)[path])["datasources"][0]
+    return str(source["jsonData"]["dbName"])
+
+
+def _ioc(part: Site, alone: bool) -> dict[str, Any]:
+    service = _labioc("run", [] if alone else _only(part), "state")
+    nodes = device_nodes(part.devices)
+    return {**service, "devices": [f"{node}:{node}" for node in nodes]} if nodes else service
+
+
+def _only(part: Site) -> list[str]:
+    return ["--only", ",".join(device.name for device in part.devices)]
+
+
+def _labioc(command: str, only: list[str], volume: str) -> dict[str, Any]:
+    return {
+        "image": f"labioc:{release()}",
+        "command": [command, _SITE, *only],
+        "network_mode": "host",
+        "stop_grace_period": "5s",
+        "environment": {"XDG_STATE_HOME": "/state"},
+        "volumes": [f"./site.toml:{_SITE}:ro", f"{volume}:/state"],
+        "restart": "unless-stopped",
+    }
