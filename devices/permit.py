@@ -19,13 +19,15 @@ from devices.errors import Withdrawn
 class Permit:
     """Leave for one write; ``objection`` returns why nothing may be sent at the moment, None when it may.
 
-    ``begun`` says whether the link has been let send something. May be asked from the thread of a link: what it has let
-    through before ``withdraw`` or ``end`` returns is begun, and nothing is let through after.
+    An ``urgent`` write gets its line before others. ``begun`` says whether the link has been let send something. May
+    be asked from the thread of a link: what it has let through before ``withdraw`` or ``end`` returns is begun, and
+    nothing is let through after.
     """
 
-    __slots__ = ("_lock", "_objection", "begun", "ended")
+    __slots__ = ("_lock", "_objection", "begun", "ended", "urgent")
 
-    def __init__(self, objection: Callable[[], str | None] = lambda: None) -> None:
+    def __init__(self, objection: Callable[[], str | None] = lambda: None, urgent: bool = False) -> None:
+        self.urgent = urgent
         self.begun = False
         self.ended = ""
         self._objection = objection

@@ -43,7 +43,7 @@ class Order:
         self.objection = objection
         self.work = work
         self.note = note
-        self.permit = Permit(objection)
+        self.permit = Permit(objection, way.urgent)
         self.context = self.permit.context()
         self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.task: asyncio.Task[None] | None = None

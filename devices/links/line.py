@@ -28,6 +28,7 @@ import serial
 
 from devices import permit
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
+from devices.links.precedence import Precedence
 from devices.links.transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
 from devices.model import LinkStats
 
@@ -92,7 +93,7 @@ class LineLink:
         self._mark, self._echo = mark, echo
         self._transport = transport
         self._buffer = LineBuffer()
-        self._lock = asyncio.Lock()
+        self._lock = Precedence()
         self._connected = False
         self._closings = 0  # how often somebody has asked for the end, which counts for an opening under way too
         self._in_doubt = False

@@ -25,6 +25,7 @@ from devices.links.modbus_words import (
     words_from_float,
     words_from_seconds,
 )
+from devices.links.precedence import Precedence
 from devices.model import LinkStats
 from devices.permit import current
 
@@ -42,6 +43,7 @@ class ModbusPort:
     def __init__(self, line: RtuLine, address: ModbusAddress | None = None) -> None:
         self.line = line
         self.address = address
+        self._turns = Precedence()
         self._users: set[ModbusUnit] = set()
         self._worker: ThreadPoolExecutor | None = None
         self._closed: Future[None] | None = None
@@ -65,10 +67,11 @@ class ModbusPort:
         await asyncio.shield(asyncio.wrap_future(self._closed))
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Run a call in the thread, after those that were there before."""
-        if self._worker is None:
-            raise LinkDown(f"{self.line.port}: not open")
-        return await asyncio.wrap_future(self._worker.submit(call))
+        """Run a call in the thread when it has its turn."""
+        async with self._turns:
+            if self._worker is None:
+                raise LinkDown(f"{self.line.port}: not open")
+            return await asyncio.wrap_future(self._worker.submit(call))
 
 
 class ModbusUnit:

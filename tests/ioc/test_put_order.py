@@ -1,0 +1,385 @@
+"""What a slow device received against what each client was answered: any order of puts, departures and interruptions.
+
+A line takes 0.3 s for each exchange and is shared by two devices and their scans. A put looks at the device, sets, and
+reads back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from devices.errors import LinkDown, ReplyTimeout
+from devices.links.precedence import Precedence
+from devices.model import Reading, Value
+from devices.permit import changing
+from ioc.puts import PutPath
+from ioc.records import Cancelled, PutContext, PutRefused, Record
+from ioc.records.fieldtable import fields_of
+from ioc.scan.scanner import DeviceScanner
+from ioc.services.statistics import IocStatistics
+from tests.ioc.fakes import FakeClock, FakeDriver, build, definition, hv_records, hv_values, settle
+
+EXCHANGE = 0.3
+CHANNELS = 8
+UNKNOWN = "outcome unknown"
+_PUT: ContextVar[int] = ContextVar("put", default=-1)
+"""Number of the put that the running task belongs to."""
+
+
+class Line:
+    """One exchange at a time; ``events`` gets "sent" and "over", with the number of the put, for each that changes."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.connected = True
+        self.silent = 0  # exchanges that get no answer from now on
+        self._clock = clock
+        self._lock = Precedence()
+
+    async def exchange(self, changes: bool = False) -> None:
+        async with self._lock:
+            if not self.connected:
+                raise LinkDown("cable out; nothing was sent")
+            if changes:
+                changing()
+                self.events.append(("sent", _PUT.get()))
+            await self._clock.sleep(EXCHANGE)
+            if changes:
+                self.events.append(("over", _PUT.get()))
+            if not self.connected:
+                raise LinkDown(UNKNOWN if changes else "cable out")
+            if self.silent:
+                self.silent -= 1
+                raise ReplyTimeout(UNKNOWN if changes else "no answer")
+
+
+class SlowDriver(FakeDriver):
+    """A device on the line."""
+
+    line: Line
+
+    async def connect(self) -> None:
+        await self.line.exchange()
+        self.open = True
+
+    async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
+        await self.line.exchange()
+        return await super().read(names)
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        try:
+            await self.line.exchange()
+        except (LinkDown, ReplyTimeout) as error:
+            raise LinkDown(f"{error}; nothing was sent") from error
+        await self.line.exchange(changes=True)
+        self.values[name] = value
+        try:
+            await self.line.exchange()
+        except (LinkDown, ReplyTimeout) as error:
+            raise ReplyTimeout(UNKNOWN) from error
+        return {name: Reading(value, self._clock.time())}
+
+
+@dataclass
+class Put:
+    number: int
+    device: str
+    channel: int
+    off: bool
+    asked: float
+    context: PutContext
+    task: asyncio.Task[None] = field(init=False)
+
+    @property
+    def answer(self) -> str | None:
+        """The reason why it was refused, empty when it was applied, None as long as there is no answer."""
+        if not self.task.done():
+            return None
+        if self.task.cancelled():
+            return "cancelled"
+        error = self.task.exception()
+        assert error is None or isinstance(error, PutRefused)
+        return "" if error is None else str(error)
+
+
+class Site:
+    """Two supplies on one line, the switches, and the put path."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.line = Line(self.clock)
+        self.events = self.line.events
+        self.records: dict[str, Record] = {}
+        self.scanners: dict[str, DeviceScanner] = {}
+        for name in ("HV1", "HV2"):
+            mine = hv_records(name)
+            of_channels = [
+                definition(f"LAB:{name}:CH{n:02d}:{suffix}", rtyp, f"{name} CH{n:02d}.{suffix}", "O")
+                for n in range(CHANNELS)
+                for suffix, rtyp in (("VSET", "ao"), ("ON", "bo"))
+            ]
+            mine |= {key.removeprefix(f"LAB:{name}:"): record for key, record in build(of_channels).items()}
+            values = hv_values() | {
+                f"CH{n:02d}.{suffix}": value for n in range(CHANNELS) for suffix, value in (("VSET", 0.0), ("ON", 0))
+            }
+            driver = SlowDriver(self.clock, values, name=name, address="line", period=5.0)
+            driver.line = self.line
+            self.records |= {f"{name}:{key}": record for key, record in mine.items()}
+            self.scanners[name] = DeviceScanner(driver, mine.values(), self.clock)
+        armed = build([definition("LAB:IOC:ARMED", "bo", "IOC ARMED", "E")])
+        self.records["IOC:ARMED"] = armed["LAB:IOC:ARMED"]
+        self.statistics = IocStatistics(armed.values(), self.clock, "0123456789ab")
+        self.path = PutPath(self.scanners, self.statistics, self.clock)
+        for record in self.records.values():
+            self.path.attach(record)
+        self.puts: list[Put] = []
+        self._tasks = [asyncio.create_task(scanner.run()) for scanner in self.scanners.values()]
+
+    async def stop(self) -> None:
+        closing = asyncio.create_task(self.path.close(1.0))
+        await self.clock.advance(5.0)
+        await closing
+        for task in self._tasks:
+            task.cancel()
+        await self.clock.advance(1.0)
+        await asyncio.gather(*self._tasks, *(put.task for put in self.puts), return_exceptions=True)
+
+    def set(self, name: str, value: float, context: PutContext | None = None) -> Coroutine[Any, Any, None]:
+        record = self.records[name]
+        return record.put_device(fields_of(record.rtyp)["VAL"], value, context or PutContext(callback=True))
+
+    def put(self, device: str, channel: int, *, off: bool = False) -> Put:
+        """Begin a put with completion: an off, or a setting whose value is like no other."""
+        number = len(self.puts)
+        put = Put(number, device, channel, off, self.clock.now, PutContext(callback=True, cancelled=Cancelled()))
+        name, value = ("ON", 0.0) if off else ("VSET", 100.0 + number)
+
+        async def run() -> None:
+            _PUT.set(number)
+            try:
+                await self.set(f"{device}:CH{channel:02d}:{name}", value, put.context)
+            finally:
+                self.events.append(("answered", number))
+
+        put.task = asyncio.create_task(run())
+        self.puts.append(put)
+        return put
+
+    def sent(self, put: Put) -> int:
+        return self.events.count(("sent", put.number))
+
+
+async def ready() -> Site:
+    site = Site()
+    await site.clock.advance(4.0)
+    assert all(scanner.ready for scanner in site.scanners.values())
+    return site
+
+
+# ---- the figures of slow links
+
+
+async def test_GIVEN_8_puts_to_8_channels_WHEN_disarmed_after_a_second_THEN_no_set_leaves_afterwards() -> None:
+    site = await ready()
+    puts = [site.put("HV1", n) for n in range(8)]
+    await site.clock.advance(1.0)
+    disarming = asyncio.create_task(site.set("IOC:ARMED", 0))
+    await site.clock.advance(1.0)
+    assert disarming.done()
+    before = len(site.events)
+    await site.clock.advance(20.0)
+    assert {kind for kind, _ in site.events[before:]} <= {"answered"}
+    assert [site.sent(put) for put in puts] == [1, *7 * [0]]
+    assert puts[0].answer == ""
+    assert all("not armed" in str(put.answer) for put in puts[1:])
+    await site.stop()
+
+
+async def test_GIVEN_8_puts_WHEN_the_device_is_disabled_THEN_the_one_on_the_wire_is_awaited_and_no_other_sent() -> None:
+    site = await ready()
+    puts = [site.put("HV1", n) for n in range(8)]
+    other = site.put("HV2", 0)
+    await site.clock.advance(1.0)
+    disabling = asyncio.create_task(site.set("HV1:DISABLE", 1))
+    await site.clock.advance(0.01)
+    assert [put.answer for put in puts[1:]] == 7 * ["HV1 is disabled for maintenance"]
+    await site.clock.advance(2.0)
+    assert disabling.done()
+    assert [site.sent(put) for put in puts] == [1, *7 * [0]]
+    assert (other.answer, site.sent(other)) == ("", 1)
+    await site.stop()
+
+
+async def test_GIVEN_8_puts_whose_clients_leave_after_5_s_WHEN_the_line_goes_on_THEN_none_is_sent_later() -> None:
+    site = await ready()
+    puts = [site.put("HV1", n) for n in range(8)]
+    await site.clock.advance(5.0)
+    before = [site.sent(put) for put in puts]
+    for put in puts:
+        put.context.cancelled.set()
+    await site.clock.advance(20.0)
+    assert [site.sent(put) for put in puts] == before
+    assert 0 in before
+    await site.stop()
+
+
+@pytest.mark.parametrize("device", ["HV1", "HV2"])
+async def test_GIVEN_a_queue_of_settings_WHEN_an_output_is_switched_off_THEN_it_is_sent_within_a_second(
+    device: str,
+) -> None:
+    site = await ready()
+    puts = [site.put("HV1", n) for n in range(8)]
+    await site.clock.advance(0.7)
+    off = site.put(device, 7, off=True)
+    await site.clock.advance(1.0)
+    assert site.sent(off) == 1
+    await site.clock.advance(20.0)
+    assert off.answer == ""
+    if device == "HV1":
+        assert (puts[7].answer, site.sent(puts[7])) == ("LAB:HV1:CH07:ON = 0 overtook it; nothing was sent", 0)
+    await site.stop()
+
+
+# ---- any order
+
+DEVICES = st.sampled_from(["HV1", "HV2"])
+PAUSES = st.sampled_from([0.0, 0.05, 0.2, 0.35, 0.65, 1.0])
+
+
+class PutMachine(RuleBasedStateMachine):
+    """Clients, switches, cables and silence by chance; the invariants compare device and clients after each step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.site = self.run(ready())
+        self.switching: list[tuple[str, asyncio.Task[None]]] = []
+        self.closed: dict[str, int] = {}  # number of events when nothing could be written to a device any more
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.loop.run_until_complete(work)
+
+    async def _begin(self, device: str, channel: int, off: bool) -> None:
+        self.site.put(device, channel, off=off)
+        await settle()
+
+    async def _switch(self, name: str, value: float) -> None:
+        async def switch() -> None:
+            await self.site.set(name, value)
+            if (value == 0) == name.startswith("IOC"):
+                self.closed[name] = len(self.site.events)
+
+        if (value == 0) != name.startswith("IOC"):
+            self.closed.pop(name, None)
+        self.switching.append((name, asyncio.create_task(switch())))
+        await settle()
+
+    def _free(self, name: str) -> bool:
+        return all(task.done() for one, task in self.switching if one == name)
+
+    def _pause(self, seconds: float) -> None:
+        self.run(self.site.clock.advance(seconds))
+
+    @rule(device=DEVICES, channels=st.lists(st.integers(0, 2), min_size=1, max_size=4), off=st.booleans(), pause=PAUSES)
+    def put(self, device: str, channels: list[int], off: bool, pause: float) -> None:
+        """Put a setting to each of these channels, and switch the last one off."""
+        for channel in channels:
+            self.run(self._begin(device, channel, False))
+        self._pause(pause)
+        if off:
+            self.run(self._begin(device, channels[-1], True))
+            self._pause(pause)
+
+    @rule(device=DEVICES, channel=st.integers(0, 2), pause=PAUSES)
+    def put_one(self, device: str, channel: int, pause: float) -> None:
+        self.run(self._begin(device, channel, False))
+        self._pause(pause)
+
+    @precondition(lambda self: any(put.answer is None for put in self.site.puts))
+    @rule(data=st.data(), pause=PAUSES)
+    def leave(self, data: st.DataObject, pause: float) -> None:
+        put = data.draw(st.sampled_from([put for put in self.site.puts if put.answer is None]))
+        put.context.cancelled.set()
+        self._pause(pause)
+
+    def _there_and_back(self, name: str, value: float, pause: float) -> None:
+        """Move a switch and back: what was refused meanwhile must not leave then."""
+        for position in (value, 1 - value):
+            if self._free(name):
+                self.run(self._switch(name, position))
+                self._pause(pause)
+                self.nothing_is_sent_while_it_is_forbidden()
+
+    @rule(pause=PAUSES)
+    def disarm_for_a_while(self, pause: float) -> None:
+        self._there_and_back("IOC:ARMED", 0, pause)
+
+    @rule(device=DEVICES, pause=PAUSES)
+    def disable_for_a_while(self, device: str, pause: float) -> None:
+        self._there_and_back(f"{device}:DISABLE", 1, pause)
+
+    @rule()
+    def set_the_switches_back(self) -> None:
+        for name, value in (("IOC:ARMED", 1.0), ("HV1:DISABLE", 0.0), ("HV2:DISABLE", 0.0)):
+            if self._free(name):
+                self.run(self._switch(name, value))
+        self._pause(3.0)
+
+    @rule(pause=PAUSES)
+    def unplug_for_a_while(self, pause: float) -> None:
+        self.site.line.connected = False
+        self._pause(pause)
+        self.site.line.connected = True
+
+    @rule()
+    def lose_an_answer(self) -> None:
+        self.site.line.silent = 1
+
+    @rule(seconds=st.sampled_from([1.0, 3.0, 6.0]))
+    def wait(self, seconds: float) -> None:
+        self._pause(seconds)
+
+    @invariant()
+    def each_put_does_what_its_client_is_answered(self) -> None:
+        events = self.site.events
+        for put in self.site.puts:
+            answer, sent = put.answer, self.site.sent(put)
+            assert sent <= 1, f"put {put.number} was sent {sent} times"
+            if answer is None:
+                assert self.site.clock.now - put.asked < 5.1 or sent or put.off, f"put {put.number} waits for too long"
+                continue
+            if sent:
+                at, answered = events.index(("sent", put.number)), events.index(("answered", put.number))
+                assert at < answered, f"put {put.number} was sent after its answer {answer!r}"
+            unknown = UNKNOWN in answer
+            assert (answer == "" or unknown) == bool(sent), f"put {put.number}: {answer!r}, sent {sent} times"
+
+    @invariant()
+    def nothing_is_sent_while_it_is_forbidden(self) -> None:
+        for name, at in self.closed.items():
+            for kind, number in self.site.events[at:]:
+                concerned = name.startswith("IOC") or self.site.puts[number].device == name[:3]
+                assert not (kind != "answered" and concerned), f"put {number} was on the wire after {name}"
+
+    def teardown(self) -> None:
+        self.site.line.connected, self.site.line.silent = True, 0
+        self.run(self.site.clock.advance(30.0))
+        self.each_put_does_what_its_client_is_answered()
+        assert all(put.answer is not None for put in self.site.puts)
+        assert all(task.done() for _, task in self.switching)
+        self.run(self.site.stop())
+        assert not asyncio.all_tasks(self.loop)
+        self.loop.close()
+
+
+TestPutMachine = PutMachine.TestCase
+TestPutMachine.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
