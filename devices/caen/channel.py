@@ -8,23 +8,17 @@ from typing import Final
 
 from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
 from devices.caen.limits import MOVED_BY, ChannelLimits
-from devices.caen.protocol import Profile
-from devices.caen.status import layout_of
 from devices.caen.unit import CaenUnit, Cell
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
-from devices.rules.hv_trip import Conditions, Sample
+from devices.rules.hv_trip import Sample
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it tells."""
 
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
-
-
-def conditions(word: int, profile: Profile) -> Conditions:
-    """Translate the status word of a unit without a name."""
-    return layout_of("", profile).conditions(word)
 
 
 class CaenChannel:
@@ -48,6 +42,11 @@ class CaenChannel:
             *asked,
             *(name for name in row.context if self._cell(name) is None),
         )
+
+    def doubted(self) -> list[str]:
+        """Return the read-backs of settings of which a write has an unknown outcome."""
+        prefix = channel_prefix(self.number)
+        return [f"{prefix}{suffix}.RBV" for suffix, demand in self.hv.demands.items() if demand.doubted]
 
     # Taking in
 
@@ -77,6 +76,8 @@ class CaenChannel:
             ramp_down=self._number("RDW"),
         )
         self.hv.update(sample)
+        self._unit.link.stats.late += self.hv.late
+        self.hv.late.clear()
 
     def _cell(self, parameter: str) -> Cell | None:
         return self._unit.cells.get((parameter, self.number))

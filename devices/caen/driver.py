@@ -17,7 +17,7 @@ from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, NotReady, ReplyTimeout
+from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.channels import Places, all_signals, channel_prefix, place_of
@@ -159,11 +159,18 @@ class CaenDriver:
         return names
 
     def portions(self, names: Sequence[str]) -> Sequence[Collection[str]]:
-        """Divide signals by what has to be asked for them: settings first, then the board, constants last."""
+        """Divide signals by what has to be asked for them: settings first, then the board, constants last.
+
+        Settings of which a write has an unknown outcome come before everything else.
+        """
         found: dict[tuple[str, ...], list[str]] = {}
         for name in names:
             found.setdefault(self._parameters(name), []).append(name)
-        return [found[asked] for asked in sorted(found, key=_urgency)]
+        doubted = {place for channel in self._channels for place in channel.doubted()}
+        return [
+            found[asked]
+            for asked in sorted(found, key=lambda asked: (doubted.isdisjoint(found[asked]), _urgency(asked)))
+        ]
 
     def _parameters(self, name: str) -> tuple[str, ...]:
         channel, suffix = self._places.find(name)
@@ -186,34 +193,10 @@ class CaenDriver:
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; see devices.caen.writer for what it promises."""
         try:
-            await self._look_before(name, value)
             return self._readings(await self._writer.write(name, value))
         except DeviceError as error:
             error.readings = self._readings((name, f"{name}.RBV"))
             raise
-
-    async def _look_before(self, name: str, value: Value) -> None:
-        """Read what a write depends on and what has not been read yet. Raises NotReady; OFF waits for nothing."""
-        channel, suffix = self._places.find(name)
-        base = "VSET" if suffix == "ON" else suffix
-        if (
-            channel is None
-            or not self._unit.present(channel.number)
-            or base not in SETTINGS
-            or (suffix, value) == ("ON", 0)
-        ):
-            return
-        setting = SETTINGS[base]
-        first = ("STAT", setting.wire) if suffix == "ON" else (setting.wire,)
-        wanted = [parameter for parameter in first if self._unit.value(parameter, channel.number) is None]
-        if setting.numeric:
-            parts = ("HI", "RES") if suffix != "ON" else ("HI",)
-            wanted += [name for part in parts for name in channel.parameters(f"{base}.{part}")]
-        try:
-            for parameter in dict.fromkeys(wanted):
-                await self._unit.read_channels(parameter)
-        except (ReplyTimeout, Garbled) as error:
-            raise NotReady(f"{suffix}: nothing was sent, its limits cannot be read: {error}") from error
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen.raw for what it promises."""

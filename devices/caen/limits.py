@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting, constants
+from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting
 from devices.caen.unit import CaenUnit
 from devices.model import DeviceSettings, Limits
 from devices.rules.settings import tightened
@@ -14,14 +14,6 @@ LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
 
 MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
 """Settings whose limit depends on another setting, and on which."""
-
-
-once_parameters = constants
-
-
-def settled(unit: CaenUnit, parameter: str, channel: int) -> bool:
-    """Whether there is nothing more to learn about a parameter."""
-    return unit.settled(parameter, channel)
 
 
 class ChannelLimits:
@@ -59,6 +51,10 @@ class ChannelLimits:
         """Return the range that the unit itself gives a setting, None while it is not known."""
         low, high = self._number(setting.low), self._number(self._highest(setting)) if setting.numeric else None
         return None if high is None else (low[0] if low else 0.0, high[0])
+
+    def site_high(self, suffix: str) -> float:
+        """Return the highest value that the site allows, infinite when it does not limit it."""
+        return tightened(Limits(-math.inf, math.inf), self._site, suffix).high
 
     def beyond_site(self, suffix: str, value: float) -> bool:
         """Whether a value that the unit holds is outside what the site allows, by more than half a step."""

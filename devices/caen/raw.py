@@ -10,8 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting
-from devices.caen.limits import once_parameters
+from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting, constants
 from devices.caen.protocol import ErrorReply
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import SENTENCES, CaenWriter
@@ -28,7 +27,7 @@ _OF_BOARD = {setting.wire for setting in BOARD_SETTINGS}
 _COMMANDS = {"ON": ("ON", 1), "OFF": ("ON", 0), "ZCDTC": ("ZCDTC.CMD", 1), "BDCLR": ("BD.CLR.CMD", 1)}
 """Commands of the wire, with the signal that gives them."""
 
-_READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(once_parameters())
+_READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(constants())
 
 
 class CaenRaw:

@@ -14,9 +14,9 @@ from functools import partial
 from devices import permit
 from devices.caen.board import CaenBoard
 from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS, Setting
-from devices.caen.channel import NEEDS, CaenChannel, conditions
-from devices.caen.limits import settled
-from devices.caen.protocol import ChannelStatus, ErrorReply, Profile, format_number
+from devices.caen.channel import NEEDS, CaenChannel
+from devices.caen.look import FreshLook
+from devices.caen.protocol import ErrorReply, format_number
 from devices.caen.unit import CaenUnit, Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
@@ -31,6 +31,7 @@ STATUS_PAUSE = 0.1  # s between these looks
 CLEAR_PATIENCE = 3.0  # s at least for BDCLR, which takes longer than other commands (DT547x practice)
 _HAIR = 1e-9  # what binary fractions may add to a decimal number
 DEVICE = "supply"  # in messages
+_OUTPUT = ("OFF", "ON")
 READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
 
 SENTENCES = {
@@ -75,6 +76,7 @@ class CaenWriter:
         self._channels = channels
         self._settings = settings
         self._clock = clock
+        self._fresh = FreshLook(unit)
         self._places = {channel_prefix(channel.number): channel for channel in channels}
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -115,12 +117,14 @@ class CaenWriter:
     async def _set_number(self, name: str, setting: Setting, channel: CaenChannel, value: Value) -> list[str]:
         number = number_asked(setting.suffix, value)
         self._require(setting.suffix, setting.wire, channel.number)
+        await self._fresh.at_setting(setting, channel)
         if not channel.limits.known(setting):
             raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
         limits = channel.limits.limits(setting)
         check_limits(setting.suffix, number, setting.unit, limits)
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
+        await self._fresh.before_number(setting, channel, float(text))
         asked = Asked(
             setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel_prefix(channel.number)
         )
@@ -161,6 +165,9 @@ class CaenWriter:
         index = choice_asked(setting.suffix, value, setting.labels)
         number = None if channel is None else channel.number
         self._require(setting.suffix, setting.wire, number)
+        if channel is not None:
+            await self._fresh.at_setting(setting, channel)
+            await self._fresh.before_choice(setting, channel, index)
         if self._unit.value(setting.wire, number) is None:
             raise NotReady(f"{setting.suffix}: not read yet")
         demands = self._board.demands if channel is None else channel.hv.demands
@@ -175,7 +182,7 @@ class CaenWriter:
 
     async def _refresh_range(self, number: int) -> None:
         """Look at what follows the range: the unit may have moved ISET, and profile B tells other decimals."""
-        followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not settled(self._unit, name, number))]
+        followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not self._unit.settled(name, number))]
         for parameter in followers:
             try:
                 await self._unit.read_back(parameter, number)
@@ -193,11 +200,9 @@ class CaenWriter:
         word = "ON" if on else "OFF"
         self._require_channel(word, channel.number)
         if on:  # off is allowed whatever is known
+            await self._fresh.before_on(channel)
             if self._unit.value("STAT", channel.number) is None:
                 raise NotReady("ON: the state of the channel has not been read yet")
-            if not channel.limits.known(SETTINGS["VSET"]):
-                raise NotReady("ON: VSET and its limits have not been read yet")
-            self._refuse_excess(channel)
         before = channel.hv.demand_on
         if not on:
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
@@ -208,10 +213,12 @@ class CaenWriter:
         except (Refused, LinkDown):
             self._still(channel, on, before)
             raise
-        if bool(status & ChannelStatus.ON) != on:
+        except ReplyTimeout:
+            channel.hv.demands["ON"].doubt(Asked("output", on, labels=_OUTPUT, place=channel_prefix(channel.number)))
+            raise
+        if self._unit.layout.has("ON", status) != on:
             self._still(channel, on, before)
-            reason = self._why_off(status) if on else "the supply answered OK but is still on"
-            raise Refused(f"{word}: {reason}" if answered else f"{word}: no answer, and {reason}")
+            raise Refused(f"{word}: {self._why_off(status, answered) if on else _why_on(answered)}")
         channel.hv.accept_on(on)
         channel.polled({"STAT"}, self._clock.monotonic())
         return [name, *_status_signals(channel.number)]
@@ -222,15 +229,6 @@ class CaenWriter:
         if not on:
             channel.hv.demand_on = before
 
-    def _refuse_excess(self, channel: CaenChannel) -> None:
-        """Refuse ON while the unit holds a VSET above the limit of the site: that is where the output would go."""
-        vset, limits = self._unit.number("VSET", channel.number), channel.limits.limits(SETTINGS["VSET"])
-        if limits.high_from == "MAXV":
-            return  # the unit itself does not go beyond it
-        if vset is not None and vset > limits.high + 0.5001 * channel.limits.resolution("VSET"):
-            excess = f"VSET is {vset:.10g} V, above {limits.high:.10g} V ({limits.high_from})"
-            raise OutOfLimits(f"ON: {excess}; set VSET first")
-
     async def _await_output(self, target: _Target, channel: CaenChannel, on: bool) -> int:
         """Read STAT until the on bit has followed, a few times at most; return the last word."""
         place = _Target(target.what, "STAT", channel.number)
@@ -239,22 +237,13 @@ class CaenWriter:
             if look:
                 await self._clock.sleep(STATUS_PAUSE)
             status = int(await self._read_back(place))
-            if bool(status & ChannelStatus.ON) == on:
+            if self._unit.layout.has("ON", status) == on:
                 break
         return status
 
-    def _why_off(self, status: int) -> str:
-        profile = self._unit.dialect.profile
-        disabled = "disabled by the front panel switch" if profile is Profile.B else "over-temperature or disabled"
-        reasons = (
-            (ChannelStatus.TRIP, "tripped, clear it with CLR:CMD first"),
-            (ChannelStatus.KILL, "killed by the front panel input"),
-            (ChannelStatus.INTLCK, "interlock active"),
-            (ChannelStatus.OVT, disabled),
-            (ChannelStatus.CALERR, "calibration error"),
-        )
-        found = [text for bit, text in reasons if status & bit]
-        return f"the supply keeps the output off: {', '.join(found) or 'it gives no reason'}"
+    def _why_off(self, status: int, answered: bool) -> str:
+        reason = self._unit.layout.why_off(status) or "it gives no reason"
+        return f"{'' if answered else 'no answer, and '}the supply keeps the output off: {reason}"
 
     # Commands
 
@@ -283,7 +272,7 @@ class CaenWriter:
         tripped = False
         for channel in self._channels[: self._unit.channels]:
             channel.polled({"STAT"}, self._clock.monotonic())
-            tripped |= conditions(int(self._unit.number("STAT", channel.number) or 0), Profile.A).tripped
+            tripped |= self._unit.layout.has("TRIP", int(self._unit.number("STAT", channel.number) or 0))
             names += _status_signals(channel.number)
         if not answered and tripped:
             raise Refused("clear: no answer, and a channel still shows its trip")
@@ -366,3 +355,7 @@ class CaenWriter:
 def _status_signals(channel: int) -> list[str]:
     prefix = channel_prefix(channel)
     return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
+
+
+def _why_on(answered: bool) -> str:
+    return "the supply answered OK but is still on" if answered else "no answer, and the output is still on"

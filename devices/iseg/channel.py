@@ -202,6 +202,8 @@ class IsegChannel:
             # Frames carry a checksum: one look is proof that the bit is there, or gone; other supplies need two.
             self.hv.trip.observe(sample, bool(self.hv.demand_on))
         self.hv.update(sample)
+        self._unit.link.stats.late += self.hv.late
+        self.hv.late.clear()
         if "ChannelEventStatus" in fresh:
             event = bool(self._unit.word("ChannelEventStatus", self.number) & ChannelEvent.TRIP)
             if event and self._trip_event is False and found is not None and found.on:

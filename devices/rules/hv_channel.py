@@ -13,7 +13,7 @@ from enum import IntEnum
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.hv_frozen import Activity, FrozenCurrent
 from devices.rules.hv_trip import Conditions, Sample, TripLatch
-from devices.rules.settings import Demand, Mismatch
+from devices.rules.settings import Demand
 
 
 class State(IntEnum):
@@ -114,8 +114,8 @@ class HvChannel:
     ) -> None:
         self.trip = TripLatch()
         self.polarity = PolarityWatch()
-        self.demands = {suffix: Demand() for suffix in settings}
-        self.demand_on: bool | None = None
+        self.demands = {suffix: Demand() for suffix in (*settings, "ON")}
+        self.late: list[str] = []  # what has come true of writes whose outcome was unknown, for people
         self.derived: dict[str, Reading] = {}
         self.limiting_level = Level.OK
         self._settle = settle
@@ -129,7 +129,6 @@ class HvChannel:
         self._load: Reading | None = None
         self._frozen = FrozenCurrent()
         self._limiting, self._off_unasked, self._in_band = Lasting(), Lasting(), Lasting()
-        self._on_mismatch = Mismatch()
 
     @classmethod
     def of(cls, device: DeviceSettings, settings: Iterable[str], activity: Activity) -> HvChannel:
@@ -155,20 +154,24 @@ class HvChannel:
         self._frozen = FrozenCurrent()
         self._activity.clear()
         self._limiting, self._off_unasked, self._in_band = Lasting(), Lasting(), Lasting()
-        self._on_mismatch.reset()
+
+    @property
+    def demand_on(self) -> bool | None:
+        """Whether the output is to be on; None before it is known."""
+        value = self.demands["ON"].value
+        return None if value is None else bool(value)
+
+    @demand_on.setter
+    def demand_on(self, on: bool | None) -> None:
+        self.demands["ON"].value = None if on is None else int(on)
 
     def demand(self, suffix: str) -> float | int | None:
         """Return what was last accepted from a user, or found at the first connection; None before that."""
-        if suffix == "ON":
-            return None if self.demand_on is None else int(self.demand_on)
         return self.demands[suffix].value
 
     def demanded(self, suffix: str, time: float) -> Reading | None:
         """Return the demand as a reading, None before it is known."""
-        value = self.demand(suffix)
-        if value is None or suffix == "ON":
-            return None if value is None else Reading(value, time)
-        return self.demands[suffix].reading(time)
+        return None if self.demands[suffix].value is None else self.demands[suffix].reading(time)
 
     def missed_trip(self, sample: Sample) -> None:
         """Latch a trip that only the unit's memory of events still tells of."""
@@ -182,8 +185,7 @@ class HvChannel:
 
     def accept_on(self, on: bool) -> None:
         """Take a new on/off demand from a user."""
-        self.demand_on = on
-        self._on_mismatch.reset()
+        self.demands["ON"].accept(int(on))
         self._off_unasked = Lasting()
 
     def update(self, sample: Sample) -> dict[str, Reading]:
@@ -194,8 +196,8 @@ class HvChannel:
 
     def _derive(self, sample: Sample) -> dict[str, Reading]:
         found: dict[str, Reading] = {}
-        if sample.conditions is not None and self.demand_on is None:
-            self.demand_on = sample.conditions.on
+        if sample.conditions is not None:
+            self.late += self.demands["ON"].observe(int(sample.conditions.on), 0.0)
         if sample.imon is not None:
             found["IMON"] = self._current(sample)
         if sample.vmon is not None and sample.imon is not None:
@@ -267,9 +269,7 @@ class HvChannel:
     def _on(self, sample: Sample, conditions: Conditions) -> Reading:
         demanded = bool(self.demand_on) and not conditions.disabled  # the alarm of the switch is that of STATE
         unasked = demanded and not conditions.on and not self.trip.explains_off
-        level = Level.OK
-        if self._on_mismatch.observe(demanded != conditions.on):
-            level = Level.MINOR
+        level = Level.MINOR if self.demands["ON"].lasting and not conditions.disabled else Level.OK
         if self._off_unasked.seconds(unasked, sample.now) >= OFF_UNASKED:
             level = Level.MAJOR
         return state_reading(int(conditions.on), sample.time, level)

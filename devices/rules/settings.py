@@ -122,6 +122,11 @@ class Demand:
         self.value, self.otherwise, self.moved, self._unknown = value, True, True, None
         self.link_lost()
 
+    @property
+    def doubted(self) -> bool:
+        """Whether there is a write whose outcome is unknown."""
+        return self._unknown is not None
+
     def doubt(self, asked: Asked) -> None:
         """Remember a write whose outcome is unknown: it may come true later."""
         self._unknown = asked

@@ -11,9 +11,9 @@ from devices.caen.catalogue import (
     SETTINGS,
     STATUS_BITS,
     Rate,
+    constants,
 )
 from devices.caen.channel import NEEDS
-from devices.caen.limits import once_parameters
 from devices.caen.protocol import ChannelStatus
 from devices.model import Kind
 from devices.rules.channels import all_signals
@@ -37,7 +37,7 @@ OF_BOARD = {
 
 def test_every_parameter_of_the_manuals_is_read():
     assert {row.wire for row in CHANNEL.values() if row.wire} == SETTABLE | MONITORED
-    assert set(once_parameters()) == LIMITS
+    assert set(constants()) == LIMITS
     assert {row.wire for row in BOARD.values() if row.wire} == OF_BOARD
 
 

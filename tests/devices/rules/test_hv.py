@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.caen.channel import conditions
 from devices.caen.protocol import Profile
+from devices.caen.status import layout_of
 from devices.model import Cause, Level, Reading
 from devices.rules.hv_channel import STATES, HvChannel, PolarityWatch, State
 from devices.rules.hv_frozen import Activity
@@ -19,6 +19,10 @@ ON = Conditions(on=True)
 UP = Conditions(on=True, up=True)
 DOWN = Conditions(down=True)
 TRIPPED = Conditions(tripped=True)
+
+
+def conditions(word: int, profile: Profile) -> Conditions:
+    return layout_of("", profile).conditions(word)
 
 
 class Story:
