@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from archiver.ca.events import Event
 from archiver.ca.subscribe import Subscriber
 from archiver.config import ArchiverConfig, PvSpec
+from archiver.history.samples import combined
+from archiver.history.web import ArchivePages, ArchiveServer
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.writers import State, Writer
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
-from archiver.points.catalogue import Catalogue, catalogue
+from archiver.points.catalogue import Catalogue, catalogue, load
+from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status.page import StatusPage
 from archiver.status.pvs import StatusPvs
@@ -83,6 +88,7 @@ class Bridge:
         self.builder = PointBuilder(pvs, config.schema)
         self.subscriber = Subscriber((channel_name(pv) for pv in pvs), self._take, _environment(config, env))
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
+        self._archived_until = max((segment.newest_ns for segment in self.log.segments[:-1]), default=0)
         self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
         self._catalogue_told = False
         self._save_catalogue()
@@ -98,6 +104,8 @@ class Bridge:
         ]
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self.pvs = StatusPvs(config.prefix, config.port, config.local_only)
+        self.archive: ArchiveServer | None = None
+        self._known = catalogue(pvs, config.schema)
         self._count = len(pvs)
         periods = [period / 4 for pv in pvs if (period := config.schema.row_period(pv))]
         self._tick = max(min([_LONGEST_TICK, *periods]), _SHORTEST_TICK)
@@ -117,9 +125,11 @@ class Bridge:
             if not reader.counted:
                 self._tasks.append(asyncio.create_task(asyncio.to_thread(reader.count), name="count what waits"))
         self.log.append(*self.builder.bridge(True))
+        self.log.append(*self.builder.gap(self._archived_until))
         for writer in self.writers:
             writer.start()
         await self.page.start(*self.config.status)
+        self._serve_archive()
         await self.pvs.start()
         await self.subscriber.start()
         self._tasks.append(asyncio.create_task(self._every_tick(), name="bridge status"))
@@ -141,11 +151,30 @@ class Bridge:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self.snapshot = self._look()
         await self.page.stop()
+        if self.archive is not None:
+            await asyncio.to_thread(self.archive.stop)
         await self.pvs.stop()
         for reader in self.readers:
             reader.close()
         self.log.close()
         log.info("%d points in the log, %d wait for a server", self.snapshot.points, self.snapshot.queue)
+
+    def _serve_archive(self) -> None:
+        """Serve the archive over HTTP; that its port is taken is no reason not to archive."""
+        if self.config.archive_http is None:
+            return
+        with contextlib.suppress(FileNotFoundError, ValueError):  # PVs of earlier runs are known, too
+            self._known = load(self.config.directory)
+        server = next((one for one in self.config.servers if one.version in (1, 2, 3)), None)
+        history = partial(combined, self.config.directory, server, self._known)
+        try:
+            pages = ArchivePages(self._known, history, self.config.prefix, time.time_ns)
+            self.archive = ArchiveServer(pages, *self.config.archive_http)
+        except OSError as error:
+            log.error("the archive is not served over HTTP at %s:%d: %s", *self.config.archive_http, error)
+            return
+        self.archive.start()
+        log.info("archive for json:http://%s:%d", *self.archive.address)
 
     def _take(self, events: list[Event]) -> None:
         self._append(*self.builder.build(events))
@@ -201,6 +230,10 @@ class Bridge:
             self._refused_points, self._last_refusal = refused, monotonic
         lost = self.log.lost + sum(server.lost for server in servers)
         if lost > losses:
+            if monotonic - self._last_loss >= _LOSING_SECONDS:
+                text = f"{lost - losses} points so far: {self.log.error or 'the log is as large as it may be'}"
+                line = occurrence("archiver", "points are being lost", text, MAJOR, round(now * 1e9))
+                self.log.append(line.encode(), 1)
             self._last_loss = monotonic
         self._seen = (monotonic, self.subscriber.events, lost)
         lag = max((server.lag for server in servers), default=0.0)

@@ -15,6 +15,7 @@ from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.history import HistoryError, Sample, histories, known_in, plot
 from archiver.history.formats import as_lines, write_csv
 from archiver.history.moments import local, moments, zone
+from archiver.history.occurrences import event_lines, occurrences_in_influxdb, occurrences_in_log
 from archiver.history.verify import verify
 from archiver.influx.downsample import backfill
 from archiver.influx.http import NoAnswer
@@ -101,6 +102,22 @@ def verify_servers(directory: Path, servers: Iterable[ServerConfig], since: str,
     except (HistoryError, ValueError) as error:
         return _failed(str(error))
     return status
+
+
+def show_events(directory: Path, server: ServerConfig | None, since: str, until: str) -> int:
+    """Print the events of a site, from the log in a folder, or from a server when there is one."""
+    try:
+        begin, end = moments(since, until, time.time_ns())
+        known_in(directory)
+        if server is not None:
+            found = occurrences_in_influxdb(server, begin, end)
+        else:
+            found = occurrences_in_log(directory, begin, end)
+    except (HistoryError, ValueError) as error:
+        return _failed(str(error))
+    for line in event_lines(found):
+        print(line)
+    return 0
 
 
 def show_history(request: HistoryRequest, directory: Path, server: ServerConfig | None, known: Catalogue | None) -> int:

@@ -20,6 +20,9 @@ from archiver.points.thinning import parse_tag
 DEFAULT_MEASUREMENT = "EPICS"
 """Measurement of PVs that belong to no device of the site."""
 
+DEFAULT_HTTP = "127.0.0.1:8812"
+"""Where the archive is served over HTTP unless the site file says something else."""
+
 _DAY = 86_400.0
 _WILD = re.compile(r"[*?\[]")
 
@@ -116,8 +119,9 @@ class ArchiverConfig:
     """The ``[archiver]`` section, checked.
 
     ``entries`` are further PVs, each ``NAME [ARCHIVE TAG]``, where NAME may be a wildcard over the site's own.
-    ``addresses`` are added to EPICS_CA_ADDR_LIST. ``status`` is where the page with the metrics is served, ``port``
-    the Channel Access port of the ``ARCH`` PVs; 0 is any. ``local_only`` keeps these to this computer.
+    ``addresses`` are added to EPICS_CA_ADDR_LIST. ``status`` is where the page with the metrics is served,
+    ``archive_http`` where the archive is (None: nowhere), ``port`` the Channel Access port of the ``ARCH`` PVs; 0 is
+    any. ``local_only`` keeps these to this computer.
     """
 
     prefix: str
@@ -128,6 +132,7 @@ class ArchiverConfig:
     entries: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     status: tuple[str, int] = ("127.0.0.1", 0)
+    archive_http: tuple[str, int] | None = None
     port: int = 0
     local_only: bool = False
     servers: tuple[ServerConfig, ...] = ()
@@ -162,10 +167,6 @@ def read_config(
             entries += read_list(base / path)
         except (OSError, UnicodeDecodeError) as error:
             errors.append(f"archiver.lists: {path} cannot be read: {error}")
-    status = ("127.0.0.1", 0)
-    if "status" in section:
-        host, _, port = section["status"].rpartition(":")
-        status = (host.strip("[]"), int(port))
     if errors:
         raise ConfigError(errors)
     return ArchiverConfig(
@@ -182,7 +183,8 @@ def read_config(
         ),
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
-        status=status,
+        status=_listen(section.get("status", "127.0.0.1:0")),
+        archive_http=_listen(http) if (http := section.get("archive_http", DEFAULT_HTTP)) else None,
         port=section.get("port", 0),
         servers=servers,
     )
@@ -224,6 +226,11 @@ def select(own: Iterable[PvSpec], entries: Iterable[str]) -> list[PvSpec]:
 def shard(pvs: Iterable[PvSpec], number: int, of: int) -> list[PvSpec]:
     """Return the PVs of bridge ``number`` (from 1) of several; the hash is the same on every machine and for ever."""
     return [pv for pv in pvs if zlib.crc32(pv.name.encode()) % of == number - 1]
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
 
 
 def _server(settings: dict[str, Any], base: Path) -> ServerConfig:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import re
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -232,6 +234,20 @@ class Reader(Follower):
             if segment.number == position.segment:
                 return Position(segment.number, min(position.offset, segment.end))
         return position
+
+
+def begins_ns(directory: Path) -> int:
+    """Return when the oldest block of a log was begun (Unix ns); now when there is none."""
+    for _, path in segment_files(directory):
+        with contextlib.suppress(FileNotFoundError):
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                found = blocks.next_block(fd, START, os.fstat(fd).st_size)
+            finally:
+                os.close(fd)
+            if found is not None:
+                return found.oldest_ns
+    return time.time_ns()
 
 
 def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterator[bytes]:

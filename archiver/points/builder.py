@@ -22,6 +22,7 @@ from typing import Final
 from archiver.ca.events import EPICS_EPOCH, Event, Kind, Value
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, quote
+from archiver.points.occurrences import MINOR, NO_ALARM, Occurrences, occurrence
 from archiver.points.rows import Row
 from archiver.points.series import FieldType, Group, Series, channel_name
 
@@ -47,6 +48,9 @@ LONGEST_TEXT: Final = 60_000
 
 INVALID: Final = 3
 """Severity of a value that is none; a PV whose device is lost keeps the stamp of its last good one."""
+
+LONGEST_QUIET_GAP: Final = 10.0
+"""Seconds without the bridge after which its start is in alarm: what happened meanwhile is missing."""
 
 _INT64: Final = 1 << 63
 _FIELDS_AT_ONCE: Final = 200
@@ -100,9 +104,12 @@ class PointBuilder:
         self._thinned: list[Series] = []
         self._groups: dict[str, Group] = {}
         self._rows: dict[str, tuple[Row, Group, str]] = {}
+        pvs = list(pvs)
+        self._occurrences = Occurrences(pvs)
         for pv in pvs:
             channel = channel_name(pv)
             series = self._series[channel] = Series(pv, schema)
+            series.watched = pv.name in self._occurrences.watched
             if pv.device:
                 series.group = self._groups.setdefault(pv.device, Group())
             if series.group is not None and (period := schema.row_period(pv)):
@@ -130,6 +137,8 @@ class PointBuilder:
                 self.refused[Refused.UNKNOWN] += 1
                 continue
             if event.kind == 7:  # Kind.CONNECTION; a look-up of the member would cost as much as all the rest
+                if series.watched:
+                    self._occurrences.take(series.pv, event, arrived)
                 lines += self._begin_again(series)
                 lines += self._changed(series, event, changes)
                 continue
@@ -150,6 +159,8 @@ class PointBuilder:
             elif not series.given_ns and event.severity == INVALID:
                 stamp = event.seconds_ns = stamp + 1
             series.given_ns, series.last = series.last_ns, event
+            if series.watched:
+                self._occurrences.take(series.pv, event, arrived)
             if series.row is not None:
                 line = self._into_row(series, series.row, event, arrived)
                 if line:
@@ -210,11 +221,13 @@ class PointBuilder:
                 reached = max(reached, group.newest_ns + heard(pv) - group.arrived_ns - ON_THE_WAY_NS)
             if line := row.due(now, reached):
                 lines.append(line)
+        lines += self._occurrences.due(now)
         return "".join(lines).encode(), len(lines)
 
     def finish(self) -> tuple[bytes, int]:
         """Return what the minimum interval, and rows that are not complete, still hold back."""
         lines = [row.line(row.stamp_ns) for row, _, _ in self._rows.values() if row.changed]
+        lines += self._occurrences.due(self._monotonic(), everything=True)
         for series in self._thinned:
             assert series.thinner is not None
             found = series.thinner.held_back()
@@ -225,6 +238,14 @@ class PointBuilder:
     def bridge(self, running: bool) -> tuple[bytes, int]:
         """Return the point that says that the bridge starts or stops, stamped with its own clock."""
         return f"{BRIDGE},host={escape_key(self._host)} running={int(running)}i {self._clock()}\n".encode(), 1
+
+    def gap(self, since_ns: int) -> tuple[bytes, int]:
+        """Return the event that says since when (Unix ns) nothing was archived; 0: never before."""
+        now = self._clock()
+        seconds = (now - since_ns) / 1e9
+        text = f"nothing was archived for {seconds:.0f} s" if since_ns else "the first start on this log"
+        severity = MINOR if since_ns and seconds > LONGEST_QUIET_GAP else NO_ALARM
+        return occurrence("archiver", "archiver started", text, severity, now).encode(), 1
 
     def states(self) -> Iterator[PvState]:
         """Tell what became of each PV's events."""

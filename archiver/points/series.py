@@ -96,6 +96,7 @@ class Series:
         "start",
         "thinner",
         "type",
+        "watched",
     )
 
     def __init__(self, pv: PvSpec, schema: Schema) -> None:
@@ -123,6 +124,7 @@ class Series:
         self.group: Group | None = None
         self.row: Row | None = None
         self.slot = 0
+        self.watched = False
         self.severity = -1  # so that the first point of a run tells it
         self.connected = False
         self.last_ns = self.events = self.points = self.refused = 0

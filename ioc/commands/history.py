@@ -14,7 +14,10 @@ from ioc.site.config import SiteError, load_site
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("pvs", nargs="+", metavar="PV", help="a PV, or a wildcard like 'LAB:HV1:CH0?:VMON'")
+    parser.add_argument("pvs", nargs="*", metavar="PV", help="a PV, or a wildcard like 'LAB:HV1:CH0?:VMON'")
+    parser.add_argument(
+        "--events", action="store_true", help="the events of the site instead: trips, puts, links, power interruptions"
+    )
     parser.add_argument("--since", default="1h", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (1h)")
     parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
     parser.add_argument(
@@ -34,20 +37,28 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Show the history; raises SiteError, DatabaseError or OSError."""
-    request = cli.HistoryRequest(tuple(args.pvs), args.since, args.until, args.csv, args.plot)
+    if not args.pvs and not args.events:
+        raise SiteError(["history: name a PV, or --events"])
+    server, known = None, None
     if args.site is None:
         if args.influxdb:
             raise SiteError(["--influxdb needs --site, which names the server"])
-        return cli.show_history(request, args.directory or _usual_directory(args.pvs[0]), None, None)
-    site = load_site(args.site)
-    config = archiver_config(site, Path(args.site).parent)
-    if not args.influxdb:
-        return cli.show_history(request, config.directory, None, None)
-    if not config.servers:
-        raise SiteError(["archiver.influxdb: there is no server to read from"])
-    return cli.show_history(
-        request, config.directory, config.servers[0], catalogue(archived(site, config), config.schema)
-    )
+        if not args.pvs and args.directory is None:
+            raise SiteError(["--events needs --site or --directory, which say whose events"])
+        directory = args.directory or _usual_directory(args.pvs[0])
+    else:
+        site = load_site(args.site)
+        config = archiver_config(site, Path(args.site).parent)
+        directory = config.directory
+        if args.influxdb:
+            if not config.servers:
+                raise SiteError(["archiver.influxdb: there is no server to read from"])
+            server = config.servers[0]
+            known = catalogue(archived(site, config), config.schema)
+    if args.events:
+        return cli.show_events(directory, server, args.since, args.until)
+    request = cli.HistoryRequest(tuple(args.pvs), args.since, args.until, args.csv, args.plot)
+    return cli.show_history(request, directory, server, known)
 
 
 def _usual_directory(pv: str) -> Path:

@@ -82,6 +82,12 @@ def archiver_schema() -> _JSON:
                 "pattern": rf"^\S+:{_PORT}$(?!\n)",
                 "description": "HOST:PORT for Prometheus (/metrics); 127.0.0.1 and any port when left out",
             },
+            "archive_http": {
+                "type": "string",
+                "pattern": rf"^(?:\S+:{_PORT})?$(?!\n)",
+                "default": "127.0.0.1:8812",
+                "description": "HOST:PORT of the archive for Phoebus' Data Browser and others; empty: not served",
+            },
             "port": {
                 "type": "integer",
                 "minimum": 1,

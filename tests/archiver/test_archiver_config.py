@@ -1,5 +1,6 @@
 """Settings of the bridge: which PVs, which servers, which shard."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ OWN = [
 def test_an_empty_section_is_the_log_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     config = read_config({}, "LAB:A", measurements=MEASUREMENTS)
-    assert config == ArchiverConfig("LAB:A", Path("/state/labioc/archive/LAB_A"), schema=SCHEMA)
+    expected = ArchiverConfig("LAB:A", Path("/state/labioc/archive/LAB_A"), schema=SCHEMA)
+    assert config == replace(expected, archive_http=("127.0.0.1", 8812))
     assert config.schema.measurement(OWN[0]) == "DT5533E"
     assert default_directory("LAB") == Path("/state/labioc/archive/LAB")
 

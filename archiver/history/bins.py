@@ -1,0 +1,44 @@
+"""Many samples made few: one for each stretch of time, with mean, min and max of the numbers in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from archiver.history.samples import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The numbers from a time (Unix ns) on; ``severity`` is the worst of them, ``last`` the value at the end."""
+
+    time: int
+    mean: float
+    minimum: float
+    maximum: float
+    first: float
+    last: float
+    severity: int
+
+
+def bins(samples: Sequence[Sample], since: int, width: int) -> Iterator[Bin]:
+    """Yield the bins that hold numbers; ``width`` in nanoseconds, the first begins at ``since``."""
+    numbers: list[float] = []
+    begin, severity, worst = since, 0, 0
+    for sample in samples:
+        start = since + (sample.time - since) // width * width
+        if start != begin:
+            yield from _bin(begin, numbers, worst)
+            numbers, begin, worst = [], start, 0
+        severity = severity if sample.severity is None else sample.severity
+        worst = max(worst, severity)
+        if isinstance(sample.value, int | float) and severity < 3:
+            numbers.append(float(sample.value))
+    yield from _bin(begin, numbers, worst)
+
+
+def _bin(begin: int, numbers: list[float], worst: int) -> Iterator[Bin]:
+    if numbers:
+        mean = math.fsum(numbers) / len(numbers)
+        yield Bin(begin, mean, min(numbers), max(numbers), numbers[0], numbers[-1], worst)

@@ -1,0 +1,266 @@
+"""The archive over HTTP, read-only, as programs of the EPICS world ask for it.
+
+* ``/archive/...``: the JSON archive protocol that the Data Browser of Phoebus and CS-Studio calls ``json:``
+  (app/databrowser-json of Phoebus; its reader refuses what it does not know, so nothing is added).
+* ``/retrieval/data/getData.json`` and ``getData.qw``, ``/retrieval/bpl/getMatchingPVs``: those of the Archiver
+  Appliance (its user guide, "Retrieval"), which Python clients and Grafana's data sources use.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
+
+from archiver.config import PvSpec
+from archiver.history.bins import Bin, bins
+from archiver.history.moments import parse_moment
+from archiver.history.samples import SEVERITIES, HistoryError, Sample
+from archiver.points.catalogue import Catalogue
+
+log = logging.getLogger("labioc.archiver")
+
+KEY: Final = "1"
+_NS: Final = 1_000_000_000
+_HOUR_NS: Final = 3600 * _NS
+_LEVELS: Final = ("OK", "MINOR", "MAJOR", "INVALID")
+_SMALLEST_GZIP: Final = 1000
+_OPERATOR: Final = re.compile(r"(?:(mean|min|max|firstSample|lastSample|optimized)_([1-9][0-9]*)\()?([^()]+)\)?")
+_REQUEST_SECONDS: Final = 60.0
+
+History = Callable[[str, int, int], Sequence[Sample]]
+"""Gives the samples of a PV between two times, in front of them what was in force at the first."""
+
+
+class BadRequest(Exception):
+    """What was asked cannot be understood; the text says why."""
+
+
+class NotFound(Exception):
+    """There is no such page, or no such PV."""
+
+
+class ArchivePages:
+    """Makes the pages; ``now`` gives Unix nanoseconds."""
+
+    def __init__(self, known: Catalogue, history: History, name: str, now: Callable[[], int]) -> None:
+        self._known = known
+        self._history = history
+        self._name = name
+        self._now = now
+
+    def page(self, target: str) -> Any:
+        """Return what a path with its query asks for, to be sent as JSON. Raises NotFound, BadRequest, HistoryError."""
+        parts = urlsplit(target)
+        query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+        words = parts.path.strip("/").split("/")
+        match words:
+            case ["archive"]:
+                return [{"key": int(KEY), "name": self._name, "description": f"labioc archive of {self._name}"}]
+            case ["archive", key, "channels-by-pattern", pattern] if key == KEY:
+                return self._matching(unquote_plus(pattern))
+            case ["archive", key, "samples", pv] if key == KEY:
+                return self._samples(unquote(pv.replace("+", " ")), query)
+            case ["retrieval", "data", "getData.json"] | ["data", "getData.json"]:
+                return self._appliance(query, "secs")
+            case ["retrieval", "data", "getData.qw"] | ["data", "getData.qw"]:
+                return self._appliance(query, "millis")
+            case ["retrieval", "bpl", "getMatchingPVs"] | ["bpl", "getMatchingPVs"]:
+                names = self._matching(query.get("pv", "*"))
+                limit = _integer(query, "limit", 500)
+                return names if limit < 0 else names[:limit]
+        raise NotFound("there are /archive/ and /retrieval/data/getData.json")
+
+    def _matching(self, pattern: str) -> list[str]:
+        return sorted(name for name in self._known.pvs if fnmatchcase(name, pattern))
+
+    def _pv(self, name: str) -> PvSpec:
+        try:
+            return self._known.pvs[name]
+        except KeyError:
+            raise NotFound(f"{name} is not archived here") from None
+
+    def _samples(self, name: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        pv = self._pv(name)
+        now = self._now()
+        since, until = _integer(query, "start", now - _HOUR_NS), _integer(query, "end", now)
+        count = _integer(query, "count", 0)
+        samples = self._history(name, since, until)
+        if count and len(samples) > count and not pv.states and _numeric(samples):
+            width = max((until - since) // count, 1)
+            inside = [sample for sample in samples if sample.time >= since]
+            return [_json_bin(pv, one) for one in bins(inside, since, width)]
+        return list(_json_samples(pv, samples))
+
+    def _appliance(self, query: Mapping[str, str], stamp: str) -> list[dict[str, Any]]:
+        match = _OPERATOR.fullmatch(query.get("pv", ""))
+        if match is None:
+            raise BadRequest("pv: NAME, or mean_60(NAME), min, max, firstSample, lastSample, optimized are possible")
+        operator, number, name = match.groups()
+        pv = self._pv(name)
+        now = self._now()
+        since = _moment(query, "from", now - _HOUR_NS, now)
+        until = _moment(query, "to", now, now)
+        samples = self._history(name, since, until)
+        if operator is not None and _numeric(samples):
+            width = int(number) * _NS if operator != "optimized" else max((until - since) // int(number), 1)
+            inside = [sample for sample in samples if sample.time >= since]
+            if operator != "optimized" or len(inside) > int(number):
+                data = [_appliance_bin(one, operator, stamp) for one in bins(inside, since, width)]
+                return [{"meta": _meta(pv), "data": data}]
+        return [{"meta": _meta(pv), "data": list(_appliance_samples(samples, stamp))}]
+
+
+class ArchiveServer:
+    """Serves the pages, in threads of its own: reading the log must not hold up the bridge."""
+
+    def __init__(self, pages: ArchivePages, host: str, port: int) -> None:
+        self._server = _Server((host, port), _handler(pages))
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="archive over HTTP")
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where it listens."""
+        host, port = self._server.server_address[:2]
+        return str(host), int(port)
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Answer nothing more; what is under way is given up."""
+        if self._thread.is_alive():
+            self._server.shutdown()
+            self._thread.join()
+        self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news."""
+        log.debug("archive over HTTP: %s", client_address, exc_info=True)
+
+
+def _handler(pages: ArchivePages) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _REQUEST_SECONDS
+
+        def log_message(self, format: str, *args: Any) -> None:
+            log.debug("archive over HTTP: %s", format % args)
+
+        def do_GET(self) -> None:
+            try:
+                self._send(200, json.dumps(pages.page(self.path)).encode(), "application/json")
+            except NotFound as error:
+                self._send(404, f"{error}\n".encode(), "text/plain")
+            except (BadRequest, ValueError) as error:
+                self._send(400, f"{error}\n".encode(), "text/plain")
+            except (HistoryError, OSError) as error:
+                log.warning("archive over HTTP: %s: %s", self.path, error)
+                self._send(503, f"{error}\n".encode(), "text/plain")
+
+        def _send(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", f"{kind}; charset=utf-8")
+            if len(body) >= _SMALLEST_GZIP and "gzip" in self.headers.get("Accept-Encoding", ""):
+                body = gzip.compress(body, 1)
+                self.send_header("Content-Encoding", "gzip")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+    return Handler
+
+
+def _integer(query: Mapping[str, str], name: str, default: int) -> int:
+    try:
+        return int(query.get(name, default))
+    except ValueError:
+        raise BadRequest(f"{name}: {query[name]!r} is no whole number") from None
+
+
+def _moment(query: Mapping[str, str], name: str, default: int, now: int) -> int:
+    return parse_moment(query[name], now) if name in query else default
+
+
+def _numeric(samples: Sequence[Sample]) -> bool:
+    return not any(isinstance(sample.value, str) for sample in samples)
+
+
+def _json_samples(pv: PvSpec, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
+    severity = 0
+    for sample in samples:
+        severity = severity if sample.severity is None else sample.severity
+        if sample.connected:
+            continue  # the value that follows says it
+        lost = sample.connected is not None
+        level, status = (_LEVELS[severity & 3], SEVERITIES[severity & 3]) if not lost else ("INVALID", "Disconnected")
+        head = {
+            "time": sample.time,
+            "severity": {"level": level, "hasValue": sample.value is not None},
+            "status": status,
+            "quality": "Original",
+        }
+        value = sample.value
+        if isinstance(value, str):
+            yield {**head, "type": "string", "value": [value]}
+        elif pv.states and isinstance(value, int):
+            yield {**head, "metaData": {"type": "enum", "states": list(pv.states)}, "type": "enum", "value": [value]}
+        elif isinstance(value, int) and pv.rtyp.startswith(("long", "int")):
+            yield {**head, "metaData": _numeric_meta(pv), "type": "long", "value": [value]}
+        elif value is None and pv.rtyp.startswith(("string", "ls")):
+            yield {**head, "type": "string", "value": [status]}
+        else:
+            number: float | str = "NaN" if value is None else float(value)
+            yield {**head, "metaData": _numeric_meta(pv), "type": "double", "value": [number]}
+
+
+def _json_bin(pv: PvSpec, one: Bin) -> dict[str, Any]:
+    return {
+        "time": one.time,
+        "severity": {"level": _LEVELS[one.severity & 3], "hasValue": True},
+        "status": SEVERITIES[one.severity & 3],
+        "quality": "Interpolated",
+        "metaData": _numeric_meta(pv),
+        "type": "minMaxDouble",
+        "value": [one.mean],
+        "minimum": one.minimum,
+        "maximum": one.maximum,
+    }
+
+
+def _numeric_meta(pv: PvSpec) -> dict[str, Any]:
+    unknown = dict.fromkeys(("displayLow", "displayHigh", "warnLow", "warnHigh", "alarmLow", "alarmHigh"), "NaN")
+    return {"type": "numeric", "precision": pv.precision or 0, "units": pv.unit, **unknown}
+
+
+def _meta(pv: PvSpec) -> dict[str, str]:
+    return {"name": pv.name, "EGU": pv.unit, "PREC": str(pv.precision or 0)}
+
+
+def _appliance_samples(samples: Sequence[Sample], stamp: str) -> Iterator[dict[str, Any]]:
+    severity = 0
+    for sample in samples:
+        severity = severity if sample.severity is None else sample.severity
+        if sample.value is not None:
+            yield {**_stamp(sample.time, stamp), "val": sample.value, "severity": severity, "status": 0}
+
+
+def _appliance_bin(one: Bin, operator: str, stamp: str) -> dict[str, Any]:
+    values = {"min": one.minimum, "max": one.maximum, "firstSample": one.first, "lastSample": one.last}
+    return {**_stamp(one.time, stamp), "val": values.get(operator, one.mean), "severity": one.severity, "status": 0}
+
+
+def _stamp(time: int, name: str) -> dict[str, int]:
+    return {name: time // (_NS if name == "secs" else 1_000_000), "nanos": time % _NS}
