@@ -5,7 +5,8 @@ from __future__ import annotations
 from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec
 from archiver.points.builder import PointBuilder
-from archiver.points.lineprotocol import Point, parse_all
+from archiver.points.lineprotocol import Point
+from tests.archiver.influx.fake_influx import parse_all
 from tests.archiver.schemas import SCHEMA
 
 NOW = 1_795_000_000_000_000_000
