@@ -8,7 +8,7 @@ BIN    := $(VENV)/bin
 JOBS   ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
 
-.PHONY: run test test-long lint bench clean
+.PHONY: run test test-long coverage lint bench changelog clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/labioc demo
@@ -23,6 +23,14 @@ test-long: $(VENV)/test.stamp
 # The comparison of Channel Access servers, about ten minutes; `make bench BENCH=--quick` takes two to three.
 bench: $(VENV)/bench.stamp
 	$(BIN)/python -m bench.ca_compare $(BENCH)
+
+# Which lines and branches no test takes: a table, and htmlcov/index.html.
+coverage: $(VENV)/test.stamp
+	$(PYTEST) --cov --cov-report=term --cov-report=html $(TESTS)
+
+# Move the fragments of changes/ into CHANGELOG.md: make changelog VERSION=0.2.0
+changelog: $(VENV)/run.stamp
+	$(BIN)/python scripts/changelog.py $(VERSION)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -53,4 +61,4 @@ $(VENV)/bench.stamp: pyproject.toml $(VENV)/test.stamp
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
