@@ -164,6 +164,11 @@ def family_page(family: Family) -> str:
         lines += ["## Device: `LAB:DEV:...`", ""]
         for title, records in sections(own):
             lines += [f"### {title}", "", *pv_table(records)]
+    if templates.full is not None:
+        more = {record.name.removeprefix("P:D:"): record for record in templates.full.expand(MACROS)}
+        lines += ['## Device with `detail = "full"`: `LAB:DEV:...`', ""]
+        for title, records in sections(more):
+            lines += [f"### {title}", "", *pv_table(records)]
     return "\n".join(lines)
 
 

@@ -11,14 +11,16 @@ import logging
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise
-from devices.eurotherm.catalogue import SETTINGS, UNIT_OF, VOLATILE
-from devices.eurotherm.meaning import Furnace, differs
+from devices.eurotherm.catalogue import SETTINGS, UNIT_OF, VOLATILE, Setting
+from devices.eurotherm.furnace import Furnace, differs
 from devices.eurotherm.memory import FurnaceMemory
-from devices.eurotherm.registers import REGISTERS, Register
+from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_frames import MEANINGS, ModbusRefusal
 from devices.model import Kind
 from devices.permit import current
+
+_SETPOINTS = ("TG.SP", "SP1", "SP2")
 
 log = logging.getLogger("labioc.eurotherm")
 
@@ -118,6 +120,28 @@ class RegisterWriter:
         except DeviceError as error:
             raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
         raise LinkDown(f"{what}: nothing was sent, since it cannot be read")
+
+    async def learn_limits(self, what: str, setting: Setting) -> None:
+        """Read what the limits of a setting depend on: a value of some seconds ago may not be true any more."""
+        bounds = {bound for bound in (setting.low, setting.high) if isinstance(bound, str) and bound in REGISTERS}
+        await self.learn(what, *bounds)
+
+    async def check_remote(self, what: str) -> None:
+        """Raise Refused when register 26 may be something else: on indicators it is a calibration offset."""
+        if self._unit.value("VERSION") is None:
+            await self.learn(what, "VERSION")
+        version = self._unit.value("VERSION")
+        if version is None or version < REMOTE_FIRMWARE:
+            raise Refused("this firmware has no volatile remote setpoint (1.10 is the first)")
+        if not self._setpoints_agree():  # perhaps because they were read at different times
+            await self.learn(what, *_SETPOINTS)
+        if self._unit.value("L-R") is None or not self._setpoints_agree():
+            raise Refused("this instrument does not look like a controller with a remote setpoint")
+
+    def _setpoints_agree(self) -> bool:
+        """Whether the target is one of the two setpoints, as it is on every controller."""
+        target, *setpoints = (self._unit.value(name) for name in _SETPOINTS)
+        return target is not None and target in setpoints
 
     async def read(self, what: str, register: Register) -> float | None:
         """Read one register now. Raises ReplyTimeout when it cannot be learnt."""

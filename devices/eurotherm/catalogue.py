@@ -7,6 +7,7 @@ devices.eurotherm.registers. Registers that only repeat a bit of the status word
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
@@ -220,6 +221,7 @@ INPUT_BITS: Mapping[str, tuple[Inputs, str]] = {
 """Bits of register 87 by the names of their signals."""
 
 _NO_YES = ("NO", "YES")
+SAFE_STATES = ("NONE", "GOING", "DONE", "INCOMPLETE")
 
 
 def _command(name: str, text: str, act: str) -> Quantity:
@@ -241,6 +243,7 @@ _MONITORS: tuple[Quantity, ...] = (
     Quantity("TWORK", Kind.FLOAT, "Setpoint in force", "WKG.SP", "C", digits=1),
     Quantity("TDIFF", Kind.FLOAT, "Measured minus working setpoint", unit="C", digits=1),
     Quantity("SLOPE", Kind.FLOAT, "Slope of the temperature over 60 s", unit="C/min", digits=2),
+    Quantity("SETTLED", Kind.ENUM, "Temperature is settled at its setpoint", labels=_NO_YES),
     Quantity("OUT", Kind.FLOAT, "Output in force", "WRK.OP", "%", digits=1),
     Quantity("STAT", Kind.INT, "Status word", "StAt"),
     *(Quantity(f"STAT.{name}", Kind.ENUM, text, labels=_NO_YES) for name, (_, text) in STATUS_BITS.items()),
@@ -258,6 +261,8 @@ _MONITORS: tuple[Quantity, ...] = (
     _command("TMR.RESET.CMD", "Reset timer or programmer", "RESET"),
     _command("ACK.CMD", "Acknowledge alarms and mains failure", "ACK"),
     _command("SAFE.CMD", "Go to the safe temperature", "GO"),
+    Quantity("SAFE.STATE", Kind.ENUM, "What became of the last SAFE:CMD", labels=SAFE_STATES),
+    Quantity("SAFE.MSG", Kind.TEXT, "What is not safe, and what was done"),
     Quantity("WRITES", Kind.INT, "Writes to non-volatile registers"),
     Quantity("WRITES.MAX", Kind.INT, "Writes to the most written register"),
     Quantity("WRITES.MSG", Kind.TEXT, "Most written registers"),
@@ -302,6 +307,16 @@ QUANTITIES: Mapping[str, Quantity] = {
 SIGNALS: Mapping[str, Signal] = {name: row.signal for name, row in QUANTITIES.items()}
 """Every signal of a controller."""
 
+_BASIC_SETTINGS = ("TSET", "RATE", "OUT.HI", "MODE", "REMOTE", "PB", "TI", "TD")
+_FULL_MONITORS = re.compile(r"TMR\.|DIN\.|AL[1-4]\.|RANGE\.|(LOAD\.I|LEAK\.I|MV|INTYPE|CJTYPE|DECIMALS|ACTION|CTRL[12]|"
+                            r"STBYTYPE|CTRANGE)$")  # fmt: skip
+
+BASIC = frozenset(
+    (*(row.name for row in _MONITORS if not _FULL_MONITORS.match(row.name)),
+     *(row.name for name in _BASIC_SETTINGS for row in SETTINGS[name].quantities()))
+)  # fmt: skip
+"""Signals of ``detail = "basic"``: what an operator of a furnace needs, and what costs no time on the line."""
+
 VOLATILE = frozenset({"MAN.OP", "Rm.SP", "PV.CM", "T.STAT", "A.TUNE", "Ac.ALL", "EVENT", "Di.OP"})
 """Registers that may be written without wearing out the memory; all others count as kept (handbook HA028651)."""
 
@@ -311,7 +326,7 @@ UNIT_OF: Mapping[Scale, str] = {Scale.RATE: "RAMPU", Scale.TIMER: "TM.RES"}
 """The registers that say in which unit the instrument counts others; both can be changed at the front panel."""
 
 _DERIVED: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("TDIFF", "SLOPE", "TEMP", "OUT"), _LIVE),
+    **dict.fromkeys(("TDIFF", "SLOPE", "SETTLED", "TEMP", "OUT"), _LIVE),
     **{f"STAT.{name}": ("StAt", "StAt.INV") for name in STATUS_BITS},
     "STAT": ("StAt", "StAt.INV"),
     **dict.fromkeys(INPUT_BITS, ("Di.IP",)),

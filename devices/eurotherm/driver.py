@@ -16,12 +16,14 @@ from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, SIGNALS, Rate, registers_of
 from devices.eurotherm.computer import Computer
 from devices.eurotherm.family import DEFAULT_UNIT
-from devices.eurotherm.meaning import Furnace
+from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw_words import USAGE, eurotherm_request
+from devices.eurotherm.readings import FurnaceReadings
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
+from devices.eurotherm.safe_report import INCOMPLETE, SafeReport
 from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit, Link
-from devices.eurotherm.writer import TIMER_COMMANDS, EurothermWriter
+from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
@@ -60,7 +62,9 @@ class EurothermDriver:
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
-        self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock)
+        self._safe = SafeReport()
+        self._readings = FurnaceReadings(self._unit, self._furnace, self._memory, self._safe, self._clock)
+        self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock, self._safe)
         self._owed: set[str] = set()  # signals whose answer was missed
         self._fruitless = 0
         self._checked = 0.0
@@ -146,7 +150,7 @@ class EurothermDriver:
             raise self._noted(error) from error
         misses = self._unit.misses.keys()
         self._owed = {name for name in wanted if not (answered and misses.isdisjoint(self._furnace.registers(name)))}
-        return self._furnace.readings([*wanted, *self._furnace.moved()]) if answered else {}
+        return self._readings.of([*wanted, *self._furnace.moved()]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:
         """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""
@@ -196,11 +200,12 @@ class EurothermDriver:
         try:
             changed = await self._writer.write(name, value)
         except DeviceError as error:
-            error.readings = self._furnace.readings({name, f"{name}.RBV"} & QUANTITIES.keys())
+            shown = SAFE_SIGNALS if name == "SAFE.CMD" else {name, f"{name}.RBV"}
+            error.readings = self._readings.of(shown & QUANTITIES.keys())
             if not isinstance(error, Refused):
                 self._noted(error)
             raise
-        return self._furnace.readings(changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
+        return self._readings.of(changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
 
     async def forbid_writes(self, why: str) -> None:
         """Send nothing that changes the controller any more, not even the remote setpoint once more.
@@ -220,6 +225,14 @@ class EurothermDriver:
     def precision(self, name: str) -> int | None:
         """Return the decimals that the front panel shows for a signal; None when it does not tell."""
         return self._furnace.precision(name) if name in QUANTITIES else None
+
+    def display_range(self, name: str) -> tuple[float, float] | None:
+        """Return the range of the instrument for what it measures, and the limits in force for what is set."""
+        return self._furnace.display_range(name)
+
+    def latched(self) -> Collection[str]:
+        """Return the signals whose alarm is kept here, whatever the link does; see devices.model.Latching."""
+        return self._memory.latched() | ({"SAFE.STATE"} if self._safe.state == INCOMPLETE else set())
 
     # Registers by number
 

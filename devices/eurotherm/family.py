@@ -29,6 +29,7 @@ FAMILY = Family(
     simulated_by="devices.eurotherm.simulator.command:SIMULATION",
     place=numbered("Modbus RTU", "unit", DEFAULT_UNIT, {"baudrate": "9600", "parity": "none"}),
     mistakes=_mistakes,
+    load_by="devices.eurotherm.load:line_load",
     address="serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
     timeout=0.5,
     example={
@@ -66,6 +67,25 @@ FAMILY = Family(
             "maximum": 86400,
             "default": 600,
             "description": "Seconds after the setpoint has stopped moving before the deviation counts",
+        },
+        "detail": {
+            "enum": ["basic", "full"],
+            "default": "basic",
+            "description": "basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
+        },
+        "settled_band": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "maximum": 1000,
+            "default": 2,
+            "description": "C around the setpoint within which the temperature counts as settled",
+        },
+        "settled_time": {
+            "type": "number",
+            "minimum": 0,
+            "maximum": 86400,
+            "default": 60,
+            "description": "Seconds within settled_band after which SETTLED is YES",
         },
         "slope_limit": {
             "type": "number",

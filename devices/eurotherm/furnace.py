@@ -1,109 +1,283 @@
-"""What the readings of a furnace mean together: slope, deviation, heater without effect. No I/O and no clock.
+"""What is known of one furnace from the registers of its Eurotherm 3200: temperature, settings, demands, limits.
 
-All times are monotonic seconds, temperatures in C, outputs in percent.
+How that becomes readings is in devices.eurotherm.readings.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import replace
 
-from devices.model import Cause, Level
-from devices.rules.hv_channel import Lasting
+from devices.clock import DriverClock
+from devices.eurotherm.catalogue import (
+    QUANTITIES,
+    SETTINGS,
+    UNIT_OF,
+    Bound,
+    Quantity,
+    Setting,
+    registers_of,
+    shown_decimals,
+)
+from devices.eurotherm.memory import FurnaceMemory
+from devices.eurotherm.power_record import Sample
+from devices.eurotherm.registers import REGISTERS, Form, Inputs, Scale, Status
+from devices.eurotherm.unit import EurothermUnit
+from devices.eurotherm.watch import FurnaceWatch
+from devices.links.modbus_words import FULL_SCALE
+from devices.model import DeviceSettings, Kind, Limits
+from devices.rules.settings import Asked, Demand, moved, tightened
 
-SLOPE_SECONDS = 60.0  # the time over which the slope is taken
-SLOPE_LEAST = 10.0  # seconds of readings without which there is none
-FULL_OUTPUT = 99.95  # percent
-LOST_HEAT = 300.0  # seconds at full output with falling temperature that are a MAJOR alarm
+OTHER_UNITS = (1, 2)  # of register 516: Fahrenheit, kelvin
+OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
+TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
+"""Settings that move each other."""
 
-Alarm = tuple[Level, Cause]
-FINE: Alarm = (Level.OK, Cause.NONE)
+REPORTED = ("TM.CFG", "T.STAT", "T.REMN", "A-M", "L-R", "IM", "Rm.SP", "LOC.t")
+"""Registers that are read behind the fast ones for the report of a power interruption, whatever is published."""
+
+RANGE = ("RNG.LO", "RNG.HI")  # read once in a connection
+
+REPORT_EVERY = 5.0  # seconds between two readings of those
+HELD_AT_MOST = 10.0  # seconds that a reading waits for them
+_TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 
 
-class Slope:
-    """Slope of the temperature, a straight line through the readings of the last minute."""
+class Furnace:
+    """Demands, alarms and memory on top of the registers that the unit object keeps."""
 
-    def __init__(self) -> None:
-        self._points: deque[tuple[float, float]] = deque()
+    def __init__(
+        self, unit: EurothermUnit, settings: DeviceSettings, memory: FurnaceMemory, clock: DriverClock
+    ) -> None:
+        self.settings = settings
+        self.watch = FurnaceWatch(settings.options)
+        self._unit = unit
+        self._memory = memory
+        self._clock = clock
+        self._demands = {name: Demand() for name in SETTINGS}
+        self._first = True
+        self._held: tuple[Sample, float] | None = None  # a reading that may end an interruption, and when it was taken
 
-    def clear(self) -> None:
-        """Forget the readings, because one is missing in between."""
-        self._points.clear()
+    def link_lost(self) -> None:
+        """Forget what only holds within one connection; demands stay."""
+        self._first = True
+        self.watch = FurnaceWatch(self.settings.options)
+        for demand in self._demands.values():
+            demand.link_lost()
 
-    def observe(self, now: float, temp: float) -> None:
-        """Take one reading."""
-        self._points.append((now, temp))
-        while self._points[0][0] < now - SLOPE_SECONDS:
-            self._points.popleft()
+    # What is known
 
     @property
-    def value(self) -> float | None:
-        """C per minute; None as long as there are too few readings."""
-        if len(self._points) < 2 or self._points[-1][0] - self._points[0][0] < SLOPE_LEAST:
+    def status(self) -> Status:
+        """The status word as last read; nothing when it was not."""
+        return Status(int(self._unit.value("StAt") or 0))
+
+    @property
+    def remote(self) -> bool:
+        """Whether the remote setpoint is in force."""
+        return bool(self._unit.value("L-R")) and Status.REMOTE_FAIL not in self.status
+
+    @property
+    def temperature(self) -> float | None:
+        """The measured temperature; None when the sensor is broken or out of range, whatever the number says."""
+        return None if self.status & OUT_OF_SENSE else self._unit.value("PV.IN")
+
+    def setting(self, name: str) -> float | None:
+        """Return the value of a setting as the instrument has it, a choice as the index of its label."""
+        if name == "TSET" and self.remote:
+            remote = self._unit.value("Rm.SP")
+            return None if remote is None else remote + (self._unit.value("LOC.t") or 0.0)
+        return self.indexed(QUANTITIES[name])
+
+    @property
+    def other_unit(self) -> bool:
+        """Whether the instrument measures in Fahrenheit or kelvin, while everything is published as C."""
+        return self._unit.value("UNITS") in OTHER_UNITS
+
+    def inputs(self) -> Inputs:
+        """Return the word of the digital inputs and the mains flag as last read; nothing when it was not."""
+        return Inputs(int(self._unit.value("Di.IP") or 0))
+
+    def demand(self, name: str) -> Demand:
+        """Return the demand of a setting: what was last accepted from a user, or found at the first connection."""
+        return self._demands[name]
+
+    def accept(self, *names: str) -> None:
+        """Take the values that the instrument has now as what was asked for."""
+        for name in names:
+            found = self.setting(name)
+            if found is not None:
+                self.take(name, found)
+
+    def take(self, name: str, value: float) -> None:
+        """Take a value as what was asked for."""
+        self._demands[name].accept(value)
+
+    def asked(self, setting: Setting, value: float) -> Asked:
+        """Describe what a put asks of a setting, of a choice by the index of its label."""
+        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
+        return Asked(setting.name, value, setting.unit, step, setting.labels, "controller")
+
+    def took(self, name: str) -> None:
+        """Take what the instrument has now for a setting, instead of what was asked for."""
+        found = self.setting(name)
+        if found is not None:
+            self._demands[name].take(found)
+
+    def doubt(self, setting: Setting, value: float) -> None:
+        """Remember a write of a setting whose outcome is unknown."""
+        self._demands[setting.name].doubt(self.asked(setting, value))
+
+    def moved(self) -> list[str]:
+        """Return the settings whose demand has changed without a put."""
+        return moved(self._demands)
+
+    def registers(self, name: str) -> tuple[str, ...]:
+        """Return what has to be read for a signal now."""
+        if name in SETTINGS and self._demands[name].value is not None:
+            return ()
+        if name in ("TSET", "TSET.RBV") and self.remote:
+            return ("TG.SP", "Rm.SP")
+        unneeded = self._unit.missing & set(UNIT_OF.values())  # what they would tell is then known anyway
+        if self._unit.planner.floats:
+            unneeded |= {UNIT_OF[Scale.TIMER]}  # a twin is in milliseconds always
+        row = QUANTITIES[name].register
+        return tuple(one for one in registers_of(name) if one == row or one not in unneeded)
+
+    # Limits
+
+    def limits(self, setting: Setting) -> Limits | None:
+        """Return the tightest of what the instrument and the site file allow; None when it is not known yet."""
+        low, high = self._bound(setting, setting.low), self._bound(setting, setting.high)
+        if setting.labels or low is None or high is None:
             return None
-        start, count = self._points[0][0], len(self._points)
-        middle = sum(t - start for t, _ in self._points) / count
-        mean = sum(temp for _, temp in self._points) / count
-        spread = sum((t - start - middle) ** 2 for t, _ in self._points)
-        return 60.0 * sum((t - start - middle) * (temp - mean) for t, temp in self._points) / spread
+        limits = Limits(low, high, _whose(setting.low), _whose(setting.high))
+        names = dict.fromkeys((setting.name, "TSET") if setting.high == "SP.HI" else (setting.name,))
+        for name in names:
+            limits = tightened(limits, (self.settings.limits,), name, "site")
+        return limits
+
+    def _bound(self, setting: Setting, bound: Bound) -> float | None:
+        if isinstance(bound, float):
+            return bound
+        if bound in REGISTERS and bound not in self._unit.missing:
+            return self._unit.value(bound)
+        full = self._unit.number(REGISTERS[setting.register], FULL_SCALE)
+        return -full if full is not None and bound.startswith("-") else full
+
+    def resolution(self, setting: Setting) -> float:
+        """Return the step of a setting as the front panel shows it."""
+        register = REGISTERS[setting.register]
+        step = 10.0 ** -shown_decimals(register.scale, self._unit.decimals, setting.digits)
+        return step * (self._unit.factor(register) or 1.0)
+
+    def display_range(self, name: str) -> tuple[float, float] | None:
+        """Return the range of the instrument for a signal; None when it has none or it is not known."""
+        base = name.removesuffix(".RBV")
+        if base in SETTINGS and base != name:
+            limits = self.limits(SETTINGS[base])
+            return None if limits is None else (limits.low, limits.high)
+        if name in ("TEMP", "TWORK"):
+            low, high = (self._unit.value(bound) for bound in ("RNG.LO", "RNG.HI"))
+            return None if low is None or high is None else (low, high)
+        return (0.0, 100.0) if name == "OUT" else None
+
+    def precision(self, name: str) -> int | None:
+        """Return the decimals that the front panel shows for a signal; None when it does not tell."""
+        row = QUANTITIES[name]
+        base = SETTINGS.get(name.rpartition(".")[0])
+        register = row.register or (base.register if base is not None else "")
+        if name in _TEMPERATURES:
+            register = "PV.IN"
+        if not register or row.kind is not Kind.FLOAT:
+            return None
+        scale = REGISTERS[register].scale
+        known = self._unit.decimals is not None and scale in (Scale.PV, Scale.RATE)
+        return shown_decimals(scale, self._unit.decimals, row.digits) if known else None
+
+    # Taking in
+
+    def polled(self, fresh: Collection[str]) -> None:
+        """Draw conclusions from registers that have just been read."""
+        for name, setting in SETTINGS.items():
+            if setting.register in fresh or (name == "TSET" and self.remote and "Rm.SP" in fresh):
+                self._compare(setting)
+        known = self._unit.cells.keys() | self._unit.missing
+        if "PV.IN" in fresh and {"StAt", "Di.IP"} <= known:  # without the mains flag an interruption would be missed
+            self._look()
+        if self._held is not None and not self.unreported():
+            self.release_held()
+
+    def _compare(self, setting: Setting) -> None:
+        demand, found = self._demands[setting.name], self.setting(setting.name)
+        if found is None:
+            return
+        if setting.follows:
+            demand.value = found
+        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
+        self._unit.link.stats.late += demand.observe(found, step)
+
+    def _look(self) -> None:
+        unit, now = self._unit, self._clock.monotonic()
+        controlling = Status.MANUAL not in self.status and not unit.value("IM")
+        self.watch.observe(now, self.temperature, unit.value("WKG.SP"), unit.value("WRK.OP"), controlling)
+        sample, last = self._sample(), self._memory.power.last
+        if self._held is None and (self._first or (sample.flag and last is not None and not last.flag)):
+            self._held = sample, now
+        self._first = False
+        if self._held is None:
+            self._memory.observe(sample, now)
+        elif now - self._held[1] > HELD_AT_MOST:
+            self.release_held()
+
+    def _sample(self) -> Sample:
+        unit = self._unit
+        return Sample(
+            time=unit.cells["PV.IN"].time,
+            flag=Inputs.MAINS_FAILED in self.inputs(),
+            temp=self.temperature,
+            target=self.setting("TSET"),
+            working=unit.value("WKG.SP"),
+            output=unit.value("WRK.OP"),
+            mode=self._label("MODE"),
+            remote=self._label("REMOTE"),
+            program=self._label("TMR.STATE") if unit.value("TM.CFG") else "",
+            left=unit.value("T.REMN"),
+        )
+
+    def unreported(self) -> list[str]:
+        """Return the registers of the report that have to be read now: all of them after a possible interruption."""
+        since = self._clock.time() - REPORT_EVERY if self._held is None else self._held[0].time
+        cells, missing = self._unit.cells, self._unit.missing
+        old = [one for one in REPORTED if one not in cells or cells[one].time < since]
+        return [one for one in (*old, *(one for one in RANGE if one not in cells)) if one not in missing]
+
+    def release_held(self) -> None:
+        """Give the power record the reading that may end an interruption, with what is known of mode and program."""
+        if self._held is not None:
+            held, at = self._held
+            self._held = None
+            measured = {name: getattr(held, name) for name in ("time", "flag", "temp", "working", "output")}
+            self._memory.observe(replace(self._sample(), **measured), at)
+
+    def _label(self, name: str) -> str:
+        row = QUANTITIES[name]
+        index = self.indexed(row)
+        return "" if index is None else row.labels[int(index)]
+
+    def indexed(self, row: Quantity) -> float | None:
+        """Return a register's value, of a choice the index of its label; None for a code without one."""
+        value = self._unit.value(row.register)
+        if value is None or not row.labels:
+            return value
+        return float(row.codes.index(int(value))) if int(value) in row.codes else None
 
 
-@dataclass(frozen=True, slots=True)
-class FurnaceLimits:
-    """What the site file says: thresholds of the deviation and of the slope (None: no alarm), settling time in s."""
-
-    minor: float | None = None
-    major: float | None = None
-    slope: float | None = None
-    settle: float = 600.0
+def _whose(bound: Bound) -> str:
+    return f"instrument {bound}" if isinstance(bound, str) and bound in REGISTERS else "instrument"
 
 
-class FurnaceWatch:
-    """Alarms that depend on more than one reading; one for each connection."""
-
-    def __init__(self, limits: FurnaceLimits) -> None:
-        self.slope = Slope()
-        self._limits = limits
-        self._heat = Lasting()
-        self._settled = Lasting()
-        self._last: float | None = None  # what was last seen of the working setpoint
-        self.slope_alarm: Alarm = FINE
-        self.deviation_alarm: Alarm = FINE
-        self.output_alarm: Alarm = FINE
-
-    def observe(
-        self, now: float, temp: float | None, working: float | None, output: float | None, controlling: bool
-    ) -> None:
-        """Take one scan; ``controlling`` is False in manual and in standby, when a deviation means nothing."""
-        if temp is None:
-            self.slope.clear()
-        else:
-            self.slope.observe(now, temp)
-        self._observe_deviation(now, temp, working, controlling)
-        self._observe_output(now, output)
-        slope, limit = self.slope.value, self._limits.slope
-        steep = slope is not None and limit is not None and abs(slope) > limit
-        self.slope_alarm = (Level.MAJOR, Cause.HIHI if (slope or 0) > 0 else Cause.LOLO) if steep else FINE
-
-    def _observe_deviation(self, now: float, temp: float | None, working: float | None, controlling: bool) -> None:
-        steady = controlling and working is not None and working == self._last
-        self._last = working
-        settled = self._settled.seconds(steady, now) >= self._limits.settle and steady
-        self.deviation_alarm = FINE
-        if settled and temp is not None and working is not None:
-            self.deviation_alarm = self._deviation(temp - working)
-
-    def _deviation(self, difference: float) -> Alarm:
-        for threshold, level, causes in (
-            (self._limits.major, Level.MAJOR, (Cause.HIHI, Cause.LOLO)),
-            (self._limits.minor, Level.MINOR, (Cause.HIGH, Cause.LOW)),
-        ):
-            if threshold is not None and abs(difference) > threshold:
-                return level, causes[difference < 0]
-        return FINE
-
-    def _observe_output(self, now: float, output: float | None) -> None:
-        """Full output and a temperature that only falls: the heater or its supply is gone."""
-        falling = output is not None and output >= FULL_OUTPUT and (self.slope.value or 0.0) < 0
-        lasting = self._heat.seconds(falling, now)
-        self.output_alarm = (Level.MAJOR, Cause.STATE) if lasting >= LOST_HEAT else FINE
+def differs(register: str, one: float, other: float) -> bool:
+    """Whether two values of a register are not the same to the instrument's memory."""
+    exact = REGISTERS[register].form not in (Form.FLOAT, Form.TIME)
+    return one != other if exact else abs(one - other) > 1e-6 * max(1.0, abs(one))

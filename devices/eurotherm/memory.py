@@ -100,6 +100,10 @@ class FurnaceMemory:
         event = self.power.shown
         return "" if event is None else report(event)
 
+    def latched(self) -> set[str]:
+        """Return the signals whose alarm waits to be acknowledged."""
+        return {"PWR.COUNT"} if self.power.latched else set()
+
     def acknowledge(self) -> None:
         """Clear the latch of the power record."""
         self.power.acknowledge()
@@ -122,8 +126,11 @@ class FurnaceMemory:
         self.power.changed = self.power.moved = False
         self._files["power"].save(self.power.as_json())
 
-    def readings(self, now: float) -> dict[str, Reading]:
-        """Return the PWR signals; ``now`` is Unix time."""
+    def readings(self, time: float, now: float) -> dict[str, Reading]:
+        """Return the PWR and WRITES signals; ``time`` is Unix time, ``now`` monotonic."""
+        return self._power_readings(time) | self.wear.readings(time, now)
+
+    def _power_readings(self, now: float) -> dict[str, Reading]:
         event, latched = self.power.event, self.power.latched
         alarm = (Level.MAJOR, Cause.STATE) if latched else (Level.OK, Cause.NONE)
         before = None if event is None else event.before

@@ -26,7 +26,7 @@ from devices.eurotherm.registers import (
     decimals_of,
 )
 from devices.links.modbus_frames import ModbusRefusal
-from devices.links.modbus_words import float_from, number_from, seconds_from, signed, twin_of, word_from
+from devices.links.modbus_words import float_from, number_from, seconds_from, word_from
 from devices.model import LinkStats
 
 log = logging.getLogger("labioc.eurotherm")
@@ -390,46 +390,3 @@ class EurothermUnit:
         if decimals is None:
             raise Refused(f"{register.name}: where its decimal point is cannot be told; nothing was sent")
         return word_from(value / self.own_factor(register), decimals)
-
-    async def read_raw(self, address: int, as_float: bool) -> float:
-        """Read any address as a signed word, or its twin as a number, times in seconds.
-
-        Raises Garbled, ModbusRefusal, and ValueError when there is no such form.
-        """
-        if not as_float:
-            return signed((await self.link.read_registers(address, 1))[0])
-        form, twin = _twin_form(address), twin_of(address)
-        words = await self.link.read_registers(twin, 2)
-        return seconds_from(*words) if form is Form.TIME else float_from(*words)
-
-    async def write_raw(self, address: int, value: float, as_float: bool) -> None:
-        """Write any address, as a word of -32768 to 65535, or its twin as a number, times in seconds.
-
-        Raises Refused when writes are forbidden, Garbled, ModbusRefusal, and ValueError when the value does not fit or
-        there is no such form.
-        """
-        self.check_permitted(f"register {address}")
-        if as_float and _twin_form(address) is Form.TIME:
-            await self.link.write_seconds(address, value)
-        elif as_float:
-            await self.link.write_float(address, value)
-        else:
-            await self.link.write_register(address, raw_word(value))
-
-
-def raw_word(value: float) -> int:
-    """Return the word for a number of -32768 to 65535; raises ValueError for anything else."""
-    if not math.isfinite(value) or value != int(value):
-        raise ValueError(f"{value} is not a whole number")
-    if not -0x8000 <= value <= 0xFFFF:
-        raise ValueError(f"{value:.10g} does not fit a word")
-    return int(value) & 0xFFFF
-
-
-def _twin_form(address: int) -> Form:
-    """Return what the twin of an address holds, a float where it is not known; raises ValueError when it is neither."""
-    register = BY_ADDRESS.get(address)
-    form = Form.FLOAT if register is None else register.form
-    if form not in (Form.FLOAT, Form.TIME):
-        raise ValueError("it has no float form")
-    return form

@@ -9,27 +9,31 @@ import logging
 
 from devices import permit
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, NotReady, Refused, ReplyTimeout
+from devices.errors import DeviceError, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
-from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, VOLATILE, Setting, registers_of
-from devices.eurotherm.meaning import TARGETS, Furnace
+from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, Setting, registers_of
+from devices.eurotherm.furnace import TARGETS, Furnace
 from devices.eurotherm.memory import FurnaceMemory
-from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Inputs, Register, Scale, Status
+from devices.eurotherm.raw import CONFIGURATION, RawWriter
+from devices.eurotherm.registers import REGISTERS, Inputs, Status
 from devices.eurotherm.remote import RemoteKeeper
-from devices.eurotherm.unit import EurothermUnit, raw_word
-from devices.links.modbus_words import signed
-from devices.model import DeviceSettings, Kind, Value
+from devices.eurotherm.safe import MOVED, SafeMaker
+from devices.eurotherm.safe_report import SafeReport
+from devices.eurotherm.unit import EurothermUnit
+from devices.model import DeviceSettings, Value
 from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.eurotherm")
 
-CONFIGURATION = 2  # value of IM
-DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
+SAFE_SIGNALS = frozenset(
+    ("SAFE.STATE", "SAFE.MSG", *MOVED, *(f"{name}.RBV" for name in MOVED), "STAT", "STAT.MANUAL", "OUT", "TWORK")
+)
+"""What is shown after SAFE:CMD, whatever became of it."""
+
 TIMER_COMMANDS = {"TMR.RUN.CMD": (1, (1, 3)), "TMR.HOLD.CMD": (2, (2,)), "TMR.RESET.CMD": (0, (0,))}
 """What is written to T.STAT, and what it may say then: a timer of no length is at its end at once."""
 
 _STATUS = ("StAt", "StAt.INV")
-_SETPOINTS = ("TG.SP", "SP1", "SP2")
 _AFFECTED = {
     **dict.fromkeys(TARGETS, ("TG.SP", "SP1", "SP2", "SP.SEL", "Rm.SP", *_STATUS)),
     "REMOTE": ("TG.SP", "Rm.SP", *_STATUS),
@@ -61,6 +65,7 @@ class EurothermWriter:
         memory: FurnaceMemory,
         settings: DeviceSettings,
         clock: DriverClock,
+        report: SafeReport,
     ) -> None:
         self.keeper = RemoteKeeper(settings.name, unit, clock)
         self._unit = unit
@@ -68,6 +73,9 @@ class EurothermWriter:
         self._memory = memory
         self._settings = settings
         self._registers = RegisterWriter(settings.name, unit, furnace, memory, clock)
+        self._report = report
+        self._safe = SafeMaker(unit, furnace, self._registers, self.keeper, report)
+        self.raw = RawWriter(unit, furnace, self._registers, self.keeper, settings).access
 
     async def forbid(self, why: str) -> None:
         """Send nothing any more, for this reason; returns when what was under way has ended."""
@@ -99,13 +107,14 @@ class EurothermWriter:
             if name.endswith(".CMD"):
                 return await self._command(name) if choice_asked(name, value, row.labels) else {name}
             setting = SETTINGS[name]
-            number = float(choice_asked(name, value, row.labels)) if row.labels else self._checked(setting, value)
+            number = float(choice_asked(name, value, row.labels) if row.labels else await self._checked(setting, value))
             return await self._set(setting, number)
 
     # Settings
 
-    def _checked(self, setting: Setting, value: Value) -> float:
+    async def _checked(self, setting: Setting, value: Value) -> float:
         number = number_asked(setting.name, value)
+        await self._registers.learn_limits(setting.name, setting)
         limits = self._furnace.limits(setting)
         if limits is None:
             raise NotReady(f"{setting.name}: it and its limits have not been read yet")
@@ -161,21 +170,6 @@ class EurothermWriter:
     def _trim(self) -> float:
         return self._unit.value("LOC.t") or 0.0
 
-    async def _check_remote(self, what: str) -> None:
-        """Raise Refused when register 26 may be something else: on indicators it is a calibration offset."""
-        version = self._unit.value("VERSION")
-        if version is None or version < REMOTE_FIRMWARE:
-            raise Refused("this firmware has no volatile remote setpoint (1.10 is the first)")
-        if not self._setpoints_agree():  # perhaps because they were read at different times
-            await self._registers.learn(what, *_SETPOINTS)
-        if self._unit.value("L-R") is None or not self._setpoints_agree():
-            raise Refused("this instrument does not look like a controller with a remote setpoint")
-
-    def _setpoints_agree(self) -> bool:
-        """Whether the target is one of the two setpoints, as it is on every controller."""
-        target, *setpoints = (self._unit.value(name) for name in _SETPOINTS)
-        return target is not None and target in setpoints
-
     def _check_total(self, name: str, total: float) -> None:
         """Raise OutOfLimits when remote setpoint and trim together are outside the limits of the target."""
         limits = self._furnace.limits(SETTINGS["TSET"])
@@ -188,7 +182,7 @@ class EurothermWriter:
             await self._registers.apply("REMOTE", "L-R", 0.0)
             await self.keeper.release()
             return
-        await self._check_remote("REMOTE")
+        await self._registers.check_remote("REMOTE")
         await self._registers.learn("REMOTE", "L-R", "LOC.t", "TG.SP", "Rm.SP", *_STATUS)
         if self._unit.value("L-R") and self.keeper.holding:
             return
@@ -201,7 +195,7 @@ class EurothermWriter:
         self.keeper.hold(value)
 
     async def _write_remote(self, name: str, value: float, repeat: bool) -> None:
-        await self._check_remote(name)
+        await self._registers.check_remote(name)
         self._check_total(name, value + self._trim())
         await self._registers.apply(name, "Rm.SP", value)
         if repeat:
@@ -231,103 +225,22 @@ class EurothermWriter:
     async def _acknowledge(self) -> set[str]:
         """Acknowledge every alarm in the controller, and with them the mains failure."""
         answered = await self._registers.send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
+        self._report.acknowledge()
         fresh = await self._follow_up("ACK.CMD")
         still = Status.NEW_ALARM in self._furnace.status or int(self._unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED
         if not answered and not {"StAt", "Di.IP"} <= fresh:
             raise ReplyTimeout("acknowledge: outcome unknown, no answer")
         if still and not answered:
             raise Refused("acknowledge: no answer, and the controller still shows the alarm")
-        return {"ACK.CMD"} | _signals_of(fresh)
+        return {"ACK.CMD", "SAFE.STATE"} | _signals_of(fresh)
 
     async def _go_safe(self) -> set[str]:
-        """Set the target to the safe temperature; tell when that does not make the furnace go there."""
+        """Make the furnace safe; see devices.eurotherm.safe."""
         safe = self._settings.options.get("safe_temperature")
         if safe is None:
             raise Refused("SAFE: there is no safe_temperature in the site file")
-        changed = await self._set(SETTINGS["TSET"], self._checked(SETTINGS["TSET"], float(safe)), sparing=False)
-        if self._unit.value("L-R"):
-            # Where the controller goes when nobody repeats the remote setpoint any more has to be safe too.
-            local = SETTINGS["SP2" if self._unit.value("SP.SEL") else "SP1"]
-            changed |= await self._set(local, self._checked(local, float(safe)), sparing=False)
-        done = f"the target is {safe:.10g} C now, but"
-        if Status.MANUAL in self._furnace.status:
-            raise Refused(f"SAFE: {done} the loop is in manual with an output of {self._unit.value('WRK.OP')} %")
-        if self._unit.value("TM.CFG") and self._unit.value("T.STAT") in (1, 2):
-            raise Refused(f"SAFE: {done} the timer or programmer is running; reset it with TMR:RESET:CMD")
-        return {"SAFE.CMD"} | changed
-
-    # Any register
-
-    async def raw(self, address: int, value: float | None, as_float: bool) -> float:
-        """Read, or write and read back, any register; see EurothermDriver.raw."""
-        what = f"register {address}"
-        async with self.keeper.paused():
-            try:
-                if value is not None:
-                    await self._write_raw(what, address, value, as_float)
-                return await self._unit.read_raw(address, as_float)
-            except ValueError as error:
-                raise Refused(f"{what}: {error}; nothing was sent") from error
-            except (Garbled, ReplyTimeout) as error:
-                if value is None:
-                    raise
-                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read back: {error}") from error
-
-    async def _write_raw(self, what: str, address: int, value: float, as_float: bool) -> None:
-        check_writable(self._settings)
-        self._unit.check_permitted(what)
-        register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
-        number = None if register is None else self._checked_raw(what, register, value, as_float)
-        remote = register is not None and register.name == "Rm.SP"
-        if remote:
-            await self._check_remote(what)
-        try:
-            before = await self._unit.read_raw(address, as_float)
-        except (Garbled, ReplyTimeout) as error:
-            raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
-        if not remote and before == (value if as_float else signed(raw_word(value))):
-            return
-        self._registers.count(what, address, register is not None and register.name in VOLATILE)
-        try:
-            await self._unit.write_raw(address, value, as_float)
-        except (Garbled, ReplyTimeout) as error:
-            log.warning("%s: %s: %s; reading back", self._settings.name, what, error)
-        if remote and number is not None and self.keeper.holding:
-            self.keeper.hold(number)
-
-    def _checked_raw(self, what: str, register: Register, value: float, as_float: bool) -> float | None:
-        """Return what a raw value means, None when only the instrument knows. Raises Refused when it may not be."""
-        if not as_float:
-            number = self._unit.number(register, raw_word(value))
-        else:
-            number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
-        setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
-        if number is None and register.scale in (Scale.PV, Scale.RATE):
-            raise NotReady(f"{what}: where its decimal point is has not been read yet")
-        if setting is not None and setting.kind is Kind.FLOAT and number is not None:
-            limits = self._furnace.limits(setting)
-            if limits is None:
-                raise NotReady(f"{what}: the limits of {setting.name} have not been read yet")
-            check_limits(what, number, setting.unit, limits)
-        return number
-
-
-def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:
-    """Return the register at an address that may be written; None when it is not a known one. Raises Refused."""
-    register = next((row for row in REGISTERS.values() if row.address == address), None)
-    if not 0 <= address < DISPLAY_PERMISSIONS:
-        raise Refused(
-            f"register {address}: never written, from {DISPLAY_PERMISSIONS} on lie permissions of the display"
-        )
-    if register is not None and register.name == "IM" and value not in (0, 1, CONFIGURATION):
-        raise Refused("register 199: other values than 0, 1 and 2 reach calibration and memory functions")
-    entering = register is not None and register.name == "IM" and value == CONFIGURATION
-    if (register is None or not register.writable or entering) and not configuration:
-        kind = "not a known one" if register is None else "for configuration" if register.writable or entering else (
-            "read only or for configuration"
-        )  # fmt: skip
-        raise Refused(f"register {address}: {kind}; the site file does not allow to write it (allow_configuration)")
-    return register
+        await self._safe.go(float(safe))
+        return {"SAFE.CMD", *SAFE_SIGNALS}
 
 
 def _signals_of(registers: set[str]) -> set[str]:

@@ -75,15 +75,17 @@ def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> li
     templates = family_templates(settings.type)
     macros = {"P": prefix, "DEV": settings.name, "FAST": _RATES[settings.period]}
     base = f"{prefix}:{settings.name}:"
-    definitions = list(_tuned(templates.device.expand(macros), base, tuning.alarms))
+    records = templates.device.expand(macros)
+    if templates.full is not None and settings.options.get("detail") == "full":
+        records += templates.full.expand(macros)
+    definitions = list(_tuned(records, base, tuning.alarms))
     if templates.channel is None:
         return definitions
     for number in range(settings.channels):
-        records: Iterable[RecordDef] = templates.channel.expand({**macros, "CH": f"{number:02d}"})
         channel = f"{base}CH{number:02d}:"
-        records = _tuned(records, channel, tuning.alarms)
-        records = _tuned(records, channel, tuning.channel_alarms.get(number, {}))
-        definitions += _named(records, channel, tuning.aliases.get(number))
+        tuned = _tuned(templates.channel.expand({**macros, "CH": f"{number:02d}"}), channel, tuning.alarms)
+        tuned = _tuned(tuned, channel, tuning.channel_alarms.get(number, {}))
+        definitions += _named(tuned, channel, tuning.aliases.get(number))
     return definitions
 
 

@@ -1,7 +1,8 @@
 """Which templates describe a device family.
 
 ``db/NAME.template`` or ``db/NAME.substitutions`` is expanded once for each device. If there is a
-``db/NAME-channel.template``, it is expanded once for each channel. Each is parsed once per process.
+``db/NAME-channel.template``, it is expanded once for each channel, and if there is a ``NAME-full``, once for each
+device with ``detail = "full"``. Each is parsed once per process.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 
 @dataclass(frozen=True, slots=True)
 class Templates:
-    """The templates of one family; ``channel`` is None when it has no channels."""
+    """The templates of one family; ``channel`` is None without channels, ``full`` when there is no more detail."""
 
     device: Template
     channel: Template | None
+    full: Template | None = None
 
 
 @cache
@@ -46,14 +48,16 @@ def family_templates(family: str) -> Templates:
 def load_templates(family: Family) -> Templates:
     """Return the templates of a family; raises DatabaseError when one of them is broken."""
     device = FOLDER / family.template
-    channel = device.with_name(f"{device.stem}-channel{device.suffix}")
-    return Templates(parse_template(device, [FOLDER]), parse_template(channel, [FOLDER]) if channel.exists() else None)
+    others = (device.with_name(f"{device.stem}-{part}{device.suffix}") for part in ("channel", "full"))
+    more = (parse_template(one, [FOLDER]) if one.exists() else None for one in others)
+    return Templates(parse_template(device, [FOLDER]), *more)
 
 
 @cache
 def family_records(family: str) -> tuple[Mapping[str, RecordDef], Mapping[str, RecordDef]]:
-    """Return the records of the device and of one channel, by what follows device and channel in the name."""
+    """Return the records of the device in full detail and of one channel, by what follows those in the name."""
     templates = family_templates(family)
-    device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(_MARKS)}
+    full = templates.full.expand(_MARKS) if templates.full is not None else []
+    device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(_MARKS) + full}
     channel = templates.channel.expand(_MARKS) if templates.channel is not None else []
     return device, {record.name.removeprefix("P:D:CH00:"): record for record in channel}

@@ -203,8 +203,8 @@ SEVERITIES: dict[str, dict[str, dict[str, str]]] = {
     | {"MOD:TEMP": {"HSV": "MINOR", "HHSV": "MAJOR"}, "BUS:STATE": {"ONSV": "MINOR", "TWSV": "MAJOR"}},
     EUROTHERM: COMMON
     | _bits("MINOR", "STAT", "MANUAL NEWALM")
-    | _bits("MAJOR", "STAT", "AL1 AL2 AL3 AL4 SBREAK LBREAK CTLOW CTLEAK CTOVER RANGE RSPFAIL MAINS")
-    | {"MODE:RBV": {"ONSV": "MINOR"}, "OPMODE:RBV": {"ONSV": "MINOR", "TWSV": "MAJOR"}},
+    | _bits("MAJOR", "STAT", "AL1 AL2 AL3 AL4 SBREAK LBREAK CTLOW CTLEAK CTOVER RANGE RSPFAIL")
+    | {"OPMODE:RBV": {"ONSV": "MINOR", "TWSV": "MAJOR"}},
 }
 """Severities that hold whatever the circumstances; what is not listed is never an alarm by itself.
 

@@ -112,6 +112,9 @@ class FakeComputer(Computer):
 class Bench:
     """Everything together; ``folder`` is where the driver keeps things."""
 
+    fast = frozenset(FAST)
+    medium = frozenset(name for name, row in QUANTITIES.items() if row.rate is Rate.MEDIUM)
+
     def __init__(self, folder: Path | None = None, model: EurothermModel | None = None, **settings: Any) -> None:
         self.now = EPOCH  # true time
         self.wrong = 0.0  # seconds that the clock of the computer is ahead of it

@@ -10,9 +10,9 @@ import pytest
 from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
 from devices.eurotherm.blocks import Planner
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, SIGNALS, registers_of
-from devices.eurotherm.furnace import LOST_HEAT
 from devices.eurotherm.registers import LONGEST_BLOCK, REGISTERS
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
+from devices.eurotherm.watch import LOST_HEAT
 from devices.links.modbus_frames import READ, ModbusRefusal, Request
 from devices.model import Cause, Level
 from tests.devices.eurotherm.bench import FAST, READABLE, Bench
@@ -288,6 +288,36 @@ async def test_the_deviation_counts_once_the_setpoint_has_stood_still():
     bench.model.memory["SP1"] = 101.0
     assert (await bench.scan())["TDIFF"].level is Level.OK
     await bench.driver.close()
+
+
+async def test_a_furnace_is_settled_after_a_time_within_the_band_of_a_setpoint_that_stands_still():
+    bench = Bench(options={"settled_band": 3.0, "settled_time": 20.0})
+    bench.model.memory["SP1"] = 100.0
+    bench.model.held = 90.0
+    found = await bench.start()
+    assert (found["SETTLED"].value, found["SETTLED"].level) == (0, Level.OK)
+    assert (await bench.run(40.0))["SETTLED"].value == 0
+    bench.model.held = 98.0
+    values = [(await bench.scan())["SETTLED"].value for _ in range(25)]
+    assert values[:19] == [0] * 19
+    assert values[-1] == 1
+    bench.model.memory["SP1"] = 101.0  # the setpoint has moved, within the band
+    assert (await bench.scan())["SETTLED"].value == 0
+    assert (await bench.run(25.0))["SETTLED"].value == 1
+    bench.model.sensor_broken = True
+    assert (await bench.scan())["SETTLED"].level is Level.INVALID
+    await bench.driver.close()
+
+
+async def test_display_ranges_are_those_of_the_instrument(bench: Bench):
+    assert bench.driver.display_range("TEMP") is None
+    await bench.start()
+    await bench.scan()
+    memory = bench.model.memory
+    assert bench.driver.display_range("TEMP") == (memory["RNG.LO"], memory["RNG.HI"])
+    assert bench.driver.display_range("TSET.RBV") == (memory["SP.LO"], memory["SP.HI"])
+    assert bench.driver.display_range("OUT") == (0.0, 100.0)
+    assert bench.driver.display_range("STAT") is None
 
 
 async def test_full_output_without_heat_is_an_alarm_after_five_minutes(bench: Bench):

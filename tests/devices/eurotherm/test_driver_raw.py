@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import DeviceError, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.eurotherm.raw import raw_word
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS
 from devices.links.modbus_words import twin_of
 from tests.devices.eurotherm.bench import Bench, limited_bench
@@ -54,9 +55,34 @@ async def test_a_raw_value_that_is_no_word_is_refused_and_not_bent(value: float,
     for address in (24, 332):
         with pytest.raises(Refused):
             await bench.driver.raw(address, value)
-        with pytest.raises(ValueError, match=r"number|word"):
-            await bench.driver._unit.write_raw(address, value, False)
+    with pytest.raises(ValueError, match=r"number|word"):
+        raw_word(value)
     assert bench.link.writes == []
+
+
+@pytest.mark.parametrize(("register", "value"), [(131, 7), (313, 1), (314, 1)])
+async def test_what_loses_the_controller_or_changes_everything_needs_allow_configuration(register: int, value: int):
+    async with limited_bench() as bench:
+        with pytest.raises(Refused, match="allow_configuration"):
+            await bench.driver.raw(register, value)
+        assert bench.link.writes == []
+
+
+async def test_a_raw_write_after_which_the_controller_answers_elsewhere_is_not_called_refused():
+    bench = Bench(options={"allow_configuration": True})
+    await bench.start()
+    good = bench.link.slave.respond
+
+    def respond(frame: bytes) -> bytes:
+        reply = good(frame)
+        bench.link.slave.unit = int(bench.model.memory["ADDR"])
+        return reply
+
+    bench.link.slave.respond = respond  # type: ignore[method-assign]
+    with pytest.raises(ReplyTimeout, match="sent, and the controller does not answer any more"):
+        await bench.driver.raw(131, 7)
+    assert bench.model.memory["ADDR"] == 7
+    await bench.driver.close()
 
 
 async def test_a_negative_raw_word_is_a_negative_number():

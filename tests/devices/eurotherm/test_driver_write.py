@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
+from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS
 from devices.eurotherm.registers import REGISTERS
 from devices.model import Kind, Level
@@ -91,11 +91,17 @@ async def test_a_refusal_says_why(bench: Bench):
             await bench.driver.write(name, value)
 
 
-async def test_nothing_is_written_before_it_was_read():
-    bench = Bench()
+async def test_what_a_put_depends_on_is_read_before_anything_is_written():
+    bench = Bench(limits={"TSET": (0.0, 900.0)})
     await bench.driver.connect()
-    with pytest.raises(NotReady):
-        await bench.driver.write("TSET", 10.0)
+    with pytest.raises(OutOfLimits, match="site"):
+        await bench.driver.write("TSET", 1000.0)
+    bench.model.memory["SP.HI"] = 500.0
+    with pytest.raises(OutOfLimits, match=r"above 500 C \(instrument SP.HI\)"):
+        await bench.driver.write("TSET", 600.0)
+    assert bench.link.writes == []
+    await bench.driver.write("TSET", 10.0)
+    assert bench.model.memory["SP1"] == 10.0
     await bench.driver.close()
 
 
@@ -276,22 +282,6 @@ async def test_acknowledge_is_the_operators_alone(bench: Bench):
     assert found["STAT.MAINS"].value == 1
     assert bench.link.writes == []
     assert (await bench.driver.write("ACK.CMD", 1))["STAT.MAINS"].value == 0
-
-
-async def test_safe_says_when_it_does_not_help(bench: Bench):
-    await bench.driver.write("TSET", 500.0)
-    await bench.driver.write("SAFE.CMD", 1)
-    assert bench.model.memory["SP1"] == 20.0
-    await bench.driver.write("MODE", 1)
-    await bench.scan()
-    with pytest.raises(Refused, match="in manual"):
-        await bench.driver.write("SAFE.CMD", 1)
-    await bench.driver.write("MODE", 0)
-    await bench.driver.write("TMR.TYPE", 1)
-    await bench.driver.write("TMR.DWELL", 600.0)
-    await bench.driver.write("TMR.RUN.CMD", 1)
-    with pytest.raises(Refused, match="timer or programmer is running"):
-        await bench.driver.write("SAFE.CMD", 1)
 
 
 async def test_a_timer_in_a_state_that_nobody_knows_is_told(bench: Bench):

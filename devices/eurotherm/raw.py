@@ -1,0 +1,166 @@
+"""Any register of a Eurotherm 3200 by its number: what may be written, and how it is read and written."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+from devices.errors import Garbled, LinkDown, NotReady, Refused, ReplyTimeout
+from devices.eurotherm.apply import RegisterWriter
+from devices.eurotherm.catalogue import SETTINGS, VOLATILE
+from devices.eurotherm.furnace import Furnace
+from devices.eurotherm.registers import BY_ADDRESS, Form, Register, Scale
+from devices.eurotherm.remote import RemoteKeeper
+from devices.eurotherm.unit import EurothermUnit
+from devices.links.modbus_words import float_from, seconds_from, signed, twin_of
+from devices.model import DeviceSettings, Kind
+from devices.rules.settings import check_limits, check_writable
+
+log = logging.getLogger("labioc.eurotherm")
+
+CONFIGURATION = 2  # value of IM
+DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
+_LOSES_THE_DEVICE = frozenset({"ADDR", "BAUD", "PRTY"})  # it answers elsewhere, or otherwise, from then on
+_SWEEPING = frozenset({"RC.RCL", "RC.SAV"})  # a recipe changes many settings at once, past every limit
+
+
+class RawWriter:
+    """Registers of one instrument by number."""
+
+    def __init__(
+        self,
+        unit: EurothermUnit,
+        furnace: Furnace,
+        registers: RegisterWriter,
+        keeper: RemoteKeeper,
+        settings: DeviceSettings,
+    ) -> None:
+        self._unit = unit
+        self._furnace = furnace
+        self._registers = registers
+        self._keeper = keeper
+        self._settings = settings
+
+    async def access(self, address: int, value: float | None, as_float: bool) -> float:
+        """Read, or write and read back, any register; see EurothermDriver.raw."""
+        what = f"register {address}"
+        async with self._keeper.paused():
+            try:
+                if value is not None:
+                    await self._write(what, address, value, as_float)
+                return await self._read(address, as_float)
+            except ValueError as error:
+                raise Refused(f"{what}: {error}; nothing was sent") from error
+            except (Garbled, ReplyTimeout) as error:
+                if value is None:
+                    raise
+                register = BY_ADDRESS.get(address)
+                expected = register is not None and (register.name in _LOSES_THE_DEVICE or register.name == "IM")
+                sent = "sent, and the controller does not answer any more" if expected else "outcome unknown"
+                raise ReplyTimeout(f"{what}: {sent}, cannot be read back: {error}") from error
+
+    async def _read(self, address: int, as_float: bool) -> float:
+        """Read any address as a signed word, or its twin as a number, times in seconds.
+
+        Raises Garbled, ModbusRefusal, and ValueError when there is no such form.
+        """
+        read = self._unit.link.read_registers
+        if not as_float:
+            return signed((await read(address, 1))[0])
+        form, words = _twin_form(address), await read(twin_of(address), 2)
+        return seconds_from(*words) if form is Form.TIME else float_from(*words)
+
+    async def _send(self, address: int, value: float, as_float: bool) -> None:
+        """Write any address, as a word of -32768 to 65535, or its twin as a number, times in seconds.
+
+        Raises Garbled, ModbusRefusal, and ValueError when the value does not fit or there is no such form.
+        """
+        link = self._unit.link
+        if as_float and _twin_form(address) is Form.TIME:
+            await link.write_seconds(address, value)
+        elif as_float:
+            await link.write_float(address, value)
+        else:
+            await link.write_register(address, raw_word(value))
+
+    async def _write(self, what: str, address: int, value: float, as_float: bool) -> None:
+        check_writable(self._settings)
+        self._unit.check_permitted(what)
+        register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
+        number = None if register is None else await self._checked(what, register, value, as_float)
+        remote = register is not None and register.name == "Rm.SP"
+        if remote:
+            await self._registers.check_remote(what)
+        try:
+            before = await self._read(address, as_float)
+        except (Garbled, ReplyTimeout) as error:
+            raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
+        if not remote and before == (value if as_float else signed(raw_word(value))):
+            return
+        self._registers.count(what, address, register is not None and register.name in VOLATILE)
+        try:
+            await self._send(address, value, as_float)
+        except (Garbled, ReplyTimeout) as error:
+            log.warning("%s: %s: %s; reading back", self._settings.name, what, error)
+        if remote and number is not None and self._keeper.holding:
+            self._keeper.hold(number)
+
+    async def _checked(self, what: str, register: Register, value: float, as_float: bool) -> float | None:
+        """Return what a raw value means, None when only the instrument knows. Raises Refused when it may not be."""
+        if not as_float:
+            number = self._unit.number(register, raw_word(value))
+        else:
+            number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
+        setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        if number is None and register.scale in (Scale.PV, Scale.RATE):
+            raise NotReady(f"{what}: where its decimal point is has not been read yet")
+        if setting is not None and setting.kind is Kind.FLOAT and number is not None:
+            await self._registers.learn_limits(what, setting)
+            limits = self._furnace.limits(setting)
+            if limits is None:
+                raise NotReady(f"{what}: the limits of {setting.name} have not been read yet")
+            check_limits(what, number, setting.unit, limits)
+        return number
+
+
+def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:
+    """Return the register at an address that may be written; None when it is not a known one. Raises Refused."""
+    register = BY_ADDRESS.get(address)
+    if not 0 <= address < DISPLAY_PERMISSIONS:
+        raise Refused(
+            f"register {address}: never written, from {DISPLAY_PERMISSIONS} on lie permissions of the display"
+        )
+    if register is not None and register.name == "IM" and value not in (0, 1, CONFIGURATION):
+        raise Refused("register 199: other values than 0, 1 and 2 reach calibration and memory functions")
+    if configuration:
+        return register
+    entering = register is not None and register.name == "IM" and value == CONFIGURATION
+    if register is None:
+        kind = "not a known one"
+    elif register.name in _LOSES_THE_DEVICE:
+        kind = "the line would lose the controller"
+    elif register.name in _SWEEPING:
+        kind = "it changes many settings at once"
+    elif entering or not register.writable:
+        kind = "for configuration" if entering else "read only or for configuration"
+    else:
+        return register
+    raise Refused(f"register {address}: {kind}; the site file does not allow to write it (allow_configuration)")
+
+
+def raw_word(value: float) -> int:
+    """Return the word for a number of -32768 to 65535; raises ValueError for anything else."""
+    if not math.isfinite(value) or value != int(value):
+        raise ValueError(f"{value} is not a whole number")
+    if not -0x8000 <= value <= 0xFFFF:
+        raise ValueError(f"{value:.10g} does not fit a word")
+    return int(value) & 0xFFFF
+
+
+def _twin_form(address: int) -> Form:
+    """Return what the twin of an address holds, a float where it is not known; raises ValueError when it is neither."""
+    register = BY_ADDRESS.get(address)
+    form = Form.FLOAT if register is None else register.form
+    if form not in (Form.FLOAT, Form.TIME):
+        raise ValueError("it has no float form")
+    return form
