@@ -71,7 +71,7 @@ FAMILY = Family(
         "detail": {
             "enum": ["basic", "full"],
             "default": "basic",
-            "description": "basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
+            "description": "Basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
         },
         "settled_band": {
             "type": "number",

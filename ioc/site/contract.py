@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 from devices.family import Family
 from devices.model import Kind, Signal
@@ -39,10 +40,14 @@ def contract_mistakes(family: Family) -> list[str]:
     """Return a sentence for each way in which the templates of a family and its driver do not fit together."""
     try:
         templates = load_templates(family)
-        records = templates.device.expand(_MARKS) + (templates.channel.expand(_MARKS) if templates.channel else [])
+        parts = (templates.device, templates.channel, templates.full)
+        records = [record for part in parts if part is not None for record in part.expand(_MARKS)]
     except DatabaseError as error:
         return error.errors
-    signals = dict(family.make_driver(family.example_settings(channels=1)).signals())
+    settings = family.example_settings(channels=1)
+    if templates.full is not None:
+        settings = replace(settings, options={**settings.options, "detail": "full"})
+    signals = dict(family.make_driver(settings).signals())
     by_signal = {record.name.removeprefix("P:D:").replace(":", "."): record for record in records}
     found = [f"no record for signal {name}" for name in signals.keys() - by_signal.keys()]
     strange = by_signal.keys() - signals.keys() - STATUS_SIGNALS

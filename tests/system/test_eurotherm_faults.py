@@ -20,7 +20,8 @@ from tests.ioc.test_app import DEVICE, as_client, failed, record, running, until
 from tests.libca import Context
 
 INVALID = 3
-FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.1, "timeout": 0.15, "allow_no_ramp": True}
+FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "period": 0.1, "timeout": 0.15, "detail": "full",
+           "allow_no_ramp": True}  # fmt: skip
 SHOWN = ("TEMP", "TSET", "TSET:RBV", "OUT", "STAT", "PB:RBV", "STAT:SBREAK")
 
 

@@ -9,7 +9,7 @@ from devices.eurotherm.load import FRAME, LATENCY, line_load
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import Template
-from ioc.scan.device_status import SIGNALS as STATUS
+from ioc.database.support import STATUS_SIGNALS as STATUS
 from ioc.site.templates import family_templates
 from tests.devices.eurotherm.bench import PERIODIC, Bench
 
