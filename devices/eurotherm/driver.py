@@ -255,7 +255,8 @@ class EurothermDriver:
 
         Raises Refused when this register is not scanned.
         """
-        if register not in _SCANNED:
+        names = {row.name for row in (BY_ADDRESS.get(register),) if row is not None}
+        if not any(names.intersection(registers_of(signal)) for signal in self.signals()):
             raise Refused(f"register {register} is not among those that are scanned")
         if register == REGISTERS["PV.IN"].address and self._furnace.temperature is None:
             return None
@@ -264,8 +265,14 @@ class EurothermDriver:
     def setting_at(self, register: int, word: int) -> tuple[str, Value]:
         """Return the signal to set, and its value, for a word meant for a register.
 
-        Raises Refused when nothing can be set there, NotReady when its decimals are not known.
+        Raises Refused when nothing can be set there, or not in this detail, and when its decimals are not known.
         """
+        name, value = self._setting_at(register, word)
+        if name not in self.signals():
+            raise Refused(f'register {register} can be set with detail = "full" only')
+        return name, value
+
+    def _setting_at(self, register: int, word: int) -> tuple[str, Value]:
         row = BY_ADDRESS.get(register)
         if row is not None and row.name == "Ac.ALL" and word == 1:
             return "ACK.CMD", 1
@@ -283,6 +290,3 @@ class EurothermDriver:
         if number is None:
             raise Refused(f"register {register}: where its decimal point is cannot be told")
         return setting.name, number if setting.kind.value == "float" else int(number)
-
-
-_SCANNED = frozenset(REGISTERS[r].address for name in QUANTITIES for r in registers_of(name))

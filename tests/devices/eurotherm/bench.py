@@ -127,7 +127,7 @@ class Bench:
 
     def new_driver(self) -> EurothermDriver:
         """What happens when the program is started."""
-        options = {"safe_temperature": 20.0, **self.settings.pop("options", {})}
+        options = {"safe_temperature": 20.0, "detail": "full", **self.settings.pop("options", {})}
         self.settings["options"] = options
         where = {"state_dir": str(self.folder)} if self.folder else {}
         made = DeviceSettings(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from devices.errors import Refused
 from devices.eurotherm.catalogue import BASIC, SIGNALS
 from devices.eurotherm.load import FRAME, LATENCY, line_load
 from devices.model import DeviceSettings
@@ -39,6 +40,20 @@ def test_one_furnace_in_basic_detail_takes_a_fraction_of_the_line():
     assert FAMILIES[TYPE].load(settings()) == basic
     slow = DeviceSettings("FURN1", TYPE, "serial:///dev/none?baudrate=1200&parity=even")
     assert line_load(slow) > 1.0  # cannot be done
+
+
+async def test_registers_of_other_signals_are_not_reached_in_basic_detail():
+    bench = Bench(options={"detail": "basic"})
+    await bench.start()
+    assert bench.driver.signals().keys() == BASIC
+    assert bench.driver.setting_at(2, 1000) == ("TSET", 100.0)
+    for register, word in ((24, 1000), (23, 1)):
+        with pytest.raises(Refused, match="full"):
+            bench.driver.setting_at(register, word)
+    with pytest.raises(Refused, match="not among"):
+        bench.driver.word(24)
+    assert bench.driver.word(1) == 250
+    await bench.driver.close()
 
 
 @pytest.mark.parametrize("detail", ["basic", "full"])

@@ -23,7 +23,8 @@ from ioc.site.config import SiteError, TextSettings, parse_site
 from tests.ioc.test_app import DEVICE, record, running, until
 from tests.softioc import free_port
 
-FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyS9", "simulated": True}
+FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyS9", "simulated": True,
+           "detail": "full"}  # fmt: skip
 
 
 @asynccontextmanager
