@@ -28,23 +28,26 @@ _BUILT_IN = {
 class Families(Mapping[str, Family]):
     """Every family by its type: the built-in ones in their order, then those of other packages."""
 
+    built_in: Mapping[str, str]
+    """Where the families of this package are, by type."""
+
     def __init__(self, built_in: Mapping[str, str] = _BUILT_IN) -> None:
-        self._built_in = built_in
+        self.built_in = built_in
         self._loaded: dict[str, Family] = {}
         self._others: dict[str, Family] | None = None
 
     def __getitem__(self, type_: str) -> Family:
-        if type_ not in self._built_in:
+        if type_ not in self.built_in:
             return self._of_other_packages()[type_]
         if type_ not in self._loaded:
-            self._loaded[type_] = resolve_name(self._built_in[type_])
+            self._loaded[type_] = resolve_name(self.built_in[type_])
         return self._loaded[type_]
 
     def __iter__(self) -> Iterator[str]:
-        return iter((*self._built_in, *self._of_other_packages()))
+        return iter((*self.built_in, *self._of_other_packages()))
 
     def __len__(self) -> int:
-        return len(self._built_in) + len(self._of_other_packages())
+        return len(self.built_in) + len(self._of_other_packages())
 
     def _of_other_packages(self) -> dict[str, Family]:
         """Load the entry points once; one that cannot be used is logged and left out, the others are served."""
@@ -55,7 +58,7 @@ class Families(Mapping[str, Family]):
                     family = point.load()
                     if not isinstance(family, Family) or family.type != point.name:
                         raise TypeError(f"{point.value} is not a Family of type {point.name}")
-                    if point.name in self._built_in or point.name in self._others:
+                    if point.name in self.built_in or point.name in self._others:
                         raise ValueError("there is a family of this type already")
                 except Exception as error:
                     log.warning("device family %s cannot be used: %s: %s", point.name, type(error).__name__, error)

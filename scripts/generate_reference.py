@@ -2,6 +2,7 @@
 
     python scripts/generate_reference.py            writes the pages
     python scripts/generate_reference.py --check    tells which ones are out of date, exit status 1 when some are
+    python scripts/generate_reference.py --family TYPE    prints the page of any family that is installed
 
 The PVs come from the templates in db/, the keys from the schema that ``labioc schema`` prints, the commands from
 the parser of the command line itself.
@@ -35,9 +36,14 @@ LIMIT_FIELDS = {"HIHI": "HHSV", "HIGH": "HSV", "LOW": "LSV", "LOLO": "LLSV"}
 ARCHIVE = {"": "-", "monitor": "on change"}
 
 
+def built_in() -> list[Family]:
+    """Return the families of this package; those of others have pages of their own."""
+    return [FAMILIES[name] for name in FAMILIES.built_in]
+
+
 def pages() -> dict[str, str]:
     """Return the text of every generated page by its file name."""
-    found = {family.page: family_page(family) for family in FAMILIES.values()}
+    found = {family.page: family_page(family) for family in built_in()}
     found |= {
         "server-pvs.md": server_page(),
         "site-file.md": site_file_page(),
@@ -250,7 +256,7 @@ def site_file_page() -> str:
         lines += [f"## `[{name}]`", "", *key_table(top[name])]
     lines += ["## `[can.NAME]`", "", top["can"]["description"] + ".", ""]
     lines += ["`interface` is needed; the other keys go to the python-can interface of that name.", ""]
-    for name, family in FAMILIES.items():
+    for name, family in ((one.type, one) for one in built_in()):
         lines += [
             f'## `[[device]]` with `type = "{name}"`',
             "",
@@ -328,6 +334,9 @@ def command_line_page() -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write the pages, or with --check only compare them."""
+    if arguments[:1] == ["--family"] and len(arguments) == 2:
+        print(family_page(FAMILIES[arguments[1]]))
+        return 0
     stale = []
     found = pages()
     for name, text in [*found.items(), ("../README.md", "")]:

@@ -44,7 +44,7 @@ def archiver_schema() -> _JSON:
                 "type": "object",
                 "additionalProperties": False,
                 "properties": dict.fromkeys(FAMILIES, _TEXT),
-                "description": "Measurement of each device type, e.g. { caen-dt55xx = 'DT5533E' }",
+                "description": "Measurement of each device type in place of the usual one, e.g. { TYPE = 'HV' }",
             },
             "types": {
                 "type": "object",

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+import tokenize
+from dataclasses import replace
 from pathlib import Path
 
 import jsonschema
@@ -8,7 +13,8 @@ import pytest
 import db
 from devices.errors import DeviceError
 from devices.model import DeviceSettings
-from devices.registry import FAMILIES
+from devices.registry import FAMILIES, Families
+from devices.simple import Line, text_family
 
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
@@ -58,3 +64,69 @@ async def test_a_simulated_supply_with_a_board_is_one_that_has_addresses(board, 
 def test_an_address_of_no_link_is_refused_at_once():
     with pytest.raises(ValueError, match=r"tcp://HOST:PORT"):
         FAMILIES["caen-dt55xx"].make_driver(DeviceSettings("HV1", "caen-dt55xx", "http://x"))
+
+
+class Point:
+    """An entry point of another package."""
+
+    def __init__(self, name: str, value: str, loaded: object) -> None:
+        self.name, self.value, self._loaded = name, value, loaded
+
+    def load(self) -> object:
+        if isinstance(self._loaded, Exception):
+            raise self._loaded
+        return self._loaded
+
+    def __lt__(self, other: Point) -> bool:
+        return self.name < other.name
+
+
+def test_families_of_other_packages_come_after_ours_and_broken_ones_are_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    mine = text_family(type="x-good", title="X", template="x", rows=[Line("A", ask="A?")])
+    points = [
+        Point("x-good", "x:FAMILY", mine),
+        Point("x-missing", "x:NONE", ImportError("no module named x")),
+        Point("x-other", "x:FAMILY", mine),
+        Point("x-string", "x:TEXT", "no family"),
+        Point("caen-dt55xx", "x:CAEN", replace(mine, type="caen-dt55xx")),
+    ]
+    monkeypatch.setattr("devices.registry.entry_points", lambda group: points if group == "labioc.families" else [])
+    families = Families()
+    assert list(families) == [*families.built_in, "x-good"]
+    assert families["x-good"] is mine
+    assert families["caen-dt55xx"] is FAMILIES["caen-dt55xx"]
+    assert sorted(record.getMessage().split(":")[0] for record in caplog.records) == [
+        f"device family {name} cannot be used" for name in ("caen-dt55xx", "x-missing", "x-other", "x-string")
+    ]
+    with pytest.raises(KeyError):
+        families["x-missing"]
+
+
+def test_a_server_loads_the_drivers_it_serves_and_no_simulator():
+    code = (
+        "import sys; from ioc.app import App; from ioc.site.config import parse_site;"
+        "App(parse_site({'site': {'prefix': 'LAB'},"
+        " 'device': [{'name': 'HV1', 'type': 'caen-dt55xx', 'address': 'tcp://h:1'}]}), 0);"
+        "print(*sorted(name for name in sys.modules if name.startswith('devices.')))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "devices.caen.driver" in loaded
+    assert not [name for name in loaded if "simulat" in name or name.endswith(("iseg.driver", "eurotherm.driver"))]
+
+
+NAMES = re.compile(r"caen|iseg|eurotherm|dt55xx|edcp", re.IGNORECASE)
+OWN = {"caen", "iseg", "eurotherm", "registry.py"}
+
+
+@pytest.mark.parametrize("room", ["ioc", "archiver", "devices"])
+def test_no_code_outside_its_folder_names_a_family(room: str):
+    for path in (Path(db.__file__).parents[1] / room).rglob("*.py"):
+        if OWN & {*path.parts}:
+            continue
+        with path.open("rb") as file:
+            for token in tokenize.tokenize(file.readline):
+                is_text = token.type == tokenize.STRING and token.string.startswith(('"""', 'r"""'))
+                if token.type in (tokenize.NAME, tokenize.STRING) and not is_text:
+                    assert not NAMES.search(token.string), f"{path}:{token.start[0]}: {token.string}"

@@ -40,7 +40,12 @@ def test_every_page_is_found_from_the_index() -> None:
     assert not missing, f"not in docs/README.md: {sorted(page.name for page in missing)}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+WITH_OTHER_FAMILIES = ROOT / "docs" / "how-to" / "add-a-device-family.md"  # followed by a test of its own
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != WITH_OTHER_FAMILIES], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_site_files_in_the_pages_are_good(page: Path) -> None:
     for block in BLOCK.findall(page.read_text(encoding="utf-8")):
         data = tomllib.loads(block)
