@@ -4,7 +4,7 @@
      +-- LinkDown        nothing could be sent
      +-- ReplyTimeout    sent, but no complete answer: a write may or may not have happened
      +-- Garbled         bytes that no rule of the protocol explains
-     +-- Refused         the device, or a limit, said no
+     +-- Refused         the device, or a limit, does not allow it
           +-- OutOfLimits   the value is outside the limits in force; no byte was sent
           +-- NotReady      the device has not been read yet; no byte was sent
           +-- Withdrawn     the write was given up before this part of it was sent

@@ -1,4 +1,4 @@
-"""What a driver hands to whoever scans it: signals, readings and limits.
+"""What a driver hands to the scan engine: signals, readings and limits.
 
 A driver is asked for a batch of signals and answers with readings. It knows the meaning of a number (unit, text of a
 state, whether it is alarming in this context) but nothing about records or Channel Access.
@@ -99,7 +99,7 @@ class Limits:
 class LinkStats:
     """Counters of one device since start; ``rtt`` is the time of the last exchange in seconds.
 
-    ``late`` are sentences about earlier writes that have come true since; whoever shows them takes them away.
+    ``late`` are sentences about earlier writes that have come true since; the scan engine takes and shows them.
     """
 
     errors: int = 0
@@ -242,7 +242,7 @@ class Ranged(Protocol):
 class WriteGuard(Protocol):
     """A driver that sees to it by itself that nothing is written while that is forbidden.
 
-    For devices that forget what they were told and have to be told again and again: stopping puts on their way to the
+    For devices that forget a setting unless it is written again and again: stopping puts on their way to the
     driver does not stop that.
     """
 

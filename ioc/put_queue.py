@@ -25,7 +25,7 @@ class Order:
     """One write on its way to a device: where it goes, the permit under which it is done, and its answer.
 
     ``name`` is what people call it. ``objection`` returns why it must not be sent at the moment, ``work`` does it and
-    raises PutRefused when it was not applied, ``note`` is told of the reason, once, before the answer is there.
+    raises PutRefused when it was not applied, ``note`` takes the reason, once, before the answer is there.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Order:
         if not self.answer.done():
             self.note(reason)
             self.answer.set_exception(PutRefused(reason))
-            self.answer.exception()  # so that an answer that nobody waits for any more is not reported as lost
+            self.answer.exception()  # so that an answer without a waiting client is not reported as lost
 
 
 class PutQueue:

@@ -76,7 +76,7 @@ class PutPath:
         self._closing = False
 
     def attach(self, record: Record) -> None:
-        """Become the way of this record's puts, and be told of those that are refused on the way here."""
+        """Become the way of this record's puts, and note those that are refused on the way here."""
         record.source = _WithPuts(record.source, self)
 
     async def put(self, record: Record, value: Any, context: PutContext) -> None:

@@ -155,7 +155,7 @@ async def apply(
     request and returns whether it was acknowledged (None where nothing ever is), or raises LinkDown when nothing could
     be sent. ``read_back`` reads the setting again.
 
-    Raises Refused, or LinkDown, when nothing was sent; Refused when the device has said no or keeps what it had,
+    Raises Refused, or LinkDown, when nothing was sent; Refused when the device has refused or keeps what it had,
     TakenOtherwise when it took something else, and ReplyTimeout when the outcome is unknown.
     """
     try:

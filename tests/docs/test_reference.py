@@ -52,3 +52,12 @@ def test_site_files_in_the_pages_are_good(page: Path) -> None:
         data.setdefault("site", {"prefix": "LAB"})  # a page may show a part of a file
         data.setdefault("device", [{"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23"}])
         parse_site(data)
+
+
+def test_every_situation_of_a_put_names_a_test_that_there_is() -> None:
+    rows = [line for line in (ROOT / "docs/reference/puts.md").read_text(encoding="utf-8").splitlines() if "`" in line]
+    named = {name for row in rows if row.startswith("|") for name in re.findall(r"`([Tt]est\w+)` \|$", row)}
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    missing = {name for name in named if not re.search(rf"(def {name}\b|^{name} =)", sources, re.MULTILINE)}
+    assert len(named) >= 25
+    assert not missing, f"tests that docs/reference/puts.md names and that do not exist: {sorted(missing)}"

@@ -574,3 +574,17 @@ async def test_GIVEN_more_causes_than_can_be_kept_WHEN_refused_THEN_the_rest_cou
             refused(rig["CH00:VSET"], "VAL", "1", WHO, "".join(chr(97 + int(digit)) for digit in str(number)))
         assert len(caplog.messages) == MOST_CAUSES + 1
         await rig.puts.close(1.0)
+
+
+async def test_GIVEN_a_write_of_several_parts_WHEN_disarmed_THEN_its_next_part_is_not_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate, rig.driver.parts = asyncio.Event(), 2
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
+        await settle()
+        rig.driver.gate.set()
+        await disarming
+        with pytest.raises(PutRefused, match=r"not armed .*; a part of it had been sent"):
+            await put
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
