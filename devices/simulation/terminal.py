@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import tty
 from collections.abc import Callable
 from contextlib import suppress
@@ -11,37 +12,42 @@ from contextlib import suppress
 MOST_BYTES = 512  # taken at once
 
 
-def open_raw() -> tuple[int, int]:
-    """Return both ends of a new pseudo terminal in raw mode: ours, which never blocks, and theirs.
+class Terminal:
+    """A client that opens ``path`` has a serial port; it may come and go. Used from one thread at a time."""
 
-    Theirs is kept open by whoever simulates, so that clients may come and go.
-    """
-    ours, theirs = os.openpty()
-    tty.setraw(theirs)
-    os.set_blocking(ours, False)
-    return ours, theirs
-
-
-class PseudoTerminal:
-    """Whoever opens ``path`` has a serial port; what comes from there is handed to ``receive`` on the event loop."""
-
-    def __init__(self, receive: Callable[[bytes], None]) -> None:
-        self._receive = receive
-        self._ours, self._theirs = open_raw()
+    def __init__(self) -> None:
+        self.ours, self._theirs = os.openpty()
+        tty.setraw(self._theirs)
+        os.set_blocking(self.ours, False)
         self.path = os.ttyname(self._theirs)
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._ours, self._readable)
 
     def close(self) -> None:
         """Let the port vanish, as when a USB plug is pulled."""
-        self._loop.remove_reader(self._ours)
-        os.close(self._ours)
+        os.close(self.ours)
         os.close(self._theirs)
 
     def write(self, data: bytes) -> None:
-        """Send; when nobody reads, bytes are lost, as on a real line."""
-        with suppress(BlockingIOError):
-            os.write(self._ours, data)
+        """Send; bytes that no client reads are lost, as on a real line."""
+        with suppress(OSError):
+            os.write(self.ours, data)
 
-    def _readable(self) -> None:
-        self._receive(os.read(self._ours, MOST_BYTES))
+    def read(self, seconds: float = 0.0) -> bytes:
+        """Wait for bytes from the client, for so long at most; empty when none have come."""
+        if select.select([self.ours], [], [], max(0.0, seconds))[0]:
+            with suppress(OSError):
+                return os.read(self.ours, MOST_BYTES)
+        return b""
+
+
+class PseudoTerminal(Terminal):
+    """A terminal that hands what comes to ``receive`` on the event loop."""
+
+    def __init__(self, receive: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.ours, lambda: receive(self.read()))
+
+    def close(self) -> None:
+        """Let the port vanish, as when a USB plug is pulled."""
+        self._loop.remove_reader(self.ours)
+        super().close()

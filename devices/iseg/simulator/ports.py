@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import time
 from collections import deque
 from contextlib import suppress
@@ -12,7 +11,7 @@ from typing import Any, Protocol
 import can
 
 from devices.links.can_frame import Frame, frame_of
-from devices.simulation.terminal import open_raw
+from devices.simulation.terminal import Terminal
 
 ECHO_SECONDS = 0.5
 """How long an own frame may take to come back."""
@@ -95,19 +94,17 @@ class SlcanPort:
     """
 
     def __init__(self, path: str) -> None:
-        self._ours, self._theirs = open_raw()
+        self._terminal = Terminal()
         self.path = path
-        os.symlink(os.ttyname(self._theirs), path)
+        os.symlink(self._terminal.path, path)
+        self.write_raw = self._terminal.write
         self.kbit, self._open, self._line = 0, False, b""
         self._frames: deque[Frame] = deque()
 
     def receive(self, seconds: float) -> Frame | None:
         """Wait for a frame of the host, for so long at most."""
         if not self._frames:
-            readable, _, _ = select.select([self._ours], [], [], max(0.0, seconds))
-            if readable:
-                with suppress(OSError):
-                    self._feed(os.read(self._ours, 4096))
+            self._feed(self._terminal.read(seconds))
         return self._frames.popleft() if self._frames else None
 
     def _feed(self, data: bytes) -> None:
@@ -143,17 +140,11 @@ class SlcanPort:
             data = "" if frame.remote else frame.data.hex().upper()
             self.write_raw(f"{letter}{frame.id:0{8 if frame.extended else 3}X}{len(frame.data)}{data}\r".encode())
 
-    def write_raw(self, data: bytes) -> None:
-        """Send bytes as they are; lost when nobody reads, as on a real line."""
-        with suppress(OSError):
-            os.write(self._ours, data)
-
     def close(self) -> None:
         """Take the adapter away, as when a plug is pulled."""
         with suppress(OSError):
             os.unlink(self.path)
-        os.close(self._ours)
-        os.close(self._theirs)
+        self._terminal.close()
 
 
 def _parse(line: str) -> Frame | None:
