@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 VERSION, EVENT_ADD, EVENT_CANCEL, READ, WRITE, SEARCH, EVENTS_OFF, EVENTS_ON = 0, 1, 2, 3, 4, 6, 8, 9
@@ -76,6 +77,11 @@ class RawCircuit:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
+
+    def hang_up(self) -> None:
+        """End the connection in both directions, so that whoever waits at it goes on."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def send(self, *messages: Message | bytes) -> None:
         """Send messages, or bytes as they are, in one go."""

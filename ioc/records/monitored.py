@@ -20,21 +20,20 @@ class Monitored:
     __slots__ = ("monitors",)
 
     def __init__(self) -> None:
-        self.monitors: dict[str, list[Monitor]] | None = None
+        self.monitors: dict[str, dict[Monitor, None]] | None = None  # in the order of subscribing
 
     def subscribe(self, field: str, monitor: Monitor) -> None:
         """Add a monitor of one field."""
         if self.monitors is None:
             self.monitors = {}
-        self.monitors.setdefault(field, []).append(monitor)
+        self.monitors.setdefault(field, {})[monitor] = None
 
     def unsubscribe(self, field: str, monitor: Monitor) -> None:
         """Remove a monitor; nothing happens when it is not there."""
         if self.monitors is None:
             return
-        there = self.monitors.get(field, [])
-        if monitor in there:
-            there.remove(monitor)
+        there = self.monitors.get(field, {})
+        there.pop(monitor, None)
         if not there:
             self.monitors.pop(field, None)
         if not self.monitors:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -25,10 +26,10 @@ log = logging.getLogger("labioc.server")
 
 #: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
 READ_AFTER_WRITE: Final = 0.8
-#: Puts to devices that a client may have under way, and what one look at its socket brings, before no more is read.
+#: Puts to devices that a client may have under way before no more of its requests are served.
 MOST_PUTS: Final = 1000
-#: Bytes of an answer that is worth a write of its own: a small request must not make much of them pile up.
-LARGE: Final = 4096
+#: Seconds of requests that one client is served in one turn of the loop, before the others have theirs.
+SLICE: Final = 0.002
 #: Data type of a search whose client wants to know when the name is not served here (DOREPLY of base).
 REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
@@ -49,6 +50,7 @@ class Circuit(Connection):
         self._reader = wire.MessageReader(service.max_array_bytes)
         self._puts: dict[asyncio.Task[None], PutContext] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
+        self._unserved = False
         self._handlers = self._dispatch_table()
 
     def _dispatch_table(self) -> dict[int, Callable[[Message], None]]:
@@ -102,21 +104,41 @@ class Circuit(Connection):
     def resume_writing(self) -> None:
         """Go on with the requests that were left when the client took no more answers."""
         super().resume_writing()
-        self._serve(b"")
+        if not self._unserved:
+            self._serve(b"")
 
     def _serve(self, data: bytes) -> None:
-        """Handle requests until there are no more, or their answers pile up; the rest waits for ``resume_writing``."""
+        """Handle requests until there are no more, or this client must wait; the rest is kept and no more is read.
+
+        It waits for ``resume_writing`` when its answers pile up, for the end of a put when too many are under way, and
+        for the next turn of the loop when others have waited long enough.
+        """
+        end = time.perf_counter() + SLICE
         try:
             for message in self._reader.feed(data):
                 handler = self._handlers.get(message.command)
                 if handler is None:
                     raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
                 self._handle(handler, message)
-                if self._paused:
+                if self._paused or len(self._puts) >= MOST_PUTS:
+                    break
+                if time.perf_counter() > end:
+                    self._unserved = True
+                    self._throttle()
+                    asyncio.get_running_loop().call_soon(self._serve_on)
                     break
         except wire.BrokenStream as error:
             log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
             self.close()
+
+    def _serve_on(self) -> None:
+        """Go on with the requests that one turn of the loop left."""
+        self._unserved = False
+        if self._transport is None:
+            return
+        self._throttle()
+        if not self._paused:
+            self._serve(b"")
 
     def _handle(self, handler: Callable[[Message], None], message: Message) -> None:
         """Serve one request; a mistake of ours fails this request, not the client's other channels."""
@@ -129,7 +151,7 @@ class Circuit(Connection):
             self.send(_failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
 
     def _busy_enough(self) -> bool:
-        return len(self._puts) >= MOST_PUTS
+        return self._unserved or len(self._puts) >= MOST_PUTS
 
     async def finish_puts(self) -> None:
         """Wait for the puts under way; used when the server stops."""
@@ -235,8 +257,6 @@ class Circuit(Connection):
             return
         first = wire.ECA_NORMAL if notify else channel.cid
         self.send(wire.pack(message.command, message.data_type, elements, first, message.parameter2, payload))
-        if len(payload) > LARGE:
-            self.flush()  # so that it shows at once when they are too many
 
     def _answer_after(self, put: asyncio.Task[None], message: Message, channel: Channel) -> None:
         """Answer a get when this client's own put to the record is done, or soon anyway."""
@@ -323,7 +343,8 @@ class Circuit(Connection):
 
     def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
         self._puts.pop(task, None)
-        self._throttle()
+        if len(self._puts) == MOST_PUTS - 1 and not self._unserved:
+            self._serve_on()
         if self._busy.get(record) is task:
             del self._busy[record]
 

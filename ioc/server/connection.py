@@ -12,6 +12,8 @@ from typing import Final, cast
 
 #: Bytes that may wait for a client before its monitors are reduced to their newest values.
 HIGH_WATER: Final = 2_000_000
+#: Bytes that are collected in one turn of the loop before they are written: what one client causes must not pile up.
+LARGE: Final = 65536
 
 
 class Connection(asyncio.Protocol):
@@ -21,6 +23,7 @@ class Connection(asyncio.Protocol):
         self.address: tuple[str, int] = ("", 0)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
+        self._out_size = 0
         self._held: dict[object, bytes] = {}
         self._flushing = False
         self._paused = False
@@ -41,6 +44,7 @@ class Connection(asyncio.Protocol):
         """Drop whatever still waits for the client."""
         self._transport = None
         self._out.clear()
+        self._out_size = 0
         self._held.clear()
 
     def pause_writing(self) -> None:
@@ -75,7 +79,10 @@ class Connection(asyncio.Protocol):
     def send(self, data: bytes) -> None:
         """Queue bytes for the client; all that is queued in one turn of the loop leaves in one write."""
         self._out.append(data)
-        if not self._flushing:
+        self._out_size += len(data)
+        if self._out_size > LARGE:
+            self._write_out()
+        elif not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self.flush)
 
@@ -94,9 +101,13 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what is queued."""
         self._flushing = False
+        self._write_out()
+
+    def _write_out(self) -> None:
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+        self._out_size = 0
 
     def _release(self) -> None:
         if not self._paused and not self._events_off and self._held:
