@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS
-from devices.caen.unit import CaenUnit, Plain
+from devices.caen.unit import CaenUnit
+from devices.caen.values import Plain
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.hv_trip import UNDECIDED
 from devices.rules.settings import Demand

@@ -251,7 +251,7 @@ def _rows() -> dict[str, _Row]:
         ("ON.RBV", "STATE", "MOVING", "TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I"),
         _Row(CaenChannel.derived, _STAT),
     )
-    rows |= {f"STAT.{name}": _Row(CaenChannel.bit, _STAT) for name, _ in STATUS_BITS}
+    rows |= {f"STAT.{name}": _Row(CaenChannel.bit, _STAT) for name in STATUS_BITS}
     return rows | {
         "STAT": _Row(CaenChannel.word, _STAT),
         "ON": _Row(CaenChannel.derived, _STAT, demand=True),

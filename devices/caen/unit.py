@@ -13,18 +13,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
-from devices.caen.catalogue import BOARD, CHANNEL, constants
+from devices.caen.catalogue import constants
 from devices.caen.groups import RETRY, Groups
-from devices.caen.protocol import HIGHEST_STATUS, Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
+from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import Layout, layout_of
+from devices.caen.values import Plain, values_of
 from devices.clock import DriverClock
 from devices.errors import Garbled, ReplyTimeout
 from devices.links.line import LineLink
-from devices.model import Kind
 
 log = logging.getLogger("labioc.caen")
 
-Plain = float | int | str
 _T = TypeVar("_T")
 
 
@@ -36,13 +35,6 @@ class Cell:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Format:
-    kind: Kind
-    words: tuple[str, ...] = ()
-
-
-_FORMATS = {row.wire: _Format(row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
 _CONSTANTS = constants()
 _FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
@@ -53,14 +45,6 @@ _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
 IDENTITY = ("BDSNUM", "BDFREL")
 """What tells one unit, and one firmware, from another."""
-
-
-def format_of(parameter: str) -> _Format:
-    """Return how the value of a parameter is written; what is not published is a limit, resolution or count."""
-    if parameter in _FORMATS:
-        return _FORMATS[parameter]
-    counts = "DEC" in parameter
-    return _Format(Kind.INT if counts else Kind.FLOAT)
 
 
 class CaenUnit:
@@ -314,7 +298,7 @@ class CaenUnit:
         if channel is not None and channel > 1 and (reply.text or "").count(";") + 1 == channel:
             raise ErrorReply("CH")  # the number behind the last channel stands for all of them: this one is not there
         try:
-            value = _values(parameter, reply, 1)[0]
+            value = values_of(parameter, reply, 1)[0]
         except Garbled as error:
             self._count(error)
             raise
@@ -336,7 +320,7 @@ class CaenUnit:
             self._miss(parameter, *range(self.channels))
             return True, False
         try:
-            values = _values(parameter, reply, len((reply.text or "").split(";")))
+            values = values_of(parameter, reply, len((reply.text or "").split(";")))
         except Garbled as error:
             self._count(error)
             self._miss(parameter, *range(self.channels))
@@ -389,21 +373,3 @@ class CaenUnit:
     def _miss(self, parameter: str, *channels: int | None) -> None:
         for channel in channels:
             self.misses[parameter, channel] = self.missed(parameter, channel) + 1
-
-
-def _values(parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
-    """Read the values of an answer in the format of its parameter. Raises Garbled."""
-    wanted = format_of(parameter)
-    if wanted.kind is Kind.TEXT:
-        return (reply.word(),) if count == 1 else reply.words(count)
-    if wanted.kind is Kind.INT:
-        numbers = (reply.integer(),) if count == 1 else reply.integers(count)
-        if not all(0 <= number <= HIGHEST_STATUS for number in numbers):
-            raise Garbled(f"{parameter}: {numbers} are no status words or counts")
-        return numbers
-    if wanted.kind is Kind.FLOAT:
-        return (reply.number(),) if count == 1 else reply.numbers(count)
-    words = (reply.word(),) if count == 1 else reply.words(count)
-    if unknown := [word for word in words if word not in wanted.words]:
-        raise Garbled(f"{parameter}: unknown word {unknown[0]!r}")
-    return tuple(wanted.words.index(word) for word in words)

@@ -17,7 +17,8 @@ from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS, Setting
 from devices.caen.channel import NEEDS, CaenChannel
 from devices.caen.look import FreshLook
 from devices.caen.protocol import ErrorReply, format_number
-from devices.caen.unit import CaenUnit, Plain
+from devices.caen.unit import CaenUnit
+from devices.caen.values import Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from devices.caen.catalogue import BOARD, CHANNEL
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
 from ioc.database.support import SERVER_SIGNALS, STATUS_SIGNALS, parse_link
@@ -138,12 +137,8 @@ def test_server_and_template_name_the_same_signals(database: Database):
     assert ours == SERVER_SIGNALS
 
 
-def test_records_are_scanned_as_often_as_the_quantity_is_worth():
-    scans = {"fast": "1 second", "once": "Passive", "passive": "Passive"}
-    quantities = {f"CH00.{name}": row for name, row in CHANNEL.items()} | BOARD
+def test_what_the_server_knows_of_a_device_is_posted_and_never_scanned():
     known = of_family("caen-dt55xx")
-    for name, row in quantities.items():
-        assert known[name].fields["SCAN"] == scans.get(row.rate.value, row.rate.value), name
     for name in STATUS_SIGNALS - {"DISABLE"}:
         assert known[name].fields["SCAN"] == "I/O Intr"
 

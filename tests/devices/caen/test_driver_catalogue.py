@@ -10,7 +10,6 @@ from devices.caen.catalogue import (
     CHANNEL_SETTINGS,
     SETTINGS,
     STATUS_BITS,
-    Rate,
     constants,
 )
 from devices.caen.channel import NEEDS
@@ -42,20 +41,11 @@ def test_every_parameter_of_the_manuals_is_read():
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_every_quantity_explains_itself(row):
-    assert row.help[:1].isupper()
-    assert not row.help.endswith(".")
-    assert len(row.help) <= 40
-    assert row.help.isascii()
-
-
-@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_every_quantity_is_sound(row):
     assert re.fullmatch(r"[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*", row.suffix)
     assert bool(row.labels) == (row.kind is Kind.ENUM)
     assert not row.words or len(row.words) == len(row.labels)
     assert row.kind is not Kind.FLOAT or row.unit
-    assert row.settable == (row.rate is Rate.DEMAND)
     if row.settable and not row.suffix.endswith(".CMD"):
         assert f"{row.suffix}.RBV" in ROWS
     if row.settable and row.kind is Kind.FLOAT:
@@ -63,13 +53,12 @@ def test_every_quantity_is_sound(row):
         assert SETTINGS[row.suffix].high
 
 
-def test_everything_that_moves_knows_what_it_is_made_of():
-    derived = {row.suffix for row in CHANNEL.values() if row.rate is Rate.FAST}
-    assert derived <= set(NEEDS)
+def test_every_signal_of_a_channel_is_read_in_some_way():
+    assert set(NEEDS) == set(CHANNEL)
 
 
 def test_status_bits_are_those_of_the_protocol():
-    assert [ChannelStatus[name] for name, _ in STATUS_BITS] == list(ChannelStatus)
+    assert [ChannelStatus[name] for name in STATUS_BITS] == list(ChannelStatus)
 
 
 def test_signal_names_are_unique_and_grow_with_the_channels():
