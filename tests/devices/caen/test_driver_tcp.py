@@ -177,7 +177,7 @@ async def test_GIVEN_a_wire_that_loses_and_damages_answers_WHEN_reading_THEN_no_
             [reply, reply, reply, reply, reply[place:], reply[:place], reply + reply, b"\xff" + reply, reply[:-2]]
         )
 
-    async with connected(model, timeout=0.03) as (supply, driver):
+    async with connected(model, timeout=0.1) as (supply, driver):
         supply.faults.mangle = damage
         good = 0
         for _ in range(25):
