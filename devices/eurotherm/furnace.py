@@ -9,6 +9,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 from devices.clock import DriverClock
+from devices.eurotherm.blocks import reads_twin
 from devices.eurotherm.catalogue import (
     QUANTITIES,
     SETTINGS,
@@ -38,6 +39,7 @@ REPORTED = ("TM.CFG", "T.STAT", "T.REMN", "A-M", "L-R", "IM", "Rm.SP", "LOC.t")
 
 RANGE = ("RNG.LO", "RNG.HI")  # read once in a connection
 
+FLOAT_RANGE = 99_999.0  # more than the display of any instrument of the family shows, and its floats hold it
 REPORT_EVERY = 5.0  # seconds between two readings of those
 HELD_AT_MOST = 10.0  # seconds that a reading waits for them
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
@@ -56,11 +58,13 @@ class Furnace:
         self._clock = clock
         self._demands = {name: Demand() for name in SETTINGS}
         self._first = True
+        self._remote_failed: bool | None = None
         self._held: tuple[Sample, float] | None = None  # a reading that may end an interruption, and when it was taken
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection; demands stay."""
         self._first = True
+        self._remote_failed = None
         self.watch = FurnaceWatch(self.settings.options)
         for demand in self._demands.values():
             demand.link_lost()
@@ -93,6 +97,11 @@ class Furnace:
     def other_unit(self) -> bool:
         """Whether the instrument measures in Fahrenheit or kelvin, while everything is published as C."""
         return self._unit.value("UNITS") in OTHER_UNITS
+
+    @property
+    def program_runs(self) -> bool:
+        """Whether timer or programmer are running or in hold."""
+        return bool(self._unit.value("TM.CFG")) and self._unit.value("T.STAT") in (1.0, 2.0)
 
     def inputs(self) -> Inputs:
         """Return the word of the digital inputs and the mains flag as last read; nothing when it was not."""
@@ -152,7 +161,8 @@ class Furnace:
         if setting.labels or low is None or high is None:
             return None
         limits = Limits(low, high, _whose(setting.low), _whose(setting.high))
-        names = dict.fromkeys((setting.name, "TSET") if setting.high == "SP.HI" else (setting.name,))
+        targets = setting.high == "SP.HI" or setting.name in ("SPMAX", "SPMIN")
+        names = dict.fromkeys((setting.name, "TSET") if targets else (setting.name,))
         for name in names:
             limits = tightened(limits, (self.settings.limits,), name, "site")
         return limits
@@ -162,7 +172,9 @@ class Furnace:
             return bound
         if bound in REGISTERS and bound not in self._unit.missing:
             return self._unit.value(bound)
-        full = self._unit.number(REGISTERS[setting.register], FULL_SCALE)
+        register = REGISTERS[setting.register]
+        floats = reads_twin(register, self._unit.planner.floats)
+        full = FLOAT_RANGE if floats else self._unit.number(register, FULL_SCALE)
         return -full if full is not None and bound.startswith("-") else full
 
     def resolution(self, setting: Setting) -> float:
@@ -197,16 +209,30 @@ class Furnace:
 
     # Taking in
 
+    def outside_site(self, name: str, value: float | None) -> bool:
+        """Whether a setting is outside the limits that the site file has for it, whoever has set it."""
+        limits = self.settings.limits.get(name)
+        return limits is not None and value is not None and not limits[0] <= value <= limits[1]
+
     def polled(self, fresh: Collection[str]) -> None:
         """Draw conclusions from registers that have just been read."""
         for name, setting in SETTINGS.items():
             if setting.register in fresh or (name == "TSET" and self.remote and "Rm.SP" in fresh):
                 self._compare(setting)
         known = self._unit.cells.keys() | self._unit.missing
+        if "StAt" in fresh:
+            self._count_remote_loss()
         if "PV.IN" in fresh and {"StAt", "Di.IP"} <= known:  # without the mains flag an interruption would be missed
             self._look()
         if self._held is not None and not self.unreported():
             self.release_held()
+
+    def _count_remote_loss(self) -> None:
+        """Count that the instrument has stored the loss of its remote setpoint, as it does by itself (inferred)."""
+        failed = Status.REMOTE_FAIL in self.status
+        if failed and self._remote_failed is False:
+            self._memory.note_write(REGISTERS["L-R"].address, self._clock.monotonic())
+        self._remote_failed = failed
 
     def _compare(self, setting: Setting) -> None:
         demand, found = self._demands[setting.name], self.setting(setting.name)

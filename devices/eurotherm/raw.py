@@ -9,6 +9,7 @@ from devices.errors import Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import SETTINGS, VOLATILE
 from devices.eurotherm.furnace import Furnace
+from devices.eurotherm.handover import Handover
 from devices.eurotherm.registers import BY_ADDRESS, Form, Register, Scale
 from devices.eurotherm.remote import RemoteKeeper
 from devices.eurotherm.unit import EurothermUnit
@@ -32,12 +33,14 @@ class RawWriter:
         unit: EurothermUnit,
         furnace: Furnace,
         registers: RegisterWriter,
+        handover: Handover,
         keeper: RemoteKeeper,
         settings: DeviceSettings,
     ) -> None:
         self._unit = unit
         self._furnace = furnace
         self._registers = registers
+        self._handover = handover
         self._keeper = keeper
         self._settings = settings
 
@@ -111,7 +114,11 @@ class RawWriter:
             number = self._unit.number(register, raw_word(value))
         else:
             number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
+        if register.name == "T.STAT" and number == 1.0:
+            await self._handover.check("TMR.RUN.CMD", number)
         setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        if setting is not None and setting.labels and number is not None:
+            await self._handover.check(setting.name, number)
         if number is None and register.scale in (Scale.PV, Scale.RATE):
             raise NotReady(f"{what}: where its decimal point is has not been read yet")
         if setting is not None and setting.kind is Kind.FLOAT and number is not None:

@@ -53,6 +53,8 @@ def _read_back(row: Quantity) -> Reader:
         value = furnace.setting(name)
         if value is None:
             return None
+        if furnace.outside_site(name, value):
+            return typed(row, value), MAJOR
         no_ramp = name == "RATE" and not value and not furnace.settings.options.get("allow_no_ramp", False)
         return typed(row, value), (MINOR if furnace.demand(name).lasting or no_ramp else FINE)
 
@@ -88,6 +90,13 @@ def _difference(furnace: Furnace, unit: EurothermUnit) -> Known | None:
     return None if temp is None or working is None else (temp - working, furnace.watch.deviation_alarm)
 
 
+def _working(furnace: Furnace, unit: EurothermUnit) -> Known | None:
+    """A program may lead outside the site's limits, with a target that is inside."""
+    working, target = unit.value("WKG.SP"), furnace.setting("TSET")
+    outside = furnace.outside_site("TSET", working) and not furnace.outside_site("TSET", target)
+    return None if working is None else (working, MAJOR if outside and furnace.program_runs else FINE)
+
+
 def _slope(furnace: Furnace, _unit: EurothermUnit) -> Known | None:
     slope = furnace.watch.slope.value
     return None if furnace.temperature is None or slope is None else (slope, furnace.watch.slope_alarm)
@@ -115,6 +124,7 @@ def _units(_furnace: Furnace, unit: EurothermUnit) -> Known | None:
 _OWN: Mapping[str, Reader] = {
     "TEMP": _temperature,
     "TDIFF": _difference,
+    "TWORK": _working,
     "SLOPE": _slope,
     "OUT": _output,
     "SETTLED": _settled,

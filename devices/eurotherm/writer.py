@@ -13,6 +13,7 @@ from devices.errors import DeviceError, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, Setting, registers_of
 from devices.eurotherm.furnace import TARGETS, Furnace
+from devices.eurotherm.handover import Handover
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw import CONFIGURATION, RawWriter
 from devices.eurotherm.registers import REGISTERS, Inputs, Status
@@ -74,8 +75,9 @@ class EurothermWriter:
         self._settings = settings
         self._registers = RegisterWriter(settings.name, unit, furnace, memory, clock)
         self._report = report
+        self._handover = Handover(unit, furnace, self._registers, settings)
         self._safe = SafeMaker(unit, furnace, self._registers, self.keeper, report)
-        self.raw = RawWriter(unit, furnace, self._registers, self.keeper, settings).access
+        self.raw = RawWriter(unit, furnace, self._registers, self._handover, self.keeper, settings).access
 
     async def forbid(self, why: str) -> None:
         """Send nothing any more, for this reason; returns when what was under way has ended."""
@@ -124,6 +126,7 @@ class EurothermWriter:
     async def _set(self, setting: Setting, number: float, sparing: bool = True) -> set[str]:
         name = setting.name
         self._allow(setting, number)
+        await self._handover.check(name, number)
         if name in ("TSET", "RSP", "RSPTRIM"):
             await self._registers.learn(name, "L-R", "LOC.t")  # both can be changed at the front panel at any time
         remote = bool(self._unit.value("L-R"))
@@ -189,6 +192,7 @@ class EurothermWriter:
         target = self._furnace.setting("TSET")
         if target is None:
             raise NotReady("REMOTE: the target has not been read yet")
+        self._check_total("REMOTE", target)
         value = target - self._trim()
         await self._registers.apply("REMOTE", "Rm.SP", value)
         await self._registers.apply("REMOTE", "L-R", 1.0)
@@ -213,6 +217,8 @@ class EurothermWriter:
         register = REGISTERS["T.STAT"]
         if not self._unit.value("TM.CFG"):
             raise Refused("the timer is not in use (TMR:TYPE is NONE)")
+        if name == "TMR.RUN.CMD":
+            await self._handover.check(name, 1.0)
         answered = await self._registers.send("timer", register, float(word))
         found = await self._registers.read("timer", register)
         if found not in accepted:
