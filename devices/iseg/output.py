@@ -68,10 +68,14 @@ class IsegOutput:
         control, status = (Target("OFF", item, channel.number) for item in (_CONTROL, _STATUS))
         before = channel.hv.demand_on
         try:
-            # The emergency off of another host must not be released by the control word.
-            held = await self._exchange.read_before(control) & ChannelControl.EMERGENCY_OFF
+            # The emergency off of another host must not be released by the control word. The status shows it, too, and
+            # an output that is to go off does not depend on one answer.
+            try:
+                held = await self._exchange.read_before(control) & int(ChannelControl.EMERGENCY_OFF)
+            except NotReady:
+                held = await self._exchange.read_before(status) & int(ChannelStatus.EMERGENCY_OFF)
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
-            accepted = await self._exchange.apply(control, int(held), lambda found: not bits(found) & ChannelControl.ON)
+            accepted = await self._exchange.apply(control, held, lambda found: not bits(found) & ChannelControl.ON)
             if not accepted:
                 raise Refused("OFF: the module did not follow, its control word still says on")
             if not await self._follows(status, False):

@@ -66,6 +66,7 @@ class IsegRaw:
         _check(found, value)
         if found.name in _CONFIGURATION and not self._may_configure:
             raise Refused(f"{found.name}: the module may be lost by it; the site file has no allow_configuration")
+        await self._unit.check_byte_order()
         return await self._write(found, index, value)
 
     async def _read(self, item: Item, index: int | None) -> dict[int | None, Value]:

@@ -115,7 +115,7 @@ class IsegUnit:
         self.assumed.clear()
         self.misses.clear()
         await self.read_back(BY_NAME["ModuleStatus"])
-        await self._check_byte_order()
+        await self.check_byte_order()
         await self._probe(IDENTITY)
         identity = tuple(self.value(name) for name in IDENTITY)
         if identity == self._last_identity and identity[0] is not None:
@@ -235,7 +235,7 @@ class IsegUnit:
                 fresh[item.name].add(index)
                 self._known.add(item.name)
         if doubtful:
-            await self._check_byte_order()
+            await self.check_byte_order()
 
     def _plausible(self, item: Item, index: int | None, value: Value) -> bool:
         """Tell whether a number can be one: not tiny without being 0, and within twice the nominal value."""
@@ -248,7 +248,7 @@ class IsegUnit:
         known = self.number(nominal, index) if nominal and nominal != item.name else None
         return number == 0 or TINY < number <= (2 * abs(known) if known else VOLTS[1])
 
-    async def _check_byte_order(self) -> None:
+    async def check_byte_order(self) -> None:
         """Raise Garbled when the module sends its words little-endian: none of its numbers can be used then.
 
         Bit 11 of ModuleControl selects the order; a program that writes the word without it changes the order for

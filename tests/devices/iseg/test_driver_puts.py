@@ -231,3 +231,19 @@ async def test_GIVEN_a_put_to_a_module_WHEN_it_is_slow_THEN_others_do_not_wait_f
         assert not slow.done()
         with pytest.raises(Refused, match="reads back 0 V"):
             await slow
+
+
+async def test_GIVEN_a_control_word_that_is_not_answered_WHEN_switched_off_THEN_the_status_is_looked_at(monkeypatch):
+    async with bench() as made:
+        await made.driver.write("CH03.ON", 1)
+        original = answers._read_channel
+
+        def silent_before_off(module, item, number):
+            if item.name == "ChannelControl" and frames(made, "ChannelControl") == [8]:
+                raise answers._RefusedError
+            return original(module, item, number)
+
+        monkeypatch.setattr(answers, "_read_channel", silent_before_off)
+        await made.driver.write("CH03.ON", 0)
+        assert frames(made, "ChannelControl") == [8, 0]
+        assert not made.module.channels[3].on
