@@ -10,7 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from archiver.ca.events import Event
 from archiver.ca.subscribe import Subscriber
@@ -26,7 +26,6 @@ from archiver.points.catalogue import Catalogue, catalogue, load
 from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status.page import StatusPage
-from archiver.status.pvs import StatusPvs
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, prometheus
 
 log = logging.getLogger("labioc.archiver")
@@ -68,8 +67,23 @@ class Pace:
         return (points - before) / (now - since) if now - since >= _SHORTEST_PACE else 0.0
 
 
+class StatusSink(Protocol):
+    """What shows to others how the bridge is."""
+
+    async def start(self) -> None:
+        """Begin. Raises OSError."""
+
+    async def stop(self) -> None:
+        """End."""
+
+    def show(self, snapshot: Snapshot) -> None:
+        """Show it; called once a second."""
+
+
 class Bridge:
     """One bridge; ``env`` replaces the EPICS_CA_* environment variables, ``clock`` gives Unix seconds.
+
+    ``sink`` is told once a second how the bridge is.
 
     Raises ConfigError, LogInUse, ValueError for settings of Channel Access that are wrong, and OSError.
     """
@@ -80,6 +94,7 @@ class Bridge:
         pvs: Iterable[PvSpec],
         env: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.time,
+        sink: StatusSink | None = None,
     ) -> None:
         self.config = config
         pvs = list(pvs)
@@ -103,7 +118,7 @@ class Bridge:
             for server, reader in zip(config.servers, self.readers, strict=True)
         ]
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
-        self.pvs = StatusPvs(config.prefix, config.port, config.local_only)
+        self._sink = sink
         self.archive: ArchiveServer | None = None
         self._known = catalogue(pvs, config.schema)
         self._count = len(pvs)
@@ -130,7 +145,8 @@ class Bridge:
             writer.start()
         await self.page.start(*self.config.status)
         self._serve_archive()
-        await self.pvs.start()
+        if self._sink is not None:
+            await self._sink.start()
         await self.subscriber.start()
         self._tasks.append(asyncio.create_task(self._every_tick(), name="bridge status"))
         where = ", ".join(server.url for server in self.config.servers) or "the log alone"
@@ -153,7 +169,8 @@ class Bridge:
         await self.page.stop()
         if self.archive is not None:
             await asyncio.to_thread(self.archive.stop)
-        await self.pvs.stop()
+        if self._sink is not None:
+            await self._sink.stop()
         for reader in self.readers:
             reader.close()
         self.log.close()
@@ -199,7 +216,8 @@ class Bridge:
                 looked = time.monotonic()
                 self.snapshot = self._look()
                 self._tell_progress()
-                await self.pvs.show(self.snapshot)
+                if self._sink is not None:
+                    self._sink.show(self.snapshot)
                 self._save_catalogue()
                 self.page.announce()
             except Exception:

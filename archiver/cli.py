@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from archiver.bridge import Bridge
+from archiver.bridge import Bridge, StatusSink
 from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.history import HistoryError, Sample, histories, known_in, plot
 from archiver.history.formats import as_lines, write_csv
@@ -44,10 +44,13 @@ class HistoryRequest:
     plot: str = ""
 
 
-def run_bridge(config: ArchiverConfig, pvs: Iterable[PvSpec]) -> int:
-    """Run the bridge until SIGINT or SIGTERM; returns the exit status. Raises OSError when it cannot be started."""
+def run_bridge(config: ArchiverConfig, pvs: Iterable[PvSpec], sink: StatusSink | None = None) -> int:
+    """Run the bridge until SIGINT or SIGTERM; returns the exit status. Raises OSError when it cannot be started.
+
+    ``sink`` is told once a second how the bridge is.
+    """
     try:
-        asyncio.run(_run(config, list(pvs)))
+        asyncio.run(_run(config, list(pvs), sink))
     except (LogInUse, ValueError) as error:
         return _failed(str(error))
     return 0
@@ -174,12 +177,12 @@ def _texts(found: Mapping[str, list[Sample]]) -> dict[str, list[Sample]]:
     }
 
 
-async def _run(config: ArchiverConfig, pvs: list[PvSpec]) -> None:
+async def _run(config: ArchiverConfig, pvs: list[PvSpec], sink: StatusSink | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    bridge = Bridge(config, pvs)
+    bridge = Bridge(config, pvs, sink=sink)
     try:
         await bridge.start()
         await stop.wait()

@@ -12,6 +12,7 @@ from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
 from archiver.points.series import conflicts
 from ioc.app import set_up_logging
+from ioc.archiver_status import ArchiverPvs
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site, SiteError, load_site
@@ -64,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
         return cli.set_up_servers(config.servers)
     pvs = shard(archived(site, config, shares_of(args, site)), *args.shard)
     set_up_logging()
-    return cli.run_bridge(config, pvs)
+    return cli.run_bridge(config, pvs, ArchiverPvs(config.prefix, config.port, config.local_only))
 
 
 def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> ArchiverConfig:

@@ -19,6 +19,7 @@ from pathlib import Path
 from archiver import cli
 from archiver.config import ArchiverConfig, PvSpec, read_config, select
 from ioc.app import set_up_logging
+from ioc.archiver_status import ArchiverPvs
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site
 from ioc.site.expansion import expand
@@ -75,7 +76,7 @@ def _work(work: Path) -> None:
     set_up_logging()
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        cli.run_bridge(config, pvs)
+        cli.run_bridge(config, pvs, ArchiverPvs(config.prefix, config.port, config.local_only))
     finally:
         shutil.rmtree(config.directory, ignore_errors=True)
 

@@ -18,7 +18,7 @@ from typing import Final
 from ioc.records import Record, RecordSet
 from ioc.server.channel import Policy, resolve
 from ioc.server.circuit import Circuit
-from ioc.server.network import ANY, Network, broadcasts_of, network
+from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
 from ioc.server.service import Service
 from ioc.server.wire import PROTOCOL_VERSION, Command
@@ -55,7 +55,9 @@ class Server:
         interfaces: Sequence[str] = (),
         port: int | None = None,
         local_only: bool = False,
+        guest_port: int | None = None,
     ) -> None:
+        self._guest_port = guest_port
         self.network: Network = network(os.environ, interfaces, port, local_only)
         self.service = Service(records, policy or Everybody(), self.network.max_array_bytes, local_only)
         self._listeners: list[asyncio.Server] = []
@@ -81,8 +83,14 @@ class Server:
                 self._listeners.append(
                     await loop.create_server(lambda: Circuit(self.service), sock=sock, backlog=BACKLOG)
                 )
-            for address in self._search_addresses():
-                sock = search_socket(address, self.udp_port)
+            for address, port in self._search_addresses():
+                try:
+                    sock = search_socket(address, port)
+                except OSError as error:
+                    if self._guest_port is None or port == self.port:
+                        raise
+                    log.info("no broadcasts to %s:%d: %s", address, port, error.strerror)
+                    continue
                 transport, _ = await loop.create_datagram_endpoint(
                     lambda: SearchResponder(self.knows, self.port, self.service.local_only, self.network.ignored),
                     sock=sock,
@@ -102,6 +110,10 @@ class Server:
     def _bind(self) -> tuple[int, list[socket.socket]]:
         """Bind TCP on every interface: on the wanted port if it is free, else on any, as a C IOC does."""
         wanted = self.network.port
+        if self._guest_port is not None:
+            sockets = _listening_sockets(self.network.interfaces, self._guest_port)
+            self.udp_port = wanted
+            return sockets[0].getsockname()[1], sockets
         try:
             sockets = _listening_sockets(self.network.interfaces, wanted)
         except OSError as error:
@@ -113,12 +125,19 @@ class Server:
         self.udp_port = wanted or port
         return port, sockets
 
-    def _search_addresses(self) -> list[str]:
-        """Return the addresses at which searches arrive: an interface's own and its broadcast address."""
+    def _search_addresses(self) -> list[tuple[str, int]]:
+        """Return where searches arrive: at an interface's own address and its broadcast address.
+
+        A guest hears broadcasts there, and those that are sent to it alone at the number of its TCP port.
+        """
+        if self._guest_port is not None:
+            heard = {target for interface in self.network.interfaces for target in broadcasts_of(interface)}
+            own = [(interface, self.port) for interface in self.network.interfaces]
+            return own + [(target, self.udp_port) for target in sorted((heard - {LOOPBACK}) | {LOOPBACK_BROADCAST})]
         found: dict[str, None] = {}
         for interface in self.network.interfaces:
             found |= dict.fromkeys((interface, *(() if interface == ANY else broadcasts_of(interface))))
-        return list(found)
+        return [(address, self.udp_port) for address in found]
 
     async def stop(self) -> None:
         """Close everything; puts that have begun at a device are waited for."""

@@ -16,7 +16,8 @@ from typing import Final
 import psutil
 
 ANY: Final = "0.0.0.0"
-_LOOPBACK: Final = "127.0.0.1"
+LOOPBACK: Final = "127.0.0.1"
+LOOPBACK_BROADCAST: Final = "127.255.255.255"
 _SERVER_PORT: Final = 5064
 _REPEATER_PORT: Final = 5065
 _BEACON_SECONDS: Final = 15.0
@@ -74,9 +75,7 @@ def network(
     return Network(
         tuple(listed),
         _first_port(environ, ("EPICS_CAS_SERVER_PORT", "EPICS_CA_SERVER_PORT"), _SERVER_PORT) if port is None else port,
-        ((_LOOPBACK, beacon_port),)
-        if local_only
-        else _address_list(environ, "EPICS_CAS_BEACON_ADDR_LIST", beacon_port),
+        ((LOOPBACK, beacon_port),) if local_only else _address_list(environ, "EPICS_CAS_BEACON_ADDR_LIST", beacon_port),
         _yes_or_no(environ, "EPICS_CAS_AUTO_BEACON_ADDR_LIST") and not local_only,
         beacon_port,
         _number(environ, ("EPICS_CAS_BEACON_PERIOD", "EPICS_CA_BEACON_PERIOD"), _BEACON_SECONDS),
@@ -110,8 +109,8 @@ def broadcasts_of(interface: str) -> list[str]:
 
     The loopback address stands for itself: it has no broadcast address, and clients of this computer listen there.
     """
-    if interface == _LOOPBACK:
-        return [_LOOPBACK]
+    if interface == LOOPBACK:
+        return [LOOPBACK]
     up = {name for name, state in psutil.net_if_stats().items() if state.isup}
     return [
         target
