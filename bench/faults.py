@@ -30,7 +30,7 @@ FAMILIES = {"caen": "bench.faults_caen:paced", "iseg": "bench.faults_iseg:paced"
 
 INVALID = 3
 LOOK = 0.002  # s between two looks at the records
-PATIENCE = 60.0  # s after which a device that does not come back is given up
+PATIENCE = 150.0  # s after which a device that does not come back is given up
 
 Act = Callable[[], Awaitable[None] | None]
 

@@ -235,7 +235,7 @@ def _urgency(parameters: tuple[str, ...]) -> int:
     ranks = (
         (not parameters, 0),
         (not _LIVE.isdisjoint(parameters), 1),
-        (not _SETTINGS.isdisjoint(parameters), 2),
+        (_SETTINGS.issuperset(parameters), 2),
         (_OF_BOARD.issuperset(parameters), 3),
     )
     return next((rank for applies, rank in ranks if applies), 4)

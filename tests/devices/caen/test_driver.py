@@ -433,7 +433,7 @@ async def test_a_long_batch_is_divided_into_portions_settings_first():
         await rig.driver.read(portion)
         assert len({line.rpartition(":")[2] for line in rig.sent(since)}) <= 6
     order = {name: number for number, portion in enumerate(portions) for name in portion}
-    assert order["CH00.VSET.RBV"] < order["BD.ALARM"] < order["CH00.VSET.RES"]
+    assert order["CH00.PDWN.RBV"] < order["BD.ALARM"] < min(order["CH00.VSET.RES"], order["CH00.RAMPUP.HI"])
 
 
 @pytest.mark.parametrize("count", ["0", "x", "101"])
