@@ -107,7 +107,8 @@ class DeviceScanner(Source):
         try:
             return await self._apply(signal, value)
         except DeviceError as error:
-            self._show(error.readings)
+            if self.status.connected:  # what a lost device had makes nothing valid
+                self._show(error.readings)
             if isinstance(error, LinkDown | ReplyTimeout):
                 self._fault = error
             raise

@@ -125,7 +125,7 @@ def test_GIVEN_the_python_client_of_caproto_WHEN_it_reads_writes_and_monitors_TH
 
 
 _PYEPICS = """
-import sys, threading
+import sys, threading, time
 import epics
 values, last = [], threading.Event()
 def seen(value=None, **_):
@@ -149,6 +149,9 @@ text = "A text that is longer than forty characters, for humans to read"
 assert epics.caput("T:CHARS", text, wait=True) == 1
 assert epics.caget("T:CHARS", as_string=True) == text
 assert list(epics.caget("T:WF", count=3)) is not None
+begun = time.monotonic()
+epics.caput("T:AO.SCAN", 99, wait=True, timeout=20)  # base takes it
+assert time.monotonic() - begun < 10
 print("agreed")
 """
 

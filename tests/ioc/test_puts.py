@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 
-from devices.errors import LinkDown, OutOfLimits, ReplyTimeout, TakenOtherwise, Withdrawn
-from devices.model import Cause, Level, Reading
+from devices.errors import DeviceError, LinkDown, OutOfLimits, ReplyTimeout, TakenOtherwise, Withdrawn
+from devices.model import Cause, Level, Reading, Value
 from devices.permit import changing
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
@@ -588,3 +588,26 @@ async def test_GIVEN_a_write_of_several_parts_WHEN_disarmed_THEN_its_next_part_i
         with pytest.raises(PutRefused, match=r"not armed .*; a part of it had been sent"):
             await put
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_device_that_is_lost_WHEN_a_write_of_before_fails_THEN_nothing_becomes_valid() -> None:
+    class Learning(FakeDriver):
+        async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+            try:
+                return await super().write(name, value)
+            except DeviceError as error:
+                error.readings = {"CH00.VSET": Reading(100.0, self._clock.time())}
+                raise
+
+    async with Rig(Learning).running() as rig:
+        rig.driver.looking = asyncio.Event()
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        rig.driver.trouble = LinkDown("cable out")
+        await rig.clock.advance(2.0)
+        assert rig["CH00:VSET"].sevr == 3
+        rig.driver.looking.set()
+        await settle()
+        with pytest.raises(PutRefused):
+            await put
+        assert (rig["CH00:VSET"].sevr, rig.driver.writes) == (3, [])
