@@ -103,7 +103,7 @@ CHANNEL_SETTINGS: tuple[Setting, ...] = (
     Setting("RAMPDN", "VoltageRampSpeedDown", "Ramp-down speed", "V/s"),
     Setting("VBOUNDS", "VoltageBounds", "Voltage bounds", "V"),
     Setting("IBOUNDS", "CurrentBounds", "Current bounds", "uA", scale=MICRO),
-    Setting("EVT.MASK", "ChannelEventMask", "Events that are reported at once", whole=True),
+    Setting("EVT.MASK", "ChannelEventMask", "Events reported at once", whole=True),
 )
 
 RAMPS = ("RAMPUP", "RAMPDN")
@@ -158,7 +158,7 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
 MODULE_SETTINGS: tuple[Setting, ...] = (
     Setting("MOD.RAMPV", "VoltageRampSpeed", "Voltage ramp speed", "%/s"),
     Setting("MOD.KILLEN", "ModuleStatus", "Trips switch off", labels=_OFF_ON),
-    Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events that are reported at once", whole=True),
+    Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events reported at once", whole=True),
     Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", "Channels whose events are reported", whole=True),
     Setting("MOD.EVT.CHMASK16", "ModuleEventChannelMask32", "The same for channels 16 to 31", whole=True, first=16),
 )
@@ -205,9 +205,9 @@ MODULE: dict[str, Quantity] = _rows(MODULE_SETTINGS, MODULE_MONITORS)
 SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *MODULE_SETTINGS)}
 
 LIVE = _LIVE
-"""What one fast scan reads; the status last, so that the values are those from before what it tells."""
+"""What one fast scan reads; the status last, so that the values are those from before it."""
 
-TOLD_BY_EVENTS: tuple[str, ...] = tuple(
+CHANGED_BY_EVENTS: tuple[str, ...] = tuple(
     suffix for suffix, row in CHANNEL.items() if row.items in (_STATUS, ("ChannelEventStatus",)) and not row.settable
 )
 """Suffixes whose values may have changed when the module reports an event."""

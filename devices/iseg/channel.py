@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 from devices.iseg.catalogue import (
@@ -18,7 +18,7 @@ from devices.iseg.catalogue import (
 )
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus, ModuleStatus
 from devices.iseg.limits import IsegLimits
-from devices.iseg.link import Answer
+from devices.iseg.question import Answer
 from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
 from devices.rules.hv_channel import HvChannel, State
@@ -28,6 +28,7 @@ from devices.rules.hv_trip import Conditions, Sample
 _STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
 _NAMED = sum(_STATUS.values())
 _EVENTS = {f"EVT.{name}": int(bit) for name, bit, _ in EVENT_BITS}
+_BITS = _STATUS | _EVENTS
 _MINOR_BITS = int(
     ChannelStatus.REGULATION_ERROR
     | ChannelStatus.INPUT_ERROR
@@ -45,7 +46,7 @@ _MAJOR_BITS = int(
 _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
 _DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
-"""What the meaning of a fast scan also depends on; asked for when it has not been read yet."""
+"""What the readings of a fast scan also depend on; asked for when it has not been read yet."""
 _DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
 _CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stand still
 
@@ -54,7 +55,7 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
     """Translate the words of channel and module; ``rising`` tells which way an output moves that does.
 
     A trip that only the event word still knows is the state of a channel while it is off; one that is on again is not
-    tripped any more, though the latch is told. Module bits count when the module status was read.
+    tripped any more, though the latch is. Module bits count when the module status was read.
     """
     flags = ChannelStatus(status)
     on = ChannelStatus.ON in flags
@@ -183,8 +184,7 @@ class IsegChannel:
         vset, iset = self._magnitude("VoltageSet"), self._magnitude("CurrentSet")
         words = "ChannelStatus" in fresh or "ChannelEventStatus" in fresh
         found = self._conditions(vmon, vset) if words else None
-        told = "ChannelStatus" if found is not None else "CurrentMeasure"
-        if (cell := self._cell(told)) is None:
+        if (cell := self._cell("ChannelStatus" if found is not None else "CurrentMeasure")) is None:
             return
         sample = Sample(
             time=cell.time,
@@ -248,25 +248,12 @@ class IsegChannel:
         return self._unit.missed(item, None if item == "VoltageRampSpeed" else self.number)
 
     def _known(self, suffix: str, now: float) -> Reading | None:
-        base, _, part = suffix.rpartition(".")
         if suffix in self.hv.derived:
             return replace(self.hv.derived[suffix], time=self._time(suffix, self.hv.derived[suffix].time))
-        if suffix == "STAT" or suffix in _STATUS:
-            return self._status(suffix)
-        if suffix == "EVT" or suffix in _EVENTS:
-            return self._event(suffix)
-        if part in ("HI", "LO"):
-            limits = self._limits.limits(SETTINGS[base], self.number)
-            return None if limits is None else Reading(limits.high if part == "HI" else limits.low, now)
-        if part == "RBV" and base in SETTINGS:
-            return self._read_back(base)
-        if suffix in ("VNOM", "INOM", "POL"):
-            return self._nominal(suffix)
-        cell = self._cell(CHANNEL[suffix].items[0])
-        return None if cell is None else Reading(self._shown(suffix, cell.value), cell.time)
+        return _READERS.get(suffix, IsegChannel._measured)(self, suffix, now)
 
     def _time(self, suffix: str, known: float) -> float:
-        # A load that cannot be told now keeps the time at which it was measured.
+        # A load that cannot be computed now keeps the time at which it was measured.
         cell = self._cell(CHANNEL[suffix].items[0]) if suffix in ("IMON", "VDIFF") else None
         return known if cell is None else cell.time
 
@@ -276,18 +263,27 @@ class IsegChannel:
             return float(f"{abs(value) * (MICRO if CHANNEL[suffix].unit == 'uA' else 1):.7g}")
         return value
 
-    def _nominal(self, suffix: str) -> Reading | None:
-        item = CHANNEL[suffix].items[0]
-        cell = (self._cell(POLARITY) if suffix == "POL" else None) or self._cell(item)
-        if cell is None:
-            return None
-        if suffix == "POL":
-            return self.hv.polarity.observe(int(self._limits.negative(self.number)), cell.time)
-        return state_reading(
-            self._shown(suffix, cell.value), cell.time, Level.MAJOR if item in self._swapped else Level.OK
-        )
+    def _measured(self, suffix: str, _: float) -> Reading | None:
+        cell = self._cell(CHANNEL[suffix].items[0])
+        return None if cell is None else Reading(self._shown(suffix, cell.value), cell.time)
 
-    def _read_back(self, base: str) -> Reading | None:
+    def _nominal(self, suffix: str, now: float) -> Reading | None:
+        found = self._measured(suffix, now)
+        swapped = CHANNEL[suffix].items[0] in self._swapped
+        return state_reading(found.value, found.time, Level.MAJOR) if found and swapped else found
+
+    def _polarity(self, suffix: str, _: float) -> Reading | None:
+        cell = self._cell(POLARITY) or self._cell(CHANNEL[suffix].items[0])
+        negative = int(self._limits.negative(self.number))
+        return None if cell is None else self.hv.polarity.observe(negative, cell.time)
+
+    def _limit(self, suffix: str, now: float) -> Reading | None:
+        base, _, side = suffix.rpartition(".")
+        limits = self._limits.limits(SETTINGS[base], self.number)
+        return None if limits is None else Reading(limits.high if side == "HI" else limits.low, now)
+
+    def _read_back(self, suffix: str, _: float) -> Reading | None:
+        base = suffix.removesuffix(".RBV")
         found = self.found(SETTINGS[base])
         if found is None:
             return None
@@ -295,15 +291,20 @@ class IsegChannel:
         beyond = self._limits.beyond_site(SETTINGS[base], self.number, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
-    def _status(self, suffix: str) -> Reading | None:
-        cell = self._cell("ChannelStatus")
-        if cell is None:
+    def _word(self, suffix: str, _: float) -> Reading | None:
+        cell = self._cell(CHANNEL[suffix].items[0])
+        if cell is None or not isinstance(cell.value, int):
             return None
-        word = self._unit.word("ChannelStatus", self.number)
-        if suffix == "STAT":
-            return state_reading(word, cell.time, Level.MINOR if word & ~self._explained() else Level.OK)
-        bit = _STATUS[suffix]
-        return state_reading(int(bool(word & bit)), cell.time, self._bit_level(bit, word) if word & bit else Level.OK)
+        strange = suffix == "STAT" and cell.value & ~self._explained()
+        return state_reading(cell.value, cell.time, Level.MINOR if strange else Level.OK)
+
+    def _bit(self, suffix: str, now: float) -> Reading | None:
+        found = self._word(suffix, now)
+        if found is None or not isinstance(found.value, int):
+            return None
+        bit = _BITS[suffix]
+        level = self._bit_level(bit, found.value) if suffix in _STATUS and found.value & bit else Level.OK
+        return state_reading(int(bool(found.value & bit)), found.time, level)
 
     def _explained(self) -> int:
         """Return the bits of the status word that have a meaning.
@@ -320,12 +321,16 @@ class IsegChannel:
         limiting = bit & ChannelStatus.CURRENT_CONTROL and not word & ChannelStatus.RAMPING
         return max(Level.MINOR, self.hv.limiting_level) if limiting else Level.OK
 
-    def _event(self, suffix: str) -> Reading | None:
-        cell = self._cell("ChannelEventStatus")
-        if cell is None:
-            return None
-        word = self._unit.word("ChannelEventStatus", self.number)
-        return Reading(word if suffix == "EVT" else int(bool(word & _EVENTS[suffix])), cell.time)
+
+_READERS: dict[str, Callable[[IsegChannel, str, float], Reading | None]] = {
+    **dict.fromkeys(("STAT", "EVT"), IsegChannel._word),
+    **dict.fromkeys(_BITS, IsegChannel._bit),
+    **dict.fromkeys(("VNOM", "INOM"), IsegChannel._nominal),
+    "POL": IsegChannel._polarity,
+    **{f"{setting.suffix}.RBV": IsegChannel._read_back for setting in CHANNEL_SETTINGS},
+    **{f"{setting.suffix}.{side}": IsegChannel._limit for setting in CHANNEL_SETTINGS for side in ("HI", "LO")},
+}
+"""What makes the reading of a signal; those without an entry are measured values."""
 
 
 def _invalid(suffix: str, now: float) -> Reading:

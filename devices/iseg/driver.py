@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg.catalogue import CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS, TOLD_BY_EVENTS
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
@@ -72,8 +72,8 @@ class IsegDriver:
         self._raw = IsegRaw(self._unit, self._writer, settings, self._clock)
         self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)
         self._places = Places(self._channels, CHANNEL)
-        self._news: Callable[[Collection[str]], None] = lambda _: None
-        self._farewell = False
+        self._report: Callable[[Collection[str]], None] = lambda _: None
+        self._last_state_pending = False
         self._to_learn = False
         self._learning: asyncio.Task[None] | None = None
 
@@ -87,16 +87,17 @@ class IsegDriver:
         return self._signals
 
     def notify(self, hook: Callable[[Collection[str]], None]) -> None:
-        """Call ``hook`` from now on with signals that have something new to say before the next scan."""
-        self._news = hook
+        """Call ``hook`` from now on with signals that are worth reading before the next scan."""
+        self._report = hook
 
     def _event(self) -> None:
-        told = [channel_prefix(channel.number) + suffix for channel in self._channels for suffix in TOLD_BY_EVENTS]
-        self._news([*told, "MOD.STAT"])
+        prefixes = [channel_prefix(channel.number) for channel in self._channels]
+        changed = [prefix + suffix for prefix in prefixes for suffix in CHANGED_BY_EVENTS]
+        self._report([*changed, "MOD.STAT"])
 
     def _loss(self) -> None:
-        self._farewell = True
-        self._news(_BUS)
+        self._last_state_pending = True
+        self._report(_BUS)
 
     async def connect(self) -> None:
         """Join the bus, register the module, learn identity, limits and what its firmware can do.
@@ -144,10 +145,10 @@ class IsegDriver:
             log.debug("%s: %s", self.settings.name, error)  # the next scan finds out what it means
             return
         if learnt:
-            self._news([name for name, row in MODULE.items() if not learnt.isdisjoint(row.items)])
+            self._report([name for name, row in MODULE.items() if not learnt.isdisjoint(row.items)])
 
     def _forget_connection(self) -> None:
-        self._farewell = False
+        self._last_state_pending = False
         self._module.link_lost()
         for channel in self._channels:
             channel.hv.link_lost()
@@ -159,10 +160,10 @@ class IsegDriver:
         LinkDown or ReplyTimeout when the module is lost.
         """
         if not self._link.connected:
-            if self._farewell and set(names) == set(_BUS):
-                # The last word of a bus that is lost is its state; whatever is asked next says so for all.
-                self._farewell = False
-                self._news(_BUS)
+            if self._last_state_pending and set(names) == set(_BUS):
+                # The state of a bus that is lost is read once more; the next batch reports the loss.
+                self._last_state_pending = False
+                self._report(_BUS)
                 return self._readings(names)
             raise LinkDown(self._link.stats.last_error or f"{self._link}: not connected")
         wanted = self._wanted(names)
@@ -180,7 +181,7 @@ class IsegDriver:
             }
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
-            self._news(switched)
+            self._report(switched)
         return self._readings([*names, *self._moved()])
 
     def _wanted(self, names: Collection[str]) -> Wanted:

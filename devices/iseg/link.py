@@ -1,7 +1,7 @@
 """Requests to one Iseg module over the shared bus: several under way at once, matched to answers by item and channel.
 
 The reaction time of a module is documented nowhere; isegcan waits 0.3 s and drvAsynCan 0.5 s. Here a try is given up
-when the module has said nothing for a fifth of the device's timeout, and made three times.
+when nothing has come from the module for a fifth of the device's timeout, and made three times.
 """
 
 from __future__ import annotations
@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from devices import permit
@@ -25,9 +24,10 @@ from devices.iseg.edcp.messages import (
     Unexplained,
 )
 from devices.iseg.edcp.protocol import BASE, decode, general_request, read, registration
+from devices.iseg.question import Answer, Batch, Question
 from devices.links.can_bus import CanBus, join
 from devices.links.can_frame import Frame
-from devices.model import LinkStats, Value
+from devices.model import LinkStats
 
 log = logging.getLogger("labioc.iseg")
 
@@ -41,72 +41,10 @@ REGISTERED_GRACE = 2.0  # s after registering in which an announcement may still
 RECOVERY = 32  # answered requests after which one more may be under way again
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """One value and the Unix time at which it arrived; ``order`` is the monotonic one, which never goes back."""
-
-    value: Value
-    time: float
-    order: float = 0.0
-
-
-@dataclass(eq=False, slots=True)
-class Question:
-    """One request and what has come back.
-
-    ``wanted`` are the channels (or offsets, or None) that the answers will carry; when it is empty, answers are
-    taken until ``complete`` says so. A ``probe`` asks for what this firmware may not know: silence is no error.
-    ``answers`` keeps the order of arrival; ``bad`` holds whose value made no sense.
-    """
-
-    frame: Frame
-    data_id: int
-    wanted: frozenset[int | None] = frozenset((None,))
-    complete: Callable[[Mapping[int | None, Answer]], bool] | None = None
-    probe: bool = False
-    answers: dict[int | None, Answer] = field(default_factory=dict)
-    bad: set[int | None] = field(default_factory=set)
-    tries: int = 0
-    begun: float = 0.0  # monotonic time of the first try
-    sent: float = 0.0  # of the last one
-    heard: float = 0.0  # of the last answer to it
-    overtaken: bool = False
-    timer: asyncio.TimerHandle | None = None
-
-    @property
-    def done(self) -> bool:
-        """Whether everything asked for has come."""
-        if self.complete is not None:
-            return self.complete(self.answers)
-        return all(index in self.answers or index in self.bad for index in self.wanted)
-
-    @property
-    def missing(self) -> set[int | None]:
-        """Those that have not come, or made no sense."""
-        return set(self.wanted - self.answers.keys())
-
-
-class _Batch:
-    """The questions of one caller; ``over`` is set when each of them is answered or given up."""
-
-    def __init__(self, questions: Collection[Question], over: asyncio.Future[None]) -> None:
-        self.open = set(questions)
-        self.over = over
-
-    def settle(self, question: Question) -> None:
-        self.open.discard(question)
-        if not self.open and not self.over.done():
-            self.over.set_result(None)
-
-    def fail(self, error: Exception) -> None:
-        if not self.over.done():
-            self.over.set_exception(error)
-
-
 class ModuleLink:
     """One module on the bus named ``can``; ``address`` is 0 to 63, ``timeout`` in seconds.
 
-    ``on_event`` is called when the module tells that something happened, ``on_loss`` when it or the bus is lost
+    ``on_event`` is called when the module reports an event, ``on_loss`` when it or the bus is lost
     without anybody asking.
     """
 
@@ -126,9 +64,9 @@ class ModuleLink:
         self._dcp = False  # it answers the older protocol
         self._edcp = False  # it has answered EDCP in this connection
         self._registered = 0.0
-        self._last_heard = 0.0
-        self._waiting: deque[tuple[Question, _Batch]] = deque()
-        self._flying: dict[Question, _Batch] = {}
+        self._last_received = 0.0
+        self._waiting: deque[tuple[Question, Batch]] = deque()
+        self._flying: dict[Question, Batch] = {}
         self._by_id: dict[int, list[Question]] = {}
         self._window = WINDOW
         self._recovered = 0
@@ -162,9 +100,9 @@ class ModuleLink:
 
     def _register(self) -> None:
         self._registered = self._clock.monotonic()
-        self.tell(registration(self.address, True, base=self.base))
+        self.send(registration(self.address, True, base=self.base))
 
-    def tell(self, frame: Frame, changes: bool = False) -> None:
+    def send(self, frame: Frame, changes: bool = False) -> None:
         """Send a frame, within the time after which a try is given up, or never.
 
         Leave is asked for before what ``changes`` the module. Raises LinkDown or Withdrawn.
@@ -175,11 +113,11 @@ class ModuleLink:
             permit.changing()
         self.bus.send(frame, self._patience, unique=bool(frame.id & 1))  # requests are sent by hosts only
 
-    def _told(self, *frames: Frame) -> bool:
-        """Send frames from where nobody can be told that the bus is gone; return whether it is there."""
+    def _try_to_send(self, *frames: Frame) -> bool:
+        """Send frames; return whether the bus is there, and take the module for lost when it is not."""
         try:
             for frame in frames:
-                self.tell(frame)
+                self.send(frame)
         except LinkDown as error:
             self._lose(error)
             return False
@@ -190,13 +128,13 @@ class ModuleLink:
     async def ask(self, questions: Sequence[Question]) -> None:
         """Send these and wait until each is answered or given up; what came is then in the questions.
 
-        Raises ReplyTimeout when one was given up and the module has said nothing at all meanwhile, and LinkDown.
+        Raises ReplyTimeout when one was given up and nothing at all has come from the module meanwhile, and LinkDown.
         """
         if not questions:
             return
         if self.bus is None or self._failure is not None:
             raise self._failure or LinkDown(f"{self}: not connected")
-        batch = _Batch(questions, asyncio.get_running_loop().create_future())
+        batch = Batch(questions, asyncio.get_running_loop().create_future())
         self._waiting.extend((question, batch) for question in questions)
         try:
             self._pump()
@@ -227,19 +165,19 @@ class ModuleLink:
     def _try(self, question: Question) -> None:
         question.tries += 1
         question.sent, question.overtaken = self._clock.monotonic(), False
-        if self._told(question.frame):
+        if self._try_to_send(question.frame):
             self._wait(question, self._due(question))
 
     def _due(self, question: Question) -> float:
-        """When a try is over: some time after the module's last word, but not for ever.
+        """When a try is over: some time after the module's last frame, but not for ever.
 
         Boards answer in order, so that what comes late after a later question has been answered is lost, most likely.
         """
         if question.overtaken:
-            return max(question.sent, question.heard) + OVERTAKEN
+            return max(question.sent, question.received) + OVERTAKEN
         owed = self.bus.outstanding if self.bus is not None else 0
         patience = self._patience + owed * ANSWER_SECONDS
-        return min(max(question.sent, self._last_heard) + patience, question.sent + 3 * patience)
+        return min(max(question.sent, self._last_received) + patience, question.sent + 3 * patience)
 
     def _wait(self, question: Question, due: float) -> None:
         delay = max(0.001, due - self._clock.monotonic())
@@ -260,12 +198,12 @@ class ModuleLink:
             if question.tries == TRIES and self.connected:
                 # What every module answers tells one that does not know this item from one that is not there,
                 # or that was switched to the older protocol.
-                self._told(
+                self._try_to_send(
                     read(self.address, BY_NAME["ModuleStatus"], base=self.base),
                     general_request(self.address, base=self.base),
                 )
             return
-        if question.answers or self._last_heard > question.begun:
+        if question.answers or self._last_received > question.begun:
             self._settle(question)  # it lives, so this item, or this frame, is the trouble
             return
         seconds = self._clock.monotonic() - question.begun
@@ -283,7 +221,7 @@ class ModuleLink:
             batch.settle(question)
         self._pump()
 
-    def _remove(self, question: Question) -> _Batch | None:
+    def _remove(self, question: Question) -> Batch | None:
         batch = self._flying.pop(question, None)
         if batch is None:
             return None
@@ -293,14 +231,14 @@ class ModuleLink:
         self._owe(-len(question.wanted) + len(question.answers.keys() & question.wanted))
         return batch
 
-    def _forget(self, batch: _Batch) -> None:
+    def _forget(self, batch: Batch) -> None:
         """Drop what is left of a batch whose caller has gone, and go on with the others."""
         if batch.open:
             self._waiting = deque(entry for entry in self._waiting if entry[1] is not batch)
             for question in batch.open:
                 self._remove(question)
         if batch.over.done() and not batch.over.cancelled():
-            batch.over.exception()  # it is known to whoever asked
+            batch.over.exception()  # the caller has it
         if self.connected:
             self._pump()
 
@@ -322,8 +260,8 @@ class ModuleLink:
             case Registration(on=False):
                 self._logged_off()
             case General() if message.active:
-                self._last_heard = self._clock.monotonic()
-                log.info("%s: tells of an event (%s)", self, message.detail.name or "no detail")
+                self._last_received = self._clock.monotonic()
+                log.info("%s: reports an event (%s)", self, message.detail.name or "no detail")
                 self.on_event()
             case General():
                 self._dcp = True
@@ -334,14 +272,14 @@ class ModuleLink:
                     self._nonsense(key.data_id, key.index)
 
     def _answered(self, data: Data, stamp: float) -> None:
-        now = self._last_heard = self._clock.monotonic()
+        now = self._last_received = self._clock.monotonic()
         self._edcp = True
         for question in self._by_id.get(data.data_id, ()):
             index = data.index
             if question.complete is None and (index not in question.wanted or index in question.answers):
                 continue
             question.answers[index] = Answer(data.value, stamp, now)
-            question.heard = now
+            question.received = now
             question.bad.discard(index)
             self._owe(-1 if index in question.wanted else 0)
             if question.done:
@@ -351,7 +289,7 @@ class ModuleLink:
             return
 
     def _overtake(self, question: Question) -> None:
-        # An item that nobody knows yet gets all the time, or it would be given up for ever on a guess.
+        # An item that has never been answered gets all the time, or it would be given up for ever on a guess.
         if not (question.overtaken or question.probe) and question.timer is not None:
             question.overtaken = True
             question.timer.cancel()
@@ -367,7 +305,7 @@ class ModuleLink:
         self._settle(question)
 
     def _nonsense(self, data_id: int, index: int | None) -> None:
-        self._last_heard = self._clock.monotonic()
+        self._last_received = self._clock.monotonic()
         for question in self._by_id.get(data_id, ()):
             if index in question.wanted and index not in question.answers:
                 question.bad.add(index)
@@ -385,7 +323,7 @@ class ModuleLink:
             return
         if self._clock.monotonic() - self._registered < REGISTERED_GRACE:
             # Perhaps the registration was lost. The time runs on: a module that goes on for ever is a lost one.
-            self._told(registration(self.address, True, base=self.base))
+            self._try_to_send(registration(self.address, True, base=self.base))
             return
         self._lose(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
 
@@ -394,7 +332,7 @@ class ModuleLink:
         if self.connected:
             self._count(f"{self}: another program on the bus has logged it off, registered again")
             log.warning("%s", self.stats.last_error)
-            if self._told(registration(self.address, True, base=self.base)):
+            if self._try_to_send(registration(self.address, True, base=self.base)):
                 self._registered = self._clock.monotonic()  # an announcement may be on its way
 
     def bus_lost(self, error: LinkDown) -> None:

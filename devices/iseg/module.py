@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from devices.iseg.catalogue import MODULE, MODULE_SETTINGS, SETTINGS, Setting
 from devices.iseg.edcp.bits import ModuleStatus
@@ -22,7 +22,7 @@ _BITS = {
 }
 """Bit of ModuleStatus, the value that is bad and its level; inverted when the bit says that all is well."""
 
-_TOLD_ONCE = ("MOD.NAME", "MOD.SERIAL", "MOD.FW", "MOD.ARTICLE")
+_CONSTANT = ("MOD.NAME", "MOD.SERIAL", "MOD.FW", "MOD.ARTICLE")
 
 
 class BusMeter:
@@ -33,7 +33,7 @@ class BusMeter:
         self._looked = 0.0
         self._received = 0
         self._rate = 0.0
-        self._errors = 0  # when BUS.ERR was last told
+        self._errors = 0  # when BUS.ERR was last read
 
     def look(self, bus: CanBus | None, now: float) -> None:
         """Take the counters once in a while; ``now`` is monotonic time in seconds."""
@@ -87,7 +87,7 @@ class IsegModule:
             return ()
         if row.settable and (name.endswith(".CMD") or self.demands[name].value is not None):
             return ()
-        if name in _TOLD_ONCE and all(self._unit.settled(item, None) for item in row.items):
+        if name in _CONSTANT and all(self._unit.settled(item, None) for item in row.items):
             return ()
         return row.items
 
@@ -137,23 +137,27 @@ class IsegModule:
         return self._known(name, cell.value, cell.time)
 
     def _known(self, name: str, value: Value, time: float) -> Reading | None:
-        if name in _BITS:
-            bit, bad, inverted, level = _BITS[name]
-            shown = int(bool(int(_number(value)) & bit) != inverted)
-            return state_reading(shown, time, level if shown == bad else Level.OK)
-        base = name.removesuffix(".RBV")
-        if base in SETTINGS:
-            return self._setting(SETTINGS[base])
-        match name:
-            case "MOD.SERIAL":
-                other = self._serial is not None and str(value) != str(self._serial)
-                return state_reading(str(value), time, Level.MAJOR if other else Level.OK)
-            case "MOD.FW" if isinstance(value, tuple):
-                return Reading(".".join(f"{int(part)}" for part in value), time)
-            case "MOD.RAMPV.VPS":
-                nominal = self._limits.nominal("VoltageNominal", 0)
-                return None if nominal is None else Reading(_number(value) * nominal / 100, time)
-        return Reading(value, time)
+        if name.removesuffix(".RBV") in SETTINGS:
+            return self._setting(SETTINGS[name.removesuffix(".RBV")])
+        reader = _READERS.get(name)
+        return Reading(value, time) if reader is None else reader(self, name, value, time)
+
+    def _status_bit(self, name: str, value: Value, time: float) -> Reading:
+        bit, bad, inverted, level = _BITS[name]
+        shown = int(bool(int(_number(value)) & bit) != inverted)
+        return state_reading(shown, time, level if shown == bad else Level.OK)
+
+    def _serial_number(self, _: str, value: Value, time: float) -> Reading:
+        other = self._serial is not None and str(value) != str(self._serial)
+        return state_reading(str(value), time, Level.MAJOR if other else Level.OK)
+
+    def _release(self, _: str, value: Value, time: float) -> Reading:
+        parts = value if isinstance(value, tuple) else (_number(value),)
+        return Reading(".".join(f"{int(part)}" for part in parts), time)
+
+    def _volts_per_second(self, _: str, value: Value, time: float) -> Reading | None:
+        nominal = self._limits.nominal("VoltageNominal", 0)
+        return None if nominal is None else Reading(_number(value) * nominal / 100, time)
 
     def _setting(self, setting: Setting) -> Reading | None:
         found = self.found(setting)
@@ -163,6 +167,15 @@ class IsegModule:
         level = Level.MINOR if self.demands[setting.suffix].lasting or unprotected else Level.OK
         beyond = setting.numeric and self._limits.beyond_site(setting, 0, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
+
+
+_READERS: dict[str, Callable[[IsegModule, str, Value, float], Reading | None]] = {
+    **dict.fromkeys(_BITS, IsegModule._status_bit),
+    "MOD.SERIAL": IsegModule._serial_number,
+    "MOD.FW": IsegModule._release,
+    "MOD.RAMPV.VPS": IsegModule._volts_per_second,
+}
+"""What makes the reading of a signal out of the value of its item; those without an entry show it as it is."""
 
 
 def _number(value: Value) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from devices.clock import DriverClock
 from devices.errors import NotReady, Refused, ReplyTimeout
-from devices.iseg.catalogue import SETTINGS, TOLD_BY_EVENTS
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, SETTINGS
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import (
     BLOCKING_EVENTS,
@@ -40,7 +40,7 @@ _CONTROL, _STATUS, _EVENTS = "ChannelControl", "ChannelStatus", "ChannelEventSta
 
 
 class IsegOutput:
-    """Switches the outputs of one module; each method returns the names of signals that have something new to say."""
+    """Switches the outputs of one module; each method returns the names of signals that may have changed."""
 
     def __init__(self, unit: IsegUnit, exchange: IsegExchange, limits: IsegLimits, clock: DriverClock) -> None:
         self._unit = unit
@@ -49,8 +49,8 @@ class IsegOutput:
         self._clock = clock
 
     @staticmethod
-    def _told(channel: IsegChannel) -> list[str]:
-        return [channel_prefix(channel.number) + suffix for suffix in TOLD_BY_EVENTS]
+    def _changed(channel: IsegChannel) -> list[str]:
+        return [channel_prefix(channel.number) + suffix for suffix in CHANGED_BY_EVENTS]
 
     # On and off
 
@@ -62,7 +62,7 @@ class IsegOutput:
         await (self._on(channel) if on else self._off(channel))
         channel.hv.accept_on(on)
         channel.polled({_STATUS}, self._clock.monotonic())
-        return [name, *self._told(channel)]
+        return [name, *self._changed(channel)]
 
     async def _off(self, channel: IsegChannel) -> None:
         control, status = (Target("OFF", item, channel.number) for item in (_CONTROL, _STATUS))
@@ -191,7 +191,7 @@ class IsegOutput:
                 channel.hv.accept_on(False)
                 channel.polled({_STATUS}, self._clock.monotonic())
                 # Some boards also forget their set point: the next scan shows it.
-                return [name, f"{channel_prefix(channel.number)}ON", *self._told(channel)]
+                return [name, f"{channel_prefix(channel.number)}ON", *self._changed(channel)]
         channel.hv.demand_on = before
         raise Refused("emergency off: the module did not follow")
 
@@ -219,4 +219,4 @@ class IsegOutput:
         if not cleared:
             left = bit_names(ChannelEvent(self._unit.word(_EVENTS, number)))
             raise Refused(f"clear: events are still pending ({', '.join(left)})")
-        return [name, *self._told(channel)]
+        return [name, *self._changed(channel)]

@@ -12,7 +12,7 @@ from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Item, Scope, Type
 from devices.iseg.edcp.protocol import read
 from devices.iseg.exchange import LOOKS, PAUSE
-from devices.iseg.link import Question
+from devices.iseg.question import Question
 from devices.iseg.unit import IsegUnit
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Value

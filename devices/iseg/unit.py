@@ -17,7 +17,8 @@ from devices.errors import Garbled, ReplyTimeout
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type
 from devices.iseg.edcp.protocol import join_text, read, read_channels, write
-from devices.iseg.link import Answer, ModuleLink, Question
+from devices.iseg.link import ModuleLink
+from devices.iseg.question import Answer, Question
 from devices.model import Value
 
 log = logging.getLogger("labioc.iseg")
@@ -77,7 +78,7 @@ class IsegUnit:
         """Cells that are those of the last connection."""
         self.misses: dict[tuple[str, int | None], int] = {}
         self._configured = configured
-        self._one_by_one: set[str] = set()  # items that are not told for many channels at once
+        self._one_by_one: set[str] = set()  # items that are not answered for many channels at once
         self._silent: dict[str, int] = {}
         self._known: set[str] = set()
         self._last_identity: tuple[Value | None, ...] = ()
@@ -133,7 +134,7 @@ class IsegUnit:
         await self._probe(OPTIONAL)
         await self.read(Wanted(channels=dict.fromkeys((BY_NAME[name] for name in (*NOMINALS, POLARITY)), self.every)))
         if not any(self.value("VoltageNominal", channel) for channel in self.every):
-            raise Garbled(f"{self.link}: does not tell its nominal voltage")
+            raise Garbled(f"{self.link}: does not report its nominal voltage")
         self._last_identity = identity
         return False
 
@@ -168,14 +169,14 @@ class IsegUnit:
                 self.unsupported.add(item.name)
 
     def _count_channels(self) -> int:
-        told = self.value("ChannelNumber")
-        if isinstance(told, int) and 1 <= told <= MOST_CHANNELS:
-            return told
+        number = self.value("ChannelNumber")
+        if isinstance(number, int) and 1 <= number <= MOST_CHANNELS:
+            return number
         # Some firmware does not answer; names carry the number, as in E08F2 (EDCP guide, list of device classes).
         match = re.match(r"[A-Z](\d\d)", str(self.value("FirmwareName") or ""))
         if match and 1 <= int(match[1]) <= MOST_CHANNELS:
             return int(match[1])
-        log.info("%s: does not tell its number of channels, taking %d", self.link, self._configured)
+        log.info("%s: does not report its number of channels, taking %d", self.link, self._configured)
         return self._configured
 
     async def _find_many(self) -> None:
@@ -287,7 +288,7 @@ class IsegUnit:
         rest: list[tuple[Item, Question]] = []
         for item, channels in doubtful.items():
             if fresh[item.name]:
-                log.info("%s: %s is told one by one only", self.link, item.name)
+                log.info("%s: %s is answered one by one only", self.link, item.name)
                 self._one_by_one.add(item.name)
                 left = frozenset(channel for channel in channels if channel not in fresh[item.name])
                 rest += [(item, question) for question in self._single_questions(item, left)]
@@ -361,7 +362,7 @@ class IsegUnit:
 
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:
         """Send one value; nothing tells whether it arrived. Raises LinkDown, Refused, OutOfLimits."""
-        self.link.tell(write(self.link.address, item, value, channel, base=self.link.base), changes=True)
+        self.link.send(write(self.link.address, item, value, channel, base=self.link.base), changes=True)
 
 
 def _is_big_endian(control: Value) -> bool:

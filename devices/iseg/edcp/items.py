@@ -2,7 +2,7 @@
 
 Source: iseg CAN EDCP Programmers guide 2.4; where its detail pages contradict its tables (CurrentRampSpeedUp and
 Down, the group words of the module) the tables count, as in the EPICS driver drvAsynCan. Factory items (0x1401,
-temperature calibration) are left out on purpose: nobody should send them.
+temperature calibration) are left out on purpose: they must not be sent.
 """
 
 from __future__ import annotations

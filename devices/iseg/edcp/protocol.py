@@ -4,8 +4,8 @@ Source: iseg CAN EDCP Programmers guide 2.4, and two programs that speak it (drv
 silent or contradicts itself. 11-bit identifiers, no remote frames. With A for the address of a module:
 
     0x200 + 8 A   data: a write by the host or the module's answer, which look the same
-    0x201 + 8 A   a request to read; also the announcement of a module that nobody has registered
-    0x000 + 8 A   active frame: the module tells that an event happened
+    0x201 + 8 A   a request to read; also the announcement of a module that is not registered
+    0x000 + 8 A   active frame: the module reports that an event happened
     0x004         broadcast to all modules (NMT)
     0x600, 0x601  crate controller: data, request or announcement; its answers come as 0x604 or 0x600
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.iseg.catalogue import CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS, TOLD_BY_EVENTS
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS
 from devices.iseg.edcp.items import BY_NAME, Scope
 from devices.model import Kind
 from devices.rules.channels import all_signals
@@ -62,7 +62,7 @@ def test_a_module_has_every_signal_of_the_common_channel():
     signals = all_signals(MODULE.values(), CHANNEL.values(), 16)
     assert len(signals) == len(MODULE) + 16 * len(CHANNEL)
     assert signals["CH15.VSET"].settable
-    assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(TOLD_BY_EVENTS)
+    assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(CHANGED_BY_EVENTS)
     assert len(CHANNEL_SETTINGS) == 7
 
 

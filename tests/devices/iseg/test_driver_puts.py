@@ -81,7 +81,7 @@ async def test_GIVEN_a_potentiometer_that_was_turned_WHEN_put_THEN_its_limit_of_
 async def test_GIVEN_a_write_that_gets_lost_WHEN_put_THEN_it_is_not_sent_again_and_refused(name, value, data_id):
     async with bench() as made:
         unit, sent = made.driver._unit, []
-        original = unit.link.tell
+        original = unit.link.send
 
         def lossy(frame: Frame, changes: bool = False) -> None:
             if is_write(frame, data_id):
@@ -89,7 +89,7 @@ async def test_GIVEN_a_write_that_gets_lost_WHEN_put_THEN_it_is_not_sent_again_a
             else:
                 original(frame, changes)
 
-        unit.link.tell = lossy
+        unit.link.send = lossy
         with pytest.raises(Refused, match=r"reads back|did not follow"):
             await made.driver.write(name, value)
         assert len(sent) == 1
@@ -98,17 +98,17 @@ async def test_GIVEN_a_write_that_gets_lost_WHEN_put_THEN_it_is_not_sent_again_a
 def falls_silent(made: Bench, data_id: bytes) -> Callable[[], None]:
     """Have the module take a write and then not answer; returns what ends its silence."""
     link = made.driver._unit.link
-    original, asking = link.tell, [True]
+    original, asking = link.send, [True]
 
     def tell(frame: Frame, changes: bool = False) -> None:
         if asking[0] or changes:
             original(frame, changes)
         asking[0] = asking[0] and not is_write(frame, data_id)
 
-    link.tell = tell
+    link.send = tell
 
     def end() -> None:
-        link.tell = original
+        link.send = original
 
     return end
 
@@ -206,14 +206,14 @@ async def test_GIVEN_a_board_of_24_channels_WHEN_the_upper_event_mask_is_put_THE
 async def test_GIVEN_leave_to_configure_WHEN_the_module_is_lost_by_it_THEN_that_is_not_a_refusal():
     async with bench(options={"allow_configuration": True}, timeout=0.25) as made:
         link = made.driver._unit.link
-        original = link.tell
+        original = link.send
 
         def tell(frame: Frame, changes: bool = False) -> None:
             original(frame, changes)
             if is_write(frame, b"\x12\x02"):
                 made.segment.faults.silent.add(5)
 
-        link.tell = tell
+        link.send = tell
         with pytest.raises(ReplyTimeout, match=r"BitRate = 250 was sent, .*outcome is unknown"):
             await made.driver.raw("BitRate", None, 250)
 

@@ -19,7 +19,8 @@ from devices.iseg.edcp.messages import (
     Request,
 )
 from devices.iseg.edcp.protocol import answer, decode, read, read_channels
-from devices.iseg.link import ModuleLink, Question
+from devices.iseg.link import ModuleLink
+from devices.iseg.question import Answer, Question
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.links.can_frame import Frame
 from tests.devices.iseg.bench import until
@@ -235,7 +236,7 @@ async def test_GIVEN_the_bus_is_lost_WHEN_questions_are_open_THEN_they_fail_at_o
     with pytest.raises(LinkDown, match="adapter gone"):
         await link.ask([single(1)])
     with pytest.raises(LinkDown, match="adapter gone"):
-        link.tell(read(5, MODULE))
+        link.send(read(5, MODULE))
     assert told == [1]
 
 
@@ -263,7 +264,7 @@ def test_an_answer_is_what_a_question_waits_for():
     assert isinstance(data, Data)
     question = single(3)
     assert not question.done
-    question.answers[3] = iseg_link.Answer(data.value, 0.0)
+    question.answers[3] = Answer(data.value, 0.0)
     assert question.done
 
 
