@@ -18,7 +18,9 @@ from archiver.config import ArchiverConfig, PvSpec
 from archiver.history.samples import combined
 from archiver.history.web import ArchivePages, ArchiveServer
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.writers import State, Writer
+from archiver.influx.delivery import Delivery, State
+from archiver.influx.writers import Writer
+from archiver.kafka.writer import KafkaWriter
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
@@ -113,10 +115,13 @@ class Bridge:
             self.log.close()
             raise
         fields = field_types(pvs, config.schema)
-        self.writers = [
-            Writer(server, reader, DeadLetters(config.directory, server.name), clock=clock, fields=fields)
-            for server, reader in zip(config.servers, self.readers, strict=True)
-        ]
+        self.writers: list[Delivery] = []
+        for server, reader in zip(config.servers, self.readers, strict=True):
+            letters = DeadLetters(config.directory, server.name)
+            if server.version == "kafka":
+                self.writers.append(KafkaWriter(server, reader, letters, clock=clock))
+            else:
+                self.writers.append(Writer(server, reader, letters, clock=clock, fields=fields))
         self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self._sink = sink
         self.archive: ArchiveServer | None = None
@@ -304,7 +309,7 @@ class Bridge:
             return BridgeState.SPOOLING
         return BridgeState.OK
 
-    def _server(self, writer: Writer, reader: Reader, now: float, monotonic: float) -> ServerStatus:
+    def _server(self, writer: Delivery, reader: Reader, now: float, monotonic: float) -> ServerStatus:
         progress, name = writer.progress, writer.server.name
         rate = self._paces[name].rate(monotonic, progress.points, progress.state is State.OK)
         return ServerStatus(

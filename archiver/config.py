@@ -87,7 +87,8 @@ class Schema:
 class ServerConfig:
     """One server to write to.
 
-    ``version`` is 1, 2 or 3 for InfluxDB, or ``line`` for what takes line protocol at ``/write`` without a database.
+    ``version`` is 1, 2 or 3 for InfluxDB, ``line`` for what takes line protocol at ``/write`` without a database, or
+    ``kafka``: then ``topic``, ``format`` (``line`` or ``json``) and ``options`` (settings of librdkafka) count.
     ``name`` stands for the server in logs and in the file that keeps its read position. ``batch_bytes`` and
     ``batch_seconds`` bound a request by size and by the age of its first point, ``timeout`` is for one exchange in
     seconds. ``retention`` (``52w``) and ``downsample`` (``1m``) are what ``--setup`` creates. ``ca_file`` holds the
@@ -112,6 +113,9 @@ class ServerConfig:
     batch_seconds: float = 0.25
     ca_file: str = ""
     verify: bool = True
+    topic: str = "labioc"
+    format: str = "line"
+    options: Mapping[str, str | int | float | bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

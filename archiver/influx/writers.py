@@ -6,38 +6,26 @@ answer was lost, is stored once: a point with the same measurement, tags and tim
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import logging
 import random
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import Enum
-from typing import Any, Protocol
 
 from archiver.config import ServerConfig
 from archiver.influx.api import Meaning, Verdict, authorization, connect, judge, write_request
 from archiver.influx.conflicts import ConflictScreen, fields_of
 from archiver.influx.deadletter import DeadLetters
+from archiver.influx.delivery import FIRST_DELAY, LONGEST_DELAY, Delivery, Source, State
 from archiver.influx.fields import Fields, FieldsUnknown, other_types
 from archiver.influx.http import NoAnswer, NotTrusted
 from archiver.points.lineprotocol import split_lines
 
 log = logging.getLogger("labioc.archiver")
 
-FIRST_DELAY = 0.5
-LONGEST_DELAY = 15.0
-"""Seconds between attempts; doubled each time, with jitter, up to the longest."""
-
 _GZIP_LEVEL = 1
 """Line protocol shrinks to a tenth even so; higher levels cost four times the time."""
 
-_END_SECONDS = 1.0
-"""How long a writer that was interrupted is waited for."""
-
-_LOG_SECONDS = 60.0
 _COMPARISONS = 2
 """A server that does not tell its fields at the start is asked again once it has taken points, then no more."""
 
@@ -49,74 +37,8 @@ _CONTROLS = 8
 """How many points of the batch are tried for that when the server has not stored any yet."""
 
 
-class Block(Protocol):
-    """What is read from the log at once."""
-
-    @property
-    def position(self) -> Any:
-        """Where reading goes on behind it."""
-
-    @property
-    def payload(self) -> bytes:
-        """Lines of points."""
-
-    @property
-    def points(self) -> int:
-        """How many they are."""
-
-    @property
-    def oldest_ns(self) -> int:
-        """When the bridge got the first of them, Unix nanoseconds."""
-
-
-class Source(Protocol):
-    """The log as one writer sees it; both methods may raise OSError and are called from the writer's thread."""
-
-    def read(self, max_bytes: int) -> Block | None:
-        """Return the next points, None when there are none yet."""
-
-    def commit(self, position: Any) -> None:
-        """Keep the position safely: what is in front of it need not be read again."""
-
-
-class State(Enum):
-    """How it is with a server."""
-
-    OK = "ok"
-    RETRYING = "retrying"  # not reached, or it has no time now
-    MISCONFIGURED = "misconfigured"  # it refuses everything until somebody mends something
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What a writer has done; ``since`` (Unix seconds) is when the state began, ``oldest_ns`` what waits longest.
-
-    ``oldest_ns`` is 0 when nothing waits. ``refused`` counts the points that went to the dead letters, ``lost``
-    those of them that had to make room there, ``conflicts`` says which fields the database has with another type,
-    ``refusal`` why the last point was refused.
-    """
-
-    state: State = State.OK
-    reason: str = ""
-    since: float = 0.0
-    points: int = 0
-    refused: int = 0
-    lost: int = 0
-    requests: int = 0
-    failures: int = 0
-    bytes_sent: int = 0
-    last_stored: float = 0.0
-    oldest_ns: int = 0
-    conflicts: tuple[str, ...] = ()
-    refusal: str = ""
-
-
-class _Stopping(Exception):
-    """The writer shall end, and what is under way is not stored yet."""
-
-
-class Writer:
-    """Writes to one server until told to stop; ``clock`` gives Unix seconds.
+class Writer(Delivery):
+    """Writes to one server over HTTP until told to stop; ``clock`` gives Unix seconds.
 
     ``fields`` are compared with those of the database before the first points are sent.
     """
@@ -131,87 +53,30 @@ class Writer:
         first_delay: float = FIRST_DELAY,
         fields: Fields | None = None,
     ) -> None:
-        self.server = server
-        self.progress = Progress(since=clock())
-        self._source = source
-        self._letters = letters
-        self._clock = clock
-        self._first_delay = first_delay
+        super().__init__(server, source, letters, clock=clock, first_delay=first_delay)
         self._client = connect(server)
         self._path, self._query = write_request(server)
         self._headers = {"Content-Type": "text/plain; charset=utf-8", **authorization(server)}
         if server.gzip:
             self._headers["Content-Encoding"] = "gzip"
-        self._finishing = threading.Event()
-        self._stop = threading.Event()
-        self._logged = 0.0
         self._fields = fields or {}
         self._comparisons = _COMPARISONS if self._fields else 0
-        self._block: Block | None = None
         self._parts: list[bytes] = []
         self._control = b""
         self._poison = ""
         self._screen = ConflictScreen()
-        self._thread = threading.Thread(target=self._run, name=f"writer {server.name}", daemon=True)
 
-    def start(self) -> None:
-        """Begin to write."""
-        self._thread.start()
+    def begin(self, payload: bytes) -> None:
+        """Take a new batch."""
+        self._parts = self._screen.begin(payload)
 
-    @property
-    def alive(self) -> bool:
-        """Whether it has been started and has not ended."""
-        return self._thread.is_alive()
-
-    def finish(self) -> None:
-        """Send what is in the log and end, or end at once when the server gives trouble; returns immediately."""
-        self._finishing.set()
-
-    def stop(self, seconds: float) -> None:
-        """Finish within so many seconds; what could not be sent is sent after the next start."""
-        self.finish()
-        self._thread.join(seconds)
-        self._stop.set()
+    def interrupt(self) -> None:
+        """End an exchange that is under way."""
         self._client.interrupt()
-        self._thread.join(_END_SECONDS)
-        if self._thread.is_alive():  # nothing can interrupt the search for the address of a host
-            log.warning("%s: not waited for any longer, its points are sent after the next start", self.server.name)
 
-    def _run(self) -> None:
-        with contextlib.suppress(_Stopping):
-            while not self._stop.is_set():
-                try:
-                    self._next_block()
-                except OSError as error:
-                    self._trouble(State.RETRYING, f"the log cannot be used: {error}")
-                    self._pause(LONGEST_DELAY)
-                except _Stopping:
-                    raise
-                except Exception as error:
-                    log.critical("%s: writer failed, it begins again", self.server.name, exc_info=True)
-                    self._trouble(State.RETRYING, f"the writer failed: {error}")
-                    self._pause(LONGEST_DELAY)
+    def close(self) -> None:
+        """Close the connection."""
         self._client.close()
-
-    def _next_block(self) -> None:
-        """Take one block to the server; without one, or behind one that was not full, wait for a batch to gather."""
-        if self._block is None and (fresh := self._source.read(self.server.batch_bytes)) is not None:
-            self._block, self._parts = fresh, self._screen.begin(fresh.payload)
-        block = self._block
-        if block is None:
-            self._note(oldest_ns=0)
-            if self._finishing.is_set():
-                raise _Stopping
-        else:
-            self._note(oldest_ns=block.oldest_ns)
-            if self._comparisons:
-                self._compare_fields()
-            self._store()
-            self._letters.sync()
-            self._source.commit(block.position)
-            self._block = None
-        if block is None or len(block.payload) < self.server.batch_bytes // 2:
-            self._finishing.wait(self.server.batch_seconds)
 
     def _compare_fields(self) -> None:
         """Say which fields the database has with another type; points of these will be refused."""
@@ -233,11 +98,13 @@ class Writer:
     def _note_conflicts(self) -> None:
         self._note(conflicts=tuple(self._screen.conflicts()))
 
-    def _store(self) -> None:
+    def deliver(self) -> None:
         """Return when every point of the block is stored or with the dead letters.
 
         What a full disk interrupts goes on where it was: no letter is written twice.
         """
+        if self._comparisons:
+            self._compare_fields()
         while self._parts or self._screen.refused:
             if self._screen.refused:
                 self._bury(*self._screen.refused[-1])
@@ -265,14 +132,8 @@ class Writer:
             middle = len(pieces) // 2
             self._parts[-1:] = [b"\n".join(half) + b"\n" for half in (pieces[middle:], pieces[:middle])]
 
-    def _bury(self, line: bytes, reason: str) -> None:
-        self._letters.add(line, reason)
-        self._note(refused=self.progress.refused + 1, lost=self._letters.lost, refusal=reason)
-        if self._time_to_log():
-            log.warning("%s: refused a point, kept in %s: %s", self.server.name, self._letters.path.name, reason)
-
     def _send(self, payload: bytes) -> Verdict:
-        """Send until the server has said something about the points. Raises _Stopping.
+        """Send until the server has said something about the points. Raises Stopping.
 
         A server error that comes again and again, while another request succeeds, is about the points.
         """
@@ -322,37 +183,6 @@ class Writer:
             return Verdict(Meaning.MISCONFIGURED, str(error))
         except NoAnswer as error:
             return Verdict(Meaning.BUSY, str(error))
-
-    def _pause(self, seconds: float) -> None:
-        """Wait; a writer that shall end does so here, because the server is in trouble."""
-        if self._finishing.wait(seconds):
-            raise _Stopping
-
-    def _trouble(self, state: State, reason: str) -> None:
-        before = self.progress
-        since = before.since if before.state is state else self._clock()
-        self._note(state=state, reason=reason, since=since, failures=before.failures + 1)
-        if before.state is not state or self._time_to_log():
-            self._logged = time.monotonic()
-            log.warning("%s: %s, points wait in the log: %s", self.server.name, state.value, reason)
-
-    def _recovered(self) -> None:
-        before = self.progress
-        if before.state is not State.OK:
-            self._note(state=State.OK, reason="", since=self._clock())
-            log.info("%s: takes points again after %.0f s", self.server.name, self._clock() - before.since)
-
-    def _time_to_log(self) -> bool:
-        """Whether a message that may come often is due."""
-        now = time.monotonic()
-        if now - self._logged < _LOG_SECONDS and self._logged:
-            return False
-        self._logged = now
-        return True
-
-    def _note(self, **changes: Any) -> None:
-        """Replace the progress as a whole, so that other threads never see half of a change."""
-        self.progress = replace(self.progress, **changes)
 
 
 def _place(line: bytes) -> tuple[bytes, bytes]:

@@ -10,10 +10,11 @@ from devices.registry import FAMILIES
 _JSON = dict[str, Any]
 _TEXT: _JSON = {"type": "string", "minLength": 1}
 _PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
-_URL = rf"^https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::{_PORT})?(?:/[!-\"$->@-~]*)?$(?!\n)"
+_HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+_URL = rf"^(?:https?://{_HOST}(?::{_PORT})?(?:/[!-\"$->@-~]*)?|kafka://{_HOST}:{_PORT}(?:,{_HOST}:{_PORT})*)$(?!\n)"
 """No user and password in front of the host: they would be shown wherever the address is."""
 
-_NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"], "line": []}
+_NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"], "line": [], "kafka": ["topic"]}
 """What each kind of server has to be told."""
 
 
@@ -117,7 +118,17 @@ def _server() -> _JSON:
                 "pattern": _URL,
                 "description": "http://HOST:PORT, without user and password: these have keys of their own",
             },
-            "version": {"enum": list(_NEEDED), "description": "InfluxDB 1, 2 or 3; line: whatever takes it at /write"},
+            "version": {
+                "enum": list(_NEEDED),
+                "description": "InfluxDB 1, 2 or 3; line: whatever takes it at /write; kafka: url = kafka://HOST:PORT,...",
+            },
+            "topic": {"type": "string", "pattern": r"^[A-Za-z0-9._-]{1,249}$(?!\n)", "description": "Topic of kafka"},
+            "format": {"enum": ["line", "json"], "default": "line", "description": "What a record of kafka holds"},
+            "options": {
+                "type": "object",
+                "additionalProperties": {"type": ["string", "number", "boolean"]},
+                "description": "Settings of librdkafka, e.g. { 'security.protocol' = 'SSL' }",
+            },
             **dict.fromkeys(words, _TEXT),
             "token": {"type": "string", "pattern": r"^[!-~]+$(?!\n)"},
             "gzip": {"type": "boolean", "default": True, "description": "Compress what is sent"},

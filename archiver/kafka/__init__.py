@@ -1,0 +1,1 @@
+"""Writer to Kafka."""
