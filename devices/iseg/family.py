@@ -19,6 +19,7 @@ FAMILY = Family(
     title="Iseg high voltage modules on CAN (EDCP)",
     template="iseg-edcp.template",
     driver="devices.iseg.driver:IsegDriver",
+    load_by="devices.iseg.load:bus_load",
     simulated_by="devices.iseg.simulator.command:SIMULATION",
     place=_place,
     required=("can", "module"),
