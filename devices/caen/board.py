@@ -66,7 +66,7 @@ class CaenBoard:
         if row.settable and self.demands[name].value is not None:
             return self.demands[name].reading(now)
         if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
-            # Without a parameter that tells, a refused write is the only sign.
+            # Without a parameter for it, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
         missed = self._unit.missed(row.wire, None)
         if row.wire in self._unit.unsupported or missed > 1:

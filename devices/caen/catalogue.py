@@ -165,7 +165,7 @@ _OF_METER = ("VMRES", "IMRESH", "IMRESL", "IMDECH", "IMDECL")
 
 
 def constants() -> tuple[str, ...]:
-    """Return every channel parameter that tells a limit, a resolution or a number of decimals."""
+    """Return every channel parameter that holds a limit, a resolution or a number of decimals."""
     names: list[str] = []
     for setting in CHANNEL_SETTINGS:
         names += [*setting.low, *setting.high, *setting.resolution, *setting.decimals]

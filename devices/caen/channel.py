@@ -16,7 +16,7 @@ from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Sample
 
 LIVE = ("VMON", "IMON", "STAT")
-"""What one fast scan reads; the status last, so that the values are those from before what it tells."""
+"""What one fast scan reads; the status last, so that the values are those from before what it reports."""
 
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
 

@@ -179,7 +179,7 @@ class CaenDriver:
         return self._board.parameters(name) if name in BOARD else ()
 
     def latched(self) -> Collection[str]:
-        """Return the trips that nobody has acknowledged."""
+        """Return the trips that have not been acknowledged."""
         return [f"{channel_prefix(channel.number)}TRIP" for channel in self._channels if channel.hv.trip.latched]
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:

@@ -109,6 +109,6 @@ class ChannelLimits:
         """Return the full scale of the low current range in uA, None when it is not known."""
         if (low := self._unit.number("IMAXL", self._channel)) is not None:
             return low
-        # Profile B tells one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
+        # Profile B has one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
         full = self._unit.number("IMAX", self._channel)
         return None if full is None else full / 10

@@ -6,7 +6,7 @@ address in front, ``$BD:nn,CMD:...``, and has no trailing ``;``. Sources: DT55xx
 manual, "Serial protocol".
 
 A reply carries neither channel nor parameter name and no checksum: it belongs to a request by its place in
-the order only. Whoever owns the link has to guarantee that place; this module refuses what no rule explains.
+the order only. The owner of the link has to guarantee that place; this module refuses what no rule explains.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def parse_reply(line: str, dialect: Dialect) -> Reply:
     """Read one reply line without its CR LF.
 
     Accepted whatever the profile, because units differ from their manuals: ``BD`` present or not, a trailing
-    ``;`` or not, a value behind the ``OK`` of a SET. Raises ErrorReply when the unit said no, Garbled for
+    ``;`` or not, a value behind the ``OK`` of a SET. Raises ErrorReply when the unit refused, Garbled for
     anything that is not a reply of this board.
     """
     if not line.startswith("#") or not line.isascii() or not line.isprintable() or len(line) > LONGEST_LINE:

@@ -89,21 +89,21 @@ class CaenRaw:
         """Set a parameter of which nothing is known but its name."""
         self._writer.require_writable()
         if channel is not None and channel >= self._unit.channels:
-            # The number of channels itself stands for all of them: too much for what nobody knows.
+            # The number of channels itself stands for all of them: too much for a parameter that is not known.
             raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
         if not self._unit.link.connected:
             raise LinkDown(f"{what}: not connected, nothing was sent")
         answered = await self._writer.send_raw(parameter, channel, text)
-        said = "acknowledged" if answered else "no answer"
+        answer = "acknowledged" if answered else "no answer"
         try:
             found = (await self._unit.monitor(parameter, channel)).word()
         except ErrorReply as error:
-            lines = [f"{what}: {said}; it cannot be read back ({error.word})"]
+            lines = [f"{what}: {answer}; it cannot be read back ({error.word})"]
             if not answered:
                 raise Refused(lines[0]) from error
             return lines
         if text is not None and not _same(found, text):
-            raise Refused(f"{what} {text}: {said}, and the supply reads back {found}")
+            raise Refused(f"{what} {text}: {answer}, and the supply reads back {found}")
         return [f"{what} = {found}"]
 
 

@@ -1,4 +1,4 @@
-"""The status word of a channel (STAT): three layouts, told apart by the name of the unit.
+"""The status word of a channel (STAT): three layouts; the name of the unit decides.
 
 Sources: DT55xxE manual, status table; N1470 and N1471 manuals (UM2027); CAEN's own caen_libs 3.3.0, which
 has a table for each system type; 803x manual, which says that these units answer the same protocol.
@@ -77,7 +77,7 @@ class Layout:
         )
 
     def why_off(self, word: int) -> str:
-        """Return why the output stays off, in words; empty when the word tells no reason."""
+        """Return why the output stays off, in words; empty when the word has none."""
         reasons = (
             (self.bits["TRIP"], "tripped, clear it with CLR:CMD first"),
             (self.bits["KILL"], "killed by the front panel input"),

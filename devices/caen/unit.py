@@ -38,13 +38,13 @@ class Cell:
 _CONSTANTS = constants()
 _FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
-"""What a unit of profile B tells of the range that its current meter is in; profile A has names for each range."""
+"""What a unit of profile B reports for the range that its current meter is in; profile A has names for each range."""
 
 _LOST_AFTER = 4  # parameters in a row without a readable answer: more than one fast scan of them
 _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
 IDENTITY = ("BDSNUM", "BDFREL")
-"""What tells one unit, and one firmware, from another."""
+"""What distinguishes one unit, and one firmware, from another."""
 
 
 class CaenUnit:
@@ -142,7 +142,7 @@ class CaenUnit:
 
     def _count(self, error: Garbled) -> None:
         # An answer that no rule explains may be half of another one: the link gets in step before it goes on.
-        self.link.distrust()
+        self.link.mark_unsynchronised()
         self.link.stats.errors += 1
         self.link.stats.last_error = str(error)
 
@@ -314,7 +314,7 @@ class CaenUnit:
             if error.word == "PAR" and self._groups.proven and parameter not in self._known:
                 self._refused(parameter, None, error)
                 return True, True
-            # Either groups or this parameter are unknown to the unit: asking for one channel tells which.
+            # Either groups or this parameter are unknown to the unit: asking for one channel decides.
             return False, True
         except Garbled:
             self._miss(parameter, *range(self.channels))

@@ -182,7 +182,7 @@ class CaenWriter:
         return self._changed(name, channel, setting)
 
     async def _refresh_range(self, number: int) -> None:
-        """Look at what follows the range: the unit may have moved ISET, and profile B tells other decimals."""
+        """Look at what follows the range: the unit may have moved ISET, and profile B reports other decimals."""
         followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not self._unit.settled(name, number))]
         for parameter in followers:
             try:

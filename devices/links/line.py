@@ -7,7 +7,7 @@ reply is never taken for the answer to another question:
 * an answer counts only when nothing follows it for a moment, and clients of these units keep such a pause
   anyway; whatever arrives unasked later is dropped before the next request is sent;
 * an exchange that did not end with exactly one line leaves the link *in doubt*, also when the waiting task
-  was cancelled, and so does ``distrust()``. Before the next request a TCP connection in doubt is closed and
+  was cancelled, and so does ``mark_unsynchronised()``. Before the next request a TCP connection in doubt is closed and
   opened again; a serial line, which forgets nothing when it is reopened, is read until it has been silent for
   one whole timeout.
 
@@ -122,7 +122,7 @@ class LineLink:
         self._take_back()
         await self._transport.close()
 
-    def distrust(self) -> None:
+    def mark_unsynchronised(self) -> None:
         """Say that the last line made no sense: get in step again before the next request."""
         self._in_doubt = True
 

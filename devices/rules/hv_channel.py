@@ -1,4 +1,4 @@
-"""What a high-voltage channel means, whoever made it: state, deviation, trip latch.
+"""What a high-voltage channel means, for all makers: state, deviation, trip latch.
 
 No I/O and no clock: every call is given the numbers of one scan together with the Unix time and the monotonic
 time at which they arrived. CAEN and Iseg drivers translate their own status words into Conditions and publish

@@ -11,7 +11,7 @@ from datetime import datetime
 from devices.model import Cause, Level, Reading
 
 COLLAPSED = 0.5  # share of VSET below which an output that stood there is lost
-LOST_ABOVE = 20.0  # V below which a lost voltage is not told from noise
+LOST_ABOVE = 20.0  # V below which a lost voltage cannot be distinguished from noise
 UNDECIDED = 10.0  # s after an output has gone in which more may be learnt of why
 
 
@@ -85,8 +85,8 @@ class TripLatch:
     * the on bit has gone, and the unit's memory of alarms has a new trip, or the current limit was reached at the last
       look, or the voltage has gone faster than the output ramps down.
 
-    An output that may have been ramped down between two looks was switched off at the front panel as far as anybody can
-    tell: no event. It does not matter who switched the output on.
+    An output that may have been ramped down between two looks counts as switched off at the front panel: no event. It
+    does not matter who switched the output on.
     """
 
     def __init__(self) -> None:

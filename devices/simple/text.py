@@ -137,7 +137,7 @@ class TextLink:
         try:
             return [row.parse(line)]
         except Garbled as error:
-            self._line.distrust()
+            self._line.mark_unsynchronised()
             self.stats.errors += 1
             self.stats.last_error = str(error)
             raise Garbled(f"{row.ask}: {error}") from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from devices.caen.simulator.channel import Channel
+from devices.caen.simulator.channel import SimulatedOutput
 from devices.caen.simulator.server import SimulatedSupply
 from devices.simulation.backdoor import Action, TextDoor, finite, is_on, switch
 
@@ -40,7 +40,7 @@ class BackDoor(TextDoor):
         }
         super().__init__(port, commands)
 
-    def _channel(self, word: str) -> Channel:
+    def _channel(self, word: str) -> SimulatedOutput:
         return self._supply.model.channels[self._number(word)]
 
     def _number(self, word: str) -> int:

@@ -1,7 +1,7 @@
 """One simulated output of a CAEN supply: a resistive load, ramps, protections; no clock, no bytes.
 
 Units are those of the unit's own language: V, uA, V/s, s; loads are in Mohm, so that V = uA * Mohm. What the
-manuals leave open is chosen here and said so.
+manuals leave open is chosen here, which is noted.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def approach(value: float, goal: float, step: float) -> float:
     return min(goal, value + step) if goal > value else max(goal, value - step)
 
 
-class Channel:
+class SimulatedOutput:
     """Settings, state and surroundings of one output; a misspelt attribute raises at once.
 
     ``ramp`` is what the ramp generator demands, ``volts`` and ``microamps`` what the output does.
@@ -81,7 +81,7 @@ class Channel:
         self._zeroing = ZERO_CURRENT_TIME if wanted else 0.0
 
     def switch_on(self) -> None:
-        """Obey ON, unless tripped, killed or interlocked: then nothing happens, and nobody says so."""
+        """Obey ON, unless tripped, killed or interlocked: then nothing happens, and the answer is OK all the same."""
         if not (self.tripped or self.killed or self.interlocked):
             self.on, self.fast, self._over = True, False, 0.0
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from devices.caen.protocol import ALARM_BITS_A, Profile
-from devices.caen.simulator.channel import LOW_RANGE, Channel
+from devices.caen.simulator.channel import LOW_RANGE, SimulatedOutput
 
 SUBSTEP = 0.02  # seconds; how exactly a long step is followed
 
@@ -59,7 +59,10 @@ CHOICES: Mapping[str, tuple[str, tuple[str, str]]] = {
 
 ONLY_A = {"ZCADJ", "ZCDTC"}
 
-COMMANDS: Mapping[str, Callable[[Channel], None]] = {"ON": Channel.switch_on, "OFF": Channel.switch_off}
+COMMANDS: Mapping[str, Callable[[SimulatedOutput], None]] = {
+    "ON": SimulatedOutput.switch_on,
+    "OFF": SimulatedOutput.switch_off,
+}
 
 
 def fixed(value: float, digits: int, decimals: int) -> str:
@@ -131,7 +134,7 @@ class CaenModel:
         self.profile, self.board = profile, board
         self.name = name or ("DT5533E" if profile is Profile.A else "NDT1470")
         self.serial, self.firmware = serial, "01.0"
-        self.channels = tuple(Channel(loads[min(n, len(loads) - 1)]) for n in range(channels))
+        self.channels = tuple(SimulatedOutput(loads[min(n, len(loads) - 1)]) for n in range(channels))
         self.local = self.refuse_groups = False
         self.unknown: set[str] = set()
         self.board_faults = 0
@@ -260,13 +263,13 @@ class CaenModel:
         return self._constants[par]
 
     @staticmethod
-    def _imon_decimals(channel: Channel) -> int:
+    def _imon_decimals(channel: SimulatedOutput) -> int:
         return 2 if channel.imrange == "HIGH" else 3
 
     def _noisy(self, value: float, deviation: float) -> float:
         return value + self._random.gauss(0.0, deviation) if deviation else value
 
-    def _set_channels(self, par: str, value: str | None, channels: Sequence[Channel]) -> None:
+    def _set_channels(self, par: str, value: str | None, channels: Sequence[SimulatedOutput]) -> None:
         if action := COMMANDS.get(par):  # a stray VAL does no harm
             for channel in channels:
                 action(channel)
@@ -282,7 +285,7 @@ class CaenModel:
         for channel in channels:
             setattr(channel, attribute, value == "ON" if attribute == "zeroing" else value)
 
-    def _checked(self, par: str, setting: Setting, value: str | None, channels: Sequence[Channel]) -> float:
+    def _checked(self, par: str, setting: Setting, value: str | None, channels: Sequence[SimulatedOutput]) -> float:
         """Return the value rounded to the resolution, when it is a number within the range."""
         if value is None or not _NUMBER.fullmatch(value):
             raise _RefusedError("VAL")

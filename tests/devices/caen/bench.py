@@ -31,7 +31,7 @@ class ModelLink:
         self.connected = False
         self.reachable = True
         self.connects = 0
-        self.distrusted = 0
+        self.unsynchronised = 0
         self.intercept: Intercept = lambda _: None
 
     async def connect(self) -> None:
@@ -43,8 +43,8 @@ class ModelLink:
     async def close(self) -> None:
         self.connected = False
 
-    def distrust(self) -> None:
-        self.distrusted += 1
+    def mark_unsynchronised(self) -> None:
+        self.unsynchronised += 1
 
     async def exchange(self, request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
         assert changes == (b"CMD:SET" in request)

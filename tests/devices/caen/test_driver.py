@@ -242,7 +242,7 @@ async def test_group_reads_that_were_given_up_are_tried_again_after_a_minute():
     assert len(rig.sent(since)) == 3
 
 
-@pytest.mark.parametrize("answer", ["told", "present", "none"])
+@pytest.mark.parametrize("answer", ["claimed", "present", "none"])
 async def test_channels_that_the_unit_claims_but_has_not_cost_no_questions(answer):
     """BDNCH says 8, four answer; the request for all channels is that of 8, that of 4, or there is none."""
     rig = bench(channels=8)
@@ -254,7 +254,7 @@ async def test_channels_that_the_unit_claims_but_has_not_cost_no_questions(answe
         number = text.partition("CH:")[2].partition(",")[0]
         if not number or int(number) < 4:
             return None
-        if (answer, number) == ("told", "8") or (answer, number) == ("present", "4"):
+        if (answer, number) == ("claimed", "8") or (answer, number) == ("present", "4"):
             return rig.model.respond(request.replace(f"CH:{number}".encode(), b"CH:4")).decode().strip()
         return "#CH:ERR"
 
@@ -291,7 +291,7 @@ async def test_two_group_answers_of_the_wrong_length_end_group_reads():
     await rig.start()
     rig.link.intercept = lambda request: "#CMD:OK,VAL:1.0;2.0;3.0;" if b"CH:4,PAR:VMON" in request else None
     assert "CH00.VMON" not in await rig.driver.read(["CH00.VMON"])
-    assert rig.link.distrusted == 1
+    assert rig.link.unsynchronised == 1
     found = await rig.driver.read(["CH00.VMON"])
     assert (found["CH00.VMON"].value, found["CH00.VMON"].level) == (0.0, Level.OK)
 
@@ -307,7 +307,7 @@ async def test_a_bad_answer_is_left_out_once_and_invalid_the_second_time():
     found = await rig.driver.read(FAST)
     assert not {name for name in found if name.endswith(("STAT", "STATE"))}
     assert found["CH00.VMON"].level is Level.OK
-    assert (rig.driver.stats.errors, rig.link.distrusted) == (errors + 1, 1)
+    assert (rig.driver.stats.errors, rig.link.unsynchronised) == (errors + 1, 1)
     found = await rig.driver.read([*FAST, "CH00.ON.RBV", "CH00.VDIFF", "CH00.EFFLOAD"])
     assert (found["CH00.STAT"].value, found["CH00.STAT"].level, found["CH00.STAT"].cause) == (
         None, Level.INVALID, Cause.READ,
@@ -462,7 +462,7 @@ async def test_a_garbled_word_is_no_value():
 @pytest.mark.parametrize("groups", [True, False])
 @pytest.mark.parametrize("parameter", ["BDILK", "POL", "VMAX", "VMON", "STAT"])
 async def test_one_refusal_does_not_strike_a_parameter_off(parameter, groups):
-    """Noise in a request looks like a parameter that nobody knows."""
+    """Noise in a request looks like a parameter that is not known."""
     rig = bench()
     rig.model.refuse_groups = not groups
     answers = ["#PAR:ERR"]

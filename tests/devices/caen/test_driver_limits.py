@@ -143,11 +143,11 @@ async def test_a_switch_whose_outcome_was_unknown_is_compared_with_the_first_loo
     output = on if happens else 1 - on
     assert (found["CH00.ON.RBV"].value, found["CH00.ON"].value) == (output, output)
     if on:
-        said = ["CH00:output ON, whose outcome was unknown, has come true"] if happens else []
+        reported = ["CH00:output ON, whose outcome was unknown, has come true"] if happens else []
     else:  # the demand is off from the moment of the put
-        said = [] if happens else ["CH00:output OFF, whose outcome was unknown, is now ON"]
-    assert rig.driver.stats.late == said
-    assert found["CH00.ON"].level is (Level.MINOR if said else Level.OK)
+        reported = [] if happens else ["CH00:output OFF, whose outcome was unknown, is now ON"]
+    assert rig.driver.stats.late == reported
+    assert found["CH00.ON"].level is (Level.MINOR if reported else Level.OK)
     assert (await rig.driver.read(["CH00.TRIP"]))["CH00.TRIP"].value == 0
 
 
@@ -159,8 +159,8 @@ async def test_an_off_without_effect_is_told_in_one_way(answered):
     rig.link.intercept = lambda request: answer if b"PAR:OFF" in request else None
     with pytest.raises(Refused) as caught:
         await rig.driver.write("CH00.ON", 0)
-    said = "the supply answered OK but is still on" if answered else "no answer, and the output is still on"
-    assert str(caught.value) == f"OFF: {said}"
+    reported = "the supply answered OK but is still on" if answered else "no answer, and the output is still on"
+    assert str(caught.value) == f"OFF: {reported}"
 
 
 async def test_why_an_output_stays_off_is_no_guess_where_the_model_is_known():

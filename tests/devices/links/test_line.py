@@ -217,10 +217,10 @@ async def test_callers_queue_and_each_has_its_own_answer():
     assert [parse_reply(answer, dialect).number() for answer in answers] == list(range(30))
 
 
-async def test_distrust_makes_the_next_exchange_start_afresh():
+async def test_mark_unsynchronised_makes_the_next_exchange_start_afresh():
     async with talking_to(scripted()) as (link, peer):
         await link.exchange(ASK)
-        link.distrust()
+        link.mark_unsynchronised()
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
         assert peer.connections == 2
 
@@ -321,7 +321,7 @@ async def test_a_link_closed_while_it_gets_in_step_is_not_opened_again():
     transport.let.set()
     await link.connect()
     transport.let.clear()
-    link.distrust()
+    link.mark_unsynchronised()
     exchange = asyncio.create_task(link.exchange(SET, changes=True))
     await until(lambda: transport.opening)
     await link.close()

@@ -213,7 +213,7 @@ async def ask(link: LineLink, question: int, count: int) -> tuple[float, ...] | 
         reply = parse_reply(line, A)
         return reply.numbers(count) if count > 1 else (reply.number(),)
     except DeviceError:
-        link.distrust()
+        link.mark_unsynchronised()
         return None
 
 
@@ -259,7 +259,7 @@ async def test_no_wrong_value_comes_out_of_a_socket():
             except LinkDown:
                 await link.connect()
             except DeviceError:
-                link.distrust()
+                link.mark_unsynchronised()
             else:
                 right += 1
                 assert value == 100.0 * (question % 4) + 50.0

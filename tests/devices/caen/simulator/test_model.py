@@ -5,7 +5,7 @@ import math
 import pytest
 
 from devices.caen.protocol import Dialect, Profile, monitor, parse_reply, set_value
-from devices.caen.simulator.channel import Channel
+from devices.caen.simulator.channel import SimulatedOutput
 from devices.caen.simulator.model import CHOICES, SETTINGS, CaenModel
 from devices.errors import DeviceError
 
@@ -360,6 +360,6 @@ def test_odd_requests_have_these_answers(unit, request_, answer):
 
 
 def test_a_misspelt_attribute_raises():
-    for thing in (CaenModel(), Channel()):
+    for thing in (CaenModel(), SimulatedOutput()):
         with pytest.raises(AttributeError):
             thing.vsett = 1.0
