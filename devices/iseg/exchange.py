@@ -79,6 +79,7 @@ class IsegExchange:
         """
         known = [cell for cell in (*cells, _BYTE_ORDER) if cell[0] not in self._unit.unsupported]
         try:
+            await self._unit.read_groups(list(self._unit.groups))
             silent = await self._unit.read_now(*known)
         except (ReplyTimeout, LinkDown) as error:
             raise type(error)(f"{what}: nothing was sent: {error}") from error

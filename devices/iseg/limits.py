@@ -80,6 +80,9 @@ class IsegLimits:
         if own is None:
             return None
         limits = tightened(own, self._settings.limits_of(channel), setting.suffix)
+        for other in sorted(self._unit.followers(setting.item, channel)):
+            whose = f"site limit of CH{other:02d}, which follows in a group"
+            limits = tightened(limits, self._settings.limits_of(other), setting.suffix, whose)
         if setting.suffix in (*RAMPS, "MOD.RAMPV") and self._slowest is not None and not self.ramp_is_own():
             percent, whose = self._slowest
             of_module = setting.suffix == "MOD.RAMPV"

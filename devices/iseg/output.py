@@ -108,6 +108,9 @@ class IsegOutput:
             raise Refused("ON: tripped, clear it with CLR:CMD first")
         if control & ChannelControl.EMERGENCY_OFF or (status | events) & ChannelStatus.EMERGENCY_OFF:
             raise Refused("ON: in emergency off, clear it with CLR:CMD first")
+        if others := self._unit.followers(_CONTROL, number):
+            names = ", ".join(f"CH{other:02d}" for other in sorted(others))
+            raise Refused(f"ON: a group of the module would switch on {names}, too; take the group out of use first")
         for setting in settings:
             found, limit = channel.found(setting), self._limits.limits(setting, number)
             if found is None or limit is None:

@@ -39,6 +39,10 @@ OPTIONAL = ("VoltageRampSpeedUp", "VoltageRampSpeedDown", POLARITY)
 CONSTANT = frozenset((*IDENTITY, *DESCRIPTION, *NOMINALS, *OPTIONAL))
 """What is taken over from the last connection to the same module until it has been read again."""
 
+GROUPS = range(32)
+_COPIED = {"VoltageSet": 1, "CurrentSet": 2, "ChannelControl": 10}
+"""What a set group may copy from its master to its members, by the number in its type (EDCP guide)."""
+
 VOLTS = (1.0, 1e5)
 """Nominal voltages that exist, in V; what is outside was not understood."""
 
@@ -77,6 +81,8 @@ class IsegUnit:
         self.assumed: set[tuple[str, int | None]] = set()
         """Cells that are those of the last connection."""
         self.misses: dict[tuple[str, int | None], int] = {}
+        self.groups: dict[int, tuple[frozenset[int], int]] = {}
+        """Variable groups that have members: these, and the type of the group."""
         self._configured = configured
         self._one_by_one: set[str] = set()  # items that are not answered for many channels at once
         self._silent: dict[str, int] = {}
@@ -135,6 +141,7 @@ class IsegUnit:
         await self.read(Wanted(channels=dict.fromkeys((BY_NAME[name] for name in (*NOMINALS, POLARITY)), self.every)))
         if not any(self.value("VoltageNominal", channel) for channel in self.every):
             raise Garbled(f"{self.link}: does not report its nominal voltage")
+        await self._find_groups()
         self._last_identity = identity
         return False
 
@@ -150,7 +157,36 @@ class IsegUnit:
             if await self._answers_many(BY_NAME[name], self.many):
                 self._one_by_one.discard(name)
         await self._find_many()
+        await self._find_groups()
         return silent - self.unsupported
+
+    async def _find_groups(self) -> None:
+        if await self.read_groups((0,)):
+            await self.read_groups(GROUPS[1:])
+
+    async def read_groups(self, numbers: Iterable[int]) -> bool:
+        """Read variable groups, which few firmwares have; return whether any has answered."""
+        item, address, base = BY_NAME["VariableGroup"], self.link.address, self.link.base
+        questions = {
+            number: Question(read(address, item, number, base=base), item.id, frozenset((number,)), probe=True)
+            for number in numbers
+        }
+        await self.link.ask(list(questions.values()))
+        for number, question in questions.items():
+            self.groups.pop(number, None)
+            if number in question.answers and isinstance(value := question.answers[number].value, tuple):
+                offset, mask, kind = map(int, value)
+                if mask:
+                    self.groups[number] = frozenset(offset + n for n in range(BLOCK) if mask >> n & 1), kind
+        return any(question.answers for question in questions.values())
+
+    def followers(self, item: str, channel: int) -> frozenset[int]:
+        """Return the other channels to which the module copies an item of this one, as set groups do."""
+        found: set[int] = set()
+        for members, kind in self.groups.values():
+            if kind >> 14 == 0 and kind >> 4 & 0xF == _COPIED.get(item) and kind & 0xF == channel:
+                found |= members
+        return frozenset(found & self.every) - {channel}
 
     @property
     def every(self) -> frozenset[int]:

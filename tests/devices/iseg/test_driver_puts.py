@@ -15,7 +15,7 @@ from devices.iseg.simulator import answers
 from devices.iseg.simulator.module import E16C1, F460N, NHR
 from devices.links.can_frame import Frame
 from devices.model import Level
-from tests.devices.iseg.bench import Bench, bench
+from tests.devices.iseg.bench import Bench, bench, until
 
 SITE = {"limits": {"VSET": (0.0, 2000.0), "ISET": (0.0, 800.0), "MOD.RAMPV": (0.01, 5.0)}}
 
@@ -247,3 +247,25 @@ async def test_GIVEN_a_control_word_that_is_not_answered_WHEN_switched_off_THEN_
         await made.driver.write("CH03.ON", 0)
         assert frames(made, "ChannelControl") == [8, 0]
         assert not made.module.channels[3].on
+
+
+async def test_GIVEN_channels_that_follow_in_a_group_WHEN_their_master_is_put_THEN_their_site_limits_hold():
+    async with bench(channel_limits={5: {"VSET": (0.0, 500.0)}}) as made:
+        await made.driver.write("CH03.VSET", 1000.0)
+        with made.segment.lock:
+            made.module.groups[7] = (1 << 3 | 1 << 5, 0x0110 | 3)  # channel 5 follows the voltage setting of channel 3
+        await made.driver.close()
+        await made.driver.connect()
+        await made.look()
+        await until(lambda: 7 in made.driver._unit.groups, 5.0, "the group")
+        with pytest.raises(OutOfLimits, match=r"above 500 V \(site limit of CH05, which follows in a group\)"):
+            await made.driver.write("CH03.VSET", 900.0)
+        await made.driver.write("CH04.VSET", 900.0)
+        with made.segment.lock:
+            made.module.groups[7] = (1 << 3 | 1 << 5, 0x01A0 | 3)  # it follows when the output is switched now
+        with pytest.raises(Refused, match=r"ON: a group of the module would switch on CH05, too"):
+            await made.driver.write("CH03.ON", 1)
+        with made.segment.lock:
+            del made.module.groups[7]
+        await made.driver.write("CH03.VSET", 900.0)
+        assert frames(made, "VoltageSet") == [1000.0, 900.0, 900.0]
