@@ -18,7 +18,7 @@ class AccessPolicy:
     """Operators and experts, each ``user`` or ``user@host``; None for both: everybody is an expert.
 
     ``asked_by`` is who was judged last, as ``user@host``. A put to a field of a record is judged and applied in one go,
-    so that meanwhile it tells who puts.
+    so that meanwhile it is who puts.
     """
 
     def __init__(self, operators: Iterable[str] | None = None, experts: Iterable[str] | None = None) -> None:
@@ -56,7 +56,7 @@ class AccessPolicy:
 
 
 def _writable(record: Record) -> bool:
-    """Tell whether anybody may set the value; a record without access tag goes by its direction."""
+    """Return whether anybody may set the value; a record without access tag goes by its direction."""
     return record.access in ("O", "E") or (record.access == "" and record.is_output)
 
 

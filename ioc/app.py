@@ -135,7 +135,7 @@ class App:
         gc.freeze()  # records live for ever: walking over them again and again would pause everything
 
     async def wait_until_read(self, seconds: float) -> bool:
-        """Wait until every device has been read, at most this long; tell whether that came true."""
+        """Wait until every device has been read, at most this long; return whether that came true."""
         until = self._clock.monotonic() + seconds
         while not all(scanner.all_read for scanner in self.scanners.values()):
             if self._clock.monotonic() > until:
@@ -240,7 +240,7 @@ def set_up_logging() -> None:
 
 
 def _brief(record: logging.LogRecord) -> bool:
-    """Drop tracebacks of caproto: they tell of clients that went away."""
+    """Drop tracebacks of caproto: they report clients that went away."""
     if record.name.startswith("caproto"):
         record.exc_info = record.exc_text = None
     return True

@@ -18,7 +18,7 @@ _COMMANDS = {
     "run": "serve a site until Ctrl-C or SIGTERM",
     "console": "serve a site and take commands, at a prompt or from standard input",
     "demo": "simulated devices and the IOC, to try it all without hardware",
-    "check": "check a site file and tell every mistake",
+    "check": "check a site file and report every mistake",
     "pvs": "list the PVs of a site",
     "tuned": "list the alarm limits that clients have tuned at run time",
     "schema": "print the JSON Schema of the site file",
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         subject = error.subject.format(site=getattr(args, "site", "of the demo"))
         return _failed(f"{subject} cannot be used", error.errors, error.status)
     except BrokenPipeError:
-        # The reader, head for example, has seen enough: nothing to tell, and nothing more to flush at exit.
+        # The reader, head for example, has seen enough: nothing to report, and nothing more to flush at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:

@@ -1,7 +1,7 @@
 """Write the generated pages of docs/reference: the PVs of each device family, the site file, the command line.
 
     python scripts/generate_reference.py            writes the pages
-    python scripts/generate_reference.py --check    tells which ones are out of date, exit status 1 when some are
+    python scripts/generate_reference.py --check    names those that are out of date, exit status 1 when some are
     python scripts/generate_reference.py --family TYPE    prints the page of any family that is installed
 
 The PVs come from the templates in db/, the keys from the schema that ``labioc schema`` prints, the commands from
@@ -136,7 +136,7 @@ LEGEND = [
     "",
     "- **read**: how often the device is asked; `period` is the key of the site file (1 s when left out), `once` means",
     "  after each connection, `-` that the PV holds the value last accepted. A client can change it with `.SCAN`.",
-    "- **who** may write: R nobody, O operators and experts, E experts ([access rights](../how-to/access-rights.md)).",
+    "- **who** may write: R none, O operators and experts, E experts ([access rights](../how-to/access-rights.md)).",
     "- **severity**: what the record itself makes of its value. What depends on the circumstances (ramping, settling,",
     "  a read-back that differs) comes on top: [alarms](../explanation/alarms.md).",
     "- **archived**: when an archiver keeps a point (the `archive` tag of the record), `-` for never.",
@@ -235,7 +235,7 @@ def key_rows(section: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 
 
 def key_table(section: Mapping[str, Any]) -> list[str]:
-    """Return the table of the keys of a section, with what is said about the section in front."""
+    """Return the table of the keys of a section, with the description of the section in front."""
     about = [section["description"] + ".", ""] if section.get("description") else []
     return about + table(("key", "value", "default", "meaning"), key_rows(section))
 
@@ -247,7 +247,7 @@ def site_file_page() -> str:
     lines = [NOTE, "", "# Site file", ""]
     lines += ["One TOML file says which devices there are, who may write and where the server listens."]
     lines += [
-        "`labioc check SITE` tells every mistake at once, `labioc schema` prints the JSON Schema behind this page,"
+        "`labioc check SITE` reports every mistake at once, `labioc schema` prints the JSON Schema behind this page,"
     ]
     lines += ["which editors use to complete and underline. Unknown keys are mistakes. A commented example is"]
     lines += ["[examples/site.toml](../../examples/site.toml); a walk through is [how to write a site file]"
@@ -322,7 +322,7 @@ def command_line_page() -> str:
     lines += [
         "what runs until then. What is asked for goes to standard output; logs go to standard error, one line per"
     ]
-    lines += ["event. `labioc --version` tells the release.", ""]
+    lines += ["event. `labioc --version` prints the release.", ""]
     for words, parser, about in commands(commandline.parser()):
         arguments = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
         places = [str(action.metavar or action.dest) for action in arguments if not action.option_strings]

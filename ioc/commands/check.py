@@ -1,4 +1,4 @@
-"""``labioc check SITE``: tell every mistake in a site file without starting anything."""
+"""``labioc check SITE``: report every mistake in a site file without starting anything."""
 
 from __future__ import annotations
 

@@ -110,7 +110,7 @@ def _presentation(app: App, doors: Mapping[str, TextDoor], archiver: DemoArchive
 
 
 def _is_free(port: int) -> bool:
-    """Tell whether a TCP port can be listened at on all addresses of this computer."""
+    """Return whether a TCP port can be listened at on all addresses of this computer."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _usual_directory(pv: str) -> Path:
-    """Return where the log of a PV lies when nobody said otherwise: in the folder of the longest prefix that fits."""
+    """Return where the log of a PV lies by default: in the folder of the longest prefix that fits."""
     parts = pv.split(":")
     places = [default_directory(":".join(parts[:count])) for count in range(len(parts), 0, -1)]
     return next((place for place in places if place.is_dir()), places[-1])

@@ -1,4 +1,4 @@
-"""``labioc run SITE``: serve a site until told to stop."""
+"""``labioc run SITE``: serve a site until it is stopped."""
 
 from __future__ import annotations
 

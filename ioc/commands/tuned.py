@@ -56,5 +56,5 @@ def _row(finding: Finding) -> tuple[str, ...]:
     if finding.record is None:
         note = "not served"
     elif not finding.holds:
-        note = f"dropped at the next start: the site file said {limit.site} then"
+        note = f"dropped at the next start: the site file had {limit.site} then"
     return finding.key, limit.value, finding.site, limit.when, limit.by, note

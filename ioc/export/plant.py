@@ -143,7 +143,7 @@ def _device(site: Site, index: int, areas: Mapping[str, Records]) -> Device:
 
 
 def is_setting(suffix: str, record: RecordDef) -> bool:
-    """Tell whether a record holds a setting, and not a command."""
+    """Return whether a record holds a setting, and not a command."""
     return record.rtyp in OUTPUTS and not suffix.endswith(":CMD")
 
 

@@ -11,7 +11,7 @@ _HEAD = ("PV", "unit or states", "who", "archived", "meaning and what to do")
 
 def write(plant: Plant) -> dict[str, str]:
     """Return the page."""
-    lines = [f"# PVs of {plant.prefix}", "", "who may write: R nobody, O operators and experts, E experts.", ""]
+    lines = [f"# PVs of {plant.prefix}", "", "who may write: R none, O operators and experts, E experts.", ""]
     for name, records in plant.servers.items():
         lines += [f"## {name}", "", *_table(records), ""]
     for device, channel, records in plant.walk():

@@ -9,8 +9,8 @@ from ioc.records.monitored import Monitored
 class Alarmed(Monitored):
     """The alarm that a record shows, and the one that is being raised while it is processed.
 
-    ``stat`` and ``sevr`` are what clients see, ``acks`` the highest severity that nobody has acknowledged, ``ackt``
-    tells whether one that has gone must be acknowledged too.
+    ``stat`` and ``sevr`` are what clients see, ``acks`` the highest severity that is not acknowledged, ``ackt``
+    whether one that has gone must be acknowledged too.
     """
 
     __slots__ = ("_nsev", "_nsta", "acks", "ackt", "sevr", "stat")

@@ -37,7 +37,7 @@ def exceeds(old: float, new: float, deadband: float) -> bool:
 
 
 def differs(old: float, new: float) -> bool:
-    """Whether a change is larger than no deadband at all, told quickly; NaN is no change from NaN."""
+    """Whether a change is larger than no deadband at all, decided quickly; NaN is no change from NaN."""
     return old != new and not (math.isnan(old) and math.isnan(new))
 
 
@@ -64,7 +64,7 @@ class NumberRecord(Record):
         self.tuned_hook: Callable[[NumberRecord, FieldSpec, FieldValue], None] | None = None
 
     def put(self, spec: FieldSpec, value: Value) -> None:
-        """Apply a put to the record alone, and tell of a threshold that it tuned. Raises PutRefused."""
+        """Apply a put to the record alone, and report a threshold that it tuned. Raises PutRefused."""
         before = self.get(spec.name)
         super().put(spec, value)
         if self.tuned_hook is not None and spec.name in THRESHOLDS:

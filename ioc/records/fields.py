@@ -86,7 +86,7 @@ class Fields(Alarmed):
         """Text of a state of an enumerated value."""
         return str(index)
 
-    # ---- what a device tells about them
+    # ---- what a device reports about them
 
     def set_drive_limits(self, low: float, high: float) -> None:
         """Publish the limits in force for a setting as DRVL, DRVH and control limits.

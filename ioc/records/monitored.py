@@ -1,4 +1,4 @@
-"""Monitors of the fields of a record: who wants to know, and telling them."""
+"""Monitors of the fields of a record."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Monitor(Protocol):
-    """Whoever wants to know of changes of one field."""
+    """Receives the changes of one field."""
 
     mask: int
 
@@ -40,7 +40,7 @@ class Monitored:
             self.monitors = None
 
     def post_events(self, field: str, mask: int) -> None:
-        """Tell the monitors of a field whose mask has one of these bits."""
+        """Send an event to the monitors of a field whose mask has one of these bits."""
         if self.monitors is None:
             return
         shared: dict[object, bytes] = {}
@@ -49,6 +49,6 @@ class Monitored:
                 monitor.event(mask, shared)
 
     def post_all(self, mask: int) -> None:
-        """Tell the monitors of every field whose mask has one of these bits."""
+        """Send an event to the monitors of every field whose mask has one of these bits."""
         for field in tuple(self.monitors or ()):
             self.post_events(field, mask)

@@ -11,7 +11,7 @@ class PutRefused(Exception):
 
 
 class AccessDenied(PutRefused):
-    """The put is not for this client, or for nobody."""
+    """This client, or every client, lacks the right to put."""
 
 
 @dataclass(slots=True)

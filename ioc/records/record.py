@@ -1,7 +1,7 @@
 """The record: value, fields, alarms and monitors, processed as the record support of EPICS base does.
 
-A record never touches a device. Readings are posted to it, puts that concern a device go to its source, and it
-tells its monitors what has changed. Everything here runs on one thread and returns at once, but for such a put.
+A record never touches a device. Readings are posted to it, puts that concern a device go to its source, and
+changes are posted to its monitors. Everything here runs on one thread and returns at once, but for such a put.
 """
 
 from __future__ import annotations
@@ -184,7 +184,7 @@ class Record(Fields):
         return self.udf
 
     def _publish(self, mask: int) -> int:
-        """Tell of the value as alarms (``mask``) and its change ask for; return the mask of the events."""
+        """Post the value as alarms (``mask``) and its change ask for; return the mask of the events."""
         mask |= self._value_mask()
         if mask:
             self.post_events("VAL", mask)
@@ -246,7 +246,7 @@ class Record(Fields):
             raise PutRefused(f"{self.name}: {value} is not a value")
 
     def check_put(self, spec: FieldSpec) -> None:
-        """Raise PutRefused when no client may put to this field now, whoever it is."""
+        """Raise PutRefused when no client may put to this field now, whoever asks."""
         if spec.nomod:
             raise AccessDenied(f"{self.name}.{spec.name} can't be written")
         if not spec.implemented or spec.name in _FIXED:
@@ -298,7 +298,7 @@ class Record(Fields):
         await self.source.put(self, self.val if spec.name == "PROC" else value, context)
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
-        """Change a field and tell its monitors (dbPut)."""
+        """Change a field and post it to its monitors (dbPut)."""
         before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)

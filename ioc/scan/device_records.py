@@ -15,7 +15,7 @@ PRECISION_PERIOD = 5.0
 
 
 def is_command(signal: str) -> bool:
-    """Tell whether a signal is a one-shot: it rests at 0, is never read, and writing 1 acts."""
+    """Return whether a signal is a one-shot: it rests at 0, is never read, and writing 1 acts."""
     return signal.endswith(".CMD")
 
 

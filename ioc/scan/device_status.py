@@ -37,7 +37,7 @@ class DeviceStatus:
         self._cycles: list[float] = []
         self._cycle = 0.0
         self._driver_error = driver.stats.last_error
-        self._said = ""
+        self._explained = ""
         self._disabled = False
         self._enabled_at = self._last_answer
         self._failed = False
@@ -75,17 +75,17 @@ class DeviceStatus:
         """Note that the device is there and has been read."""
         self.connected = True
         self._failed = False
-        self._said = ""
+        self._explained = ""
 
-    def say(self, text: str) -> None:
+    def explain(self, text: str) -> None:
         """Put a text into COMM.MSG with the time at which it was first true since the device was there.
 
-        It tells why nothing comes from the device; one that is not disabled has failed then.
+        It explains why nothing comes from the device; one that is not disabled has failed then.
         """
         self._failed = not self.disabled
-        if text == self._said:
+        if text == self._explained:
             return
-        self._said = text
+        self._explained = text
         self.message = f"{local_time(self._clock.time())} {text}"
 
     def note_refusal(self, text: str) -> None:
@@ -118,7 +118,7 @@ class DeviceStatus:
         if stats.last_error != self._driver_error:
             self._driver_error = stats.last_error
             if stats.last_error and stats.last_error not in self.message:
-                self.say(stats.last_error)
+                self.explain(stats.last_error)
         if self._cycles:
             self._cycle = max(self._cycles)
             self._cycles.clear()

@@ -269,7 +269,7 @@ class DeviceScanner(Source):
         await self._finish_writes()
         await self._close()
         await self._invalidate(Cause.DISABLE)
-        self.status.say("disabled")
+        self.status.explain("disabled")
         self.status.post()
         log.info("%s: disabled, link closed", self.name)
         self._resting.set()
@@ -290,7 +290,7 @@ class DeviceScanner(Source):
         self.status.post()
 
     async def _lose(self, error: Exception) -> None:
-        """Mark everything INVALID, close the link and tell about it once per kind of trouble."""
+        """Mark everything INVALID, close the link and log it once per kind of trouble."""
         text = str(error) if isinstance(error, _ANSWERS) else self._unexpected(error)
         cause = Cause.TIMEOUT if isinstance(error, ReplyTimeout) else Cause.COMM
         if isinstance(error, Garbled):
@@ -299,7 +299,7 @@ class DeviceScanner(Source):
         self._fault = None
         if was_connected:
             self.status.reconnects += 1
-        self.status.say(text)
+        self.status.explain(text)
         self.status.post()
         if self._invalid_by is not cause:
             log.warning("%s: %s (%s); its PVs are INVALID, trying to reconnect", self.name,
@@ -317,7 +317,7 @@ class DeviceScanner(Source):
                 if record.signal not in kept:
                     record.lose(status)
                 if self._turns.over():
-                    await self._turns.breathe()
+                    await self._turns.yield_to_loop()
 
     async def _finish_writes(self) -> None:
         """Let writes that have begun find out what became of them, before the link is closed under them."""
@@ -358,7 +358,7 @@ class DeviceScanner(Source):
                 if not written or reading.time >= written.get(name, reading.time):
                     post(name, reading)
                 if number % BETWEEN_LOOKS == 0 and self._turns.over():
-                    await self._turns.breathe()
+                    await self._turns.yield_to_loop()
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
         if not self.status.connected:
             self._records.settle_commands(self._clock.time())

@@ -49,7 +49,7 @@ class Schedule:
         return min(self._due.values(), default=None)
 
     def is_due(self, now: float) -> bool:
-        """Tell whether a tick has come."""
+        """Return whether a tick has come."""
         due = self.next_due()
         return due is not None and due <= now
 

@@ -28,8 +28,8 @@ def phase(number: int) -> float:
 class Turns:
     """What the devices of a server share: one posts at a time, first come, first served, and in slices.
 
-    Used as an asynchronous context manager by whoever posts; inside, ``over`` is asked after each reading and
-    ``breathe`` awaited when it says so.
+    Used as an asynchronous context manager around posting; inside, ``over`` is asked after each reading and
+    ``yield_to_loop`` awaited when it says so.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -42,7 +42,7 @@ class Turns:
         await self._lock.acquire()
         try:
             if self.over():
-                await self.breathe()
+                await self.yield_to_loop()
         except BaseException:
             self._lock.release()
             raise
@@ -51,15 +51,15 @@ class Turns:
         self._lock.release()
 
     def over(self) -> bool:
-        """Tell whether it is time to breathe; the first question in a turn of the loop begins a slice."""
+        """Return whether it is time to yield to the loop; the first question in a turn of the loop begins a slice."""
         now = self._clock.monotonic()
         if self._begun is None:
             self._begun = now
             asyncio.get_running_loop().call_soon(self._next_slice)
         return now - self._begun >= POSTING
 
-    async def breathe(self) -> None:
-        """Give everybody else a turn."""
+    async def yield_to_loop(self) -> None:
+        """Let the rest of the loop run."""
         await self._clock.sleep(0)
 
     async def start(self) -> None:

@@ -65,7 +65,7 @@ def resolve(records: RecordSet, name: str) -> Target | None:
         try:
             filters = _parse_filter(match["filter"])
         except (ca.CaprotoError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            return None  # to a client, a filter that is wrong or not offered is a name that nobody serves
+            return None  # to a client, a filter that is wrong or not offered is a name that is not served
         if filters.sync is not None:
             return None
     return Target(record, spec, long_string, filters)
@@ -92,7 +92,7 @@ def _parse_filter(text: str) -> ca.ChannelFilter:
 class Channel:
     """One channel of one circuit: reads and writes of its field in any DBR type.
 
-    ``native`` is the plain DBR type and ``count`` the number of elements that the client is told.
+    ``native`` is the plain DBR type and ``count`` the number of elements that is reported to the client.
     """
 
     __slots__ = ("cid", "count", "filters", "long_string", "name", "native", "record", "sid", "spec", "subscriptions")
@@ -214,7 +214,7 @@ def check_access(channel: Channel, policy: Policy, context: PutContext, field: s
 
 
 def may_write(channel: Channel, policy: Policy, user: str, host: str) -> bool:
-    """Whether the client is told that it can write.
+    """Whether the access rights reported to the client include writing.
 
     The value channel of an input counts as writable, as in a C IOC without access security: alarm handlers acknowledge
     through it. A put of a value is refused all the same.

@@ -86,7 +86,7 @@ class Circuit(Connection):
         self.send(wire.pack(Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the client; its puts with completion that have not begun are dropped, nobody waits for them."""
+        """Forget the client; its puts with completion that have not begun are dropped."""
         super().connection_lost(exc)
         self.service.circuits.discard(self)
         for context in self._puts.values():
@@ -169,7 +169,7 @@ class Circuit(Connection):
             self.user = wire.text_of(message.payload)
 
     def _may_say_who(self, message: Message, what: str) -> bool:
-        """Whether a client may (still) tell its name: its channels have been given rights on the strength of it."""
+        """Whether a client may (still) give its name: its channels have been given rights on the strength of it."""
         if self.channels:
             reason = f"the {what} name comes before the first channel; this one is ignored"
         elif len(message.payload) > LONGEST_NAME:

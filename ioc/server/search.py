@@ -81,7 +81,7 @@ class SearchResponder(asyncio.DatagramProtocol):
                 self._transport.sendto(reply, addr)
 
     def error_received(self, exc: Exception) -> None:
-        """Ignore that an earlier answer found nobody: the client has gone."""
+        """Ignore that an earlier answer was not received: the client has gone."""
         log.debug("search socket: %s", exc)
 
 

@@ -25,7 +25,7 @@ class Subscription:
     """One EVENT_ADD of a client.
 
     ``key`` names the form (type, count, modifiers) in which the payload is shared, as a number, which is found faster
-    than a tuple; a filtered channel shares with nobody.
+    than a tuple; a filtered channel shares with no other.
     """
 
     __slots__ = ("_head", "_last", "_size", "channel", "circuit", "count", "dbr", "key", "mask", "subid")

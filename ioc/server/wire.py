@@ -85,7 +85,7 @@ def pack(command: int, data_type: int, count: int, parameter1: int, parameter2: 
 
 
 def error(message: Message, cid: int, status: int, text: str) -> bytes:
-    """Tell the client of a request that failed: the header of the request comes back with the reason."""
+    """Report a request that failed to its client: the header of the request comes back with the reason."""
     size = min(len(message.payload), _EXTENDED_SIZE - 1)
     echo = _HEADER.pack(
         message.command,

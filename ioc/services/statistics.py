@@ -107,7 +107,7 @@ def _lag_alarm(lag: float) -> tuple[Level, Cause]:
 
 
 def memory_used() -> float:
-    """Resident memory of this process in MB; 0 where the system does not tell."""
+    """Resident memory of this process in MB; 0 where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

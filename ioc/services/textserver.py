@@ -30,7 +30,7 @@ from ioc.site.config import TextSettings
 log = logging.getLogger("labioc.textserver")
 
 USER = "textserver"
-"""What the [access] section calls whoever writes through here; the host is the client's address."""
+"""The user in the [access] section of what is written here; the host is the client's address."""
 
 LONGEST_REQUEST = 1024  # bytes
 PATIENCE = 5.0  # seconds that a client may take to say something, or to take its answer

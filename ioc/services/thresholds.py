@@ -29,7 +29,7 @@ log = logging.getLogger("labioc.thresholds")
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A limit as a client tuned it: its value, what the site file said then, when, and who; all as text."""
+    """A limit as a client tuned it: its value, the value of the site file at that time, when, and who; all as text."""
 
     value: str
     site: str
@@ -95,7 +95,7 @@ def weigh(records: Mapping[str, Record], entries: Mapping[str, Any]) -> Iterator
 class Thresholds:
     """Keeps what clients tune of the records of a site; ``folder`` None keeps nothing.
 
-    ``who`` tells, while a put is being applied, who puts.
+    ``who`` returns, while a put is being applied, who puts.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class Thresholds:
 
     @staticmethod
     def _apply(finding: Finding) -> bool:
-        """Put a tuned value in force if it holds; tell whether its entry stays in the file."""
+        """Put a tuned value in force if it holds; return whether its entry stays in the file."""
         key, limit, record, spec = finding.key, finding.limit, finding.record, finding.spec
         if limit is None:
             log.error("%s: the entry cannot be used and is left as it is", key)
@@ -138,7 +138,7 @@ class Thresholds:
             log.info("%s %s from the site file, %s as tuned on %s by %s is in force",
                      key, finding.site, limit.value, limit.when, limit.by)  # fmt: skip
         else:
-            log.warning("%s %s from the site file, which said %s before: the %s that %s tuned it to on %s is dropped",
+            log.warning("%s %s from the site file, where it was %s before: the %s that %s tuned it to on %s is dropped",
                         key, finding.site, limit.site, limit.value, limit.by, limit.when)  # fmt: skip
             return False
         return True

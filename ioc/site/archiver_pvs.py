@@ -1,4 +1,4 @@
-"""What the expanded database tells the archiver: each PV with the place its points have in the default schema."""
+"""What the archiver takes from the expanded database: each PV with the place its points have in the default schema."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _URL = rf"^(?:https?://{_HOST}(?::{_PORT})?(?:/[!-\"$->@-~]*)?|kafka://{_HOST}:{
 """No user and password in front of the host: they would be shown wherever the address is."""
 
 _NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"], "line": [], "kafka": ["topic"]}
-"""What each kind of server has to be told."""
+"""The keys that each kind of server needs."""
 
 
 def archiver_schema() -> _JSON:

@@ -1,7 +1,7 @@
 """The site file: which devices there are, who may write, where the server listens.
 
 Everything is checked before anything is built: with the schema of ``ioc.site.schema`` and with the rules of
-``ioc.site.check`` that a schema cannot say. All mistakes are told at once.
+``ioc.site.check`` that a schema cannot say. All mistakes are reported at once.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
     """
     named = [name for names in lists for name in names]
     if named:
-        only(site, named)  # tells every name that can't be
+        only(site, named)  # reports every name that cannot be
     return [only(site, names) for names in lists] or [site]
 
 

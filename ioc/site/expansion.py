@@ -116,7 +116,7 @@ def _name_errors(record: RecordDef) -> Iterator[str]:
 
 
 def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None]) -> Iterator[str]:
-    """Check that INP or OUT names a device and a signal that exist; a soft record has nobody who scans it."""
+    """Check that INP or OUT names a device and a signal that exist; a soft record is not scanned."""
     if record.fields.get("DTYP") != DEVICE_TYPE:
         if record.fields.get("SCAN", "Passive") != "Passive":
             yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")

@@ -80,7 +80,7 @@ def section(unit: str, name: str) -> dict[str, list[str]]:
 
 
 def understood(command: str) -> bool:
-    """Tell whether the command line takes this command."""
+    """Return whether the command line takes this command."""
     return bool(parser().parse_args(command.split()[1:]).func)
 
 

@@ -61,7 +61,7 @@ async def test_all_who_post_in_one_turn_share_its_slice() -> None:
                 clock.now += POSTING / 4
                 spent[counter.now] = spent.get(counter.now, 0.0) + POSTING / 4
                 if turns.over():
-                    await turns.breathe()
+                    await turns.yield_to_loop()
 
     await asyncio.gather(*(post() for _ in range(5)))
     counter.stop()

@@ -60,7 +60,7 @@ def ask(port: int, key: str) -> str:
 
 
 def agent_answers(port: int) -> bool:
-    """Tell whether the agent is there."""
+    """Return whether the agent is there."""
     try:
         return ask(port, "agent.ping") == "1"
     except OSError:
@@ -115,7 +115,7 @@ async def test_GIVEN_a_zabbix_agent_WHEN_the_furnace_is_asked_for_THEN_it_gets_w
 
 
 def is_number(text: str) -> bool:
-    """Tell whether Zabbix would take an answer for a value."""
+    """Return whether Zabbix would take an answer for a value."""
     try:
         float(text)
     except ValueError:

@@ -141,7 +141,7 @@ async def test_when_the_site_file_has_changed_since_it_wins(tmp_path: Path, capl
         assert records[VMON].get("HIHI") == 1600
         assert records[VMON].get("HIGH") == 1400, "the site file says nothing else about this one"
     assert (
-        f"{VMON}.HIHI 1600 from the site file, which said 1500 before: the 1450 that ann@desk tuned it to on "
+        f"{VMON}.HIHI 1600 from the site file, where it was 1500 before: the 1450 that ann@desk tuned it to on "
         f"{NOW} is dropped" in caplog.messages
     )
     assert saved(tmp_path).keys() == {f"{VMON}.HIGH"}
