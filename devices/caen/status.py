@@ -24,6 +24,7 @@ class Layout:
     ``bits`` are masks by the name of the signal that shows them (``STAT.TRIP``). The other masks sort them by what they
     mean; ``disabled`` is the enable switch of a channel where it has a bit of its own. ``alarms`` says what BDALARM is
     made of: the ``status`` bits of all channels, a bit for each of the first four ``channels``, or something else.
+    ``switch`` is the parameter that switches an output with the values ON and OFF, empty where ON and OFF are commands.
     ``known`` is False for a layout that has been assumed, because the name of the unit is not known.
     """
 
@@ -34,6 +35,7 @@ class Layout:
     hot: int = 0
     unnamed: int = 0
     alarms: str = ""
+    switch: str = ""
     known: bool = True
 
     def unknown(self, word: int) -> int:
@@ -119,6 +121,7 @@ _SMART = Layout(
     fault=1 << 7 | 1 << 9 | _SMART_FAIL | 1 << 16,
     disabled=_SMART_DISABLED,
     unnamed=_SMART_FAIL | _SMART_LOCK,
+    switch="PW",
 )
 
 _BY_NAME = (

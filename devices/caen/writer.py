@@ -207,9 +207,10 @@ class CaenWriter:
         before = channel.hv.demand_on
         if not on:
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
-        target = _Target(word, word, channel.number)
+        switch = self._unit.layout.switch
+        target = _Target(word, switch or word, channel.number)
         try:
-            answered = await self._send(target, None)
+            answered = await self._send(target, word if switch else None)
             status = await self._await_output(target, channel, on)
         except (Refused, LinkDown):
             self._still(channel, on, before)

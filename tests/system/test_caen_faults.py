@@ -77,7 +77,7 @@ async def test_GIVEN_a_slow_supply_WHEN_it_answers_again_THEN_fast_values_are_ba
 
 async def test_GIVEN_another_unit_at_the_address_WHEN_the_link_comes_back_THEN_its_identity_is_read_at_once():
     async with at_1000_volts(0.05) as (app, unit):
-        unit.model.serial = "00777"
+        unit.model.serial, unit.model.name = "00777", "DT9999X"
         await unit.drop_connections()
         await until(lost(app), 4.0)
         asked = len(unit.received)
@@ -85,6 +85,9 @@ async def test_GIVEN_another_unit_at_the_address_WHEN_the_link_comes_back_THEN_i
         names = [line.rpartition(b"PAR:")[2] for line in list(unit.received)[asked:]]
         assert names[0] == b"BDSNUM"
         assert b"BDNAME" in names[:3]
+        await until(lambda: record(app, "BD:NAME").val == "DT9999X", 10.0)
+        assert alarm(record(app, "BD:NAME")) == ("STATE", 1)
+        await until(lambda: "model DT9999X is not known" in str(record(app, "COMM:MSG").val), 3.0)
 
 
 async def test_GIVEN_a_latched_trip_WHEN_the_link_is_lost_THEN_it_keeps_its_severity_and_everything_else_is_INVALID():

@@ -21,6 +21,21 @@ async def test_on_and_off_complete_when_the_status_bit_follows():
     assert rig.slept == []
 
 
+async def test_units_of_the_803x_family_are_switched_with_a_parameter_of_their_own():
+    rig = await started(CaenModel(name="R8033"))
+
+    def power(request: bytes) -> str | None:
+        if b"PAR:PW" not in request:
+            return "#PAR:ERR" if request.endswith((b"PAR:ON", b"PAR:OFF")) else None
+        rig.model.channels[1].on = request.endswith(b"VAL:ON")
+        return "#CMD:OK"
+
+    rig.link.intercept = power
+    assert (await rig.driver.write("CH01.ON", 1))["CH01.ON.RBV"].value == 1
+    assert (await rig.driver.write("CH01.ON", 0))["CH01.ON.RBV"].value == 0
+    assert rig.sets() == ["$CMD:SET,CH:1,PAR:PW,VAL:ON", "$CMD:SET,CH:1,PAR:PW,VAL:OFF"]
+
+
 async def test_a_slow_unit_is_given_half_a_second():
     rig = await started()
     late = ["#CMD:OK,VAL:00000;"] * 3
