@@ -41,6 +41,13 @@ class AccessPolicy:
             return f"{record.name} is a read-only PV"
         return self._lacks_role(field not in _ACKNOWLEDGE and (field != "VAL" or record.access != "O"), user, host)
 
+    def may_put_group(self, name: str, field: str, user: str, host: str) -> str | None:
+        """Return why this client may not write a PV of a caproto group, None when it may.
+
+        The value is for operators, like a setting; the fields of a record (alarm limits, SCAN) are for experts.
+        """
+        return self._lacks_role(field not in ("", "VAL", *_ACKNOWLEDGE), user, host)
+
     def may_write_raw(self, user: str, host: str) -> str | None:
         """Return why this user may not write past the PVs, None when nothing speaks against it: it takes an expert."""
         return self._lacks_role(True, user, host)

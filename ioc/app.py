@@ -37,6 +37,7 @@ from ioc.site.expansion import expand
 
 if TYPE_CHECKING:
     from devices.simulation.simulation import Simulator
+    from ioc.server.guests import Guests
 
 log = logging.getLogger("labioc")
 
@@ -93,6 +94,7 @@ class App:
             )
         except NetworkError as error:
             raise SiteError([str(error)]) from error
+        self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -129,6 +131,8 @@ class App:
             except OSError as error:
                 raise OSError(f"can't serve the text interface: {error.strerror or error}") from error
         self._spawn(self.statistics.run, "statistics")
+        if self._guests is not None:
+            self._guests.start()
         for name, scanner in self.scanners.items():
             self._spawn(scanner.run, name)
         gc.collect()
@@ -151,6 +155,8 @@ class App:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_CLOSE_SECONDS)
         self._tasks.clear()
+        if self._guests is not None:
+            await self._guests.stop()
         await self._server.stop()
         if self.text is not None:
             await self.text.stop()
@@ -186,6 +192,19 @@ class App:
                 log.critical("%s: stopped working, the rest goes on", name, exc_info=True)
 
         self._tasks.append(asyncio.create_task(watched(), name=name))
+
+
+def _guests(site: Site, policy: AccessPolicy, puts: PutPath) -> Guests | None:
+    """Return the PVs of the caproto groups of a site, None when it has none. Raises SiteError."""
+    if not site.groups:
+        return None
+    from ioc.pvgroups.load import make_group  # noqa: PLC0415
+    from ioc.server.guests import Guests  # noqa: PLC0415  the server of caproto takes long to import
+
+    try:
+        return Guests([make_group(one) for one in site.groups], policy.may_put_group, puts.put_group)
+    except ValueError as error:
+        raise SiteError([str(error)]) from error
 
 
 async def run(site: Site, port: int | None = None) -> None:

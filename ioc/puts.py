@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -204,16 +204,22 @@ class PutPath:
             return "not read yet"  # switching something off is always tried
         return None
 
+    def _server_closed(self) -> str | None:
+        """Return why nothing at all can be written at the moment."""
+        if self._closing:
+            return "the server is stopping"
+        if not self._statistics.armed:
+            return f"the server is not armed ({self._statistics.armed_name} is 0)"
+        return None
+
     def _closed_to_writes(self, scanner: DeviceScanner, losses: int | None) -> str | None:
         """Return why nothing can be written to a device at the moment.
 
         ``losses`` is how often the device had been lost when the write was asked for. It is None for an urgent one,
         which is tried as long as its driver can: another write that failed may be why the device is not ready.
         """
-        if self._closing:
-            return "the server is stopping"
-        if not self._statistics.armed:
-            return f"the server is not armed ({self._statistics.armed_name} is 0)"
+        if (reason := self._server_closed()) is not None:
+            return reason
         if losses is None:
             return self._disabled_reason(scanner)
         if scanner.status.reconnects != losses:
@@ -255,6 +261,21 @@ class PutPath:
             raise PutRefused(_reason(error, permit)) from error
         self._note_put(name, f"set to {request.value}" if request.value else "sent", context)
         return lines
+
+    async def put_group(
+        self, name: str, value: str, context: PutContext, perform: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Apply a put to a PV of a caproto group, which looks after its device by itself. Raises PutRefused."""
+        reason = self._server_closed()
+        if reason is None:
+            try:
+                await perform()
+            except Exception as error:
+                reason = f"{type(error).__name__}: {error}"
+        if reason is not None:
+            self._note_refusal(None, name, value, context, reason)
+            raise PutRefused(reason)
+        self._note_put(name, f"set to {value}", context)
 
     def _note_put(self, name: str, change: str, context: PutContext) -> None:
         log.info("%s: %s by %s", name, change, _who(context))

@@ -262,6 +262,7 @@ def site_file_page() -> str:
             "",
             *key_table({**definitions[name], "description": family.title}),
         ]
+    lines += ['## `[[device]]` with `type = "caproto"`', "", *key_table(definitions["caproto"])]
     lines += channel_sections(definitions)
     lines += ["## `[archiver]`", "", *key_table(top["archiver"])]
     lines += ["### `[[archiver.influxdb]]`", "", *key_table(top["archiver"]["properties"]["influxdb"]["items"])]

@@ -24,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the list; raises SiteError or DatabaseError."""
-    records = expand_all(shares_of(args, load_site(args.site))).records.values()
+    records = expand_all(shares_of(args, load_site(args.site))).served.values()
     print(_as_json(records) if args.json else _as_table(records))
     return 0
 

@@ -18,7 +18,7 @@ from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_
 from ioc.server.connection import Connection
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.network import is_own_address
-from ioc.server.service import Service
+from ioc.server.service import Guest, Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
 
@@ -38,6 +38,15 @@ LONGEST_NAME: Final = 512
 _READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
 
 
+#: Requests about one channel, whose number comes first in them.
+_OF_CHANNEL: Final = frozenset(
+    (
+        *(Command.READ, Command.READ_NOTIFY, Command.WRITE, Command.WRITE_NOTIFY),
+        *(Command.EVENT_ADD, Command.EVENT_CANCEL, Command.CLEAR_CHANNEL),
+    )
+)
+
+
 class Circuit(Connection):
     """Serves one connection; made by the listening server for each client."""
 
@@ -46,6 +55,7 @@ class Circuit(Connection):
         self.service = service
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
+        self.guests: dict[int, Guest] = {}
         self.subscriptions: dict[int, Subscription] = {}
         self._reader = wire.MessageReader(service.max_array_bytes)
         self._puts: dict[asyncio.Task[None], PutContext] = {}
@@ -96,6 +106,9 @@ class Circuit(Connection):
             subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)
         self.subscriptions.clear()
         self.channels.clear()
+        for guest in self.guests.values():
+            guest.close()
+        self.guests.clear()
 
     def data_received(self, data: bytes) -> None:
         """Handle the requests that have arrived."""
@@ -143,12 +156,27 @@ class Circuit(Connection):
     def _handle(self, handler: Callable[[Message], None], message: Message) -> None:
         """Serve one request; a mistake of ours fails this request, not the client's other channels."""
         try:
-            handler(message)
+            if self.guests and message.command in _OF_CHANNEL and message.parameter1 in self.guests:
+                self._for_guest(message)
+            else:
+                handler(message)
         except Exception:
             log.exception("client %s:%d: request %d failed", *self.address, message.command)
             channel = self.channels.get(message.parameter1)
             cid = channel.cid if channel is not None else wire.NO_CHANNEL
             self.send(_failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
+
+    def _for_guest(self, message: Message) -> None:
+        """Hand a request to the channel of a PV that is no record."""
+        guest = self.guests[message.parameter1]
+        guest.handle(message)
+        if message.command == Command.CLEAR_CHANNEL:
+            del self.guests[message.parameter1]
+            guest.close()
+
+    def failed(self, message: Message, cid: int, status: int, text: str) -> None:
+        """Answer a request that failed."""
+        self.send(_failure(message, cid, status, text))
 
     def _busy_enough(self) -> bool:
         return self._unserved or len(self._puts) >= MOST_PUTS
@@ -157,6 +185,8 @@ class Circuit(Connection):
         """Wait for the puts under way; used when the server stops."""
         if self._puts:
             await asyncio.wait(self._puts)
+        for guest in tuple(self.guests.values()):
+            await guest.finish()
 
     # ---- requests about the circuit
 
@@ -184,7 +214,7 @@ class Circuit(Connection):
 
     def _search(self, message: Message) -> None:
         name = wire.text_of(message.payload)
-        if resolve(self.service.records, name) is not None:
+        if self.service.knows(name):
             self.send(wire.pack(Command.SEARCH, self.service.port, 0, wire.NO_CHANNEL, message.parameter1))
         elif message.data_type == REPLY_WANTED:
             self.send(
@@ -203,10 +233,13 @@ class Circuit(Connection):
         name = wire.text_of(message.payload)
         cid = message.parameter1
         target = resolve(self.service.records, name)
-        if target is None:
-            self.send(wire.pack(Command.CREATE_CH_FAIL, 0, 0, cid, 0))
-            return
         sid = self.service.new_sid()
+        if target is None:
+            guest = None if self.service.guests is None else self.service.guests.open(self, name, cid, sid)
+            if guest is not None:
+                self.guests[sid] = guest
+            self.send(guest.greeting() if guest else wire.pack(Command.CREATE_CH_FAIL, 0, 0, cid, 0))
+            return
         channel = Channel(name, target, cid, sid)
         self.channels[sid] = channel
         rights = 3 if may_write(channel, self.service.policy, self.user, self.host) else 1

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ioc.records import Record, RecordSet
-from ioc.server.channel import Policy, resolve
+from ioc.server.channel import Policy
 from ioc.server.circuit import Circuit
 from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
@@ -72,7 +72,7 @@ class Server:
 
     def knows(self, name: str) -> bool:
         """Whether a channel of this name can be made."""
-        return name in self.service.records or resolve(self.service.records, name) is not None
+        return self.service.knows(name)
 
     async def start(self) -> None:
         """Open the sockets and serve until ``stop``. Raises OSError when an address or port can't be had."""

@@ -5,10 +5,37 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from ioc.records import RecordSet
-from ioc.server.channel import Policy
+from ioc.server.channel import Policy, resolve
+from ioc.server.wire import Message
+
+
+class Guest(Protocol):
+    """A channel to a PV that is no record."""
+
+    def greeting(self) -> bytes:
+        """Return the answer to the request for the channel."""
+
+    def handle(self, message: Message) -> None:
+        """Serve a request of the channel."""
+
+    def close(self) -> None:
+        """Forget the channel."""
+
+    async def finish(self) -> None:
+        """Wait for the puts under way."""
+
+
+class GuestPvs(Protocol):
+    """PVs that are no records, served on the same connections."""
+
+    def find(self, name: str) -> object | None:
+        """Return the PV of this name, None when there is none."""
+
+    def open(self, connection: Any, name: str, cid: int, sid: int) -> Guest | None:
+        """Return a channel for a client, None when there is no such PV."""
 
 
 class Client(Protocol):
@@ -34,8 +61,15 @@ class Service:
     max_array_bytes: int
     local_only: bool = False
     port: int = 0
+    guests: GuestPvs | None = None
     circuits: set[Client] = field(default_factory=set)
     _sids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def knows(self, name: str) -> bool:
+        """Whether a channel of this name can be made."""
+        if name in self.records or resolve(self.records, name) is not None:
+            return True
+        return self.guests is not None and self.guests.find(name) is not None
 
     def new_sid(self) -> int:
         """Return a channel number that no circuit uses."""

@@ -24,7 +24,7 @@ def measurements() -> dict[str, str]:
 def archiver_pvs(site: Site, database: Database) -> list[PvSpec]:
     """Return every PV of a site; ``archive`` is empty where its record has no such tag (or the tag is ``-``)."""
     types = {settings.name: settings for settings in site.devices}
-    return [_spec(site.prefix, types, record) for record in database.records.values()]
+    return [_spec(site.prefix, types, record) for record in database.served.values()]
 
 
 def _spec(prefix: str, devices: Mapping[str, DeviceSettings], record: RecordDef) -> PvSpec:

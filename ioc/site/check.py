@@ -17,6 +17,7 @@ from devices.links.can_options import option_mistakes
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
+from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
 from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
 from ioc.site.source import KeyPath
@@ -111,8 +112,9 @@ def _something_to_do(data: Mapping[str, Any]) -> Found:
 def _names(data: Mapping[str, Any]) -> Found:
     """Refuse a device name used twice."""
     seen: dict[str, int] = {}
-    for index, device in _devices(data):
-        name = device.get("name")
+    devices = data.get("device")
+    for index, device in enumerate(devices if isinstance(devices, list) else ()):
+        name = device.get("name") if isinstance(device, dict) else None
         if not isinstance(name, str):
             continue
         if name in seen:
@@ -165,6 +167,21 @@ def _collision(place: Place, other: Place, name: str) -> str:
     for key in (key for key in place.options if place.options[key] != other.options.get(key)):
         return f"found {key} {place.options[key]}, but {name} on the same line has {other.options.get(key)}"
     return ""
+
+
+def _groups(data: Mapping[str, Any]) -> Found:
+    """Refuse groups of caproto that cannot be imported."""
+    devices = data.get("device")
+    for index, device in enumerate(devices if isinstance(devices, list) else ()):
+        group = device.get("group") if isinstance(device, dict) and device.get("type") == GROUP_TYPE else None
+        if isinstance(group, str) and ":" in group:
+            from ioc.pvgroups.load import find_class  # noqa: PLC0415  the server of caproto takes long to import
+
+            try:
+                find_class(group)
+            except ValueError as error:
+                text = f"found {in_words(group)}, allowed: package.module:Class of a PVGroup ({error})"
+                yield ("device", index, "group"), text
 
 
 def _adapter_options(data: Mapping[str, Any]) -> Found:
@@ -333,6 +350,7 @@ _RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     _places,
     _adapter_options,
     _of_families,
+    _groups,
     _channel_numbers_exist,
     _limits,
     _alarms,

@@ -16,6 +16,8 @@ from typing import Any
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.errors import MistakesError
+from ioc.pvgroups.settings import TYPE as GROUP_TYPE
+from ioc.pvgroups.settings import GroupSettings
 from ioc.site.check import mistakes
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
@@ -93,6 +95,7 @@ class Site:
 
     ``access`` is None when everybody may write. ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
+    ``groups`` are the devices that are PVGroups of caproto.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
@@ -106,6 +109,7 @@ class Site:
     textserver: TextSettings | None
     identity: str
     ioc: str = "IOC"
+    groups: tuple[GroupSettings, ...] = ()
 
 
 def load_site(path: Path | str) -> Site:
@@ -123,14 +127,15 @@ def only(site: Site, names: Sequence[str]) -> Site:
     Its own PVs are called after its first device, ``LAB:IOC_HV1:HEARTBEAT``, so that no two IOCs have the same.
     Raises SiteError when there is no such device, or one is named twice.
     """
-    known = {device.name: device for device in site.devices}
+    known = {device.name for device in site.devices} | {group.name for group in site.groups}
     errors = [f"--only: there is no device {name!r}" for name in names if name not in known]
     errors += [f"--only: {name} is named twice" for name in sorted({one for one in names if names.count(one) > 1})]
     if errors:
         raise SiteError(errors)
     text = site.textserver if site.textserver is not None and site.textserver.device in names else None
     devices = tuple(device for device in site.devices if device.name in names)
-    return replace(site, devices=devices, textserver=text, ioc=f"IOC_{names[0]}")
+    groups = tuple(group for group in site.groups if group.name in names)
+    return replace(site, devices=devices, groups=groups, textserver=text, ioc=f"IOC_{names[0]}")
 
 
 def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
@@ -154,7 +159,8 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         raise _with_lines(source, found)
     if found:
         raise SiteError([str(mistake) for mistake in found])
-    devices = data.get("device", [])
+    devices = [device for device in data.get("device", []) if device["type"] != GROUP_TYPE]
+    groups = [device for device in data.get("device", []) if device["type"] == GROUP_TYPE]
     server = data.get("server", {})
     access = data.get("access")
     return Site(
@@ -166,6 +172,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
+        groups=tuple(_group(device, data["site"]["prefix"]) for device in groups),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 
@@ -197,6 +204,11 @@ def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceS
         options=defaults | own,
         bus=adapters.get(device.get("can", ""), {}),
     )
+
+
+def _group(device: Mapping[str, Any], prefix: str) -> GroupSettings:
+    usual = f"{prefix}:{device['name']}:"
+    return GroupSettings(device["name"], device["group"], device.get("prefix", usual), device.get("arguments", {}))
 
 
 def _limits(section: Mapping[str, Any]) -> dict[str, tuple[float, float]]:

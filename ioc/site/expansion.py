@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -27,6 +27,13 @@ class Database:
 
     records: dict[str, RecordDef]
     aliases: dict[str, str]
+    guests: dict[str, RecordDef] = field(default_factory=dict)
+    """PVs of caproto groups, which are no records, described like records."""
+
+    @property
+    def served(self) -> dict[str, RecordDef]:
+        """Everything that is served, by name."""
+        return {**self.records, **self.guests}
 
 
 def expand(site: Site) -> Database:
@@ -46,6 +53,8 @@ def expand(site: Site) -> Database:
         errors += _name_errors(definition)
         errors += _link_errors(definition, signals)
         errors += _register(database, definition)
+    if site.groups:
+        errors += _guests(site, database)
     if errors:
         raise DatabaseError(errors)
     return database
@@ -58,7 +67,23 @@ def expand_all(sites: Iterable[Site]) -> Database:
         part = expand(site)
         whole.records.update(part.records)
         whole.aliases.update(part.aliases)
+        whole.guests.update(part.guests)
     return whole
+
+
+def _guests(site: Site, database: Database) -> Iterator[str]:
+    """Add the PVs of caproto groups; yields why a group cannot be made, and names that are taken."""
+    from ioc.pvgroups.load import definitions  # noqa: PLC0415  the server of caproto takes long to import
+
+    for group in site.groups:
+        try:
+            for definition in definitions(group):
+                name = definition.name
+                if name in database.records or name in database.aliases or name in database.guests:
+                    yield f"{group.name}: name {name} is already used"
+                database.guests[name] = definition
+        except ValueError as error:
+            yield str(error)
 
 
 def _signals(settings: DeviceSettings) -> Collection[str] | None:

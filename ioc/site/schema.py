@@ -11,6 +11,7 @@ from typing import Any
 from devices.family import Family
 from devices.registry import FAMILIES
 from ioc.database.support import PERIODS
+from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import archiver_schema
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
@@ -68,13 +69,13 @@ def site_schema() -> _JSON:
                 "items": {
                     "type": "object",
                     "required": ["type"],
-                    "properties": {"type": {"enum": list(FAMILIES)}},
+                    "properties": {"type": {"enum": [*FAMILIES, GROUP_TYPE]}},
                     "allOf": [
                         {
                             "if": {"required": ["type"], "properties": {"type": {"const": name}}},
                             "then": {"$ref": f"#/$defs/{name}"},
                         }
-                        for name in FAMILIES
+                        for name in (*FAMILIES, GROUP_TYPE)
                     ],
                 },
             },
@@ -82,7 +83,7 @@ def site_schema() -> _JSON:
             "textserver": _textserver(),
         },
         "$defs": {name: _device(family) for name, family in FAMILIES.items()}
-        | {"limits": _limits(), "alarms": _alarms()},
+        | {GROUP_TYPE: _group(), "limits": _limits(), "alarms": _alarms()},
     }
 
 
@@ -155,13 +156,7 @@ def _textserver() -> _JSON:
 def _device(family: Family) -> _JSON:
     """Return the schema of one ``[[device]]`` of a family: the common keys and its own."""
     common: _JSON = {
-        "name": {
-            "type": "string",
-            "pattern": "^[A-Z][A-Z0-9_]*$",
-            "not": {"enum": list(RESERVED)},
-            "maxLength": 30,
-            "description": f"Capital letters, digits and _, e.g. HV1; not {', '.join(RESERVED)}",
-        },
+        "name": _name(),
         "type": {"const": family.type},
         "address": {
             "type": "string",
@@ -192,6 +187,38 @@ def _device(family: Family) -> _JSON:
     if not family.default_channels:
         del common["channels"], common["channel"]
     return _section(common | dict(family.options), ["name", "type", *family.required], family.title)
+
+
+def _name() -> _JSON:
+    return {
+        "type": "string",
+        "pattern": "^[A-Z][A-Z0-9_]*$",
+        "not": {"enum": list(RESERVED)},
+        "maxLength": 30,
+        "description": f"Capital letters, digits and _, e.g. HV1; not {', '.join(RESERVED)}",
+    }
+
+
+def _group() -> _JSON:
+    """Return the schema of a device that is a PVGroup of caproto."""
+    return _section(
+        {
+            "name": _name(),
+            "type": {"const": GROUP_TYPE},
+            "group": {
+                "type": "string",
+                "pattern": r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$",
+                "description": "The class as package.module:Class; it can be imported where labioc runs",
+            },
+            "prefix": {
+                "type": "string",
+                "description": "First part of the names of its PVs; PREFIX:NAME: when left out",
+            },
+            "arguments": {"type": "object", "description": "Keyword arguments of the class"},
+        },
+        ["name", "type", "group"],
+        "An ordinary PVGroup of caproto, served beside the devices",
+    )
 
 
 def _channels() -> _JSON:

@@ -1,0 +1,1 @@
+"""Ordinary caproto PVGroups as devices: loaded from the site file, served beside the records."""

@@ -1,0 +1,310 @@
+"""PVs of caproto groups on the connections of this server: read, written and monitored as caproto does it.
+
+What a PV does stays with its group: getters, putters, startup, scan and shutdown hooks, alarms, ``record=``. The server
+adds who may write, the journal of puts, and that a slow client loses old events, not new ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
+
+import caproto as ca
+from caproto import AccessRights, ChannelData, ChannelType, RecordModifiers
+from caproto._commands import extract_data, extract_metadata
+from caproto._dbr import _LongStringChannelType
+from caproto.asyncio.server import AsyncioAsyncLayer
+from caproto.server import PVGroup
+from caproto.server.common import Context, SubscriptionSpec
+
+from ioc.records import AccessDenied, PutContext, PutRefused
+from ioc.server import wire
+from ioc.server.subscription import mask_of
+from ioc.server.wire import Command, Message
+
+log = logging.getLogger("labioc.server")
+
+_NO_FILTER = ca.ChannelFilter(ts=False, dbnd=None, arr=None, sync=None)
+
+READ_AFTER_WRITE = 0.8
+"""Seconds that a read waits for a put of the same client, as for a record."""
+
+
+MayPut = Callable[[str, str, str, str], str | None]
+"""Returns why a client may not write: PV, field, user, host; None when it may."""
+
+Put = Callable[[str, str, PutContext, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Applies a put by calling the last argument, and notes it: PV, value in words, who. Raises PutRefused."""
+
+
+class Connection(Protocol):
+    """The connection of a client."""
+
+    user: str
+    host: str
+    address: tuple[str, int]
+
+    def send(self, message: bytes) -> None:
+        """Send a message."""
+
+    def send_event(self, monitor: object, message: bytes) -> None:
+        """Send an event, which may replace an older one of the same monitor."""
+
+    def failed(self, message: Message, cid: int, status: int, text: str) -> None:
+        """Answer a request that failed."""
+
+
+class _Database(Context):  # type: ignore[misc]
+    """caproto's way from names to PVs, fields and hooks, without its server."""
+
+    def __init__(self, pvdb: Mapping[str, ChannelData]) -> None:
+        self.pvdb = dict(pvdb)
+
+
+class Guests:
+    """The PVs of all groups of a site; ``start`` runs their hooks, ``stop`` those for the end."""
+
+    def __init__(self, groups: Sequence[PVGroup], may_put: MayPut, put: Put) -> None:
+        self.may_put, self.put = may_put, put
+        self._groups = groups
+        self._database = _Database({name: pv for group in groups for name, pv in group.pvdb.items()})
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def find(self, name: str) -> ChannelData | None:
+        """Return the PV, or the field of a record, of this name."""
+        try:
+            return self._database[name]
+        except (KeyError, ValueError):
+            return None
+
+    def start(self) -> None:
+        """Run the startup and scan hooks, each in a task; one that fails is logged and disturbs no other."""
+        layer = AsyncioAsyncLayer()
+        hooks = {f"{type(one).__name__}.__ainit__": one.__ainit__ for one in self._groups if hasattr(one, "__ainit__")}
+        for name, hook in (hooks | self._database.startup_methods).items():
+            self._tasks.append(asyncio.create_task(_watched(name, hook(layer)), name=name))
+
+    async def stop(self) -> None:
+        """End the hooks and run those for the end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        layer = AsyncioAsyncLayer()
+        hooks = self._database.shutdown_methods.items()
+        await asyncio.gather(*(_watched(name, hook(layer)) for name, hook in hooks))
+
+    def open(self, connection: Connection, name: str, cid: int, sid: int) -> GuestChannel | None:
+        """Return a channel of a client, None when no group has this name."""
+        entry = self.find(name)
+        if entry is None:
+            return None
+        _, _, field, modifiers = ca.parse_record_field(name)
+        filters = getattr(modifiers, "filter_", None) if modifiers else None
+        return None if filters is not None else GuestChannel(self, connection, entry, name, field or "", cid, sid)
+
+
+async def _watched(name: str, work: Awaitable[None]) -> None:
+    try:
+        await work
+    except Exception:
+        log.exception("%s: the hook has failed, the rest goes on", name)
+
+
+class GuestChannel:
+    """One channel of one client to a PV of a group. Its requests are answered in their order."""
+
+    def __init__(
+        self, guests: Guests, connection: Connection, entry: ChannelData, name: str, field: str, cid: int, sid: int
+    ) -> None:
+        self.cid = cid
+        self._guests = guests
+        self._connection = connection
+        self._entry = entry
+        self._name = name
+        self._field = field
+        self._sid = sid
+        self._long = name.endswith("$") and RecordModifiers.long_string in (ca.parse_record_field(name).modifiers or ())
+        self._monitors: dict[int, _Monitor] = {}
+        self._last: asyncio.Task[None] | None = None
+        self._puts: set[asyncio.Task[None]] = set()
+
+    def greeting(self) -> bytes:
+        """Return the answer to the request for the channel: rights, type and number of elements."""
+        user, host = self._connection.user, self._connection.host
+        rights = int(self._entry.check_access(host, user))
+        if self._guests.may_put(self._name, self._field, user, host) is not None:
+            rights &= ~int(AccessRights.WRITE)
+        kind, count = self._entry.data_type, self._entry.max_length
+        if self._long and kind == ChannelType.STRING:
+            kind, count = ChannelType.CHAR, self._entry.long_string_max_length
+        return wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, rights) + wire.pack(
+            Command.CREATE_CHAN, int(kind), count, self.cid, self._sid
+        )
+
+    def handle(self, message: Message) -> None:
+        """Serve one request of the channel, after those before it."""
+        if message.command in (Command.WRITE, Command.WRITE_NOTIFY):
+            self._spawn(self._write(message))
+        elif message.command in (Command.READ, Command.READ_NOTIFY):
+            self._follow(self._read, message)
+        elif message.command == Command.EVENT_ADD:
+            self._follow(self._subscribe, message)
+        else:
+            self._follow(self._cancel, message)
+
+    async def finish(self) -> None:
+        """Wait for the puts under way."""
+        if self._puts:
+            await asyncio.wait(self._puts)
+
+    def close(self) -> None:
+        """Forget the channel: its monitors end, what is being answered is dropped, puts under way are finished."""
+        if self._last is not None:
+            self._last.cancel()
+        for monitor in self._monitors.values():
+            monitor.end()
+        self._monitors.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._puts.add(task)
+        task.add_done_callback(self._puts.discard)
+
+    def _follow(self, work: Callable[[Message], Awaitable[None]], message: Message) -> None:
+        """Do something when all before it is done; a put is waited for, but not for long."""
+        before, puts = self._last, set(self._puts)
+
+        async def after() -> None:
+            if before is not None:
+                await asyncio.wait([before])
+            if puts:
+                await asyncio.wait(puts, timeout=READ_AFTER_WRITE)
+            await work(message)
+
+        self._last = asyncio.get_running_loop().create_task(after())
+
+    def _kind(self, dbr: int) -> Any:
+        """Return the type that a value is read as. Raises ValueError."""
+        if self._long:
+            try:
+                return _LongStringChannelType(dbr)
+            except ValueError:
+                pass
+        return ChannelType(dbr)
+
+    async def _read(self, message: Message) -> None:
+        try:
+            kind = self._kind(message.data_type)
+            metadata, data = await self._entry.auth_read(
+                self._connection.host, self._connection.user, kind, user_address=self._connection.address
+            )
+            if message.elements:
+                data = data[: message.elements]
+            arguments = {
+                "data": data, "data_type": message.data_type, "data_count": self._entry.calculate_length(data),
+                "ioid": message.parameter2, "metadata": metadata,
+            }  # fmt: skip
+            if message.command == Command.READ_NOTIFY:
+                answer = ca.ReadNotifyResponse(status=1, **arguments)
+            else:
+                answer = ca.ReadResponse(sid=self.cid, **arguments)
+        except Exception as error:
+            self._failed(message, wire.ECA_GETFAIL, error)
+        else:
+            self._connection.send(bytes(answer))
+
+    async def _write(self, message: Message) -> None:
+        connection, callback = self._connection, message.command == Command.WRITE_NOTIFY
+        context = PutContext(connection.user, connection.host, connection.address, callback)
+        try:
+            data = extract_data(message.payload, message.data_type, message.elements)
+            metadata = extract_metadata(message.payload, message.data_type)
+            reason = self._guests.may_put(self._name, self._field, connection.user, connection.host)
+            if reason is not None:
+                raise AccessDenied(reason)
+            await self._guests.put(
+                self._name, _shown(data), context, lambda: self._apply(data, message.data_type, metadata)
+            )
+        except PutRefused as refusal:
+            status = wire.ECA_NOWTACCESS if isinstance(refusal, AccessDenied) else wire.ECA_PUTFAIL
+            connection.failed(message, self.cid, status, str(refusal))
+        except Exception as error:
+            self._failed(message, wire.ECA_PUTFAIL, error)
+        else:
+            if callback:
+                connection.send(
+                    wire.pack(
+                        Command.WRITE_NOTIFY, message.data_type, message.elements, wire.ECA_NORMAL, message.parameter2
+                    )
+                )
+
+    async def _apply(self, data: Any, dbr: int, metadata: Any) -> None:
+        connection = self._connection
+        await self._entry.auth_write(
+            connection.host, connection.user, data, dbr, metadata, user_address=connection.address
+        )
+
+    async def _subscribe(self, message: Message) -> None:
+        try:
+            kind = self._kind(message.data_type)
+            monitor = _Monitor(self._connection, self._entry, kind, message)
+            if (old := self._monitors.pop(message.parameter2, None)) is not None:
+                old.end()
+            self._monitors[message.parameter2] = monitor
+            await monitor.begin()
+        except Exception as error:
+            self._failed(message, wire.ECA_GETFAIL, error)
+
+    async def _cancel(self, message: Message) -> None:
+        if message.command == Command.CLEAR_CHANNEL:
+            self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
+            return
+        monitor = self._monitors.pop(message.parameter2, None)
+        if monitor is not None:
+            monitor.end()
+        self._connection.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, self.cid, message.parameter2))
+
+    def _failed(self, message: Message, status: int, error: Exception) -> None:
+        log.info("%s: request %d failed: %s: %s", self._name, message.command, type(error).__name__, error)
+        self._connection.failed(message, self.cid, status, f"{self._name}: {type(error).__name__}: {error}")
+
+
+class _Monitor:
+    """One subscription of a client. It is the queue that caproto puts updates into, and sends them on at once."""
+
+    def __init__(self, connection: Connection, entry: ChannelData, kind: Any, message: Message) -> None:
+        self._connection = connection
+        self._entry = entry
+        self._message = message
+        self._spec = SubscriptionSpec(entry, kind.name, mask_of(message.payload), _NO_FILTER)
+        self._ended = False
+
+    async def begin(self) -> None:
+        """Send the present value, and every update from now on."""
+        await self._entry.subscribe(self, self._spec, self)
+
+    def end(self) -> None:
+        """Send nothing any more."""
+        self._ended = True
+        self._entry._queues.pop(self, None)
+
+    async def put(self, update: Any) -> None:
+        """Take an update from the PV."""
+        if self._ended:
+            return
+        count = self._message.elements or len(update.values)
+        event = ca.EventAddResponse(
+            data=update.values[:count], data_type=self._message.data_type, data_count=min(count, len(update.values)),
+            status=1, subscriptionid=self._message.parameter2, metadata=update.metadata,
+        )  # fmt: skip
+        self._connection.send_event(self, bytes(event))
+
+
+def _shown(data: Any) -> str:
+    """Write what a client puts for the journal."""
+    items = [one.decode("latin-1") if isinstance(one, bytes) else one for one in list(data)[:4]]
+    text = ", ".join(f"{one:.10g}" if isinstance(one, float) else str(one) for one in items)
+    return text if len(data) <= 4 else f"{text}, ... ({len(data)} values)"

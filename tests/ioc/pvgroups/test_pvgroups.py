@@ -1,0 +1,175 @@
+"""A PVGroup of caproto as a device: hooks, access, journal, lists, and what is told of one that cannot be made."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ioc.app import App
+from ioc.cli import main
+from ioc.site.archiver_pvs import archiver_pvs
+from ioc.site.config import SiteError, only, parse_site
+from ioc.site.expansion import expand
+from tests.ioc.pvgroups import group
+from tests.libca import CaError, Channel, Context
+
+GROUP = {"name": "G1", "type": "caproto", "group": "tests.ioc.pvgroups.group:Laboratory"}
+HV = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
+
+
+def data(*devices: dict[str, Any], **sections: Any) -> dict[str, Any]:
+    server = {"interfaces": ["127.0.0.1"]}
+    return {"site": {"prefix": "LAB"}, "server": server, "device": list(devices or [GROUP]), **sections}
+
+
+@asynccontextmanager
+async def running(*devices: dict[str, Any], **sections: Any) -> AsyncIterator[App]:
+    group.HAPPENED.clear()
+    app = App(parse_site(data(*devices, **sections)), port=0)
+    try:
+        await app.start()
+        yield app
+    finally:
+        await app.stop()
+        gc.unfreeze()
+
+
+async def as_client(app: App, work: Callable[[Context], Any]) -> Any:
+    def client() -> Any:
+        with Context(f"127.0.0.1:{app.search_port}") as context:
+            return work(context)
+
+    return await asyncio.to_thread(client)
+
+
+def accepted(channel: Channel, value: Any) -> bool:
+    try:
+        return channel.put_callback(value) == 1
+    except CaError:
+        return False
+
+
+async def test_getters_putters_startup_and_shutdown_work_beside_other_devices():
+    def client(context: Context) -> None:
+        setpoint, double, ticks, vmon = context.connect(
+            ["LAB:G1:SP", "LAB:G1:DOUBLE", "LAB:G1:TICKS", "LAB:HV1:CH00:VMON"]
+        )
+        assert (setpoint.may_write, double.may_write, ticks.may_write) == (True, False, False)
+        assert double.value() == 3.0
+        assert accepted(setpoint, 4.0)
+        assert double.value() == 12.0
+        ticks.monitor().wait(5)
+        assert vmon.connected
+        assert not accepted(setpoint, 11.0)
+        assert setpoint.value() == 4.0
+
+    async with running(HV, GROUP | {"arguments": {"factor": 3.0}}) as app:
+        await as_client(app, client)
+    assert group.HAPPENED == ["started", "stopped"]
+
+
+async def test_arrays_fields_long_names_and_a_channel_that_is_cleared():
+    def client(context: Context) -> None:
+        wave, limited, severity = context.connect(["LAB:G1:WAVE", "LAB:G1:LIMITED", "LAB:G1:LIMITED.SEVR"])
+        assert wave.element_count == 8
+        assert wave.get_any(6, 2).value == (1.0, 2.0)
+        assert accepted(limited, 6.0)
+        assert severity.value() == 2
+        monitor = limited.monitor(13)
+        monitor.wait(1)
+        monitor.clear()
+        limited.clear()
+        assert context.channel("LAB:G1:LIMITED").value() == 6.0
+
+    async with running() as app:
+        await as_client(app, client)
+
+
+async def test_a_scan_that_raises_ends_nothing(caplog: pytest.LogCaptureFixture):
+    def client(context: Context) -> None:
+        context.channel("LAB:G1:TICKS").monitor().wait(5)
+
+    async with running() as app:
+        await as_client(app, client)
+    assert any("BROKEN" in record.getMessage() or record.exc_info for record in caplog.records)
+
+
+async def test_puts_are_noted_and_refused_when_the_server_is_not_armed():
+    async with running() as app:
+
+        def client(context: Context) -> None:
+            setpoint, armed = context.connect(["LAB:G1:SP", "LAB:IOC:ARMED"])
+            assert accepted(setpoint, 2.5)
+            assert "LAB:G1:SP set to 2.5" in str(app.records["LAB:IOC:PUTS"].val)
+            assert accepted(armed, 0)
+            assert not accepted(setpoint, 3.5)
+            assert setpoint.value() == 2.5
+
+        await as_client(app, client)
+
+
+async def test_who_may_write_is_decided_as_for_every_pv():
+    def client(context: Context) -> None:
+        setpoint = context.channel("LAB:G1:SP")
+        assert not setpoint.may_write
+        assert not accepted(setpoint, 3.0)
+        assert setpoint.value() == 1.0
+
+    async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
+        await as_client(app, client)
+
+
+def test_the_pvs_of_a_group_are_listed_and_archived(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    path = tmp_path / "site.toml"
+    text = '[site]\nprefix = "LAB"\n[[device]]\nname = "G1"\ntype = "caproto"\n'
+    path.write_text(f'{text}group = "tests.ioc.pvgroups.group:Laboratory"\n')
+    assert main(["pvs", "--json", str(path)]) == 0
+    listed = {entry["name"]: entry for entry in json.loads(capsys.readouterr().out)}
+    assert (listed["LAB:G1:SP"]["type"], listed["LAB:G1:SP"]["access"], listed["LAB:G1:SP"]["unit"]) == ("ao", "O", "V")
+    assert (listed["LAB:G1:TICKS"]["type"], listed["LAB:G1:TICKS"]["access"]) == ("longin", "R")
+    assert main(["check", str(path)]) == 0
+    assert "good, 1 device," in capsys.readouterr().out
+    site = parse_site(data(GROUP))
+    archived = {pv.name: pv for pv in archiver_pvs(site, expand(site))}
+    assert archived["LAB:G1:SP"].archive == "monitor"
+    assert archived["LAB:G1:WAVE"].archive == ""
+
+
+@pytest.mark.parametrize(
+    ("group", "reason"),
+    [
+        ("nowhere.module:Group", "ModuleNotFoundError: No module named 'nowhere'"),
+        ("tests.ioc.pvgroups.group:Nobody", "AttributeError"),
+        ("tests.ioc.pvgroups.group:HAPPENED", "it is not a PVGroup of caproto"),
+        ("no colon", "package.module:Class"),
+    ],
+)
+def test_a_group_that_cannot_be_used_is_a_mistake(group: str, reason: str):
+    with pytest.raises(SiteError) as caught:
+        parse_site(data(GROUP | {"group": group}))
+    (text,) = caught.value.errors
+    assert text.startswith("device G1.group: found ")
+    assert reason in text
+
+
+def test_wrong_arguments_and_names_used_twice_are_told():
+    from ioc.database.dbfile import DatabaseError
+
+    with pytest.raises(DatabaseError, match=r"G1: group .*Laboratory: TypeError: .*colour"):
+        expand(parse_site(data(GROUP | {"arguments": {"colour": "red"}})))
+    with pytest.raises(DatabaseError, match="G2: name LAB:G1:SP is already used"):
+        expand(parse_site(data(GROUP, GROUP | {"name": "G2", "prefix": "LAB:G1:"})))
+
+
+def test_a_group_may_be_served_by_an_ioc_of_its_own():
+    site = parse_site(data(HV, GROUP))
+    assert [one.name for one in only(site, ["G1"]).groups] == ["G1"]
+    assert only(site, ["G1"]).devices == ()
+    assert only(site, ["HV1"]).groups == ()
