@@ -20,7 +20,8 @@ from ioc.site.schema import site_schema
 
 ROOT = Path(__file__).resolve().parents[3]
 
-_FAMILIES = ", ".join(f'"{name}"' for name in FAMILIES)
+_FAMILIES = ", ".join(f'"{name}"' for name in (*FAMILIES, "caproto"))
+_OPTIONS = ", ".join(FAMILIES["caen-dt55xx"].options)
 HEAD = '[site]\nprefix = "LAB"\n'
 HV = '[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://127.0.0.1:23"\n'
 
@@ -135,7 +136,7 @@ timeout = 0
         'site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, e.g. LAB',
         f"{one}.address: missing, allowed: {FAMILIES['caen-dt55xx'].address}",
         f"{one}.adress: unknown key, allowed: name, type, address, channels, period, timeout, readonly, "
-        "simulated, limits, alarms, channel, board, serial, settle, allow_infinite_trip; did you mean address?",
+        f"simulated, limits, alarms, channel, {_OPTIONS}; did you mean address?",
         f"{one}.channel.0.alarms.VMOM: no such signal of caen-dt55xx; did you mean VMON?",
         f"{one}.channel.0.alarms.VMON.OSV: not a field of VMON (ai), allowed: HIHI, HIGH, LOW, LOLO, HYST, "
         "ADEL, MDEL, LLSV, LSV, HSV, HHSV",
