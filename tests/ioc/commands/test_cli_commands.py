@@ -34,6 +34,7 @@ def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.Capt
     assert main(["check", str(path)]) == 2
     out, err = capsys.readouterr()
     assert out == ""
+    types = ", ".join(f'"{name}"' for name in (*FAMILIES, "caproto"))
     assert err.splitlines() == [
         f"labioc: the site file {path} cannot be used",
         f'  {path}:2: site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, '

@@ -146,6 +146,7 @@ timeout = 0
         f"{one}.limits.VSETT: no such numeric setting, allowed: VSET, ISET, RAMPUP, RAMPDN, MAXV, TRIPTIME; "
         "did you mean VSET?",
         f"{one}.period: found 0.3, allowed: 0.1, 0.2, 0.5, 1, 2, 5, 10",
+        'device HV1 (number 2).name: found "HV1", which is already device number 1',
         f'device HV1 (number 2).type: found "caen-dt55x", allowed: {_FAMILIES}; did you mean caen-dt55xx?',
         f"{three}.address: address 'tcp://127.0.0.1:70000': Port out of range 0-65535; allowed is {ALLOWED}",
         f'{three}.name: found "HV1", which is already device number 1',
