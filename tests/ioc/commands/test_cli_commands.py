@@ -40,8 +40,7 @@ def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.Capt
         f'  {path}:2: site.prefix: found "lab", allowed: First part of every PV name: capital letters, digits and _, '
         "e.g. LAB",
         '      prefix = "lab"',
-        f'  {path}:5: device HV1.type: found "caen", allowed: '
-        + ", ".join(f'"{name}"' for name in (*FAMILIES, "caproto")),
+        f'  {path}:5: device HV1.type: found "caen", allowed: {types}',
         '      type = "caen"',
     ]
 
