@@ -25,7 +25,11 @@ from ioc.app import App
 from ioc.records import Record
 from ioc.site.config import parse_site
 
-FAMILIES = {"caen": "bench.faults_caen:paced", "iseg": "bench.faults_iseg:paced"}
+FAMILIES = {
+    "caen": "bench.faults_caen:paced",
+    "eurotherm": "bench.faults_eurotherm:paced",
+    "iseg": "bench.faults_iseg:paced",
+}
 """For each family the function that takes the pace in seconds (None: the usual one) and opens a paced wire."""
 
 INVALID = 3

@@ -34,7 +34,7 @@ OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
 """Settings that move each other."""
 
-REPORTED = ("TM.CFG", "T.STAT", "T.REMN", "A-M", "L-R", "IM", "Rm.SP", "LOC.t")
+REPORTED = ("TM.CFG", "T.STAT", "A-M", "L-R", "IM")
 """Registers that are read behind the fast ones for the report of a power interruption, whatever is published."""
 
 RANGE = ("RNG.LO", "RNG.HI")  # read once in a connection
@@ -275,7 +275,8 @@ class Furnace:
         """Return the registers of the report that have to be read now: all of them after a possible interruption."""
         since = self._clock.time() - REPORT_EVERY if self._held is None else self._held[0].time
         cells, missing = self._unit.cells, self._unit.missing
-        old = [one for one in REPORTED if one not in cells or cells[one].time < since]
+        wanted = [*REPORTED, *(("T.REMN",) if self.program_runs else ()), *(("Rm.SP", "LOC.t") if self.remote else ())]
+        old = [one for one in wanted if one not in cells or cells[one].time < since]
         return [one for one in (*old, *(one for one in RANGE if one not in cells)) if one not in missing]
 
     def release_held(self) -> None:

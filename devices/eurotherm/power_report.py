@@ -73,9 +73,9 @@ def _temperatures(event: Interruption) -> list[str]:
         f"Temperature {degrees(event.before.temp if event.before else None)} before, {degrees(event.after.temp)} after"
     )
     if event.lowest is not None and event.lowest != event.after.temp:
-        text += f", lowest {degrees(event.lowest)} at {moment(event.lowest_at)}"
+        text += f", lowest {degrees(event.lowest)} at {moment(math.ceil(event.lowest_at))}"
     if event.back is not None:
-        text += f", back at {moment(event.back)}"
+        text += f", back at {moment(math.ceil(event.back))}"
     return [text + "."]
 
 

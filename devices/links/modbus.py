@@ -151,6 +151,7 @@ class ModbusUnit:
                 await asyncio.sleep(BUSY_PAUSE)
             except (ReplyTimeout, Garbled):
                 if not attempts or time.monotonic() - begun >= TIMEOUTS * self.timeout:
+                    self._answers = False
                     raise
 
     async def _write(self, request: Request) -> None:

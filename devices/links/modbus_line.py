@@ -30,7 +30,7 @@ QUIET = 0.02  # seconds of silence after which a disturbed line counts as quiet
 PATIENCE = 1.0  # seconds that a disturbed line may take to become quiet
 GAP = 0.03  # seconds without a byte that end a reply that makes no sense; USB adapters pause for up to 16 ms
 LATEST = 10.0  # seconds after which a reply that is late does not come any more
-PROOFS = 4  # asked in one go
+PROOFS = 8  # asked in one go
 PROOF = range(1, 6)  # registers that are readable on most instruments
 MOST_BYTES = 2048  # that may arrive before a wait is given up
 
