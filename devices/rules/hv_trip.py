@@ -176,15 +176,15 @@ class TripLatch:
         return ramped >= LOST_ABOVE and sample.vmon < COLLAPSED * ramped
 
     def _remember(self, conditions: Conditions, sample: Sample) -> None:
-        if conditions.explained_off or not (self._demanded or self._switched_on):
+        known = conditions.explained_off or not (self._demanded or self._switched_on)
+        waited = self._last_on is not None and sample.now - self._last_on.now > UNDECIDED
+        if known or (not conditions.on and (waited or not self._gone)):
             self._last_on, self._at_voltage = None, False
-        if not conditions.on:
-            if not self._gone or self._last_on is None or sample.now - self._last_on.now > UNDECIDED:
-                self._last_on, self._at_voltage = None, False
-            return
-        if conditions.explained_off:
+        if not conditions.on or conditions.explained_off:
             return
         self.explains_off = self._alarmed = False
+        if known:
+            return
         voltage = sample.vmon if sample.vmon is not None else self._before[0]
         self._last_on = _LastOn(sample.now, voltage, conditions.limiting and not conditions.moving)
         if sample.vmon is None or sample.imon is None:

@@ -123,3 +123,14 @@ async def test_the_voltage_settles_and_the_display_ranges_are_those_of_the_unit(
     await rig.driver.write("CH00.IRANGE", 1)
     assert rig.driver.display_range("CH00.IMON") == (0.0, 300.0)
     assert rig.driver.display_range("BD.NAME") is None
+
+
+async def test_an_output_switched_off_here_is_no_question():
+    rig = bench()
+    rig.model.channels[0].rdw = 500.0
+    await at_voltage(rig, 400.0)
+    await rig.driver.write("CH00.ON", 0)
+    since = len(rig.link.log)
+    found = await looks(rig, 5)
+    assert not any("BDALARM" in line for line in rig.sent(since))
+    assert (found["TRIP.COUNT"][0], found["ON.RBV"]) == (0, (0, Level.OK))

@@ -443,6 +443,14 @@ def test_no_history_upsets_the_trip_memory(history):
     assert latch.latched == (latch.count > 0)
 
 
+@given(st.lists(st.tuples(st.sampled_from([OFF, ON, UP, DOWN]), st.floats(0, 5000), st.booleans()), max_size=30))
+def test_switching_at_the_panel_is_never_a_trip_without_a_sign_of_one(history):
+    latch = TripLatch()
+    for second, (found, vmon, demanded) in enumerate(history):
+        latch.observe(Sample(1e9 + second, float(second), found, vmon, 1.0, 1500.0), demanded)
+    assert latch.count == 0
+
+
 def test_polarity_is_compared_with_the_last_connection():
     watch = PolarityWatch()
     assert shown(watch.observe(0, 1.0)) == (0, Level.OK)
