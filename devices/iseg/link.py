@@ -207,6 +207,9 @@ class ModuleLink:
             self._settle(question)  # it lives, so this item, or this frame, is the trouble
             return
         seconds = self._clock.monotonic() - question.begun
+        if question.probe and seconds < self._patience / PATIENCE:
+            self._wait(question, question.begun + self._patience / PATIENCE)  # silence alone proves less here
+            return
         text = f"{self}: no answer for {seconds:.1f} s, asked {question.tries} times for {question.data_id:#06x}"
         if not self._edcp and (self._dcp or self.announced is not None):
             text += "; it is there but does not answer EDCP, is it switched to the older protocol (DCP)?"

@@ -1,13 +1,19 @@
-"""Questions to an Iseg module: a request, the answers that belong to it, and those that are asked together."""
+"""Questions to an Iseg module: a request, the answers that belong to it, and the shortest way to ask for many."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import Protocol
 
+from devices.iseg.edcp.items import Index, Item
+from devices.iseg.edcp.protocol import join_text, read, read_channels
 from devices.links.can_frame import Frame
 from devices.model import Value
+
+BLOCK = 16  # channels that one member mask reaches
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,3 +78,59 @@ class Batch:
         """End the batch with an error, unless it is over."""
         if not self.over.done():
             self.over.set_exception(error)
+
+
+class Node(Protocol):
+    """Where a module is on its bus."""
+
+    address: int
+    base: int
+
+
+class Many(Enum):
+    """How this firmware wants to be asked for many channels at once."""
+
+    ALL = "member mask 0, every channel"
+    MASK = "explicit member mask, 16 channels at a time"
+    SINGLE = "one by one"
+
+
+def one(node: Node, item: Item, index: int | None = None) -> Question:
+    """Return the question for one item of a module, a channel or a group."""
+    frame = read(node.address, item, index, base=node.base)
+    if item.index is Index.PART:
+        return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None)
+    return Question(frame, item.id, frozenset((0 if item.index is Index.OFFSET and index is None else index,)))
+
+
+def several(node: Node, item: Item, channels: Collection[int], form: Many, count: int) -> list[Question]:
+    """Return the questions for an item of channels of a module that has so many of them."""
+    if form is Many.SINGLE:
+        return [one(node, item, channel) for channel in sorted(channels)]
+    if form is Many.ALL and (len(channels) * 2 > count or count > BLOCK):
+        wanted: frozenset[int | None] = frozenset(range(count))
+        return [Question(read_channels(node.address, item, base=node.base), item.many_id, wanted)]
+    questions = []
+    for offset in range(0, count, BLOCK):
+        block = {channel for channel in channels if offset <= channel < offset + BLOCK}
+        if block:
+            members = sum(1 << channel - offset for channel in block)
+            frame = read_channels(node.address, item, members, offset, base=node.base)
+            questions.append(Question(frame, item.many_id, frozenset(block)))
+    return questions
+
+
+def by_channel(item: Item, question: Question) -> dict[int | None, Answer]:
+    """Return the answers by channel, None for items of the module; a text of several frames as one."""
+    if item.index is Index.CHANNEL or not question.answers:
+        return question.answers
+    if item.index is Index.PART:
+        text = _text(question.answers)
+        last = list(question.answers.values())[-1]
+        return {} if text is None else {None: replace(last, value=text)}
+    return {None: next(iter(question.answers.values()))}
+
+
+def _text(parts: Mapping[int | None, Answer]) -> str | None:
+    """Join the frames of a text in the order of their arrival; what their first byte means is not documented."""
+    return join_text([str(part.value) for part in parts.values()])

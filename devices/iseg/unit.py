@@ -11,20 +11,18 @@ import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import Enum
 
 from devices.errors import Garbled, ReplyTimeout
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type
-from devices.iseg.edcp.protocol import join_text, read, read_channels, write
+from devices.iseg.edcp.protocol import write
 from devices.iseg.link import ModuleLink
-from devices.iseg.question import Answer, Question
+from devices.iseg.question import BLOCK, Answer, Many, Question, by_channel, one, several
 from devices.model import Value
 
 log = logging.getLogger("labioc.iseg")
 
 MOST_CHANNELS = 64
-BLOCK = 16  # channels that one member mask reaches
 FEW = 3  # channels below which single reads cost no more than one read of many
 GIVE_UP = 2  # reads without any answer after which an item counts as unknown to the firmware
 IDENTITY = ("SerialNumber", "FirmwareRelease", "FirmwareName")
@@ -48,14 +46,6 @@ VOLTS = (1.0, 1e5)
 
 TINY = 1e-30
 """No reading but 0 is smaller; numbers of the other byte order often are."""
-
-
-class Many(Enum):
-    """How this firmware wants to be asked for many channels at once."""
-
-    ALL = "member mask 0, every channel"
-    MASK = "explicit member mask, 16 channels at a time"
-    SINGLE = "one by one"
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,10 +156,8 @@ class IsegUnit:
 
     async def read_groups(self, numbers: Iterable[int]) -> bool:
         """Read variable groups, which few firmwares have; return whether any has answered."""
-        item, address, base = BY_NAME["VariableGroup"], self.link.address, self.link.base
         questions = {
-            number: Question(read(address, item, number, base=base), item.id, frozenset((number,)), probe=True)
-            for number in numbers
+            number: replace(one(self.link, BY_NAME["VariableGroup"], number), probe=True) for number in numbers
         }
         await self.link.ask(list(questions.values()))
         for number, question in questions.items():
@@ -198,7 +186,7 @@ class IsegUnit:
         unread = {BY_NAME[name]: 0 if BY_NAME[name].index is Index.CHANNEL else None for name in names}
         for _ in range(GIVE_UP):
             unread = {item: index for item, index in unread.items() if (item.name, index) not in self.cells}
-            await self._ask([(item, self._question(item, index)) for item, index in unread.items()], defaultdict(set))
+            await self._ask([(item, one(self.link, item, index)) for item, index in unread.items()], defaultdict(set))
         for item, index in unread.items():
             if (item.name, index) not in self.cells and item.name not in self._known | self.unsupported:
                 log.info("%s: its firmware does not know %s", self.link, item.name)
@@ -226,7 +214,9 @@ class IsegUnit:
         log.info("%s: channels are read by %s", self.link, self.many.value)
 
     async def _answers_many(self, item: Item, form: Many) -> bool:
-        questions = [replace(question, probe=True) for question in self._many_questions(item, self.every, form)]
+        questions = [
+            replace(question, probe=True) for question in several(self.link, item, self.every, form, self.channels)
+        ]
         await self.link.ask(questions)
         return 2 * sum(len(question.answers) for question in questions) > len(self.every)
 
@@ -241,7 +231,7 @@ class IsegUnit:
             if item.name not in self.unsupported and channels & self.every
         }
         fresh: dict[str, set[int | None]] = defaultdict(set)
-        first = [(item, self._module_question(item)) for item in of_module]
+        first = [(item, one(self.link, item)) for item in of_module]
         for item, channels in of_channels.items():
             first += [(item, question) for question in self._questions(item, channels)]
         await self._ask(first, fresh)
@@ -257,7 +247,7 @@ class IsegUnit:
         await self.link.ask([question for _, question in questions])
         doubtful = any(question.bad for _, question in questions)
         for item, question in questions:
-            for index, answer in _by_channel(item, question).items():
+            for index, answer in by_channel(item, question).items():
                 if not self._plausible(item, index, answer.value):
                     doubtful = True
                     continue
@@ -293,7 +283,7 @@ class IsegUnit:
         because nothing of it is to be shown.
         """
         control, nominal = BY_NAME["ModuleControl"], BY_NAME["VoltageNominal"]
-        questions = [self._question(control, None), self._question(nominal, 0)]
+        questions = [one(self.link, control), one(self.link, nominal, 0)]
         for question in questions:
             question.probe = True
         await self.link.ask(questions)
@@ -319,7 +309,7 @@ class IsegUnit:
                 # One channel tells whether the item is unknown to the firmware or only this form of asking.
                 doubtful[item] = missing
                 missing = frozenset((min(missing),))
-            again += [(item, question) for question in self._single_questions(item, missing)]
+            again += [(item, question) for question in several(self.link, item, missing, Many.SINGLE, self.channels)]
         await self._ask(again, fresh)
         rest: list[tuple[Item, Question]] = []
         for item, channels in doubtful.items():
@@ -327,7 +317,7 @@ class IsegUnit:
                 log.info("%s: %s is answered one by one only", self.link, item.name)
                 self._one_by_one.add(item.name)
                 left = frozenset(channel for channel in channels if channel not in fresh[item.name])
-                rest += [(item, question) for question in self._single_questions(item, left)]
+                rest += [(item, question) for question in several(self.link, item, left, Many.SINGLE, self.channels)]
         await self._ask(rest, fresh)
 
     def _account(self, item: Item, indices: Collection[int | None], fresh: Collection[int | None]) -> None:
@@ -348,36 +338,8 @@ class IsegUnit:
         return self.many is not Many.SINGLE and len(channels) >= FEW and item.name not in self._one_by_one
 
     def _questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
-        if self._together(item, channels):
-            return self._many_questions(item, channels, self.many)
-        return self._single_questions(item, channels)
-
-    def _single_questions(self, item: Item, channels: Iterable[int]) -> list[Question]:
-        address, base = self.link.address, self.link.base
-        return [Question(read(address, item, n, base=base), item.id, frozenset((n,))) for n in sorted(channels)]
-
-    def _many_questions(self, item: Item, channels: frozenset[int], form: Many) -> list[Question]:
-        address, base = self.link.address, self.link.base
-        if form is Many.ALL and (len(channels) * 2 > self.channels or self.channels > BLOCK):
-            wanted: frozenset[int | None] = frozenset(range(self.channels))
-            return [Question(read_channels(address, item, base=base), item.many_id, wanted)]
-        questions = []
-        for offset in range(0, self.channels, BLOCK):
-            block = {channel for channel in channels if offset <= channel < offset + BLOCK}
-            if block:
-                members = sum(1 << channel - offset for channel in block)
-                frame = read_channels(address, item, members, offset, base=base)
-                questions.append(Question(frame, item.many_id, frozenset(block)))
-        return questions
-
-    def _question(self, item: Item, channel: int | None) -> Question:
-        return self._module_question(item) if channel is None else self._single_questions(item, (channel,))[0]
-
-    def _module_question(self, item: Item) -> Question:
-        frame = read(self.link.address, item, base=self.link.base)
-        if item.index is Index.PART:
-            return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None)
-        return Question(frame, item.id, frozenset((0 if item.index is Index.OFFSET else None,)))
+        form = self.many if self._together(item, channels) else Many.SINGLE
+        return several(self.link, item, channels, form, self.channels)
 
     async def read_back(self, item: Item, channel: int | None = None) -> Value:
         """Read one item now and keep it; raises ReplyTimeout when it cannot be had."""
@@ -387,7 +349,7 @@ class IsegUnit:
 
     async def read_now(self, *cells: tuple[str, int | None]) -> list[str]:
         """Read items at once, and return the names of those that had no usable answer."""
-        questions = [(BY_NAME[name], self._question(BY_NAME[name], index)) for name, index in cells]
+        questions = [(BY_NAME[name], one(self.link, BY_NAME[name], index)) for name, index in cells]
         fresh: dict[str, set[int | None]] = defaultdict(set)
         await self._ask(questions, fresh)
         silent = [name for name, index in cells if index not in fresh[name]]
@@ -408,19 +370,3 @@ def _is_big_endian(control: Value) -> bool:
 def decimal(value: Value) -> Value:
     """Undo what single precision makes of a decimal number: 1e-4 arrives as 9.999999747e-05."""
     return float(f"{value:.7g}") if isinstance(value, float) else value
-
-
-def _by_channel(item: Item, question: Question) -> dict[int | None, Answer]:
-    """Return the answers by channel, None for items of the module; a text of several frames as one."""
-    if item.index is Index.CHANNEL or not question.answers:
-        return question.answers
-    if item.index is Index.PART:
-        text = _text(question.answers)
-        last = list(question.answers.values())[-1]
-        return {} if text is None else {None: replace(last, value=text)}
-    return {None: next(iter(question.answers.values()))}
-
-
-def _text(parts: Mapping[int | None, Answer]) -> str | None:
-    """Join the frames of a text in the order of their arrival; what their first byte means is not documented."""
-    return join_text([str(part.value) for part in parts.values()])

@@ -15,9 +15,9 @@ from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL, EVENT_BITS, MODULE, STATUS_BITS
 from devices.iseg.channel import conditions
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus, ModuleOption, ModuleStatus
+from devices.iseg.question import Many
 from devices.iseg.simulator import answers as sim_iseg_answers
 from devices.iseg.simulator.module import E08F2, E16C1, F460N, FLEX, OLD_MASK, TYPES
-from devices.iseg.unit import Many
 from devices.model import Cause, Kind, Level
 from devices.rules.hv_channel import State
 from tests.devices.iseg.bench import bench, make_driver, make_module, until

@@ -13,9 +13,9 @@ from devices.errors import Garbled, ReplyTimeout
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import decode, registration
+from devices.iseg.question import Many
 from devices.iseg.simulator import answers, bus
 from devices.iseg.simulator.module import E16C1, F460N, NHR, OLD_MASK
-from devices.iseg.unit import Many
 from devices.links.can_frame import Frame
 from devices.model import Cause, Level
 from tests.devices.iseg.bench import Bench, bench, make_module, until
