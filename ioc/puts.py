@@ -86,25 +86,14 @@ class PutPath:
         by itself.
         """
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
+        work = partial(self._perform, record, value, context)
+        note = partial(self.note_refusal, record, "VAL", as_text(record, value), context)
         if scanner is None or signal in STATUS_SIGNALS:
-            order = Order(
-                record.name,
-                record.name,
-                Way(record.name),
-                lambda: None,
-                partial(self._perform, record, value, context),
-                partial(self.note_refusal, record, "VAL", as_text(record, value), context),
-            )
+            order = Order(record.name, record.name, Way(record.name), lambda: None, work, note)
         else:
             way = scanner.driver.way(signal, value)
-            order = Order(
-                scanner.name,
-                f"{record.name} = {as_text(record, value)}",
-                way,
-                partial(self._objection, scanner, record, value, None if way.urgent else scanner.status.reconnects),
-                partial(self._perform, record, value, context),
-                partial(self.note_refusal, record, "VAL", as_text(record, value), context),
-            )
+            objection = partial(self._objection, scanner, record, value, _losses(scanner, way))
+            order = Order(scanner.name, f"{record.name} = {as_text(record, value)}", way, objection, work, note)
         await self._submit(order, context)
 
     def note_refusal(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
@@ -135,7 +124,7 @@ class PutPath:
         applied or its outcome is not known.
         """
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
-        losses = None if request.way.urgent else scanner.status.reconnects
+        losses = _losses(scanner, request.way)
         order = Order(
             scanner.name,
             name,
@@ -213,11 +202,7 @@ class PutPath:
         return None
 
     def _closed_to_writes(self, scanner: DeviceScanner, losses: int | None) -> str | None:
-        """Return why nothing can be written to a device at the moment.
-
-        ``losses`` is how often the device had been lost when the write was asked for. It is None for an urgent one,
-        which is tried as long as its driver can: another write that failed may be why the device is not ready.
-        """
+        """Return why nothing can be written to a device at the moment; ``losses`` as counted when it was asked for."""
         if (reason := self._server_closed()) is not None:
             return reason
         if losses is None:
@@ -336,6 +321,15 @@ class PutPath:
         finally:
             level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
+
+
+def _losses(scanner: DeviceScanner, way: Way) -> int | None:
+    """Return how often a device has been lost so far.
+
+    None for an urgent write, which is tried as long as its driver can: another write that failed may be why the device
+    is not ready.
+    """
+    return None if way.urgent else scanner.status.reconnects
 
 
 def as_text(record: Record, value: Any) -> str:
