@@ -215,10 +215,11 @@ class Bridge:
         while True:
             await asyncio.sleep(self._tick)
             try:
-                self._append(*self.builder.due(self.subscriber.heard))
+                self._append(*self.builder.tick(self.subscriber.heard))
                 if time.monotonic() - looked < _STATUS_SECONDS:
                     continue
                 looked = time.monotonic()
+                self._append(*self.builder.due(self.subscriber.heard))
                 self.snapshot = self._look()
                 self._tell_progress()
                 if self._sink is not None:

@@ -190,7 +190,7 @@ class PointBuilder:
         return "".join(lines).encode(), len(lines)
 
     def due(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
-        """Return what minimum interval, heartbeat and rows ask for now; to be called several times a second.
+        """Return what minimum interval and heartbeat ask for now; to be called about once a second.
 
         A repeated value carries the newest stamp of its device, less what may be on its way, so that it stays in the
         time of the IOC. A PV that belongs to no device has nobody beside it that tells the time: its own stamp and what
@@ -212,6 +212,15 @@ class PointBuilder:
             found = thinner.due(max(last + now - series.arrived_ns, reached), reached - ON_THE_WAY_NS)
             if found is not None:
                 lines += self._again(series, *found)
+        return "".join(lines).encode(), len(lines)
+
+    def tick(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
+        """Return the rows that are due, and the events for people; to be called several times in a row's period.
+
+        ``heard`` says when the server of a PV was last heard, by the monotonic clock in ns.
+        """
+        lines = []
+        now = self._monotonic()
         for group in self._groups.values():
             group.look()
         for row, group, pv in self._rows.values():

@@ -54,7 +54,7 @@ class Site:
                 ]
             log.append(*builder.build(events))
             now[0] += NS // 2
-            log.append(*builder.due())
+            log.append(*builder.tick())
         lost = [Event(VMON.name, Kind.CONNECTION, None, T + 200 * NS, connected=False)]
         log.append(*builder.build(lost))
         log.close()

@@ -48,7 +48,7 @@ class Announcing:
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
-        self._keep(self.builder.due()[0])
+        self._keep(self.builder.tick()[0])
 
     def _keep(self, payload: bytes) -> None:
         self.events += [point for point in parse_all(payload) if point.measurement == "events"]

@@ -55,7 +55,7 @@ class Rows:
 
     def look(self, now: float) -> None:
         self.now = now
-        self._keep(self.builder.due(lambda pv: round((self.heard + 1000) * SECOND)))
+        self._keep(self.builder.tick(lambda pv: round((self.heard + 1000) * SECOND)))
 
     def scan(self, second: float, **values: Value) -> None:
         """One scan of the device: values that have changed, then its own figures; and four looks in the second."""
