@@ -85,7 +85,7 @@ class StatusSink(Protocol):
 class Bridge:
     """One bridge; ``env`` replaces the EPICS_CA_* environment variables, ``clock`` gives Unix seconds.
 
-    ``sink`` is told once a second how the bridge is.
+    ``sink`` gets the state of the bridge once a second.
 
     Raises ConfigError, LogInUse, ValueError for settings of Channel Access that are wrong, and OSError.
     """
@@ -107,7 +107,7 @@ class Bridge:
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
         self._archived_until = max((segment.newest_ns for segment in self.log.segments[:-1]), default=0)
         self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
-        self._catalogue_told = False
+        self._catalogue_reported = False
         self._save_catalogue()
         try:
             self.readers = [Reader(self.log, server.name) for server in config.servers]
@@ -133,7 +133,7 @@ class Bridge:
         self._paces = {server.name: Pace() for server in config.servers}
         self._last_loss = self._last_refusal = float("-inf")
         self._refused_points = 0
-        self._progress_told = float("-inf")
+        self._progress_logged = float("-inf")
         self._tasks: list[asyncio.Task[None]] = []
         self.snapshot = self._look()
 
@@ -215,13 +215,13 @@ class Bridge:
         while True:
             await asyncio.sleep(self._tick)
             try:
-                self._append(*self.builder.tick(self.subscriber.heard))
+                self._append(*self.builder.tick(self.subscriber.last_received))
                 if time.monotonic() - looked < _STATUS_SECONDS:
                     continue
                 looked = time.monotonic()
-                self._append(*self.builder.due(self.subscriber.heard))
+                self._append(*self.builder.due(self.subscriber.last_received))
                 self.snapshot = self._look()
-                self._tell_progress()
+                self._log_progress()
                 if self._sink is not None:
                     self._sink.show(self.snapshot)
                 self._save_catalogue()
@@ -237,8 +237,8 @@ class Bridge:
             self._catalogue.save(self.config.directory)
             self._catalogue = None
         except OSError as error:
-            if not self._catalogue_told:
-                self._catalogue_told = True
+            if not self._catalogue_reported:
+                self._catalogue_reported = True
                 log.error("%s: what its PVs are could not be written yet (%s)", self.config.directory, error)
 
     def _look(self) -> Snapshot:
@@ -331,13 +331,13 @@ class Bridge:
             refusal=progress.refusal,
         )
 
-    def _tell_progress(self) -> None:
+    def _log_progress(self) -> None:
         """Say while the log drains how far it is."""
-        if time.monotonic() - self._progress_told < _PROGRESS_SECONDS:
+        if time.monotonic() - self._progress_logged < _PROGRESS_SECONDS:
             return
         for server in self.snapshot.servers:
             if server.state == State.OK.value and server.lag > _SPOOLING_LAG and server.rate > 0:
-                self._progress_told = time.monotonic()
+                self._progress_logged = time.monotonic()
                 left = server.queued / server.rate
                 log.info(
                     "%s: %d points wait, %.0f/s, about %.0f s to go", server.name, server.queued, server.rate, left

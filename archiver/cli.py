@@ -47,7 +47,7 @@ class HistoryRequest:
 def run_bridge(config: ArchiverConfig, pvs: Iterable[PvSpec], sink: StatusSink | None = None) -> int:
     """Run the bridge until SIGINT or SIGTERM; returns the exit status. Raises OSError when it cannot be started.
 
-    ``sink`` is told once a second how the bridge is.
+    ``sink`` gets the state of the bridge once a second.
     """
     try:
         asyncio.run(_run(config, list(pvs), sink))

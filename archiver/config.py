@@ -1,4 +1,4 @@
-"""What the bridge is told: which PVs, where its log lies, which servers it writes to.
+"""Settings of the bridge: which PVs, where its log lies, which servers it writes to.
 
 The site file's ``[archiver]`` section and the expanded database belong to the IOC; they come in here as plain data.
 """

@@ -67,7 +67,7 @@ class Owner(Protocol):
 class Circuit(asyncio.Protocol):
     """A connection; ``channels`` are the names that live on it, by number.
 
-    ``heard`` is when the server last said something, in the time of the loop.
+    ``last_received`` is when the last data came from the server, in the time of the loop.
     """
 
     def __init__(self, owner: Owner, address: Address, settings: Settings) -> None:
@@ -82,14 +82,14 @@ class Circuit(asyncio.Protocol):
         self._state = caproto.VirtualCircuit(caproto.CLIENT, address, 0)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
-        self.heard = self._loop.time()
+        self.last_received = self._loop.time()
         self._asked = 0.0
-        self._tended = self.heard
+        self._tended = self.last_received
         self._paused = False
         self._reason = "closed by the server"
 
     async def connect(self) -> None:
-        """Open the connection; when that fails the owner is told."""
+        """Open the connection; a failure is reported to the owner."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._loop.create_connection(lambda: self, *self.address)
@@ -97,7 +97,7 @@ class Circuit(asyncio.Protocol):
             self._reason = f"no connection: {error or 'no answer'}"
             self.connection_lost(None)
         except asyncio.CancelledError:
-            # Nobody else tells the end of a connection that never began, and stop() waits for it.
+            # The end of a connection that never began is reported here, because stop() waits for it.
             self.connection_lost(None)
             raise
 
@@ -113,7 +113,7 @@ class Circuit(asyncio.Protocol):
         if paused == self._paused:
             return
         self._paused = paused
-        self.heard = self._loop.time()
+        self.last_received = self._loop.time()
         if self._transport is not None and not self._transport.is_closing():
             if paused:
                 self._transport.pause_reading()
@@ -128,11 +128,11 @@ class Circuit(asyncio.Protocol):
             self._asked += max(now - self._tended - TEND, 0.0)
         self._tended = now
         if self._paused:
-            self.heard = now
+            self.last_received = now
         elif self._asked:
             if now - self._asked >= min(ECHO_TIMEOUT, self._timeout):
-                self.close(f"silent for {now - self.heard:.0f} s")
-        elif now - self.heard >= self._timeout:
+                self.close(f"silent for {now - self.last_received:.0f} s")
+        elif now - self.last_received >= self._timeout:
             if self.ready:
                 self._send(caproto.EchoRequest())
                 self._flush()
@@ -182,7 +182,7 @@ class Circuit(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Decode; what no server may send closes the connection."""
-        self.heard = self._loop.time()
+        self.last_received = self._loop.time()
         self._asked = 0.0
         try:
             self.decoder.feed(data)

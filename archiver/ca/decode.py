@@ -59,7 +59,7 @@ class EventDecoder:
     """Takes the bytes of one circuit as they come.
 
     Events are collected in ``events`` until somebody takes them; ``control`` gets each other message when all events
-    before it are in ``events``. ``limit`` bounds a message in bytes: a larger event is left out and told to
+    before it are in ``events``. ``limit`` bounds a message in bytes: a larger event is left out and reported to
     ``control`` with an empty ``raw``.
     """
 
@@ -128,7 +128,7 @@ class EventDecoder:
                 break
             if command != EVENT_ADD or parameter1 != ECA_NORMAL or not size:
                 self._control(Message(command, parameter1, parameter2, data[at:stop]))
-                # Whoever took the message may have taken the events too.
+                # The events may have been taken with the message.
                 add = self.events.append
                 at = stop
                 continue

@@ -1,6 +1,6 @@
 """Channel Access settings of the bridge: the EPICS_CA_* environment variables that every client knows.
 
-Meaning and defaults: EPICS Channel Access Reference Manual, "Configuring EPICS for Channel Access".
+Variables and defaults: EPICS Channel Access Reference Manual, "Configuring EPICS for Channel Access".
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class _Search:
 
 
 class Searcher(asyncio.DatagramProtocol):
-    """Looks for names, each known by a number, until told to stop; ``found`` gets the number and who serves it.
+    """Looks for names, each known by a number, until stopped; ``found`` gets the number and who serves it.
 
     The pause between two searches for a name doubles up to ``settings.max_search_period`` seconds.
     """
@@ -133,7 +133,7 @@ class Searcher(asyncio.DatagramProtocol):
             self._closed.set_result(None)
 
     def error_received(self, exc: Exception) -> None:
-        """Ignore that nobody listens at one of the addresses: the next search tells."""
+        """Ignore that no server listens at one of the addresses: the next search shows it."""
         log.debug("search: %s", exc)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:

@@ -46,7 +46,7 @@ class _Channel:
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What is known of one PV: ``server`` is HOST:PORT, empty while nobody serves it."""
+    """What is known of one PV: ``server`` is HOST:PORT, empty while no server has it."""
 
     name: str
     connected: bool
@@ -101,7 +101,7 @@ class Subscriber:
     async def stop(self) -> None:
         """Take what has arrived already and close everything; no event comes after this returns.
 
-        That the connections end is not told.
+        The end of the connections is not reported.
         """
         for circuit in list(self._circuits.values()):
             circuit.drain()
@@ -136,7 +136,7 @@ class Subscriber:
 
     @property
     def beacons(self) -> int:
-        """Beacons heard."""
+        """Beacons received."""
         return self._searcher.beacons
 
     @property
@@ -150,10 +150,10 @@ class Subscriber:
             server = "{}:{}".format(*channel.circuit.address) if channel.circuit is not None else ""
             yield ChannelState(channel.name, channel.connected, server)
 
-    def heard(self, name: str) -> int:
-        """Tell when the server of a PV last said something, by the monotonic clock in ns; 0 while nobody serves it."""
+    def last_received(self, name: str) -> int:
+        """Return when the last data came from the server of a PV (monotonic, ns); 0 while no server has it."""
         circuit = self._channels[self._numbers[name]].circuit
-        return round(circuit.heard * 1e9) if circuit is not None else 0
+        return round(circuit.last_received * 1e9) if circuit is not None else 0
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what a circuit received."""

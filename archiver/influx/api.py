@@ -34,20 +34,20 @@ _ABOUT_POINTS = re.compile(r"partial write|field type conflict", re.IGNORECASE)
 """What an error is about the points with, whatever its status: InfluxDB 2.0 answers a type conflict with 500."""
 
 
-class Meaning(Enum):
+class Outcome(Enum):
     """What an answer to a write means for the points in it."""
 
     STORED = "stored"
     REFUSED = "refused"  # at least one point; the others may be stored or not
-    BUSY = "busy"  # nothing is said about the points, ask again later
+    BUSY = "busy"  # nothing is known about the points, ask again later
     MISCONFIGURED = "misconfigured"  # it will be so until somebody mends something
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The meaning, the server's words, and how many seconds it wants to be left alone (None: it does not say)."""
+    """The outcome, the server's words, and how many seconds it wants to be left alone (None: it does not say)."""
 
-    meaning: Meaning
+    outcome: Outcome
     reason: str = ""
     retry_after: float | None = None
     repeated: str = ""
@@ -86,22 +86,22 @@ def judge(answer: Answer, now: datetime | None = None) -> Verdict:
     """Say what the answer to a write means. Only 204 is a success: a proxy's page may well come with a 200."""
     status = answer.status
     if status == 204:
-        return Verdict(Meaning.STORED)
+        return Verdict(Outcome.STORED)
     words, from_database = _words(answer)
     reason = f"{status} {words}".strip()
     if status in (401, 403, 404) or (status in (400, 500) and _CONFIGURATION.match(words)):
-        return Verdict(Meaning.MISCONFIGURED, reason)
+        return Verdict(Outcome.MISCONFIGURED, reason)
     if status >= 500 and _ABOUT_POINTS.search(words):
-        return Verdict(Meaning.REFUSED, reason)
+        return Verdict(Outcome.REFUSED, reason)
     if status in (400, 422) and not from_database:
         # A proxy, or http where https is wanted: every point would become a dead letter.
-        return Verdict(Meaning.MISCONFIGURED, f"{reason} (no database says so: is the address right?)")
+        return Verdict(Outcome.MISCONFIGURED, f"{reason} (no database says so: is the address right?)")
     if status in (400, 413, 422):
-        return Verdict(Meaning.REFUSED, reason)
+        return Verdict(Outcome.REFUSED, reason)
     if status in (408, 425, 429) or status >= 500:
         repeated = re.sub("[0-9]+", "#", reason) if status >= 500 else ""
-        return Verdict(Meaning.BUSY, reason, _retry_after(answer, now), repeated)
-    return Verdict(Meaning.MISCONFIGURED, f"{reason} (204 expected: is this the address of a database?)")
+        return Verdict(Outcome.BUSY, reason, _retry_after(answer, now), repeated)
+    return Verdict(Outcome.MISCONFIGURED, f"{reason} (204 expected: is this the address of a database?)")
 
 
 def _words(answer: Answer) -> tuple[str, bool]:

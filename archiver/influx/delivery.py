@@ -97,7 +97,7 @@ class Stopping(Exception):
 
 
 class Delivery:
-    """Delivers to one server until told to stop; ``clock`` gives Unix seconds."""
+    """Delivers to one server until stopped; ``clock`` gives Unix seconds."""
 
     def __init__(
         self,

@@ -123,8 +123,8 @@ def backfill(server: ServerConfig, since: int, until: int) -> Iterator[str]:
                     )
                 else:
                     _flux(client, server, flux_windows(server, every, _rfc3339(start), _rfc3339(stop)))
-            told = f", {written} points" if server.version == 1 else ""
-            yield f"{server.name}: windows of {every} from {_rfc3339(first)} to {_rfc3339(end)}{told}"
+            count = f", {written} points" if server.version == 1 else ""
+            yield f"{server.name}: windows of {every} from {_rfc3339(first)} to {_rfc3339(end)}{count}"
     except NoAnswer as error:
         raise SetupError(f"{server.name}: {error}") from error
     finally:

@@ -36,7 +36,7 @@ class NotTrusted(NoAnswer):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said; header names are in lower case."""
+    """The answer of the server; header names are in lower case."""
 
     status: int
     headers: Mapping[str, str]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 from archiver.config import ServerConfig
-from archiver.influx.api import Meaning, Verdict, authorization, connect, judge, write_request
+from archiver.influx.api import Outcome, Verdict, authorization, connect, judge, write_request
 from archiver.influx.conflicts import ConflictScreen, fields_of
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.delivery import FIRST_DELAY, LONGEST_DELAY, Delivery, Source, State
@@ -38,7 +38,7 @@ _CONTROLS = 8
 
 
 class Writer(Delivery):
-    """Writes to one server over HTTP until told to stop; ``clock`` gives Unix seconds.
+    """Writes to one server over HTTP until stopped; ``clock`` gives Unix seconds.
 
     ``fields`` are compared with those of the database before the first points are sent.
     """
@@ -112,7 +112,7 @@ class Writer(Delivery):
                 continue
             part = self._parts[-1]
             verdict = self._send(part)
-            if verdict.meaning is Meaning.STORED:
+            if verdict.outcome is Outcome.STORED:
                 self._parts.pop()
                 self._control = part[part.rfind(b"\n", 0, -1) + 1 :]
                 if self._screen.stored(part):
@@ -133,7 +133,7 @@ class Writer(Delivery):
             self._parts[-1:] = [b"\n".join(half) + b"\n" for half in (pieces[middle:], pieces[:middle])]
 
     def _send(self, payload: bytes) -> Verdict:
-        """Send until the server has said something about the points. Raises Stopping.
+        """Send until the outcome for the points is known. Raises Stopping.
 
         A server error that comes again and again, while another request succeeds, is about the points.
         """
@@ -143,7 +143,7 @@ class Writer(Delivery):
         single = payload.count(b"\n") == 1
         while True:
             verdict = self._ask(body)
-            if verdict.meaning in (Meaning.STORED, Meaning.REFUSED):
+            if verdict.outcome in (Outcome.STORED, Outcome.REFUSED):
                 self._recovered()
                 return verdict
             equal = equal + 1 if verdict.repeated and verdict.repeated == repeated else 1
@@ -152,8 +152,8 @@ class Writer(Delivery):
             if repeated and equal >= known and self._other_is_stored(payload):
                 self._poison = repeated
                 self._recovered()
-                return Verdict(Meaning.REFUSED, verdict.reason)
-            bad = State.MISCONFIGURED if verdict.meaning is Meaning.MISCONFIGURED else State.RETRYING
+                return Verdict(Outcome.REFUSED, verdict.reason)
+            bad = State.MISCONFIGURED if verdict.outcome is Outcome.MISCONFIGURED else State.RETRYING
             self._trouble(bad, verdict.reason)
             delay = min(self._first_delay * 2.0**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)
             self._pause(max(delay, verdict.retry_after or 0.0))
@@ -167,7 +167,7 @@ class Writer(Delivery):
         if candidates == [payload]:
             return False
         for candidate in candidates:
-            if self._ask(self._body(candidate)).meaning is Meaning.STORED:
+            if self._ask(self._body(candidate)).outcome is Outcome.STORED:
                 self._control = candidate
                 return True
         return False
@@ -180,9 +180,9 @@ class Writer(Delivery):
         try:
             return judge(self._client.request("POST", self._path, self._query, self._headers, body))
         except NotTrusted as error:
-            return Verdict(Meaning.MISCONFIGURED, str(error))
+            return Verdict(Outcome.MISCONFIGURED, str(error))
         except NoAnswer as error:
-            return Verdict(Meaning.BUSY, str(error))
+            return Verdict(Outcome.BUSY, str(error))
 
 
 def _place(line: bytes) -> tuple[bytes, bytes]:

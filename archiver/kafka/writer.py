@@ -32,7 +32,7 @@ Producer = Callable[[Mapping[str, Any]], Any]
 
 
 class KafkaWriter(Delivery):
-    """Writes to the topic of a cluster until told to stop; ``url`` is ``kafka://HOST:PORT[,HOST:PORT...]``.
+    """Writes to the topic of a cluster until stopped; ``url`` is ``kafka://HOST:PORT[,HOST:PORT...]``.
 
     Raises ValueError when ``confluent-kafka`` is not there or refuses the settings.
     """

@@ -2,7 +2,7 @@
 
 A segment begins with ``MAGIC``; each block is a header and a payload of line protocol. The header holds a mark, the
 length and the number of points, the time of writing and a CRC-32 over all of that and the payload, so that a torn tail,
-a hole and a flipped bit are told from data, and reading goes on behind them. All numbers are little-endian.
+a hole and a flipped bit are distinguished from data, and reading goes on behind them. All numbers are little-endian.
 """
 
 from __future__ import annotations

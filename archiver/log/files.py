@@ -85,7 +85,7 @@ class Follower:
 
 
 def points_behind(segment: Segment, position: Position) -> int:
-    """Count the points of a segment behind a position; of one that cannot be read nobody knows how many there are."""
+    """Count the points of a segment behind a position; one that cannot be read counts as 1."""
     inside = position.segment == segment.number and position.offset > len(blocks.MAGIC)
     try:
         return segment.count(position.offset if inside else len(blocks.MAGIC))

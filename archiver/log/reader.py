@@ -124,7 +124,7 @@ class Reader(Follower):
             self.position = max(position, self.position)
             if self.position == self._end():
                 if self._broken:
-                    # What was counted and never came; of a header that is broken nobody knows how many.
+                    # What was counted and never came; behind a broken header the number is not known.
                     self.lost += max(self.queued, 1)
                     self._broken = False
                 self._queued, self.counted = 0, True

@@ -92,7 +92,7 @@ class SegmentLog:
         self.lost = 0
         self.expired = 0
         self._cannot_write = ""
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
         self._max_bytes, self._max_age = max_bytes, max_age
         self._flush_after, self._sync_after = flush_after, sync_after
         self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
@@ -122,7 +122,7 @@ class SegmentLog:
     @property
     def error(self) -> str:
         """Why the log cannot be written, or not be put on the disk; empty when all is well."""
-        return self._cannot_write or self._told.get(_NOT_SYNCED, "")
+        return self._cannot_write or self._reported.get(_NOT_SYNCED, "")
 
     @property
     def size(self) -> int:
@@ -212,11 +212,11 @@ class SegmentLog:
                     with self.lock:
                         self._replace_removed()
                     await asyncio.to_thread(self.sync)
-                    self._tell(_NOT_SYNCED)
+                    self._report(_NOT_SYNCED)
                     with self.lock:
                         self._limit()
                 except OSError as error:
-                    self._tell(_NOT_SYNCED, error)
+                    self._report(_NOT_SYNCED, error)
                 except Exception:
                     log.critical("durable log %s: failed, it goes on", self.directory, exc_info=True)
         finally:
@@ -283,12 +283,12 @@ class SegmentLog:
             log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
         self._cannot_write = text
 
-    def _tell(self, trouble: str, error: OSError | None = None) -> None:
+    def _report(self, trouble: str, error: OSError | None = None) -> None:
         """Log a trouble once, until it is another or over (no error)."""
         text = f"{error.strerror or error}" if error else ""
-        if text and text != self._told.get(trouble):
+        if text and text != self._reported.get(trouble):
             log.error("durable log %s: %s (%s)", self.directory, trouble, text)
-        self._told[trouble] = text
+        self._reported[trouble] = text
 
     def _shrink_buffer(self) -> None:
         gone = 0
@@ -316,9 +316,9 @@ class SegmentLog:
         """Begin a new segment, or go on with the one there is, which holds everything just as well."""
         try:
             self._begin_segment()
-            self._tell(_NO_NEW_FILE)
+            self._report(_NO_NEW_FILE)
         except OSError as error:
-            self._tell(_NO_NEW_FILE, error)
+            self._report(_NO_NEW_FILE, error)
 
     def _replace_removed(self) -> None:
         """Begin anew when somebody has removed the file that is written to, and count what went. Raises OSError."""
@@ -370,9 +370,9 @@ class SegmentLog:
         held = points_behind(segment, Position(segment.number, 0))
         try:
             segment.path.unlink(missing_ok=True)
-            self._tell(_NOT_REMOVED)
+            self._report(_NOT_REMOVED)
         except OSError as error:
-            self._tell(_NOT_REMOVED, error)
+            self._report(_NOT_REMOVED, error)
             return False
         missed = 0
         for follower, points in behind:

@@ -189,13 +189,12 @@ class PointBuilder:
             lines += _connection_lines(start, fields)
         return "".join(lines).encode(), len(lines)
 
-    def due(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
+    def due(self, last_received: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
         """Return what minimum interval and heartbeat ask for now; to be called about once a second.
 
         A repeated value carries the newest stamp of its device, less what may be on its way, so that it stays in the
-        time of the IOC. A PV that belongs to no device has nobody beside it that tells the time: its own stamp and what
-        has passed since then are taken, up to the moment at which its server was last ``heard`` (by the monotonic
-        clock, ns).
+        time of the IOC. A PV that belongs to no device has its own stamp and what has passed since then, up to the
+        moment at which data of its server was ``last_received`` (by the monotonic clock, ns).
         """
         lines = []
         now = self._monotonic()
@@ -208,16 +207,16 @@ class PointBuilder:
             if series.group is not None:
                 reached = series.group.newest_ns
             else:
-                reached = last + heard(series.pv) - series.arrived_ns
+                reached = last + last_received(series.pv) - series.arrived_ns
             found = thinner.due(max(last + now - series.arrived_ns, reached), reached - ON_THE_WAY_NS)
             if found is not None:
                 lines += self._again(series, *found)
         return "".join(lines).encode(), len(lines)
 
-    def tick(self, heard: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
+    def tick(self, last_received: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
         """Return the rows that are due, and the events for people; to be called several times in a row's period.
 
-        ``heard`` says when the server of a PV was last heard, by the monotonic clock in ns.
+        ``last_received`` returns when data of the server of a PV came last, by the monotonic clock in ns.
         """
         lines = []
         now = self._monotonic()
@@ -226,8 +225,8 @@ class PointBuilder:
         for row, group, pv in self._rows.values():
             reached = group.reached_ns
             if not row.changed and reached - row.last_ns < row.due_ns:
-                # Nothing of the device moves: the time that must have passed for it, as long as its server is heard.
-                reached = max(reached, group.newest_ns + heard(pv) - group.arrived_ns - ON_THE_WAY_NS)
+                # Nothing of the device moves: the time that must have passed for it, as long as its server sends.
+                reached = max(reached, group.newest_ns + last_received(pv) - group.arrived_ns - ON_THE_WAY_NS)
             if line := row.due(now, reached):
                 lines.append(line)
         lines += self._occurrences.due(now)
@@ -356,18 +355,18 @@ def _connection_lines(start: str, fields: dict[str, str]) -> list[str]:
 
 
 def _apart(last: Event, event: Event) -> int:
-    """Return the stamp under which an event is told from the last one; the same for the same once more."""
+    """Return a stamp that differs from that of the last event; the same for the same event once more."""
     same = event.severity == last.severity and event.value == last.value
     return last.seconds_ns if same else last.seconds_ns + 1
 
 
 def _with_severity(series: Series, text: str | None, severity: int, stamp: int) -> str:
-    """Make the line of a value whose severity must be told, or, without a text, of the severity alone."""
-    told = severity or severity != series.severity
+    """Make the line of a value with its severity where that is needed, or, without a text, of the severity alone."""
+    with_severity = severity or severity != series.severity
     series.severity = severity
     if text is None:
-        return f"{series.severity_alone}{severity}i {stamp}\n" if told else ""
-    if told:
+        return f"{series.severity_alone}{severity}i {stamp}\n" if with_severity else ""
+    if with_severity:
         return f"{series.start}{text}{series.severity_field}{severity}i {stamp}\n"
     return f"{series.start}{text} {stamp}\n"
 

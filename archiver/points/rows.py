@@ -15,7 +15,7 @@ SET_BACK_NS: Final = 2_000_000_000
 """A stamp that is older than the last row by more comes from a clock that was set back, and is kept as it is."""
 
 REACHED_BACK_NS: Final = 30_000_000_000
-"""The same for a time that was worked out from what was heard of the server."""
+"""The same for a time that was derived from the last data of the server."""
 
 _DUE: Final = 0.8
 """Part of the period after which the next row is due: scans do not come with the precision of a clock."""

@@ -31,7 +31,7 @@ class StatusPage:
         self._metrics = metrics
         self._server: asyncio.Server | None = None
         self._announced = False
-        self._told = False
+        self._reported = False
         self._clients: set[asyncio.Task[None]] = set()
 
     async def start(self, host: str, port: int) -> None:
@@ -46,11 +46,11 @@ class StatusPage:
         fresh = self._address_file.with_name(f".{ADDRESS_FILE}.new")
         try:
             fresh.write_text(f"http://{_authority(self.address)}\n", encoding="ascii")
-            fresh.replace(self._address_file)  # at once: whoever looks meanwhile finds no file, or a whole address
+            fresh.replace(self._address_file)  # at once: a reader finds no file, or a whole address
             self._announced = True
         except OSError as error:
-            if not self._told:
-                self._told = True
+            if not self._reported:
+                self._reported = True
                 log.error("%s: not written yet (%s): the status can't be asked for", self._address_file, error)
 
     @property
@@ -86,7 +86,7 @@ class StatusPage:
                 )
                 await writer.drain()
         except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-            pass  # the client went away, or never said what it wanted
+            pass  # the client went away, or sent no request
         finally:
             writer.close()
             with contextlib.suppress(OSError):

@@ -14,7 +14,7 @@ import pytest
 
 from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, from_influxdb
-from archiver.influx.api import Meaning, authorization, judge, write_request
+from archiver.influx.api import Outcome, authorization, judge, write_request
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 from archiver.influx.setup import SetupError, set_up
 from archiver.points.catalogue import catalogue
@@ -38,62 +38,62 @@ def test_each_version_is_written_to_in_its_own_way() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body", "meaning", "words"),
+    ("status", "body", "outcome", "words"),
     [
-        (204, "", Meaning.STORED, ""),
-        (200, "<html>", Meaning.MISCONFIGURED, "is this the address of a database"),
-        (301, "", Meaning.MISCONFIGURED, "301"),
+        (204, "", Outcome.STORED, ""),
+        (200, "<html>", Outcome.MISCONFIGURED, "is this the address of a database"),
+        (301, "", Outcome.MISCONFIGURED, "301"),
         (
             400,
             '{"error":"partial write: field type conflict"}',
-            Meaning.REFUSED,
+            Outcome.REFUSED,
             "400 partial write: field type conflict",
         ),
-        (400, '{"error":"database is required"}', Meaning.MISCONFIGURED, "database is required"),
-        (401, '{"code":"unauthorized","message":"unauthorized access"}', Meaning.MISCONFIGURED, "unauthorized access"),
-        (403, "", Meaning.MISCONFIGURED, "403"),
-        (404, '{"message":"bucket \\"b\\" not found"}', Meaning.MISCONFIGURED, "not found"),
-        (413, "too large", Meaning.REFUSED, "413 too large"),
-        (422, '{"message":"beyond retention"}', Meaning.REFUSED, "beyond retention"),
-        (429, "", Meaning.BUSY, "429"),
-        (500, '{"error":"retention policy not found: x"}', Meaning.MISCONFIGURED, "not found"),
-        (500, '{"error":"timeout"}', Meaning.BUSY, "timeout"),
-        (503, "", Meaning.BUSY, "503"),
+        (400, '{"error":"database is required"}', Outcome.MISCONFIGURED, "database is required"),
+        (401, '{"code":"unauthorized","message":"unauthorized access"}', Outcome.MISCONFIGURED, "unauthorized access"),
+        (403, "", Outcome.MISCONFIGURED, "403"),
+        (404, '{"message":"bucket \\"b\\" not found"}', Outcome.MISCONFIGURED, "not found"),
+        (413, "too large", Outcome.REFUSED, "413 too large"),
+        (422, '{"message":"beyond retention"}', Outcome.REFUSED, "beyond retention"),
+        (429, "", Outcome.BUSY, "429"),
+        (500, '{"error":"retention policy not found: x"}', Outcome.MISCONFIGURED, "not found"),
+        (500, '{"error":"timeout"}', Outcome.BUSY, "timeout"),
+        (503, "", Outcome.BUSY, "503"),
         # InfluxDB 2.0, and later releases, of points with a field of another type.
-        (500, '{"code":"internal error","message":"engine: field type conflict"}', Meaning.REFUSED, "field type"),
-        (503, '{"message":"partial write: dropped=3"}', Meaning.REFUSED, "partial write"),
+        (500, '{"code":"internal error","message":"engine: field type conflict"}', Outcome.REFUSED, "field type"),
+        (503, '{"message":"partial write: dropped=3"}', Outcome.REFUSED, "partial write"),
         (
             400,
             '{"error":"partial write of line protocol occurred","data":[{"error_message":"invalid column type"}]}',
-            Meaning.REFUSED,
+            Outcome.REFUSED,
             "occurred: invalid column type",
         ),
-        (500, "[1]", Meaning.BUSY, "[1]"),
+        (500, "[1]", Outcome.BUSY, "[1]"),
         # What stands between us and the database knows nothing of points.
-        (400, "Client sent an HTTP request to an HTTPS server.", Meaning.MISCONFIGURED, "HTTPS server"),
-        (400, "<html>400 The plain HTTP request was sent to HTTPS port</html>", Meaning.MISCONFIGURED, "no database"),
-        (400, "", Meaning.MISCONFIGURED, "no database"),
-        (422, "[]", Meaning.MISCONFIGURED, "no database"),
+        (400, "Client sent an HTTP request to an HTTPS server.", Outcome.MISCONFIGURED, "HTTPS server"),
+        (400, "<html>400 The plain HTTP request was sent to HTTPS port</html>", Outcome.MISCONFIGURED, "no database"),
+        (400, "", Outcome.MISCONFIGURED, "no database"),
+        (422, "[]", Outcome.MISCONFIGURED, "no database"),
         # Words in a point are not those of the server.
         (
             400,
             '{"error":"partial write: field type conflict: input field \\"v\\" on \\"DOOR:UNAUTHORIZED\\""}',
-            Meaning.REFUSED,
+            Outcome.REFUSED,
             "UNAUTHORIZED",
         ),
         (
             400,
             '{"error":"unable to parse \'m v=\\"database not found\\"\': invalid number"}',
-            Meaning.REFUSED,
+            Outcome.REFUSED,
             "unable to parse",
         ),
-        (400, '{"message":"bucket \\"b\\" not found"}', Meaning.MISCONFIGURED, "not found"),
-        (400, '{"error":"organization name \\"o\\" not found"}', Meaning.MISCONFIGURED, "not found"),
+        (400, '{"message":"bucket \\"b\\" not found"}', Outcome.MISCONFIGURED, "not found"),
+        (400, '{"error":"organization name \\"o\\" not found"}', Outcome.MISCONFIGURED, "not found"),
     ],
 )
-def test_answers_are_judged(status: int, body: str, meaning: Meaning, words: str) -> None:
+def test_answers_are_judged(status: int, body: str, outcome: Outcome, words: str) -> None:
     verdict = judge(Answer(status, {}, body.encode()))
-    assert verdict.meaning is meaning
+    assert verdict.outcome is outcome
     assert words in verdict.reason
 
 

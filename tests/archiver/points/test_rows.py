@@ -34,7 +34,7 @@ class Rows:
 
     def __init__(self, *pvs: PvSpec, schema: Schema = SCHEMA) -> None:
         self.now = 0.0
-        self.heard = 0.0
+        self.last_received = 0.0
         self.builder = PointBuilder(
             [*(pvs or PVS), RTT], schema, clock=lambda: NOW, monotonic=lambda: round((self.now + 1000) * SECOND)
         )
@@ -55,7 +55,7 @@ class Rows:
 
     def look(self, now: float) -> None:
         self.now = now
-        self._keep(self.builder.tick(lambda pv: round((self.heard + 1000) * SECOND)))
+        self._keep(self.builder.tick(lambda pv: round((self.last_received + 1000) * SECOND)))
 
     def scan(self, second: float, **values: Value) -> None:
         """One scan of the device: values that have changed, then its own figures; and four looks in the second."""
@@ -152,7 +152,7 @@ def test_a_device_of_which_nothing_moves_has_rows_for_as_long_as_its_server_is_h
     rows = Rows()
     rows.scan(0, **FIRST)
     for quarter in range(1, 41):
-        rows.heard = min(quarter / 4, 6.0)
+        rows.last_received = min(quarter / 4, 6.0)
         rows.look(quarter / 4)
     stamps = [stamp for stamp, _ in rows.rows()]
     assert len(stamps) in (4, 5)
