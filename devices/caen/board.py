@@ -8,6 +8,7 @@ from devices.caen.catalogue import BOARD, BOARD_SETTINGS
 from devices.caen.unit import CaenUnit
 from devices.caen.values import Plain
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.answers import instead
 from devices.rules.hv_trip import UNDECIDED
 from devices.rules.settings import Demand
 
@@ -68,11 +69,12 @@ class CaenBoard:
         if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
             # Without a parameter for it, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
-        missed = self._unit.missed(row.wire, None)
-        if row.wire in self._unit.unsupported or missed > 1:
+        if row.wire in self._unit.unsupported:
             return Reading(None, now, Level.INVALID, Cause.READ)
+        if missed := self._unit.missed(row.wire, None):
+            return instead(missed, now)
         cell = self._unit.cells.get((row.wire, None))
-        if missed or cell is None:
+        if cell is None:
             return None
         return state_reading(cell.value, cell.time, self._level(name, cell.value))
 

@@ -10,6 +10,7 @@ from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_B
 from devices.caen.limits import MOVED_BY, ChannelLimits
 from devices.caen.unit import CaenUnit, Cell
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
+from devices.rules.answers import instead
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
@@ -97,7 +98,7 @@ class CaenChannel:
                 return _invalid(suffix, now)
             missed = max((self._unit.missed(name, self.number) for name in row.needs), default=0)
             if missed:
-                return _invalid(suffix, now) if missed > 1 else None
+                return instead(missed, now, _invalid(suffix, now).value)
         return row.read(self, suffix, now)
 
     def command(self, suffix: str, now: float) -> Reading:

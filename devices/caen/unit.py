@@ -21,6 +21,7 @@ from devices.caen.values import Plain, values_of
 from devices.clock import DriverClock
 from devices.errors import Garbled, ReplyTimeout
 from devices.links.line import LineLink
+from devices.rules.answers import BadAnswers
 
 log = logging.getLogger("labioc.caen")
 
@@ -40,7 +41,6 @@ _FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
 """What a unit of profile B reports for the range that its current meter is in; profile A has names for each range."""
 
-_LOST_AFTER = 4  # parameters in a row without a readable answer: more than one fast scan of them
 _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
 IDENTITY = ("BDSNUM", "BDFREL")
@@ -61,7 +61,7 @@ class CaenUnit:
         self.name = name
         self.channels = 0
         self.unsupported: set[str] = set()
-        self.misses: dict[tuple[str, int | None], int] = {}
+        self.answers = BadAnswers()
         self.cells: dict[tuple[str, int | None], Cell] = {}
         self.dialect = Dialect(Profile.A)
         self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
@@ -73,7 +73,6 @@ class CaenUnit:
         self._spoken = self.dialect
         self._answered = False  # in that dialect, and has not been silent since
         self._understood = False
-        self._rubbish = 0  # parameters in a row of which no answer could be read
         self._groups = Groups(name, clock)
         self._absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
         self._refusals: Counter[int] = Counter()  # by channel, in a row
@@ -90,7 +89,7 @@ class CaenUnit:
 
     def missed(self, parameter: str, channel: int | None) -> int:
         """Return how many reads in a row brought no usable answer."""
-        return self.misses.get((parameter, channel), 0)
+        return self.answers.missed((parameter, channel))
 
     @property
     def layout(self) -> Layout:
@@ -153,8 +152,7 @@ class CaenUnit:
 
         Raises Garbled when neither dialect gives a name or the channel count makes no sense.
         """
-        self.misses.clear()
-        self._rubbish = 0
+        self.answers.reset()
         self._groups.forget()
         self._absent.clear()
         self._refusals.clear()
@@ -227,7 +225,7 @@ class CaenUnit:
             return None
         self._understood = False
         value = await self._read_one(parameter, None)
-        self._judge(parameter)
+        self.answers.exchanged(self._understood, self.link.stats.last_error)
         return value
 
     async def read_channels(self, parameter: str) -> None:
@@ -235,21 +233,12 @@ class CaenUnit:
         if self._asks(parameter):
             self._understood = False
             await self._read_all(parameter)
-            self._judge(parameter)
+            self.answers.exchanged(self._understood, self.link.stats.last_error)
 
     def _asks(self, parameter: str) -> bool:
         again = parameter in self._again
         self._again.discard(parameter)
         return again or parameter not in self.unsupported
-
-    def _judge(self, parameter: str) -> None:
-        """Give the supply up when nothing has been understood for longer than one fast scan."""
-        if self._understood:
-            self._rubbish = 0
-            return
-        self._rubbish += 1
-        if self._rubbish >= _LOST_AFTER:
-            raise Garbled(f"{self._rubbish} unreadable answers in a row, {self.link.stats.last_error}")
 
     async def _read_all(self, parameter: str) -> None:
         refused = False
@@ -360,7 +349,7 @@ class CaenUnit:
         self._understood = True
         self._known.add(parameter)
         self.unsupported.discard(parameter)
-        self.misses.pop((parameter, channel), None)
+        self.answers.good((parameter, channel))
         if channel is not None:
             self._refusals.pop(channel, None)
             if self._absent.pop(channel, None) is not None:
@@ -371,5 +360,4 @@ class CaenUnit:
         self.cells[parameter, channel] = Cell(value, self._clock.time())
 
     def _miss(self, parameter: str, *channels: int | None) -> None:
-        for channel in channels:
-            self.misses[parameter, channel] = self.missed(parameter, channel) + 1
+        self.answers.bad(*((parameter, channel) for channel in channels))

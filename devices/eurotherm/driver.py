@@ -149,8 +149,8 @@ class EurothermDriver:
             answered = await self._poll(dict.fromkeys(r for name in wanted for r in self._furnace.registers(name)))
         except DeviceError as error:
             raise self._noted(error) from error
-        misses = self._unit.misses.keys()
-        self._owed = {name for name in wanted if not (answered and misses.isdisjoint(self._furnace.registers(name)))}
+        missed = self._unit.answers.missed
+        self._owed = {name for name in wanted if not answered or missed(*self._furnace.registers(name))}
         return self._readings.of([*wanted, *self._furnace.moved()]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:

@@ -14,6 +14,7 @@ from devices.eurotherm.safe_report import SafeReport
 from devices.eurotherm.unit import EurothermUnit
 from devices.eurotherm.watch import FINE, Alarm
 from devices.model import Cause, Kind, Level, Reading, Value
+from devices.rules.answers import instead
 
 MINOR, MAJOR = (Level.MINOR, Cause.STATE), (Level.MAJOR, Cause.STATE)
 
@@ -180,9 +181,10 @@ class FurnaceReadings:
         invalid = Reading(None, now, Level.INVALID, Cause.READ)
         if any(need in unit.missing for need in needs):
             return invalid
-        missed = max((unit.misses.get(need, 0) for need in needs), default=0)
-        if missed or not all(need in unit.cells for need in needs):
-            return invalid if missed > 1 else None
+        if missed := unit.answers.missed(*needs):
+            return instead(missed, now)
+        if not all(need in unit.cells for need in needs):
+            return None
         time = max((unit.cells[need].time for need in needs), default=now)
         known = _READERS[name](furnace, unit)
         if known is None:

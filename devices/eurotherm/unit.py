@@ -28,6 +28,7 @@ from devices.eurotherm.registers import (
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_words import float_from, number_from, seconds_from, word_from
 from devices.model import LinkStats
+from devices.rules.answers import BadAnswers
 
 log = logging.getLogger("labioc.eurotherm")
 
@@ -88,7 +89,7 @@ class EurothermUnit:
     def __init__(self, name: str, link: Link, clock: DriverClock, assumed: int | None = None) -> None:
         self.link = link
         self.cells: dict[str, Cell] = {}
-        self.misses: dict[str, int] = {}
+        self.answers = BadAnswers()
         self.decimals: int | None = assumed
         self.planner = Planner()
         self.confirmed_status = True
@@ -126,7 +127,7 @@ class EurothermUnit:
         """Return the word of an address, 0 to 65535, from the last reading; None when there is none."""
         register = BY_ADDRESS.get(address)
         value = None if register is None else self.value(register.name)
-        if register is None or value is None or self.misses.get(register.name, 0) > 1:
+        if register is None or value is None or self.answers.missed(register.name) > 1:
             return None
         if not register.signed:
             return int(value) & 0xFFFF
@@ -178,7 +179,7 @@ class EurothermUnit:
         Raises Garbled and ModbusRefusal when it does not answer as an instrument of the family.
         """
         self.cells.clear()
-        self.misses.clear()
+        self.answers.reset()
         self._absent.clear()
         self.planner = Planner()
         self.decimals = self._assumed
@@ -299,7 +300,7 @@ class EurothermUnit:
         now = self._clock.time()
         for name, value in found.items():
             self.cells[name] = Cell(value, now)
-            self.misses.pop(name, None)
+            self.answers.good(name)
             self._absent.pop(name, None)
         return set(found)
 
@@ -311,8 +312,7 @@ class EurothermUnit:
 
     def missed(self, names: Iterable[str]) -> None:
         """Count that these were asked for and not learnt."""
-        for name in names:
-            self.misses[name] = self.misses.get(name, 0) + 1
+        self.answers.bad(*names)
 
     async def _refused(self, block: Block, refusal: ModbusRefusal, seen: bool) -> set[str]:
         if refusal.code not in ABSENT_CODES or seen:

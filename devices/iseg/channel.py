@@ -21,6 +21,7 @@ from devices.iseg.limits import IsegLimits
 from devices.iseg.question import Answer
 from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
+from devices.rules.answers import instead
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Conditions, Sample
@@ -241,7 +242,7 @@ class IsegChannel:
             return _invalid(suffix, now)
         missed = max((self._missed(item) for item in items), default=0)
         if missed:
-            return _invalid(suffix, now) if missed > 1 else None
+            return instead(missed, now, _invalid(suffix, now).value)
         return self._known(suffix, now)
 
     def _missed(self, item: str) -> int:

@@ -11,6 +11,7 @@ from devices.iseg.unit import IsegUnit
 from devices.links.can_bus import CanBus
 from devices.links.can_frame import ControllerState
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
+from devices.rules.answers import instead
 from devices.rules.settings import Demand
 
 _BITS = {
@@ -128,11 +129,12 @@ class IsegModule:
         if row.settable and self.demands[name].value is not None:
             return self.demands[name].reading(now)
         item = row.items[0]
-        missed = self._unit.missed(item, None)
-        if item in self._unit.unsupported or missed > 1:
+        if item in self._unit.unsupported:
             return Reading(None, now, Level.INVALID, Cause.READ)
+        if missed := self._unit.missed(item, None):
+            return instead(missed, now)
         cell = self._unit.cells.get((item, None))
-        if missed or cell is None:
+        if cell is None:
             return None
         return self._known(name, cell.value, cell.time)
 

@@ -19,6 +19,7 @@ from devices.iseg.edcp.protocol import write
 from devices.iseg.link import ModuleLink
 from devices.iseg.question import BLOCK, Answer, Many, Question, by_channel, one, several
 from devices.model import Value
+from devices.rules.answers import BadAnswers
 
 log = logging.getLogger("labioc.iseg")
 
@@ -70,7 +71,7 @@ class IsegUnit:
         self.cells: dict[tuple[str, int | None], Answer] = {}
         self.assumed: set[tuple[str, int | None]] = set()
         """Cells that are those of the last connection."""
-        self.misses: dict[tuple[str, int | None], int] = {}
+        self.answers = BadAnswers()
         self.groups: dict[int, tuple[frozenset[int], int]] = {}
         """Variable groups that have members: these, and the type of the group."""
         self._configured = configured
@@ -99,7 +100,7 @@ class IsegUnit:
 
     def missed(self, item: str, channel: int | None) -> int:
         """Return how many reads in a row brought no usable answer."""
-        return self.misses.get((item, channel), 0)
+        return self.answers.missed((item, channel))
 
     # After connecting
 
@@ -110,7 +111,7 @@ class IsegUnit:
         """
         before, self.cells = self.cells, {}
         self.assumed.clear()
-        self.misses.clear()
+        self.answers.reset()
         await self.read_back(BY_NAME["ModuleStatus"])
         await self.check_byte_order()
         await self._probe(IDENTITY)
@@ -323,10 +324,7 @@ class IsegUnit:
     def _account(self, item: Item, indices: Collection[int | None], fresh: Collection[int | None]) -> None:
         """Count what brought no answer, and give up an item that nothing has ever answered."""
         for index in indices:
-            if index in fresh:
-                self.misses.pop((item.name, index), None)
-            else:
-                self.misses[item.name, index] = self.missed(item.name, index) + 1
+            (self.answers.good if index in fresh else self.answers.bad)((item.name, index))
         if item.name in self._known:
             return
         self._silent[item.name] = self._silent.get(item.name, 0) + 1
@@ -353,9 +351,7 @@ class IsegUnit:
         fresh: dict[str, set[int | None]] = defaultdict(set)
         await self._ask(questions, fresh)
         silent = [name for name, index in cells if index not in fresh[name]]
-        for name, index in cells:
-            if name not in silent:
-                self.misses.pop((name, index), None)
+        self.answers.good(*((name, index) for name, index in cells if name not in silent))
         return silent
 
     def write(self, item: Item, value: Value, channel: int | None = None) -> None:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from devices.errors import DeviceError, Garbled
-from devices.model import Cause, Level, Reading
+from devices.errors import Garbled
+from devices.model import Cause, Level, Reading, Value
 
 LOST_AFTER = 4
-"""Answers in a row, whatever they are about, that could not be read: more than the fast signals of a small device."""
+"""Exchanges in a row, whatever they are about, of which nothing could be read: more than one fast scan of a supply."""
 
 
 class BadAnswers:
-    """Counts the reads of each item that brought no usable answer, and all of them that did so in a row.
+    """Counts the reads of each item that brought no usable answer, and the exchanges in a row that brought nothing.
 
-    ``lost_after`` in a row means that the device is lost; 0 never says so. An item is whatever the driver asks for.
+    An item is whatever the driver asks for: a parameter, a register, a parameter of one channel.
     """
 
-    def __init__(self, lost_after: int = LOST_AFTER) -> None:
-        self._lost_after = lost_after
+    def __init__(self) -> None:
         self._missed: dict[Hashable, int] = {}
         self._in_a_row = 0
 
@@ -27,26 +26,34 @@ class BadAnswers:
         self._missed.clear()
         self._in_a_row = 0
 
-    def good(self, item: Hashable) -> None:
-        """Count an answer that could be read."""
-        self._missed.pop(item, None)
-        self._in_a_row = 0
+    def good(self, *items: Hashable) -> None:
+        """Count a usable answer about each of these."""
+        for item in items:
+            self._missed.pop(item, None)
 
-    def bad(self, item: Hashable, error: DeviceError) -> None:
-        """Count an answer that could not be read. Raises Garbled when the device is to be taken as lost."""
-        self._missed[item] = self.missed(item) + 1
-        self._in_a_row += 1
-        if self._lost_after and self._in_a_row >= self._lost_after:
-            self._in_a_row = 0
-            raise Garbled(f"{self._lost_after} answers in a row could not be read, the last one: {error}") from error
+    def bad(self, *items: Hashable) -> None:
+        """Count that each of these was asked for, and not learnt."""
+        for item in items:
+            self._missed[item] = self._missed.get(item, 0) + 1
 
-    def missed(self, item: Hashable) -> int:
-        """Return how many reads of an item in a row brought no usable answer."""
-        return self._missed.get(item, 0)
+    def missed(self, *items: Hashable) -> int:
+        """Return how many reads in a row brought nothing usable, of the worst of these."""
+        return max((self._missed.get(item, 0) for item in items), default=0)
 
-    def judged(self, item: Hashable, reading: Reading | None, now: float) -> Reading | None:
-        """Return the reading of an item as it counts: none after one bad answer, INVALID without value after more."""
-        missed = self.missed(item)
-        if not missed:
-            return reading
-        return None if missed == 1 else Reading(None, now, Level.INVALID, Cause.READ)
+    def exchanged(self, understood: bool, last_error: str) -> None:
+        """Count an exchange of which something, or nothing, was understood.
+
+        Raises Garbled when nothing has been for so long that the device is to be taken as lost.
+        """
+        self._in_a_row = 0 if understood else self._in_a_row + 1
+        if self._in_a_row >= LOST_AFTER:
+            raise Garbled(f"{self._in_a_row} unreadable answers in a row, {last_error}")
+
+
+def instead(missed: int, now: float, value: Value | None = None) -> Reading | None:
+    """Return what is shown after so many reads without a usable answer, at least one, in place of the last value.
+
+    The first is left out; from the second on the reading is INVALID, with this ``value`` where one says "unknown".
+    ``now`` is Unix time.
+    """
+    return None if missed == 1 else Reading(value, now, Level.INVALID, Cause.READ)

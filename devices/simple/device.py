@@ -9,7 +9,7 @@ from typing import Final, Generic
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise
 from devices.model import Cause, DeviceSettings, Level, Limits, LinkStats, Reading, Signal, Value, Way, state_reading
-from devices.rules.answers import BadAnswers
+from devices.rules.answers import BadAnswers, instead
 from devices.rules.settings import (
     Asked,
     Demand,
@@ -88,9 +88,10 @@ class SimpleDriver(Generic[R]):
             try:
                 values = await self._link.read(batch)
             except (Garbled, Refused) as error:
-                for row in batch:
-                    self._answers.bad(row.name, error)
+                self._answers.bad(*(row.name for row in batch))
+                self._answers.exchanged(False, str(error))
                 continue
+            self._answers.exchanged(True, "")
             now = self._clock.time()
             for row, value in zip(batch, values, strict=True):
                 self._take(row, value, now)
@@ -115,7 +116,7 @@ class SimpleDriver(Generic[R]):
         if name in self._rows:
             found, demand = self._found.get(name), self._demands.get(name)
             if demand is None:
-                return self._answers.judged(name, found, now)
+                return self._judged(name, found, now)
             return None if demand.value is None else demand.reading(now if found is None else found.time)
         if dot + end in (HIGHEST, LOWEST):
             limits = self.limits(base)
@@ -125,7 +126,11 @@ class SimpleDriver(Generic[R]):
         back = self._found.get(base)
         if back is not None and back.value is not None and self._demands[base].lasting:
             back = state_reading(back.value, back.time, Level.MINOR)
-        return self._answers.judged(base, back, now)
+        return self._judged(base, back, now)
+
+    def _judged(self, row: str, reading: Reading | None, now: float) -> Reading | None:
+        missed = self._answers.missed(row)
+        return instead(missed, now) if missed else reading
 
     def way(self, name: str, value: Value) -> Way:
         """Return how a write goes: one at a time on a wire."""

@@ -8,46 +8,35 @@ from hypothesis import strategies as st
 
 from devices.errors import Garbled
 from devices.model import Cause, Level, Reading
-from devices.rules.answers import BadAnswers
-
-GOOD = Reading(1.0, 5.0)
-ERROR = Garbled("rubbish")
+from devices.rules.answers import LOST_AFTER, BadAnswers, instead
 
 
 def test_the_first_is_left_out_and_the_second_is_invalid():
-    answers = BadAnswers()
-    assert answers.judged("A", GOOD, 7.0) is GOOD
-    answers.bad("A", ERROR)
-    assert answers.judged("A", GOOD, 7.0) is None
-    answers.bad("A", ERROR)
-    assert answers.judged("A", GOOD, 7.0) == Reading(None, 7.0, Level.INVALID, Cause.READ)
-    assert answers.judged("B", GOOD, 7.0) is GOOD
-    answers.good("A")
-    assert answers.judged("A", GOOD, 7.0) is GOOD
+    assert instead(1, 7.0) is None
+    assert instead(2, 7.0) == Reading(None, 7.0, Level.INVALID, Cause.READ)
+    assert instead(9, 7.0, 3) == Reading(3, 7.0, Level.INVALID, Cause.READ)
 
 
-@given(st.lists(st.tuples(st.sampled_from("ABC"), st.booleans()), max_size=30), st.integers(1, 5))
-def test_so_many_in_a_row_are_a_lost_device_whatever_they_are_about(events: list[tuple[str, bool]], lost_after: int):
-    answers, in_a_row = BadAnswers(lost_after), 0
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.booleans()), max_size=30))
+def test_each_item_is_counted_by_itself_until_it_is_good(events: list[tuple[str, bool]]):
+    answers, counts = BadAnswers(), dict.fromkeys("ABC", 0)
     for item, is_good in events:
-        if is_good:
-            in_a_row = 0
-            answers.good(item)
-            assert answers.missed(item) == 0
-            continue
-        in_a_row += 1
-        if in_a_row == lost_after:
-            in_a_row = 0
-            with pytest.raises(Garbled, match=f"{lost_after} answers in a row .* the last one: rubbish"):
-                answers.bad(item, ERROR)
-        else:
-            answers.bad(item, ERROR)
-
-
-def test_nothing_is_lost_when_that_is_not_wanted():
-    answers = BadAnswers(0)
-    for _ in range(20):
-        answers.bad("A", ERROR)
-    assert answers.missed("A") == 20
+        counts[item] = 0 if is_good else counts[item] + 1
+        (answers.good if is_good else answers.bad)(item)
+        assert {one: answers.missed(one) for one in counts} == counts
+        assert answers.missed(*counts) == max(counts.values())
     answers.reset()
-    assert answers.missed("A") == 0
+    assert answers.missed(*counts) == 0
+    assert answers.missed() == 0
+
+
+@given(st.lists(st.booleans(), max_size=30))
+def test_so_many_exchanges_in_a_row_without_anything_are_a_lost_device(events: list[bool]):
+    answers, in_a_row = BadAnswers(), 0
+    for understood in events:
+        in_a_row = 0 if understood else in_a_row + 1
+        if in_a_row >= LOST_AFTER:
+            with pytest.raises(Garbled, match=f"{in_a_row} unreadable answers in a row, rubbish"):
+                answers.exchanged(understood, "rubbish")
+        else:
+            answers.exchanged(understood, "rubbish")
