@@ -1,6 +1,6 @@
 """What a simulated iseg module makes of the frames it receives.
 
-``respond`` is the wire side of ``sim_iseg``: every item of the guide that the type of module has. An item that it
+``respond`` is the wire side of a module: every item of the guide that the type of module has. An item that it
 does not have, a channel that is not there and a malformed frame get no answer and set the input error.
 """
 
@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from devices.errors import Garbled
-from devices.iseg.edcp.bits import ChannelControl, ChannelEvent, ModuleControl, ModuleEvent, ModuleOption
-from devices.iseg.edcp.bits import ChannelStatus as Bit
+from devices.iseg.edcp.bits import ChannelControl, ModuleControl, ModuleOption
 from devices.iseg.edcp.items import Item, Scope, Type, item_of
 from devices.iseg.edcp.messages import (
     Broadcast,
@@ -24,20 +23,12 @@ from devices.iseg.edcp.messages import (
 from devices.iseg.edcp.protocol import NMT_ID, answer, broadcast_setting, decode, general
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
+from devices.iseg.simulator.writes import CLEAR_ALL, STORED, RefusedError, channel_of, width_of, write
 from devices.links.can_frame import Frame
 from devices.model import Value
 
 PREPARED_FOR = 60.0
 """Seconds after which the state PREPARED ends; the guide says only that it does."""
-
-_TOLERANCE = 1 + 1e-6  # single precision
-
-_CLEAR_ALL = {"VoltageLimitAll": 15, "CurrentLimitAll": 14, "TripAll": 13, "InhibitAll": 12}
-"""Number of the event bit that these items show for all channels."""
-
-
-class _RefusedError(Exception):
-    """Not accepted: silence."""
 
 
 def respond(module: SimulatedIsegModule, frame: Frame) -> list[Frame]:
@@ -51,7 +42,7 @@ def respond(module: SimulatedIsegModule, frame: Frame) -> list[Frame]:
     message = decode(frame)
     try:
         frames = _obey(module, message)
-    except _RefusedError:
+    except RefusedError:
         module.input_error = True
     if ModuleControl.BIG_ENDIAN not in module.control:
         frames = [_swapped(answer) for answer in frames]
@@ -92,10 +83,10 @@ def _obey(module: SimulatedIsegModule, message: object) -> list[Frame]:
             module.accessed()
             return frames
         case Data():
-            _write(module, message.item, message.index, message.value)
+            write(module, message.item, message.index, message.value)
             module.accessed()
         case Unexplained():
-            raise _RefusedError
+            raise RefusedError
     return []
 
 
@@ -117,21 +108,21 @@ def _broadcast(module: SimulatedIsegModule, message: Broadcast) -> None:
             try:
                 group, item, value = broadcast_setting(message.payload)
             except Garbled:
-                raise _RefusedError from None
+                raise RefusedError from None
             if message.service is Service.SET_MODULES:
-                _write(module, item, 0, value)
+                write(module, item, 0, value)
                 return
             for number, channel in enumerate(module.channels):
                 if channel.group == group:
-                    _write(module, item, number, value)
+                    write(module, item, number, value)
 
 
 def _answers(module: SimulatedIsegModule, request: Request) -> list[Frame]:
     item, index = request.item, request.index
     if item.id in module.unknown or not item.readable or item.scope is Scope.CRATE:
-        raise _RefusedError
+        raise RefusedError
     if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
-        raise _RefusedError
+        raise RefusedError
     if item.scope is Scope.CHANNEL:
         numbers = [index or 0] if request.members is None else _members(module, request.members, index or 0)
         many = request.members is not None
@@ -147,7 +138,7 @@ def _answers(module: SimulatedIsegModule, request: Request) -> list[Frame]:
         values = _LISTS[item.name](module)
         numbers = list(range(len(values))) if index is None else [index]
         if numbers[-1] >= len(values):
-            raise _RefusedError
+            raise RefusedError
         return [answer(module.address, item, values[n], n, base=module.base) for n in numbers]
     if item.name == "ChannelNumber" and module.firmware.count_bytes == 1:
         data = item.id.to_bytes(2, "big") + bytes([len(module.channels)])
@@ -159,22 +150,16 @@ def _members(module: SimulatedIsegModule, members: int, offset: int) -> list[int
     """Return the channels that a request for many means."""
     many = module.firmware.many
     if many is Many.NONE or (many is Many.MASK and not members):
-        raise _RefusedError
+        raise RefusedError
     if not members:
         return list(range(len(module.channels)))
     return [offset + n for n in range(16) if members >> n & 1 and offset + n < len(module.channels)]
 
 
-def _channel(module: SimulatedIsegModule, number: int) -> Channel:
-    if number >= len(module.channels):
-        raise _RefusedError
-    return module.channels[number]
-
-
 def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value:
-    channel = _channel(module, number)
-    if item.name in _STORED:
-        value: float = getattr(channel, _STORED[item.name])
+    channel = channel_of(module, number)
+    if item.name in STORED:
+        value: float = getattr(channel, STORED[item.name])
         return value
     if item.name in ("VoltageRampSpeedUp", "VoltageRampSpeedDown", "VoltageRampSpeedMin", "VoltageRampSpeedMax"):
         return _channel_ramp(module, item, channel)
@@ -182,13 +167,13 @@ def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value
     low = module.firmware.ranges and channel.low_range(module.kill)
     match item.name.removesuffix("32"):
         case "ChannelStatus":
-            return channel.status(low) & _width(item)
+            return channel.status(low) & width_of(item)
         case "ChannelControl":
             return channel.on * ChannelControl.ON | channel.emergency * ChannelControl.EMERGENCY_OFF
         case "ChannelEventStatus":
-            return channel.events & _width(item)
+            return channel.events & width_of(item)
         case "ChannelEventMask":
-            return channel.mask & _width(item)
+            return channel.mask & width_of(item)
         case "VoltageSet":
             return channel.vset * module.sign(channel) or 0.0  # never -0.0
         case "VoltageMeasure":
@@ -203,12 +188,12 @@ def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value
             return module.firmware.amps
         case "CurrentMeasureRange" if module.firmware.ranges:
             return (amps, int(low))
-    raise _RefusedError
+    raise RefusedError
 
 
 def _channel_ramp(module: SimulatedIsegModule, item: Item, channel: Channel) -> float:
     if not module.firmware.channel_ramps:
-        raise _RefusedError
+        raise RefusedError
     fastest = channel.volts_nominal * FASTEST / 100
     return {
         "VoltageRampSpeedUp": channel.rate_up or module.rules().rate,
@@ -217,21 +202,6 @@ def _channel_ramp(module: SimulatedIsegModule, item: Item, channel: Channel) -> 
         "VoltageRampSpeedMax": fastest,
     }[item.name]
 
-
-def _width(item: Item) -> int:
-    return 0xFFFF if item.type is Type.UI2 else 0xFFFFFFFF
-
-
-_STORED = {
-    "DelayedTripTime": "trip_time",
-    "DelayedTripAction": "trip_action",
-    "ExternalInhibitAction": "inhibit_action",
-    "CurrentSet": "iset",
-    "VoltageBounds": "volts_bounds",
-    "CurrentBounds": "amps_bounds",
-    "GroupNumber": "group",
-}
-"""Items of a channel that are only kept, by their attribute."""
 
 _LISTS: Mapping[str, Callable[[SimulatedIsegModule], list[float]]] = {
     "Temperature": lambda module: [module.temperature + offset for offset in module.temperatures],
@@ -245,17 +215,17 @@ _LISTS: Mapping[str, Callable[[SimulatedIsegModule], list[float]]] = {
 def _read_module(module: SimulatedIsegModule, item: Item, index: int) -> Value:
     match item.name.removesuffix("32"):
         case "ModuleStatus":
-            return int(module.status()) & _width(item)
+            return int(module.status()) & width_of(item)
         case "ModuleControl":
-            return int(module.control) & _width(item)
+            return int(module.control) & width_of(item)
         case "ModuleEventStatus":
             return int(module.events)
         case "ModuleEventMask":
             return int(module.mask)
         case "ModuleEventChannelStatus":
-            return module.channel_events >> index & _width(item)
+            return module.channel_events >> index & width_of(item)
         case "ModuleEventChannelMask":
-            return module.channel_mask >> index & _width(item)
+            return module.channel_mask >> index & width_of(item)
         case "VoltageRampSpeed":
             return module.ramp_speed
         case "VoltageMax":
@@ -288,11 +258,11 @@ def _read_module(module: SimulatedIsegModule, item: Item, index: int) -> Value:
             return _bits(channel.emergency for channel in module.channels)
         case "VariableGroup" if module.firmware.groups:
             return _read_group(module, index)
-    if bit := _CLEAR_ALL.get(item.name):
+    if bit := CLEAR_ALL.get(item.name):
         return _bits(bool(channel.events >> bit & 1) for channel in module.channels)
     if item.name in module.stored:
         return module.stored[item.name]
-    raise _RefusedError
+    raise RefusedError
 
 
 def _bits(flags: Iterable[bool]) -> int:
@@ -306,122 +276,3 @@ def _read_group(module: SimulatedIsegModule, number: int) -> Value:
         bit = kind >> 4 & 0xF
         members &= _bits(bool(channel.status() >> bit & 1) for channel in module.channels)
     return (0, members, kind)
-
-
-def _write(module: SimulatedIsegModule, item: Item, index: int | None, value: Value) -> None:
-    if item.id in module.unknown or not item.settable or item.scope is Scope.CRATE:
-        raise _RefusedError
-    if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
-        raise _RefusedError
-    if item.scope is Scope.CHANNEL:
-        channel = _channel(module, index or 0)
-        try:
-            _write_channel(module, item, channel, value)
-        except _RefusedError:
-            channel.faults |= int(Bit.INPUT_ERROR)
-        channel.latch()
-    else:
-        _write_module(module, item, index or 0, value)
-    module.forget_channel_events()
-
-
-def _check(item: Item, value: Value) -> float:
-    """Return a number that is within the range of its item."""
-    if not isinstance(value, int | float) or (item.span and not item.span[0] <= value <= item.span[1]):
-        raise _RefusedError
-    return value
-
-
-def _within(value: float, nominal: float, limit: float) -> float:
-    """Return a set point: refused outside 0 to nominal, silently reduced to the hardware limit (in %)."""
-    if not 0 <= value <= nominal * _TOLERANCE:
-        raise _RefusedError
-    highest = nominal * limit / 100
-    return value if value <= highest * _TOLERANCE else highest
-
-
-def _write_channel(module: SimulatedIsegModule, item: Item, channel: Channel, value: Value) -> None:
-    number = _check(item, value)
-    match item.name.removesuffix("32"):
-        case "ChannelControl":
-            module.command(channel, int(number))
-        case "ChannelEventStatus":
-            channel.clear(int(number))
-        case "ChannelEventMask":
-            channel.mask = int(number)
-        case "VoltageSet":
-            channel.vset = _within(number * module.sign(channel), channel.volts_nominal, module.volts_max)
-        case "CurrentSet":
-            channel.iset = _within(number, channel.amps_nominal, module.amps_max)
-        case "OutputPolarity" if module.firmware.switched and number in (-1, 1) and channel.quiet:
-            channel.polarity = int(number)
-        case "VoltageBounds":
-            channel.volts_bounds = _within(number, channel.volts_nominal, 100)
-        case "CurrentBounds":
-            channel.amps_bounds = _within(number, channel.amps_nominal, 100)
-        case "VoltageRampSpeedUp" | "VoltageRampSpeedDown" if module.firmware.channel_ramps:
-            if not 0.001 <= number <= channel.volts_nominal * FASTEST / 100 * _TOLERANCE:
-                raise _RefusedError
-            setattr(channel, "rate_up" if item.name.endswith("Up") else "rate_down", number)
-        case name if name in _STORED:
-            setattr(channel, _STORED[name], number)
-        case _:
-            raise _RefusedError
-
-
-def _write_module(module: SimulatedIsegModule, item: Item, index: int, value: Value) -> None:
-    if item.name == "VariableGroup" and module.firmware.groups and isinstance(value, tuple) and index < 32:
-        module.groups[index] = (int(value[1]), int(value[2]))
-        return
-    number = _check(item, value)
-    word = int(number)
-    match item.name.removesuffix("32"):
-        case "ModuleControl":
-            _control(module, word, _width(item))
-        case "ModuleEventStatus":
-            module.events &= ~ModuleEvent(word)
-            module.input_error = module.input_error and not word & ModuleEvent.INPUT_ERROR
-        case "ModuleEventMask":
-            module.mask = ModuleEvent(word)
-        case "ModuleEventChannelStatus":
-            module.channel_events &= ~(word << index)
-        case "ModuleEventChannelMask":
-            module.channel_mask = module.channel_mask & ~(_width(item) << index) | word << index
-        case "VoltageRampSpeed" if 0 < number <= FASTEST:
-            module.ramp_speed = number
-        case "BitRate" if module.prepared:
-            module.bit_rate = word
-        case _ if item.scope is Scope.GROUP:
-            _write_all(module, item, number)
-        case name if name in module.stored:
-            module.stored[name] = number
-        case _:
-            raise _RefusedError
-
-
-def _control(module: SimulatedIsegModule, word: int, width: int) -> None:
-    module.control = ModuleControl(int(module.control) & ~width | word & ~int(ModuleControl.CLEAR))
-    if word & ModuleControl.CLEAR:
-        module.clear_events()
-    if word & ModuleControl.INTERLOCK:
-        for channel in module.channels:
-            channel.shut_off()
-            channel.events |= int(ChannelEvent.INHIBIT)
-
-
-def _write_all(module: SimulatedIsegModule, item: Item, number: float) -> None:
-    word = int(number)
-    for n, channel in enumerate(module.channels[:32]):
-        bit = word >> n & 1
-        match item.name:
-            case "OnAll":
-                emergency = int(ChannelControl.EMERGENCY_OFF) if channel.emergency else 0
-                module.command(channel, emergency | bit * ChannelControl.ON)
-            case "EmergencyOffAll" if bit or channel.emergency:
-                module.command(channel, bit * ChannelControl.EMERGENCY_OFF)
-            case "VoltageSetAll":
-                channel.vset = _within(number * module.sign(channel), channel.volts_nominal, module.volts_max)
-            case "CurrentSetAll":
-                channel.iset = _within(number, channel.amps_nominal, module.amps_max)
-            case name if name in _CLEAR_ALL and bit:
-                channel.clear(1 << _CLEAR_ALL[name])

@@ -11,7 +11,7 @@ from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout, TakenOt
 from devices.iseg.edcp.bits import ChannelControl, ModuleControl
 from devices.iseg.edcp.messages import Data
 from devices.iseg.edcp.protocol import decode
-from devices.iseg.simulator import answers
+from devices.iseg.simulator import answers, writes
 from devices.iseg.simulator.module import E16C1, F460N, NHR
 from devices.links.can_frame import Frame
 from devices.model import Level
@@ -240,7 +240,7 @@ async def test_GIVEN_a_control_word_that_is_not_answered_WHEN_switched_off_THEN_
 
         def silent_before_off(module, item, number):
             if item.name == "ChannelControl" and frames(made, "ChannelControl") == [8]:
-                raise answers._RefusedError
+                raise writes.RefusedError
             return original(module, item, number)
 
         monkeypatch.setattr(answers, "_read_channel", silent_before_off)
