@@ -16,7 +16,7 @@ from devices.eurotherm.furnace import Furnace, differs
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
 from devices.eurotherm.unit import EurothermUnit
-from devices.links.modbus_frames import MEANINGS, ModbusRefusal
+from devices.links.modbus_frames import CODE_TEXTS, ModbusRefusal
 from devices.model import Kind
 from devices.permit import current
 
@@ -26,7 +26,7 @@ log = logging.getLogger("labioc.eurotherm")
 
 
 class RegisterWriter:
-    """Writes registers of one instrument; whoever uses it sees to it that one write ends before the next begins.
+    """Writes registers of one instrument; its caller lets one write end before the next begins.
 
     ``what`` is always what the operator asked for, for the messages.
     """
@@ -98,7 +98,7 @@ class RegisterWriter:
             await self._reopen(what, error)
             return False
         except ModbusRefusal as error:
-            reason = MEANINGS.get(error.code, "exception")
+            reason = CODE_TEXTS.get(error.code, "exception")
             raise Refused(f"{what}: controller refused: {reason} (code {error.code:02d})") from error
         return True
 

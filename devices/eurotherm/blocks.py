@@ -26,7 +26,7 @@ class Block:
 
     @property
     def holes(self) -> set[int]:
-        """Addresses that nobody asked for."""
+        """Addresses that were not asked for."""
         asked = {REGISTERS[name].address for name in self.names}
         return set(range(self.start, self.start + self.count)) - asked
 

@@ -210,7 +210,7 @@ class Furnace:
     # Taking in
 
     def outside_site(self, name: str, value: float | None) -> bool:
-        """Whether a setting is outside the limits that the site file has for it, whoever has set it."""
+        """Whether a setting is outside the limits that the site file has for it, at the front panel for example."""
         limits = self.settings.limits.get(name)
         return limits is not None and value is not None and not limits[0] <= value <= limits[1]
 

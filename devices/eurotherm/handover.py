@@ -1,4 +1,4 @@
-"""Choices that hand the furnace to a target that the instrument has already, whoever has set that."""
+"""Choices that hand the furnace to a target that the instrument has already, from the front panel for example."""
 
 from __future__ import annotations
 

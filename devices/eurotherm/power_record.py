@@ -1,4 +1,4 @@
-"""Power interruptions of a furnace: what happened, told from the readings before and after.
+"""Power interruptions of a furnace: what happened, concluded from the readings before and after.
 
 No I/O and no clock: every reading comes with its Unix time, and with monotonic time for the silence before it, since
 the clock of a small computer may jump after its start. What tells the cases apart (handbook HA028651):
@@ -139,8 +139,8 @@ class PowerRecord:
 
     ``quiet`` is how many seconds without a reading are silence. ``last`` is the newest sample, at the start one that
     was kept on disk. ``changed`` is True when
-    history, counter or latch have to be saved at once, ``moved`` when they have to be saved some time; whoever saves
-    them clears both.
+    history, counter or latch have to be saved at once, ``moved`` when they have to be saved some time; who saves them
+    clears both.
     """
 
     quiet: float
@@ -172,7 +172,7 @@ class PowerRecord:
             self._lost = reason
 
     def paused(self) -> None:
-        """Take note that nobody asks the controller any more, unless it was lost before."""
+        """Take note that the controller is not asked any more, unless it was lost before."""
         self._paused = not self._lost
 
     def acknowledge(self) -> None:

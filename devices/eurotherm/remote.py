@@ -69,7 +69,7 @@ class RemoteKeeper:
                 self._quiet.set()
 
     async def release(self, why: str = "") -> None:
-        """Repeat nothing any more; ``why`` when nobody asked for that and the operator has to know."""
+        """Repeat nothing any more; ``why`` when that was not asked for and the operator has to know."""
         if self.holding and why:
             self._lapsed = why
         task, self._task = self._task, None
@@ -80,14 +80,14 @@ class RemoteKeeper:
     async def forbid(self, why: str) -> None:
         """Repeat nothing any more since writes are forbidden, and tell when that ends a repetition."""
         if self.holding:
-            self._tell(f"remote setpoint not refreshed: {why}")
+            self._report(f"remote setpoint not refreshed: {why}")
         async with self._refreshing:  # one that is on its way is awaited: cancelled, it would leave all the same
             await self.release(why)
 
     def remind(self) -> None:
         """Tell that a controller in remote waits for a setpoint that was repeated once."""
         if self._lapsed and self._unit.value("L-R"):
-            self._tell(f"remote setpoint not refreshed until TSET is put again (ended by: {self._lapsed})")
+            self._report(f"remote setpoint not refreshed until TSET is put again (ended by: {self._lapsed})")
 
     async def _repeat(self) -> None:
         pause = EVERY
@@ -110,12 +110,12 @@ class RemoteKeeper:
             trouble = f"remote setpoint not refreshed: {error}"
             if trouble != self._trouble:
                 self._trouble = trouble
-                self._tell(trouble)
+                self._report(trouble)
             # What got lost is lost for now only, and the controller does not wait for long.
             return AGAIN if isinstance(error, (Garbled, ReplyTimeout)) else EVERY
         self._trouble = ""
         return EVERY
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         log.warning("%s: %s", self._name, text)
         self._unit.link.stats.last_error = text

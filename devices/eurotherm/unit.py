@@ -118,7 +118,7 @@ class EurothermUnit:
         return None if factor is None else cell.value * factor
 
     def decimals_at(self, register: Register) -> int | None:
-        """Return the decimals of a register's word; None when nobody knows."""
+        """Return the decimals of a register's word; None when they are not known."""
         if register.scale in (Scale.PV, Scale.RATE) and self.decimals is None:
             return None
         return decimals_in(register.scale, self.decimals or 0)
@@ -223,7 +223,7 @@ class EurothermUnit:
         return (high, low) != (FILLER, FILLER) and math.isfinite(float_from(high, low))
 
     async def check(self) -> bool:
-        """Find the decimal point again, and an IEEE area that was missed; returns False when no answer told.
+        """Find the decimal point again, and an IEEE area that was missed; returns False when no answer came.
 
         Raises Garbled.
         """

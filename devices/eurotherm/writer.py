@@ -215,6 +215,7 @@ class EurothermWriter:
     async def _timer(self, name: str) -> set[str]:
         word, accepted = TIMER_COMMANDS[name]
         register = REGISTERS["T.STAT"]
+        await self._registers.learn("timer", "TM.CFG")
         if not self._unit.value("TM.CFG"):
             raise Refused("the timer is not in use (TMR:TYPE is NONE)")
         if name == "TMR.RUN.CMD":

@@ -18,7 +18,7 @@ LAST_ADDRESS = 0xFFFF
 EXCEPTION = 0x80
 EXCEPTION_LENGTH = 5  # bytes
 ACKNOWLEDGED, BUSY = 5, 6
-MEANINGS = {
+CODE_TEXTS = {
     1: "function not supported",
     2: "no such address, or not writable",
     3: "value not allowed, or too many words",
@@ -60,7 +60,7 @@ class ModbusRefusal(Refused):
     """An exception reply; ``code`` is that of the Modbus specification."""
 
     def __init__(self, request: Request, code: int) -> None:
-        super().__init__(f"{request}: refused ({MEANINGS.get(code, 'exception')}, code {code:02d})")
+        super().__init__(f"{request}: refused ({CODE_TEXTS.get(code, 'exception')}, code {code:02d})")
         self.code = code
 
 

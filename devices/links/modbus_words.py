@@ -10,7 +10,7 @@ import struct
 
 FULL_SCALE = 32767
 IEEE_AREA = 0x8000
-LAST_WORD = 0x3FFF  # from 0x4000 the family keeps the permissions of its display, which nobody may write
+LAST_WORD = 0x3FFF  # from 0x4000 the family keeps the permissions of its display, which must not be written
 
 
 def signed(word: int) -> int:

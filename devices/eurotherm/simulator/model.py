@@ -64,7 +64,7 @@ class EurothermModel:
 
     @property
     def silent(self) -> bool:
-        """Whether it answers nobody: mains off, starting up, or its memory worn out."""
+        """Whether it does not answer: mains off, starting up, or its memory worn out."""
         return not self.mains or self._silent_for > 0 or self.memory.worn_out
 
     def step(self, dt: float) -> None:

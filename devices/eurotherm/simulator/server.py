@@ -134,7 +134,7 @@ class SimulatedFurnaces:
             self._terminal = None
 
     def send(self, data: bytes) -> None:
-        """Put bytes on the line that nobody asked for."""
+        """Put unsolicited bytes on the line."""
         if self._terminal is not None:
             self._terminal.terminal.write(data)
 
