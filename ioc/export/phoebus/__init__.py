@@ -1,7 +1,7 @@
 """Screens for Phoebus and CS-Studio's other display runtimes.
 
 Start with ``overview.bob``. The prefix is a macro with a default, ``$(P=LAB)``, so that a screen can be opened without
-macros; web runtimes know no defaults and get the same files in the folder ``web``, with ``$(P)``.
+macros; web runtimes know no defaults and no tabs, and get files of their own in the folder ``web``, with ``$(P)``.
 """
 
 from __future__ import annotations
@@ -34,9 +34,14 @@ def write(plant: Plant) -> dict[str, str]:
             files["furnace.plt"] = furnace_plot("Furnace", base, device)
     for name in plant.groups:
         files[site.group_file(name)] = site.group(plant, name).text()
-    default, plain = parts.prefix_macro(plant.prefix), "$(P)"
-    files |= {f"web/{name}": text.replace(default, plain) for name, text in files.items()}
-    return {**files, "color.def": colors()}
+    web = {f"web/{name}": _for_web(text, plant.prefix) for name, text in files.items()}
+    return {**files, **web, "color.def": colors()}
+
+
+def _for_web(text: str, prefix: str) -> str:
+    """Return a file as web runtimes want it: without defaults of macros, and opening screens in place."""
+    text = text.replace(parts.prefix_macro(prefix), "$(P)")
+    return text.replace("<target>tab</target>", "<target>replace</target>")
 
 
 def colors() -> str:

@@ -32,8 +32,25 @@ BUTTON: Final[Color] = ("Labioc_Button", 72, 82, 98)
 DANGER: Final[Color] = ("Labioc_Danger", 150, 30, 30)
 BLACK: Final[Color] = ("Labioc_Dark_Text", 0, 0, 0)
 BAR: Final[Color] = ("Labioc_Bar", 70, 130, 180)
-OWN_COLORS: Final = (BACKGROUND, PANEL, TEXT, FAINT, READ, WRITE, BUTTON, DANGER, BLACK, BAR)
-SEVERITY_COLORS: Final[Mapping[str, Color]] = {"MINOR": MINOR, "MAJOR": MAJOR, "INVALID": INVALID}
+SEVERITY_GROUNDS: Final[Mapping[str, Color]] = {
+    "MINOR": ("Labioc_Minor", 110, 60, 0),
+    "MAJOR": ("Labioc_Major", 110, 0, 0),
+    "INVALID": ("Labioc_Invalid", 100, 0, 100),
+}
+"""Behind a text in alarm; the alarm itself is the frame of the widget."""
+OWN_COLORS: Final = (
+    BACKGROUND,
+    PANEL,
+    TEXT,
+    FAINT,
+    READ,
+    WRITE,
+    BUTTON,
+    DANGER,
+    BLACK,
+    BAR,
+    *SEVERITY_GROUNDS.values(),
+)
 
 LEFT, CENTER, RIGHT = 0, 1, 2
 _MIDDLE: Final = 1
@@ -257,7 +274,7 @@ def _follow_state(widget: ET.Element, pv: str, colors: Sequence[Color]) -> None:
     for index, color in enumerate(colors):
         by_color.setdefault(color, []).append(index)
     background = [(_any_of("pvInt0", indices), color) for color, indices in by_color.items()]
-    light = [index for index, color in enumerate(colors) if color not in {READ, MAJOR}]
+    light = [index for index, color in enumerate(colors) if color in {ON, ATTENTION}]
     text = [(_any_of("pvInt0", light), BLACK)] if light else []
     _rules(widget, {"background_color": background, "foreground_color": text}, [pv])
 

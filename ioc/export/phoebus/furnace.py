@@ -30,12 +30,12 @@ def furnace(plant: Plant, device: Device) -> Screen:
     y = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
     y = _block(screen, place, records, "Program", "TMR:", Box(10, y + 4, 620))
     y = _block(screen, place, records, "Power interruptions", "PWR:", Box(10, y + 4, 620))
-    _safe(screen, place, records, Box(10, y + 4, 620))
     screen.plot("furnace.plt", Box(650, 50, 620, 340))
     y = parts.title(screen, "Alarms of the controller", Box(650, 398, 620))
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
     if "ACK:CMD" in records:
         parts.command_button(screen, place, "ACK:CMD", records, Box(650, y + 2, 260, 28))
+    _safe(screen, place, records, Box(650, y + 40, 620))
     parts.refusals(screen, place, records, Box(10, parts.HEIGHT - 34, parts.WIDTH - 20, 24))
     return screen
 
@@ -59,16 +59,12 @@ def _block(screen: Screen, place: parts.Place, records: Records, name: str, star
         return box.y
     y = parts.title(screen, name, box)
     texts = [suffix for suffix in parts.readings_of(own) if own[suffix].rtyp == "lsi"]
-    values = [suffix for suffix in parts.readings_of(own) if suffix not in texts]
-    half = -(-len(values) // 2)
-    ends = [
-        parts.readings_table(screen, place, own, part, Box(box.x + index * 315, y, 300))
-        for index, part in enumerate((values[:half], values[half:]))
-    ]
-    y = max(ends)
+    y = parts.readings_in_two(
+        screen, place, own, [s for s in parts.readings_of(own) if s not in texts], Box(box.x, y, box.width)
+    )
     for suffix in texts:
-        screen.readback(place.text_pv(suffix, own), Box(box.x, y, box.width, 40), text=True, align=bob.LEFT)
-        y += 46
+        screen.readback(place.text_pv(suffix, own), Box(box.x, y, box.width, 58), text=True, align=bob.LEFT)
+        y += 64
     return parts.commands(screen, place, own, parts.commands_of(own), Box(box.x, y, box.width))
 
 

@@ -20,7 +20,7 @@ _GAP: Final = 6
 _LABEL: Final = 216
 _BY_LABEL: Final[Mapping[str, Color]] = {
     "ON": bob.ON,
-    "LOST": bob.MAJOR,
+    "LOST": bob.SEVERITY_GROUNDS["MAJOR"],
     "RAMPING": bob.ATTENTION,
     "RAMP UP": bob.ATTENTION,
     "RAMP DOWN": bob.ATTENTION,
@@ -85,7 +85,7 @@ def title(screen: Screen, text: str, box: Box) -> int:
 
 def colors(record: RecordDef) -> list[Color]:
     """Return the colour of each state: that of its severity, or of what it says; dark where there is nothing to see."""
-    return [bob.SEVERITY_COLORS.get(severity) or _BY_LABEL.get(label, bob.READ) for label, severity in states(record)]
+    return [bob.SEVERITY_GROUNDS.get(severity) or _BY_LABEL.get(label, bob.READ) for label, severity in states(record)]
 
 
 def value(screen: Screen, place: Place, suffix: str, records: Records, box: Box) -> None:
@@ -115,18 +115,35 @@ def words(record: RecordDef) -> str:
 
 
 def settings_table(screen: Screen, place: Place, records: Records, suffixes: Iterable[str], box: Box) -> int:
-    """Add a row for each setting: description, entry, read-back, lowest and highest allowed; returns the next y."""
-    small = (box.width - _LABEL) // 4 - _GAP
-    x = [box.x + _LABEL + number * (small + _GAP) for number in range(4)]
-    for column, text in zip(x, ("set", "read back", "lowest", "highest"), strict=True):
-        screen.label(text, Box(column, box.y, small, 18), bob.FAINT, "Fine Print", bob.RIGHT)
+    """Add a row for each setting, numbers before choices; returns the next y.
+
+    A row has description, entry or menu, and read-back, of a number also the lowest and highest allowed.
+    """
+    chosen = list(suffixes)
+    numbers = [suffix for suffix in chosen if not states(records[suffix])]
+    choices = [suffix for suffix in chosen if suffix not in numbers]
+    y = box.y
+    for part, heads in ((numbers, ("set", "read back", "lowest", "highest")), (choices, ("set", "read back"))):
+        if part:
+            y = _settings(screen, place, records, part, heads, Box(box.x, y, box.width))
+    return y
+
+
+def _settings(
+    screen: Screen, place: Place, records: Records, suffixes: Sequence[str], heads: Sequence[str], box: Box
+) -> int:
+    step = (box.width - _LABEL) // len(heads)
+    columns = [Box(box.x + _LABEL + number * step, box.y, step - _GAP, 18) for number in range(len(heads))]
+    for column, text in zip(columns, heads, strict=True):
+        screen.label(text, column, bob.FAINT, "Fine Print", bob.RIGHT)
     y = box.y + 20
     for suffix in suffixes:
+        places = [Box(column.x, y, column.width, _CELL) for column in columns]
         screen.label(records[suffix].fields["DESC"], Box(box.x, y, _LABEL - 4, _CELL), font="Fine Print")
-        control(screen, place, suffix, records, Box(x[0], y, small, _CELL))
-        for column, part in zip(x[1:], (":RBV", ":LO", ":HI"), strict=True):
+        control(screen, place, suffix, records, places[0])
+        for area, part in zip(places[1:], (":RBV", ":LO", ":HI"), strict=False):
             if suffix + part in records:
-                value(screen, place, suffix + part, records, Box(column, y, small, _CELL))
+                value(screen, place, suffix + part, records, area)
         y += ROW
     return y
 
@@ -150,6 +167,19 @@ def readings_table(
 def fine_print(text: str) -> int:
     """Return the pixels that a text takes in the smallest font, with some room."""
     return round(len(text) * 6.3) + 10
+
+
+def readings_in_two(screen: Screen, place: Place, records: Records, suffixes: Sequence[str], box: Box) -> int:
+    """Add readings in two columns, texts below them in full width; returns the next y."""
+    texts = [suffix for suffix in suffixes if records[suffix].rtyp in {"stringin", "lsi"}]
+    values = [suffix for suffix in suffixes if suffix not in texts]
+    half = -(-len(values) // 2)
+    width = box.width // 2 - 10
+    y = max(
+        readings_table(screen, place, records, part, Box(box.x + index * (width + 20), box.y, width))
+        for index, part in enumerate((values[:half], values[half:]))
+    )
+    return readings_table(screen, place, records, texts, Box(box.x, y, box.width))
 
 
 def bits_table(screen: Screen, place: Place, records: Records, suffixes: Sequence[str], box: Box, columns: int) -> int:

@@ -42,18 +42,9 @@ def overview(plant: Plant) -> Screen:
     for device in supplies:
         y = _crate_row(screen, plant, device, y)
     if furnaces:
-        titles = (
-            "furnace",
-            "link",
-            "temperature",
-            "setpoint",
-            "working setpoint",
-            "output",
-            "mode",
-            "program",
-            "power",
-        )
-        y = _headings(screen, dict(zip((0, 116, 176, 296, 416, 536, 656, 756, 876), titles, strict=True)), y + 10)
+        heads = {0: "furnace", 116: "link", 176: "temperature", 296: "setpoint", 416: "working setpoint"}
+        heads |= {536: "output", 656: "mode", 756: "program", 876: "power failures", 1070: "worst"}
+        y = _headings(screen, heads, y + 10)
     for device in furnaces:
         y = _furnace_row(screen, plant, device, y)
     for device in others:
@@ -282,8 +273,8 @@ def alarm_list(plant: Plant) -> Screen:
     height = -(-len(rows) // 3)
     for index, (name, place, suffix, records) in enumerate(rows):
         column, line = divmod(index, height)
-        x, y = 10 + column * 424, 50 + line * 26
-        screen.label(f"{name} {suffix}", Box(x, y, 230, 22), font="Fine Print")
-        parts.value(screen, place, suffix, records, Box(x + 234, y, 176))
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, 60 + height * 26))
+        x, y = 10 + column * 424, 50 + line * 34
+        screen.label(f"{name} {suffix}", Box(x, y, 230, 32), font="Fine Print", wrap=True)
+        parts.value(screen, place, suffix, records, Box(x + 234, y + 5, 176))
+    screen.resize(parts.WIDTH, max(parts.HEIGHT, 60 + height * 34))
     return screen

@@ -51,13 +51,13 @@ def crate(plant: Plant, device: Device) -> Screen:
     parts.head(screen, f"{device.name}: {device.title}", ("Plot", to_plot), ("Device", to_device))
     x = 10
     for suffix, text in _strip(device):
-        screen.label(text, Box(x, 50, 120, 18), bob.FAINT, "Fine Print")
-        parts.value(screen, place, suffix, device.records, Box(x, 68, 120))
+        screen.label(text, Box(x, 44, 120, 32), bob.FAINT, "Fine Print", wrap=True)
+        parts.value(screen, place, suffix, device.records, Box(x, 78, 120))
         x += 126
-    parts.refusals(screen, place, device.records, Box(10, 100, parts.WIDTH - 20, 24))
+    parts.refusals(screen, place, device.records, Box(10, 108, parts.WIDTH - 20, 24))
     for name, (left, width) in _COLUMNS.items():
         text = _HEADINGS.get(name, "")
-        screen.label(text, Box(10 + left, 134, width, 20), bob.FAINT, "Fine Print", bob.RIGHT)
+        screen.label(text, Box(10 + left, 136, width, 20), bob.FAINT, "Fine Print", bob.RIGHT)
     for index, channel in enumerate(device.channels):
         macros = {**place.macros, "CH": f"{channel.number:02d}", "ALIAS": channel.alias, "TYPE": device.type}
         screen.embed(ROW_FILE, Box(10, 158 + index * _ROW_HEIGHT, 1260, _ROW_HEIGHT), macros)
@@ -114,13 +114,13 @@ def channel(plant: Plant, device: Device) -> Screen:
     y = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
     y = parts.title(screen, "Trips", Box(10, y + 6, 620))
     trips = [s for s in parts.readings_of(records) if s == "TRIP" or s.startswith(("TRIP:", "REC:"))]
-    y = _in_two(screen, place, records, trips, Box(10, y, 620))
+    y = parts.readings_in_two(screen, place, records, trips, Box(10, y, 620))
     y = parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 4, 620))
     screen.plot("hv-channel.plt", Box(650, 50, 620, 300))
     y = parts.title(screen, "Status", Box(650, 358, 620))
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
     rest = [s for s in parts.readings_of(records) if s not in {*trips, *_SHOWN}]
-    _in_two(screen, place, records, rest, Box(650, y, 620))
+    parts.readings_in_two(screen, place, records, rest, Box(650, y, 620))
     if "BBOX:V" in records:
         screen.traces("Before the last trip", Box(650, 810, 620, 300), ("s", place.pv("BBOX:T")),
                       [("V", place.pv("BBOX:V")), ("uA", place.pv("BBOX:I"))])  # fmt: skip
@@ -141,17 +141,6 @@ def _output(screen: Screen, place: parts.Place, records: Records) -> None:
         screen.label(unit, Box(x, 92, 90, 30), font="Header 3")
         screen.readback(place.pv(suffix), Box(x + 90, 92, 200, 34), font="Header 1")
         screen.bar(place.pv(suffix), Box(x, 134, 290, 16))
-
-
-def _in_two(screen: Screen, place: parts.Place, records: Records, suffixes: list[str], box: Box) -> int:
-    """Add readings in two columns; returns the next y."""
-    half = -(-len(suffixes) // 2)
-    width = box.width // 2 - 10
-    ends = [
-        parts.readings_table(screen, place, records, part, Box(box.x + index * (width + 20), box.y, width))
-        for index, part in enumerate((suffixes[:half], suffixes[half:]))
-    ]
-    return max(ends)
 
 
 def device_file(device: Device) -> str:

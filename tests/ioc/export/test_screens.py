@@ -143,11 +143,12 @@ def test_screens_are_as_wide_as_an_operators_monitor(files: dict[str, str]) -> N
         assert f"<height>{800}</height>" in files[name], name
 
 
-def test_the_web_files_differ_by_the_default_of_the_prefix_alone(files: dict[str, str]) -> None:
+def test_the_web_files_differ_by_the_default_of_the_prefix_and_by_opening_in_place(files: dict[str, str]) -> None:
     for name, text in files.items():
         if name.startswith("web/"):
             assert "$(P=" not in text
-            assert text.replace("$(P)", "$(P=LAB)") == files[name.removeprefix("web/")]
+            theirs = files[name.removeprefix("web/")].replace("<target>tab</target>", "<target>replace</target>")
+            assert text.replace("$(P)", "$(P=LAB)") == theirs
     found = Walk({name.removeprefix("web/"): text for name, text in files.items() if name.startswith("web/")})
     found.open("overview.bob", {"P": "OTHER"})
     assert found.pvs

@@ -1,0 +1,269 @@
+"""The screens in a browser, against a running IOC: every PV connects, no text is cut, a press does what its label says.
+
+The viewer is the public one for .bob files, which knows neither defaults of macros nor confirmations; for these there
+are tests of the files (tests/ioc/export/test_screens.py). What the gateway is asked to write is compared with the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlencode
+
+import aiohttp
+import pytest
+
+from ioc.export import phoebus
+from tests.ioc.export import plants
+from tests.ioc.export.bobs import expand
+from tests.screens.browser import Page, browser, built_viewer
+from tests.softioc import ROOT, free_port
+
+LABIOC = [sys.executable, "-c", "from ioc.cli import main; raise SystemExit(main())"]
+CUT = """
+[...document.querySelectorAll("#screen *")].filter(e =>
+    [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim()) || e.tagName == "INPUT"
+).filter(e => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).display != "inline"
+).map(e => (e.value || e.textContent) + ": " + e.scrollWidth + " > " + e.clientWidth)
+"""
+TEXTS = "document.body ? [document.body.innerText, ...[...document.querySelectorAll('input')].map(e => e.value)] : []"
+WAITING = "######"
+
+
+@dataclass(frozen=True)
+class Widget:
+    """A widget where it is in the page, macros put in."""
+
+    kind: str
+    x: float
+    y: int
+    height: int
+    pv: str
+    text: str
+    opens: str
+    writes: tuple[tuple[str, str], ...]
+
+
+def widgets(files: Mapping[str, str], file: str, macros: Mapping[str, str], x: int = 0, y: int = 0) -> Iterator[Widget]:
+    """Yield the widgets of a screen and of those embedded in it."""
+    for element in ET.fromstring(files[file]).findall("widget"):
+        left, top, width, height = (int(element.findtext(tag, "")) for tag in ("x", "y", "width", "height"))
+        if element.get("type") == "embedded":
+            own = {child.tag: expand(child.text or "", macros) for child in element.find("macros") or ()}
+            target = expand(element.findtext("file", ""), {**macros, **own})
+            yield from widgets(files, target, {**macros, **own}, x + left, y + top)
+            continue
+        actions = list(element.iter("action"))
+        yield Widget(
+            kind=element.get("type", ""),
+            x=x + left + width / 2,
+            y=y + top,
+            height=height,
+            pv=expand(element.findtext("pv_name", ""), macros),
+            text=expand(element.findtext("text", ""), macros),
+            opens=next((expand(a.findtext("file", ""), macros) for a in actions if a.findtext("file")), ""),
+            writes=tuple(
+                (expand(a.findtext("pv_name", ""), macros), a.findtext("value", ""))
+                for a in actions
+                if a.get("type") == "write_pv"
+            ),
+        )
+
+
+class Station:
+    """A browser, the gateway it gets its PVs from, and the IOC behind that."""
+
+    def __init__(self, page: Page, session: aiohttp.ClientSession, files: Mapping[str, str]) -> None:
+        self.page = page
+        self.files = files
+        self._session = session
+
+    async def ask(self, path: str) -> Any:
+        """Return what the gateway tells."""
+        async with self._session.get(path) as answer:
+            return await answer.json()
+
+    async def writes(self) -> list[tuple[str, str]]:
+        """Return what pages have written so far."""
+        return [(entry["pv"], str(entry["value"])) for entry in await self.ask("/writes")]
+
+    async def open(self, file: str, macros: Mapping[str, str]) -> list[Widget]:
+        """Show a screen, wait until everything on it is there, and return its widgets."""
+        found = list(widgets(self.files, file, macros))
+        expected = {widget.pv for widget in found if widget.pv}
+        query = urlencode({"file": f"/screens/{file}", **macros})
+        await self.page.call("Page.navigate", url=f"{self._session._base_url}viewer/index.html?{query}")
+
+        async def complete() -> bool:
+            states = await self.ask("/pvs")
+            connected = {name for name, up in states.items() if up}
+            texts = await self.page.evaluate(TEXTS)
+            return expected <= connected and len(texts) > 1 and not any(WAITING in text for text in texts)
+
+        await until(complete, 120.0, f"{file} does not become complete")
+        return found
+
+    async def do(self, widget: Widget, write: tuple[str, str]) -> None:
+        """Press a button or fill a field in until something is written: this, once, and nothing else."""
+        before = await self.writes()
+        y = await self.spot(widget)
+        for _ in range(10):
+            if widget.kind == "textentry":
+                await self.page.enter(widget.x, y, write[1])
+            else:
+                await self.page.click(widget.x, y)
+            with suppress(AssertionError):
+                await until(lambda: self._more_than(len(before)), 2.0, "nothing is written")
+                break
+        assert await self.writes() == [*before, write], widget
+
+    async def loaded(self, file: str) -> None:
+        """Wait until the page has asked for the file of a screen."""
+        script = f"performance.getEntriesByType('resource').some(e => e.name.endsWith('/screens/{file}'))"
+        await until(lambda: self.page.evaluate(script), 15.0, f"{file} is not opened")
+
+    async def spot(self, widget: Widget) -> float:
+        """Return where a widget can be pressed: menus of this viewer reach over what is above and below them."""
+        tag = "INPUT" if widget.kind == "textentry" else "BUTTON"
+        script = f"""[...Array({widget.height}).keys()].map(i => {widget.y} + i).filter(
+            y => document.elementFromPoint({widget.x}, y)?.closest("{tag}"))"""
+        rows = await self.page.evaluate(script)
+        assert rows, widget
+        return float(rows[len(rows) // 2])
+
+    async def _more_than(self, count: int) -> bool:
+        return len(await self.writes()) > count
+
+
+async def until(condition: Any, seconds: float, complaint: str) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + seconds
+    while not await condition():
+        assert time.monotonic() < end, complaint
+        await asyncio.sleep(0.03)
+
+
+def _servers(site: Path, folders: list[str], environment: dict[str, str], log: IO[str]) -> Iterator[Any]:
+    """Start the IOC and the gateway."""
+    yield subprocess.Popen([*LABIOC, "run", str(site)], stderr=log)
+    command = [sys.executable, "-m", "tests.screens.gateway", *folders]
+    pipe = subprocess.PIPE
+    yield subprocess.Popen(command, cwd=ROOT, env=environment, stdin=pipe, stdout=pipe, stderr=log, text=True)
+
+
+@asynccontextmanager
+async def station(folder: Path, height: int = 2400) -> AsyncIterator[Station]:
+    """Run IOC, gateway and browser."""
+    viewer = built_viewer()
+    port = free_port()
+    head = f'{plants.HEAD}\n[server]\ninterfaces = ["127.0.0.1"]\nport = {port}\n'
+    site = folder / "site.toml"
+    site.write_text(plants.site_file("simulated = true", head))
+    files = phoebus.write(plants.plant())
+    files = {name.removeprefix("web/"): text for name, text in files.items() if name.startswith("web/")}
+    screens = folder / "screens"
+    screens.mkdir()
+    for name, text in files.items():
+        (screens / name).write_text(text)
+    environment = {**os.environ, "EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
+    log = folder / "log.txt"
+    with log.open("w") as file:
+        ioc, gateway = _servers(site, [str(screens), str(viewer)], environment, file)
+    assert gateway.stdin is not None
+    assert gateway.stdout is not None
+    try:
+        address = f"http://127.0.0.1:{int(await asyncio.to_thread(gateway.stdout.readline))}/"
+        async with browser(folder / "profile", 1280, height) as page, aiohttp.ClientSession(address) as session:
+            yield Station(page, session, files)
+    finally:
+        gateway.stdin.close()
+        ioc.send_signal(signal.SIGTERM)
+        assert (await asyncio.to_thread(gateway.wait, 20), ioc.wait(20)) == (0, 0), log.read_text()
+        gateway.stdout.close()
+
+
+SCREENS = {
+    "overview": ("overview.bob", {}),
+    "server": ("server.bob", {}),
+    "alarms": ("alarms.bob", {}),
+    "crate-caen": ("HV1.bob", {"DEV": "HV1"}),
+    "crate-iseg": ("ISEG1.bob", {"DEV": "ISEG1"}),
+    "channel-caen": ("hv-channel-caen-dt55xx.bob", {"DEV": "HV1", "CH": "01", "ALIAS": "CALO:PMT"}),
+    "channel-iseg": ("hv-channel-iseg-edcp.bob", {"DEV": "ISEG1", "CH": "15", "ALIAS": "CALO:PMT"}),
+    "furnace": ("furnace-eurotherm-3200.bob", {"DEV": "FURN1"}),
+    "device-caen": ("device-caen-dt55xx.bob", {"DEV": "HV2"}),
+    "device-iseg": ("device-iseg-edcp.bob", {"DEV": "ISEG2"}),
+    "device-furnace": ("device-eurotherm-3200.bob", {"DEV": "FURN2"}),
+}
+
+WAYS = [
+    ("overview", "server.bob"),
+    ("overview", "HV2.bob"),
+    ("overview", "hv-channel-iseg-edcp.bob"),
+    ("overview", "furnace-eurotherm-3200.bob"),
+    ("crate-caen", "hv-channel-caen-dt55xx.bob"),
+]
+"""One button of each kind that opens a screen; that all of them lead somewhere is a test of the files."""
+
+
+@pytest.mark.timeout(600)
+async def test_GIVEN_the_screens_of_a_site_WHEN_used_in_a_browser_THEN_they_show_and_do_what_they_say(
+    tmp_path: Path,
+) -> None:
+    async with station(tmp_path) as here:
+        problems: list[str] = []
+        for name, (file, macros) in SCREENS.items():
+            shown = await here.open(file, {"P": "LAB", **macros})
+            problems += [f"{name}: cut: {text}" for text in await here.page.evaluate(CUT)]
+            for widget in shown:
+                if widget.kind == "action_button" and widget.writes and not widget.opens:
+                    (write,) = widget.writes
+                    await here.do(widget, write)
+                elif widget.kind == "textentry":
+                    await here.do(widget, (widget.pv, "1.5"))
+        assert not problems, "\n".join(problems)
+
+
+@pytest.mark.timeout(300)
+async def test_GIVEN_the_overview_WHEN_its_buttons_are_pressed_THEN_screens_open_and_nothing_is_written(
+    tmp_path: Path,
+) -> None:
+    async with station(tmp_path, 800) as here:
+        for name, target in WAYS:
+            file, macros = SCREENS[name]
+            shown = await here.open(file, {"P": "LAB", **macros})
+            button = next(widget for widget in shown if widget.opens == target and widget.text != "...")
+            await here.page.click(button.x, await here.spot(button))
+            await here.loaded(target)
+        assert await here.writes() == []
+
+
+@pytest.mark.timeout(300)
+async def test_GIVEN_an_operator_WHEN_a_channel_is_set_and_switched_on_THEN_the_screen_shows_its_voltage(
+    tmp_path: Path,
+) -> None:
+    async with station(tmp_path, 800) as here:
+        async with here._session.post("/forward") as answer:
+            assert answer.status == 200
+        shown = await here.open("HV1.bob", {"P": "LAB", "DEV": "HV1"})
+        entry = next(w for w in shown if w.kind == "textentry" and w.pv == "LAB:HV1:CH00:VSET")
+        on = next(w for w in shown if w.writes == (("LAB:HV1:CH00:ON", "1"),))
+        await here.do(entry, ("LAB:HV1:CH00:VSET", "50"))
+        await here.do(on, ("LAB:HV1:CH00:ON", "1"))
+
+        near = {f"{tenths / 10:.1f} V" for tenths in range(490, 511)} - {"50.0 V"}  # which the setting has already
+
+        async def voltage() -> bool:
+            return bool(near & set(await here.page.evaluate(TEXTS)))
+
+        await until(voltage, 20.0, "the channel does not reach its voltage")
