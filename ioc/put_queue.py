@@ -138,6 +138,8 @@ class PutQueue:
                 order.applied(await order.work(order.permit))
         except PutRefused as refusal:
             order.refuse(str(refusal))
+        except asyncio.CancelledError:
+            order.refuse("the server stopped before the device answered, the outcome is unknown")
         except Exception as error:
             log.exception("%s: internal error", order.name)
             order.refuse(f"internal error: {type(error).__name__}: {error}")

@@ -30,6 +30,9 @@ log = logging.getLogger("labioc.puts")
 QUEUE_SECONDS = 5.0
 """How long a put may wait until its first byte goes out, before it is refused."""
 
+SWITCH = ""
+"""Device of the orders that are about the server itself: they withdraw others and are not withdrawn."""
+
 LEFT = "the client gave up before its turn; nothing was sent"
 
 
@@ -89,7 +92,7 @@ class PutPath:
         work = partial(self._perform, record, value, context)
         note = partial(self.note_refusal, record, "VAL", as_text(record, value), context)
         if scanner is None or signal in STATUS_SIGNALS:
-            order = Order(record.name, record.name, Way(record.name), lambda: None, work, note)
+            order = Order(SWITCH, record.name, Way(record.name), lambda: None, work, note)
         else:
             way = scanner.driver.way(signal, value)
             objection = partial(self._objection, scanner, record, value, _losses(scanner, way))
@@ -157,10 +160,10 @@ class PutPath:
         finally:
             timer.cancel()
 
-    def _withdraw(self, devices: Mapping[str, object], reason: str) -> None:
-        """Refuse whatever has not begun on these devices."""
+    def _withdraw(self, reason: str, device: str | None = None) -> None:
+        """Refuse whatever has not begun, on one device or on all."""
         for order in self._queue:
-            if order.device in devices:
+            if order.device != SWITCH and device in (None, order.device):
                 self._queue.withdraw(order, reason)
 
     def _note_refusal(
@@ -228,7 +231,7 @@ class PutPath:
         old, new = as_text(record, record.val), as_text(record, value)
         try:
             await self._write(record, value, permit)
-        except (DeviceError, asyncio.CancelledError) as error:
+        except DeviceError as error:
             raise PutRefused(_reason(error, permit)) from error
         if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
             raise PutRefused(permit.ended)
@@ -242,7 +245,7 @@ class PutPath:
         """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
         try:
             lines = await scanner.raw(request)
-        except (DeviceError, asyncio.CancelledError) as error:
+        except DeviceError as error:
             raise PutRefused(_reason(error, permit)) from error
         self._note_put(name, f"set to {request.value}" if request.value else "sent", context)
         return lines
@@ -251,16 +254,17 @@ class PutPath:
         self, name: str, value: str, context: PutContext, perform: Callable[[], Awaitable[None]]
     ) -> None:
         """Apply a put to a PV of a caproto group, which looks after its device by itself. Raises PutRefused."""
-        reason = self._server_closed()
-        if reason is None:
+
+        async def work(permit: Permit) -> None:
+            permit.begin()
             try:
                 await perform()
             except Exception as error:
-                reason = f"{type(error).__name__}: {error}"
-        if reason is not None:
-            self._note_refusal(None, name, value, context, reason)
-            raise PutRefused(reason)
-        self._note_put(name, f"set to {value}", context)
+                raise PutRefused(f"{type(error).__name__}: {error}") from error
+            self._note_put(name, f"set to {value}", context)
+
+        note = partial(self._note_refusal, None, name, value, context)
+        await self._submit(Order(name, name, Way(name), self._server_closed, work, note), context)
 
     def _note_put(self, name: str, change: str, context: PutContext) -> None:
         log.info("%s: %s by %s", name, change, _who(context))
@@ -288,7 +292,7 @@ class PutPath:
         """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
         scanner.status.disabled = off
         if off:
-            self._withdraw({scanner.name: scanner}, f"{scanner.name} is disabled for maintenance")
+            self._withdraw(f"{scanner.name} is disabled for maintenance", scanner.name)
         await scanner.disable(off)
 
     async def _pass_on_arming(self) -> None:
@@ -302,12 +306,11 @@ class PutPath:
             for guard in guards:
                 guard.permit_writes()
             return
-        self._withdraw(self._scanners, f"the server is not armed ({self._statistics.armed_name} is 0)")
-        own = asyncio.current_task()
-        begun = [order.task for order in self._queue if order.device in self._scanners and order.permit.begun]
+        self._withdraw(f"the server is not armed ({self._statistics.armed_name} is 0)")
+        begun = [order.task for order in self._queue if order.device != SWITCH and order.permit.begun]
         reason = f"{self._statistics.armed_name} is 0"
         await asyncio.gather(
-            *(asyncio.wait([task]) for task in begun if task is not None and task is not own),
+            *(asyncio.wait([task]) for task in begun if task is not None),
             *(guard.forbid_writes(reason) for guard in guards),
         )
 
@@ -340,10 +343,8 @@ def as_text(record: Record, value: Any) -> str:
     return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
-def _reason(error: BaseException, permit: Permit) -> str:
+def _reason(error: DeviceError, permit: Permit) -> str:
     """Say why a write was not applied, or what is known of it."""
-    if isinstance(error, asyncio.CancelledError):
-        return "the server stopped before the device answered, the outcome is unknown"
     if isinstance(error, Withdrawn):
         return f"{error}; a part of it had been sent" if permit.begun else f"{error}; nothing was sent"
     return f"{permit.ended}: {error}" if permit.ended else str(error)

@@ -611,3 +611,33 @@ async def test_GIVEN_a_device_that_is_lost_WHEN_a_write_of_before_fails_THEN_not
         with pytest.raises(PutRefused):
             await put
         assert (rig["CH00:VSET"].sevr, rig.driver.writes) == (3, [])
+
+
+async def test_GIVEN_a_put_to_a_caproto_group_WHEN_the_server_is_disarmed_THEN_it_is_awaited() -> None:
+    async with Rig().running() as rig:
+        gate, begun = asyncio.Event(), []
+
+        async def perform() -> None:
+            begun.append(1)
+            await gate.wait()
+
+        first = asyncio.create_task(rig.puts.put_group("LAB:MIX", "1", WHO, perform))
+        second = asyncio.create_task(rig.puts.put_group("LAB:MIX", "2", WHO, perform))
+        await settle()
+        disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
+        await settle()
+        assert "not armed" in str(second.exception())
+        assert (first.done(), disarming.done()) == (False, False)
+        gate.set()
+        await asyncio.gather(first, disarming)
+        assert begun == [1]
+
+
+async def test_GIVEN_a_put_under_way_WHEN_the_server_stops_without_an_answer_THEN_its_outcome_is_unknown() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        await rig.puts.close(0.01)
+        with pytest.raises(PutRefused, match="the outcome is unknown"):
+            await put
