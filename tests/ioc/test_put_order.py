@@ -26,6 +26,7 @@ from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.statistics import IocStatistics
+from tests.conftest import rounds
 from tests.ioc.fakes import FakeClock, FakeDriver, build, definition, hv_records, hv_values, settle
 
 EXCHANGE = 0.3
@@ -360,7 +361,8 @@ class PutMachine(RuleBasedStateMachine):
             if sent:
                 at, answered = events.index(("sent", put.number)), events.index(("answered", put.number))
                 assert at < answered, f"put {put.number} was sent after its answer {answer!r}"
-            unknown = UNKNOWN in answer
+            # a put that came later is refused with the last message, which may be that of an unknown outcome
+            unknown = UNKNOWN in answer and "is not connected: " not in answer
             assert (answer == "" or unknown) == bool(sent), f"put {put.number}: {answer!r}, sent {sent} times"
 
     @invariant()
@@ -382,4 +384,4 @@ class PutMachine(RuleBasedStateMachine):
 
 
 TestPutMachine = PutMachine.TestCase
-TestPutMachine.settings = settings(max_examples=30, stateful_step_count=20, deadline=None)
+TestPutMachine.settings = settings(max_examples=rounds(30), stateful_step_count=20, deadline=None)
