@@ -10,12 +10,12 @@ from functools import partial
 from pkgutil import resolve_name
 from typing import Any
 
-from devices.errors import Garbled, ReplyTimeout
+from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.family import Family, numbered
 from devices.links.modbus import UNITS, ModbusUnit, open_unit
 from devices.model import DeviceSettings, LinkStats, Value
 from devices.simple.device import SimpleDriver
-from devices.simple.table import Row, check_table
+from devices.simple.table import Row, check_table, lost_while_writing
 
 FORMS = {"int16": ">h", "uint16": ">H", "int32": ">i", "uint32": ">I", "float32": ">f"}
 """Forms of a number in registers, high word first."""
@@ -125,6 +125,8 @@ class RegisterLink:
                 await self._unit.write_registers(row.register, words)
         except (ReplyTimeout, Garbled):
             return False
+        except LinkDown as error:
+            raise lost_while_writing(row.name, error) from error
         return True
 
 

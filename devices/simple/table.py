@@ -6,7 +6,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass
 from typing import Protocol, TypeVar
 
+from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.model import Kind, LinkStats, Signal, Value
+from devices.permit import current
 
 READ_BACK, HIGHEST, LOWEST = ".RBV", ".HI", ".LO"
 
@@ -96,6 +98,11 @@ def check_table(rows: Iterable[Row]) -> None:
             raise ValueError(f"{row.name}: follows {row.follows}, which is not in the table")
 
 
+def lost_while_writing(what: str, error: LinkDown) -> DeviceError:
+    """Return what a lost link means for a write: the outcome is unknown when its first byte may have gone out."""
+    return ReplyTimeout(f"{what}: outcome unknown: {error}") if current().begun else error
+
+
 class TableLink(Protocol[R]):
     """A link that reads and writes rows of a table."""
 
@@ -133,5 +140,6 @@ class TableLink(Protocol[R]):
     async def write(self, row: R, value: float) -> bool | None:
         """Send one setting or command, once; return whether it was acknowledged, None where nothing ever is.
 
-        Raises Refused when the device says no, LinkDown or Withdrawn when nothing was sent.
+        Raises Refused when the device says no, LinkDown or Withdrawn when nothing was sent, ReplyTimeout when the link
+        was lost behind the first byte.
         """

@@ -13,9 +13,8 @@ from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
 from devices.family import Family
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, LinkStats, Value
-from devices.permit import current
 from devices.simple.device import SimpleDriver
-from devices.simple.table import Row, check_table
+from devices.simple.table import Row, check_table, lost_while_writing
 
 GAP = "{}"
 """Where the value stands in a pattern."""
@@ -153,9 +152,7 @@ class TextLink:
         except (ReplyTimeout, Garbled):
             return False
         except LinkDown as error:
-            if not current().begun:
-                raise
-            raise ReplyTimeout(f"{row.name}: outcome unknown: {error}") from error
+            raise lost_while_writing(row.name, error) from error
         if line != row.done:
             raise Refused(f"{row.name}: the device answered {line!r} instead of {row.done!r}")
         return True

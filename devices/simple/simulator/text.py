@@ -24,11 +24,15 @@ NO_ANSWER = "ERROR"
 
 @dataclass(slots=True)
 class Faults:
-    """What is wrong: nothing answered, rubbish answered, settings taken but not answered, seconds of delay."""
+    """What is wrong: nothing answered, rubbish answered, settings taken but not answered, or answered by hanging up.
+
+    ``delay`` is in seconds.
+    """
 
     silent: bool = False
     garbage: bool = False
     mute: bool = False
+    hang_up: bool = False
     delay: float = 0.0
 
 
@@ -94,7 +98,10 @@ class SimulatedText:
         self._sessions[session] = writer
         try:
             while line := await reader.readuntil(self._table.terminator[-1:].encode()):
-                answer = self.answer(line.decode("ascii", "replace").strip())
+                request = line.decode("ascii", "replace").strip()
+                answer = self.answer(request)
+                if self.faults.hang_up and any(_value_in(row, request) is not None for row in self._table.rows):
+                    return
                 if answer is not None:
                     await asyncio.sleep(self.faults.delay)
                     writer.write(answer)
@@ -122,7 +129,7 @@ class SimulatedText:
         for row in self._table.rows:
             if row.ask == request:
                 return fill(row.answer, row.format(self.model.values[row.name]))
-            if row.send and (value := _value_in(row, request)) is not None:
+            if (value := _value_in(row, request)) is not None:
                 good = not row.readable or self.model.set(row, value)
                 return None if self.faults.mute or row.done is None else row.done if good else NO_ANSWER
         return NO_ANSWER
@@ -130,6 +137,8 @@ class SimulatedText:
 
 def _value_in(row: Line, request: str) -> float | None:
     """Return the value that a line sets a row to, None when it is no such line."""
+    if not row.send:
+        return None
     if GAP not in row.send:
         return 1 if request == row.send else None
     try:
@@ -164,7 +173,7 @@ class Door(TextDoor):
             "clips": ("on|off", switch(device.model, "clips")),
             "delay": ("SECONDS", delay),
             "disconnect": ("", device.disconnect),
-            **{name: ("on|off", switch(faults, name)) for name in ("silent", "garbage", "mute")},
+            **{name: ("on|off", switch(faults, name)) for name in ("silent", "garbage", "mute", "hang_up")},
         }
         super().__init__(port, commands)
 

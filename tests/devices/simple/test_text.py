@@ -154,6 +154,29 @@ async def test_what_becomes_true_later_is_reported():
         assert driver.stats.late == ["SP 40 C, whose outcome was unknown, has come true"]
 
 
+async def test_a_connection_lost_behind_the_first_byte_leaves_the_outcome_unknown_until_it_is_read_again():
+    async with text_device() as (driver, simulator):
+        await driver.read(["SP"])
+        Permit().use()
+        simulator.faults.hang_up = True
+        with pytest.raises(ReplyTimeout, match="SP: outcome unknown"):
+            await driver.write("SP", 40.0)
+        await driver.close()
+        await driver.connect()
+        found = await driver.read(["SP.RBV"])
+        assert (found["SP"].value, found["SP"].level) == (40.0, Level.MINOR)
+        assert driver.stats.late == ["SP 40 C, whose outcome was unknown, has come true"]
+
+
+async def test_a_connection_lost_before_the_first_byte_is_no_outcome_at_all():
+    async with text_device() as (driver, simulator):
+        Permit().use()
+        await driver.close()
+        with pytest.raises(LinkDown, match="nothing was sent"):
+            await driver.write("SP", 40.0)
+        assert not [line for line in simulator.received if line.startswith("SP ")]
+
+
 async def test_a_difference_that_lasts_is_minor():
     async with text_device() as (driver, simulator):
         await driver.read(["SP.RBV"])
