@@ -31,7 +31,7 @@ class ScriptedTerminal:
         self.prompts.append(prompt)
         return self.lines.pop(0) if self.lines else None
 
-    async def explain(self, text: str) -> None:
+    async def say(self, text: str) -> None:
         if self.deaf:
             raise BrokenPipeError
         self.said += text.splitlines()
