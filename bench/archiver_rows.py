@@ -87,7 +87,7 @@ def scans(specs: list[PvSpec], seconds: int, noisy: bool) -> Iterator[tuple[int,
     """The events of each second: everything at first, then what moves."""
     moving = [pv for pv in specs if pv.field in ("VMON", "IMON", "COMM_RTT")]
     for second in range(seconds):
-        stamp = _START + second * _NS
+        stamp = _START + second * _NS + random.randrange(3_000_000)  # a scan is never quite in time
         if second == 0:
             yield second, [Event(pv.name, Kind.DOUBLE, 1.0 if pv.rtyp == "ai" else 1, stamp) for pv in specs]
         else:

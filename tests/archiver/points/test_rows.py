@@ -122,7 +122,7 @@ def test_of_a_lost_device_one_row_tells_the_severities_and_then_there_are_none()
             rows.look(second + 0.6 + 0.1 * quarter)
     lost = rows.points[1:]
     assert [point.fields for point in lost] == [{f"{field}_sev": 3 for field in NAMES}]
-    assert lost[0].time == NOW + 1  # behind the last good row, which stays
+    assert lost[0].time == NOW + 10**6  # behind the last good row, which stays
     rows.scan(5, **FIRST)
     assert rows.points[-1].fields == {**FIRST, **{f"{field}_sev": 0 for field in NAMES}}
 
@@ -197,6 +197,7 @@ def test_no_change_is_lost_whatever_comes_between(changes: list[tuple[str, int, 
     rows.points += list(parse_all(rows.builder.finish()[0]))
     stamps = [point.time for point in rows.points]
     assert stamps == sorted(set(stamps))
+    assert all(stamp % 10**6 == 0 for stamp in stamps if stamp is not None)
     for field, values in sent.items():
         found: list[object] = []
         for point in rows.points:
