@@ -234,7 +234,7 @@ def _urgency(parameters: tuple[str, ...]) -> int:
     """Return the place of a portion in the order of reading."""
     ranks = (
         (not parameters, 0),
-        (not _LIVE.isdisjoint(parameters), 1),
+        (not _LIVE.isdisjoint(parameters) or parameters == ("BDFREL",), 1),
         (_SETTINGS.issuperset(parameters), 2),
         (_OF_BOARD.issuperset(parameters), 3),
     )

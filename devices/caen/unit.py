@@ -19,7 +19,7 @@ from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, 
 from devices.caen.status import Layout, layout_of
 from devices.caen.values import Plain, values_of
 from devices.clock import DriverClock
-from devices.errors import Garbled, ReplyTimeout
+from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.links.line import LineLink
 from devices.rules.answers import BadAnswers
 
@@ -158,7 +158,7 @@ class CaenUnit:
         self._refusals.clear()
         if await self._is_same():
             self._again = set(_CONSTANTS) | self.unsupported
-            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH"}
+            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}  # ISET for the warning of IMON until it is read
             self.cells = {place: cell for place, cell in self.cells.items() if place[0] in kept}
             return
         self._again.clear()
@@ -174,20 +174,17 @@ class CaenUnit:
             await self.read_board(parameter)
 
     async def _is_same(self) -> bool:
-        """Ask for the identity known from the last connection. Raises ReplyTimeout when there is no answer at all."""
-        if not self._answered or not self.channels or self.value(IDENTITY[0]) is None:
+        """Ask for the serial number of the last connection. Raises ReplyTimeout when there is no answer at all."""
+        serial = self.value("BDSNUM")
+        if not self._answered or not self.channels or serial is None:
             return False
         try:
-            for parameter in IDENTITY:
-                known = self.value(parameter)
-                if known is not None and await self.read_back(parameter, None) != known:
-                    return False
+            return await self.read_back("BDSNUM", None) == serial
         except (ErrorReply, Garbled):
             return False
         except ReplyTimeout:
             self._answered = False  # next time it may be another unit, one that does not react to this dialect
             raise
-        return True
 
     async def _detect(self) -> None:
         failure: Exception = Garbled("no answer of a CAEN supply")
@@ -224,8 +221,12 @@ class CaenUnit:
         if not self._asks(parameter):
             return None
         self._understood = False
+        known = self.value(parameter)
         value = await self._read_one(parameter, None)
         self.answers.exchanged(self._understood, self.link.stats.last_error)
+        if parameter in IDENTITY and None not in (known, value) and value != known:
+            self._answered = False
+            raise LinkDown(f"another unit or firmware answers: {parameter} was {known} and is {value}; connecting anew")
         return value
 
     async def read_channels(self, parameter: str) -> None:

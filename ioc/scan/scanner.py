@@ -28,6 +28,9 @@ log = logging.getLogger("labioc.scan")
 FIRST_PAUSE = 0.25
 """Seconds before the first attempt to reconnect; doubled after each failure."""
 
+SHORTEST_PAUSE = 0.05
+"""Seconds after an attempt that has taken longer than its pause."""
+
 LONGEST_PAUSE = 1.0
 """Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
 
@@ -194,7 +197,7 @@ class DeviceScanner(Source):
                     pause, begun = FIRST_PAUSE, self._clock.monotonic()
                 await self._lose(error)
                 # An attempt that waited for an answer has already been a pause.
-                await self._back_off(max(FIRST_PAUSE, begun + pause - self._clock.monotonic()))
+                await self._back_off(max(SHORTEST_PAUSE, begun + pause - self._clock.monotonic()))
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _session(self) -> None:

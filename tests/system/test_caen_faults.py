@@ -84,7 +84,7 @@ async def test_GIVEN_another_unit_at_the_address_WHEN_the_link_comes_back_THEN_i
         await until(lambda: record(app, "BD:SERIAL").val == "00777", 10.0)
         names = [line.rpartition(b"PAR:")[2] for line in list(unit.received)[asked:]]
         assert names[0] == b"BDSNUM"
-        assert b"BDNAME" in names[:3]
+        assert b"BDNAME" in names[:2]
         await until(lambda: record(app, "BD:NAME").val == "DT9999X", 10.0)
         assert alarm(record(app, "BD:NAME")) == ("STATE", 1)
         await until(lambda: "model DT9999X is not known" in str(record(app, "COMM:MSG").val), 3.0)
