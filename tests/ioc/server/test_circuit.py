@@ -13,7 +13,7 @@ from ioc.server import Server, wire
 from ioc.server.circuit import MOST_PUTS
 from ioc.server.connection import HIGH_WATER
 
-PUTS = 60_000
+PUTS = 20_000
 
 
 async def test_GIVEN_a_slow_device_WHEN_a_client_sends_puts_without_end_THEN_few_wait_here_and_none_is_lost() -> None:
