@@ -56,6 +56,7 @@ class Circuit(Connection):
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
         self.guests: dict[int, Guest] = {}
+        self._of_guests: set[asyncio.Task[None]] = set()
         self.subscriptions: dict[int, Subscription] = {}
         self._reader = wire.MessageReader(service.max_array_bytes)
         self._puts: dict[asyncio.Task[None], PutContext] = {}
@@ -133,7 +134,7 @@ class Circuit(Connection):
                 if handler is None:
                     raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
                 self._handle(handler, message)
-                if self._paused or len(self._puts) >= MOST_PUTS:
+                if self._paused or self._under_way() >= MOST_PUTS:
                     break
                 if time.perf_counter() > end:
                     self._unserved = True
@@ -174,19 +175,35 @@ class Circuit(Connection):
             del self.guests[message.parameter1]
             guest.close()
 
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Count a request that a guest has under way among those of this client."""
+        self._of_guests.add(task)
+        self._throttle()
+        task.add_done_callback(self._guest_done)
+
+    def _guest_done(self, task: asyncio.Task[None]) -> None:
+        self._of_guests.discard(task)
+        self._one_less()
+
+    def _one_less(self) -> None:
+        """Go on with requests that had to wait because too many were under way."""
+        if self._under_way() == MOST_PUTS - 1 and not self._unserved:
+            self._serve_on()
+
     def failed(self, message: Message, cid: int, status: int, text: str) -> None:
         """Answer a request that failed."""
         self.send(_failure(message, cid, status, text))
 
     def _busy_enough(self) -> bool:
-        return self._unserved or len(self._puts) >= MOST_PUTS
+        return self._unserved or self._under_way() >= MOST_PUTS
+
+    def _under_way(self) -> int:
+        return len(self._puts) + len(self._of_guests)
 
     async def finish_puts(self) -> None:
         """Wait for the puts under way; used when the server stops."""
         if self._puts:
             await asyncio.wait(self._puts)
-        for guest in tuple(self.guests.values()):
-            await guest.finish()
 
     # ---- requests about the circuit
 
@@ -376,8 +393,7 @@ class Circuit(Connection):
 
     def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
         self._puts.pop(task, None)
-        if len(self._puts) == MOST_PUTS - 1 and not self._unserved:
-            self._serve_on()
+        self._one_less()
         if self._busy.get(record) is task:
             del self._busy[record]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 
 import caproto as ca
@@ -27,6 +27,9 @@ from ioc.server.wire import Command, Message
 log = logging.getLogger("labioc.server")
 
 _NO_FILTER = ca.ChannelFilter(ts=False, dbnd=None, arr=None, sync=None)
+
+END_SECONDS = 0.5
+"""How long puts under way, and then the hooks for the end, may take when the server stops."""
 
 READ_AFTER_WRITE = 0.8
 """Seconds that a read waits for a put of the same client, as for a record."""
@@ -55,6 +58,9 @@ class Connection(Protocol):
     def failed(self, message: Message, cid: int, status: int, text: str) -> None:
         """Answer a request that failed."""
 
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Count a request that is under way; with too many of them no more are read."""
+
 
 class _Database(Context):  # type: ignore[misc]
     """caproto's way from names to PVs, fields and hooks, without its server."""
@@ -71,6 +77,8 @@ class Guests:
         self._groups = groups
         self._database = _Database({name: pv for group in groups for name, pv in group.pvdb.items()})
         self._tasks: list[asyncio.Task[None]] = []
+        self.puts: set[asyncio.Task[None]] = set()
+        """Puts of all clients that are under way."""
 
     def find(self, name: str) -> ChannelData | None:
         """Return the PV, or the field of a record, of this name."""
@@ -88,13 +96,14 @@ class Guests:
 
     async def stop(self) -> None:
         """End the hooks and run those for the end."""
+        await _finished(self.puts, END_SECONDS)
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
         layer = AsyncioAsyncLayer()
         hooks = self._database.shutdown_methods.items()
-        await asyncio.gather(*(_watched(name, hook(layer)) for name, hook in hooks))
+        ending = [asyncio.create_task(_watched(name, hook(layer)), name=name) for name, hook in hooks]
+        await _finished([*self._tasks, *ending], END_SECONDS)
+        self._tasks.clear()
 
     def open(self, connection: Connection, name: str, cid: int, sid: int) -> GuestChannel | None:
         """Return a channel of a client, None when no group has this name."""
@@ -104,6 +113,15 @@ class Guests:
         _, _, field, modifiers = ca.parse_record_field(name)
         filters = getattr(modifiers, "filter_", None) if modifiers else None
         return None if filters is not None else GuestChannel(self, connection, entry, name, field or "", cid, sid)
+
+
+async def _finished(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for tasks, and cancel those that take longer."""
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=seconds)
+        for task in late:
+            log.warning("%s: does not end, it is cancelled", task.get_name())
+            task.cancel()
 
 
 async def _watched(name: str, work: Awaitable[None]) -> None:
@@ -155,11 +173,6 @@ class GuestChannel:
         else:
             self._follow(self._cancel, message)
 
-    async def finish(self) -> None:
-        """Wait for the puts under way."""
-        if self._puts:
-            await asyncio.wait(self._puts)
-
     def close(self) -> None:
         """Forget the channel: its monitors end, what is being answered is dropped, puts under way are finished."""
         if self._last is not None:
@@ -169,9 +182,11 @@ class GuestChannel:
         self._monitors.clear()
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._puts.add(task)
-        task.add_done_callback(self._puts.discard)
+        task = asyncio.get_running_loop().create_task(work, name=f"put {self._name}")
+        for puts in (self._puts, self._guests.puts):
+            puts.add(task)
+            task.add_done_callback(puts.discard)
+        self._connection.keep(task)
 
     def _follow(self, work: Callable[[Message], Awaitable[None]], message: Message) -> None:
         """Do something when all before it is done; a put is waited for, but not for long."""
@@ -184,7 +199,8 @@ class GuestChannel:
                 await asyncio.wait(puts, timeout=READ_AFTER_WRITE)
             await work(message)
 
-        self._last = asyncio.get_running_loop().create_task(after())
+        self._last = asyncio.get_running_loop().create_task(after(), name=self._name)
+        self._connection.keep(self._last)
 
     def _kind(self, dbr: int) -> Any:
         """Return the type that a value is read as. Raises ValueError."""

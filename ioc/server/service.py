@@ -24,9 +24,6 @@ class Guest(Protocol):
     def close(self) -> None:
         """Forget the channel."""
 
-    async def finish(self) -> None:
-        """Wait for the puts under way."""
-
 
 class GuestPvs(Protocol):
     """PVs that are no records, served on the same connections."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from caproto.server import PVGroup, pvproperty
@@ -18,6 +19,8 @@ class Laboratory(PVGroup):
     wave = pvproperty(value=[1.0, 2.0, 3.0], name="WAVE", max_length=8)
     limited = pvproperty(value=0.0, name="LIMITED", record="ao", upper_alarm_limit=5.0)
     broken = pvproperty(value=0, name="BROKEN")
+    slow = pvproperty(value=0, name="SLOW")
+    stuck = pvproperty(value=0, name="STUCK")
 
     def __init__(self, prefix: str, *, factor: float = 2.0, **more: Any) -> None:
         super().__init__(prefix, **more)
@@ -27,6 +30,14 @@ class Laboratory(PVGroup):
     async def setpoint(self, instance: Any, value: float) -> None:
         if value > 10:
             raise ValueError("more than the laboratory stands")
+
+    @slow.putter
+    async def slow(self, instance: Any, value: int) -> None:
+        await asyncio.sleep(0.001)
+
+    @stuck.putter
+    async def stuck(self, instance: Any, value: int) -> None:
+        await asyncio.Event().wait()
 
     @double.getter
     async def double(self, instance: Any) -> float:

@@ -14,6 +14,7 @@ import pytest
 
 from ioc.app import App
 from ioc.cli import main
+from ioc.server.circuit import MOST_PUTS
 from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import SiteError, only, parse_site
 from ioc.site.expansion import expand
@@ -124,6 +125,46 @@ async def test_who_may_write_is_decided_as_for_every_pv():
 
     async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
         await as_client(app, client)
+
+
+async def test_a_flood_of_requests_waits_in_the_socket_and_is_answered_in_the_end():
+    def client(context: Context) -> None:
+        slow, wave = context.connect(["LAB:G1:SLOW", "LAB:G1:WAVE"])
+        slow.put(1)
+        for number in range(MOST_PUTS + 500):
+            slow.put(number)
+        assert accepted(slow, 7)
+        assert slow.value() == 7
+        assert wave.value() == (1.0, 2.0, 3.0)
+
+    async with running() as app:
+        most = 0
+
+        async def watch() -> None:
+            nonlocal most
+            while True:
+                most = max(most, *(len(circuit._of_guests) for circuit in app._server.service.circuits), 0)
+                await asyncio.sleep(0.001)
+
+        watching = asyncio.create_task(watch())
+        try:
+            await as_client(app, client)
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+        assert 0 < most <= MOST_PUTS
+
+
+async def test_a_put_that_never_ends_does_not_keep_the_server_from_stopping():
+    def client(context: Context) -> None:
+        context.channel("LAB:G1:STUCK").put(1)
+        context.channel("LAB:G1:WAVE").value()
+
+    async with running() as app:
+        await as_client(app, client)
+        begun = asyncio.get_running_loop().time()
+        await app.stop()
+        assert asyncio.get_running_loop().time() - begun < 2.0
 
 
 def test_the_pvs_of_a_group_are_listed_and_archived(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
