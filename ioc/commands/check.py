@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.records import RecordSet
 from ioc.site.config import SiteError, load_site
 from ioc.site.expansion import expand_all
-from ioc.site.report import BUSY, interface_mistakes, wire_loads
+from ioc.site.report import BUSY, wire_loads
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +47,7 @@ def _checked(args: argparse.Namespace) -> dict[str, Any]:
     """Return what the site is made of. Raises SiteError or DatabaseError."""
     site = load_site(args.site)
     parts = shares_of(args, site)
-    if errors := interface_mistakes(site):
+    if errors := list(_interface_mistakes(site.server.interfaces)):
         raise SiteError(errors)
     database = expand_all(parts)
     RecordSet.build(database.records.values())
@@ -59,3 +60,22 @@ def _checked(args: argparse.Namespace) -> dict[str, Any]:
         "aliases": len(database.aliases),
         "wires": wires,
     }
+
+
+def _interface_mistakes(interfaces: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for each address that the server could not listen at on this computer."""
+    if not interfaces:
+        return
+    from ioc.server.network import (  # noqa: PLC0415  the server takes long to import
+        NetworkError,
+        interface_address,
+        is_own_address,
+    )
+
+    for number, name in enumerate(interfaces):
+        where = f"server.interfaces[{number}]"
+        try:
+            if not is_own_address(interface_address(where, name)):
+                yield f"{where}: found {name!r}, allowed: an IPv4 address of this computer"
+        except NetworkError as error:
+            yield str(error)

@@ -119,15 +119,12 @@ def write(folder: Path, text: str) -> str:
 SITE = '[site]\nprefix = "LAB"\n[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://h:23"\n'
 
 
-@pytest.mark.parametrize("interface", ["192.0.2.1", "no.such.host.invalid"])
+@pytest.mark.parametrize("interface", ["192.0.2.1", "192.0.2.1:5064", "no.such.host.invalid", "127.0.0.1:x", "::1"])
 def test_GIVEN_an_interface_of_another_computer_WHEN_checked_THEN_it_is_a_mistake(
     interface: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", write(tmp_path, f'{SITE}[server]\ninterfaces = ["127.0.0.1", "{interface}"]\n')]) == 2
-    assert (
-        f'server.interfaces[1]: found "{interface}", allowed: an IPv4 address of this computer'
-        in capsys.readouterr().err
-    )
+    assert f"server.interfaces[1]: found '{interface}', " in capsys.readouterr().err
 
 
 def test_GIVEN_json_wanted_WHEN_a_good_site_is_checked_THEN_counts_are_given(
