@@ -19,6 +19,7 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -69,11 +70,14 @@ class TakenOtherwise(Refused):
 
 def reason_of(error: OSError, path: str = "") -> str:
     """Return what the system says about an error, for a sentence; ``path`` is the port that could not be opened."""
-    if error.errno == errno.ECONNREFUSED:
+    # asyncio says "Connect call failed" whatever the reason, and once more for each further address of a host.
+    calls = re.findall(r"\[Errno (\d+)\] Connect call failed", str(error))
+    number = int(calls[0]) if calls else error.errno
+    if number == errno.ECONNREFUSED:
         return "connection refused: nothing listens there, or it serves another client"
-    if error.errno in (errno.EACCES, errno.EPERM) and path:
+    if number in (errno.EACCES, errno.EPERM) and path:
         return f"permission denied: add the user to group {_group_of(path)}"
-    return error.strerror or str(error) or type(error).__name__
+    return (os.strerror(int(calls[0])) if calls else error.strerror) or str(error) or type(error).__name__
 
 
 def _group_of(path: str) -> str:

@@ -162,3 +162,8 @@ def test_GIVEN_a_port_that_others_may_use_WHEN_opening_fails_THEN_the_group_is_n
     assert reason_of(PermissionError(13, "Permission denied"), "/no/such/port").endswith("group dialout")
     refused = ConnectionRefusedError(111, "Connect call failed ('127.0.0.1', 1)")
     assert reason_of(refused) == "connection refused: nothing listens there, or it serves another client"
+    twice = "[Errno 111] Connect call failed ('::1', 1), [Errno 111] Connect call failed ('127.0.0.1', 1)"
+    several = OSError(f"Multiple exceptions: {twice}")
+    assert reason_of(several) == reason_of(refused)
+    assert reason_of(OSError(113, "Connect call failed ('10.0.0.1', 23)")) == "No route to host"
+    assert reason_of(OSError(2, "No such file or directory")) == "No such file or directory"
