@@ -17,7 +17,7 @@ WIDTH, HEIGHT = 1280, 800
 ROW: Final = 28
 _CELL: Final = 22
 _GAP: Final = 6
-_LABEL: Final = 216
+_LABEL: Final = 180
 _BY_LABEL: Final[Mapping[str, Color]] = {
     "ON": bob.ON,
     "LOST": bob.SEVERITY_GROUNDS["MAJOR"],

@@ -43,8 +43,10 @@ def overview(plant: Plant) -> Screen:
         y = _crate_row(screen, plant, device, y)
     if furnaces:
         heads = {0: "furnace", 116: "link", 176: "temperature", 296: "setpoint", 416: "working setpoint"}
-        heads |= {536: "output", 656: "mode", 756: "program", 876: "power failures", 1070: "worst"}
-        y = _headings(screen, heads, y + 10)
+        heads |= {536: "output", 656: "mode", 876: "power failures", 1070: "worst"}
+        if any("TMR:STATE" in device.records for device in furnaces):
+            heads[756] = "program"
+        y = _headings(screen, dict(sorted(heads.items())), y + 10)
     for device in furnaces:
         y = _furnace_row(screen, plant, device, y)
     for device in others:
