@@ -79,7 +79,7 @@ def test_one_cause_is_one_spoken_alarm(tree: dict[str, ET.Element]) -> None:
         assert rule(tree[f"LAB:{device}:COMM"]) == ("true", "true", "5", "'LAB:IOC:HEARTBEAT' >= 0")
     for name in ("HV1:CH00:TRIP", "ISEG4:CH15:TRIP", "HV2:BD:ILK", "ISEG2:MOD:SUPPLYOK", "ISEG2:MOD:SAFELOOP"):
         assert rule(tree[f"LAB:{name}"]) == ("true", "true", "5", f"'LAB:{name.partition(':')[0]}:COMM' == 1")
-    for name in ("HV1:CH00:STATE", "IOC:LAG", "IOC:ARMED"):
+    for name in ("HV1:CH00:STATE", "IOC:LAG", "IOC:ARMED", "FURN1:SLOPE"):
         assert rule(tree[f"LAB:{name}"])[:2] == ("false", "false")
 
 
