@@ -71,15 +71,15 @@ class IsegExchange:
                 return True
         return False
 
-    async def look_before(self, what: str, *cells: tuple[str, int | None]) -> None:
-        """Read what a write depends on, as it is now, with the byte order of the module.
+    async def look_before(self, what: str, *cells: tuple[str, int | None], groups: bool = False) -> None:
+        """Read what a write depends on, as it is now, with the byte order of the module, and its ``groups``.
 
         Items that the firmware does not know are left out. Raises NotReady, or ReplyTimeout when the module is silent;
         nothing has been sent then.
         """
         known = [cell for cell in (*cells, _BYTE_ORDER) if cell[0] not in self._unit.unsupported]
         try:
-            await self._unit.read_groups(list(self._unit.groups))
+            with_groups = not groups or await self._unit.look_at_groups()
             silent = await self._unit.read_now(*known)
         except (ReplyTimeout, LinkDown) as error:
             raise type(error)(f"{what}: nothing was sent: {error}") from error
@@ -87,6 +87,8 @@ class IsegExchange:
             raise NotReady(f"{what}: nothing was sent: {error}") from error
         if needed := [name for name, _ in cells if name in silent]:
             raise NotReady(f"{what}: nothing was sent, {', '.join(needed)} cannot be read")
+        if not with_groups:
+            raise NotReady(f"{what}: nothing was sent, the groups of the module cannot be read")
 
     async def read_before(self, target: Target) -> int:
         """Read a word that a write depends on; raises as ``look_before`` does."""

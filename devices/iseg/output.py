@@ -7,6 +7,8 @@ on bit behind that would switch the output on with them.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from devices.clock import DriverClock
 from devices.errors import NotReady, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANGED_BY_EVENTS, SETTINGS
@@ -25,7 +27,7 @@ from devices.iseg.exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange, T
 from devices.iseg.limits import IsegLimits
 from devices.iseg.unit import IsegUnit
 from devices.rules.channels import channel_prefix
-from devices.rules.settings import check_limits
+from devices.rules.settings import Asked, check_limits
 
 HARMLESS = ChannelEvent.CURRENT_BOUNDS | ChannelEvent.VOLTAGE_BOUNDS
 """Events of a past ramp that block switching on by one of the guide's three rules, and are no reason not to."""
@@ -47,6 +49,7 @@ class IsegOutput:
         self._exchange = exchange
         self._limits = limits
         self._clock = clock
+        self._cuts: Counter[int] = Counter()  # emergency offs that were sent, by channel
 
     @staticmethod
     def _changed(channel: IsegChannel) -> list[str]:
@@ -65,18 +68,10 @@ class IsegOutput:
         return [name, *self._changed(channel)]
 
     async def _off(self, channel: IsegChannel) -> None:
-        control, status = (Target("OFF", item, channel.number) for item in (_CONTROL, _STATUS))
+        status = Target("OFF", _STATUS, channel.number)
         before = channel.hv.demand_on
         try:
-            # The emergency off of another host must not be released by the control word. The status shows it, too, and
-            # an output that is to go off does not depend on one answer.
-            try:
-                held = await self._exchange.read_before(control) & int(ChannelControl.EMERGENCY_OFF)
-            except NotReady:
-                held = await self._exchange.read_before(status) & int(ChannelStatus.EMERGENCY_OFF)
-            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
-            accepted = await self._exchange.apply(control, held, lambda found: not bits(found) & ChannelControl.ON)
-            if not accepted:
+            if not await self._switched_off("OFF", channel):
                 raise Refused("OFF: the module did not follow, its control word still says on")
             if not await self._follows(status, False):
                 raise Refused("OFF: the module took the command, but the output is still on")
@@ -84,14 +79,40 @@ class IsegOutput:
             channel.hv.demand_on = before
             raise
 
+    async def _switched_off(self, what: str, channel: IsegChannel) -> bool:
+        """Take the on bit away, twice if there is no trace of it, and return whether it is gone.
+
+        An emergency off must not be released by the control word, be it that of another host or the one that overtakes
+        this write, so the word is looked at before each sending. The status shows it, too, and an output that is to go
+        off does not depend on one answer.
+        """
+        control, status = (Target(what, item, channel.number) for item in (_CONTROL, _STATUS))
+        for _ in range(SENDINGS):
+            cuts = self._cuts[channel.number]
+            try:
+                held = bool(await self._exchange.read_before(control) & ChannelControl.EMERGENCY_OFF)
+            except NotReady:
+                held = bool(await self._exchange.read_before(status) & ChannelStatus.EMERGENCY_OFF)
+            held = held or self._cuts[channel.number] != cuts
+            self._exchange.send(control, int(ChannelControl.EMERGENCY_OFF) if held else 0)
+            channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
+            if await self._exchange.look(control, lambda found: not bits(found) & ChannelControl.ON):
+                return True
+        return False
+
     async def _on(self, channel: IsegChannel) -> None:
         seen = await self._look_before_on(channel)
-        accepted = await self._control_on(channel.number, seen)
-        if not accepted or not await self._follows(Target("ON", _STATUS, channel.number), True):
-            reason = await self._why_off(channel.number)
-            if accepted:
-                await self._take_back(channel.number)
-            raise Refused(f"ON: the module did not follow: {reason}")
+        try:
+            accepted = await self._control_on(channel.number, seen)
+            if not accepted or not await self._follows(Target("ON", _STATUS, channel.number), True):
+                reason = await self._why_off(channel.number)
+                if accepted:
+                    await self._take_back(channel)
+                raise Refused(f"ON: the module did not follow: {reason}")
+        except ReplyTimeout:
+            place = channel_prefix(channel.number)
+            channel.hv.demands["ON"].doubt(Asked("output", 1, labels=("OFF", "ON"), device="module", place=place))
+            raise
 
     async def _look_before_on(self, channel: IsegChannel) -> int:
         """Return the events of the channel.
@@ -102,7 +123,7 @@ class IsegOutput:
         settings = [SETTINGS[suffix] for suffix in ("VSET", "ISET")]
         limits = [cell for setting in settings for cell in self._limits.depends_on(setting, number)]
         items = (_CONTROL, _STATUS, _EVENTS, *(setting.item for setting in settings))
-        await self._exchange.look_before("ON", *((item, number) for item in items), *limits)
+        await self._exchange.look_before("ON", *((item, number) for item in items), *limits, groups=True)
         control, status, events = (self._unit.word(item, number) for item in (_CONTROL, _STATUS, _EVENTS))
         if (status | events) & ChannelStatus.TRIP:
             raise Refused("ON: tripped, clear it with CLR:CMD first")
@@ -146,11 +167,9 @@ class IsegOutput:
         # Whether the on bit is already gone while the output ramps down is not documented.
         return not on and bool(self._unit.word(_STATUS, target.channel) & ChannelStatus.RAMPING)
 
-    async def _take_back(self, number: int) -> None:
+    async def _take_back(self, channel: IsegChannel) -> None:
         """Withdraw an on that was accepted but not followed, so that it does not come true after it was refused."""
-        target = Target("ON", _CONTROL, number)
-        held = bits(await self._exchange.read_back(target)) & ChannelControl.EMERGENCY_OFF
-        if not await self._exchange.apply(target, int(held), lambda found: not bits(found) & ChannelControl.ON):
+        if not await self._switched_off("ON", channel):
             raise ReplyTimeout("ON: outcome unknown, the module does not follow and cannot be switched off again")
 
     async def _why_off(self, channel: int) -> str:
@@ -183,13 +202,15 @@ class IsegOutput:
         """Send an emergency off and wait for nothing. Raises LinkDown when nothing can be sent."""
         target = Target("emergency off", _CONTROL, channel.number)
         self._exchange.send(target, int(ChannelControl.EMERGENCY_OFF))
+        self._cuts[channel.number] += 1
 
     async def emergency_off(self, name: str, channel: IsegChannel) -> list[str]:
         """Cut the output without ramp; it stays so until cleared. Raises Refused when the channel does not follow."""
-        before, channel.hv.demand_on = channel.hv.demand_on, False
+        before = channel.hv.demand_on
         target = Target("emergency off", _STATUS, channel.number)
         for looks in (LOOKS, FOLLOW_LOOKS):
             self.cut(channel)
+            channel.hv.demand_on = False  # see _switched_off
             if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelStatus.EMERGENCY_OFF), looks):
                 channel.hv.accept_on(False)
                 channel.polled({_STATUS}, self._clock.monotonic())

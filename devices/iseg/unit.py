@@ -39,7 +39,7 @@ CONSTANT = frozenset((*IDENTITY, *DESCRIPTION, *NOMINALS, *OPTIONAL))
 """What is taken over from the last connection to the same module until it has been read again."""
 
 GROUPS = range(32)
-_COPIED = {"VoltageSet": 1, "CurrentSet": 2, "ChannelControl": 10}
+COPIED = {"VoltageSet": 1, "CurrentSet": 2, "ChannelControl": 10}
 """What a set group may copy from its master to its members, by the number in its type (EDCP guide)."""
 
 VOLTS = (1.0, 1e5)
@@ -74,6 +74,7 @@ class IsegUnit:
         self.answers = BadAnswers()
         self.groups: dict[int, tuple[frozenset[int], int]] = {}
         """Variable groups that have members: these, and the type of the group."""
+        self._with_groups: set[int] = set()  # groups that this firmware has
         self._configured = configured
         self._one_by_one: set[str] = set()  # items that are not answered for many channels at once
         self._silent: dict[str, int] = {}
@@ -121,7 +122,7 @@ class IsegUnit:
             self.cells |= kept
             self.assumed |= kept.keys()
             return True
-        for memory in (self.unsupported, self._one_by_one, self._known):
+        for memory in (self.unsupported, self._one_by_one, self._known, self._with_groups, self.groups):
             memory.clear()  # what it could not do is known of that very module only
         self._silent.clear()
         self.channels, self.many = 0, Many.SINGLE
@@ -152,28 +153,34 @@ class IsegUnit:
         return silent - self.unsupported
 
     async def _find_groups(self) -> None:
-        if await self.read_groups((0,)):
-            await self.read_groups(GROUPS[1:])
+        if await self._read_groups((0,)):
+            await self._read_groups(GROUPS[1:])
 
-    async def read_groups(self, numbers: Iterable[int]) -> bool:
-        """Read variable groups, which few firmwares have; return whether any has answered."""
+    async def look_at_groups(self) -> bool:
+        """Read the variable groups of this firmware again; return whether each has answered."""
+        return self._with_groups <= await self._read_groups(self._with_groups)
+
+    async def _read_groups(self, numbers: Iterable[int]) -> set[int]:
+        """Read variable groups, which few firmwares have; return those that have answered."""
         questions = {
             number: replace(one(self.link, BY_NAME["VariableGroup"], number), probe=True) for number in numbers
         }
         await self.link.ask(list(questions.values()))
-        for number, question in questions.items():
+        answered = {number for number, question in questions.items() if number in question.answers}
+        for number in answered:
             self.groups.pop(number, None)
-            if number in question.answers and isinstance(value := question.answers[number].value, tuple):
+            if isinstance(value := questions[number].answers[number].value, tuple):
                 offset, mask, kind = map(int, value)
                 if mask:
                     self.groups[number] = frozenset(offset + n for n in range(BLOCK) if mask >> n & 1), kind
-        return any(question.answers for question in questions.values())
+        self._with_groups |= answered
+        return answered
 
     def followers(self, item: str, channel: int) -> frozenset[int]:
         """Return the other channels to which the module copies an item of this one, as set groups do."""
         found: set[int] = set()
         for members, kind in self.groups.values():
-            if kind >> 14 == 0 and kind >> 4 & 0xF == _COPIED.get(item) and kind & 0xF == channel:
+            if kind >> 14 == 0 and kind >> 4 & 0xF == COPIED.get(item) and kind & 0xF == channel:
                 found |= members
         return frozenset(found & self.every) - {channel}
 

@@ -16,7 +16,7 @@ from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
 from devices.iseg.limits import IsegLimits
 from devices.iseg.module import IsegModule
 from devices.iseg.output import IsegOutput
-from devices.iseg.unit import IsegUnit
+from devices.iseg.unit import COPIED, IsegUnit
 from devices.model import DeviceSettings, Value
 from devices.rules.channels import channel_prefix
 from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
@@ -145,7 +145,10 @@ class IsegWriter:
             target = replace(target, channel=None)
         self._check(setting, asked, number or 0)  # what is known to be outside needs no look
         await self._exchange.look_before(
-            setting.suffix, (target.item, target.channel), *self._limits.depends_on(setting, number)
+            setting.suffix,
+            (target.item, target.channel),
+            *self._limits.depends_on(setting, number),
+            groups=setting.item in COPIED,
         )
         self._check(setting, asked, number or 0)
         before = found()

@@ -8,15 +8,17 @@ from collections.abc import Callable
 
 import pytest
 
-from devices.errors import Refused
+from devices.errors import LinkDown, Refused, ReplyTimeout
 from devices.iseg.edcp.bits import ChannelControl, ChannelStatus, ModuleControl, ModuleStatus
+from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.messages import Data
 from devices.iseg.edcp.protocol import decode
 from devices.iseg.simulator import answers as sim_iseg_answers
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
+from devices.iseg.simulator.writes import RefusedError
 from devices.model import Level
 from devices.rules.hv_channel import State
-from tests.devices.iseg.bench import bench
+from tests.devices.iseg.bench import bench, until
 
 ON, EMERGENCY = int(ChannelControl.ON), int(ChannelControl.EMERGENCY_OFF)
 
@@ -216,3 +218,72 @@ async def test_GIVEN_a_negative_board_WHEN_zero_volts_are_put_THEN_no_negative_z
         await made.driver.write("CH03.VSET", 10.0)
         await made.driver.write("CH03.VSET", 0.0)
         assert [frame.data[3:].hex() for frame in made.written()] == ["c1200000", "00000000"]
+
+
+async def test_GIVEN_an_emergency_off_of_another_host_between_two_offs_WHEN_sent_again_THEN_it_is_not_released(answers):
+    async with bench() as made:
+        await made.driver.write("CH03.ON", 1)
+        channel = made.module.channels[3]
+
+        def still_on(word, module):  # the board keeps the on bit although it has been cut meanwhile
+            if frames(made, "ChannelControl") == [ON, 0]:
+                channel.emergency = True
+                return word | ON | EMERGENCY
+            return word
+
+        answers("_read_channel", "ChannelControl", still_on)
+        await made.driver.write("CH03.ON", 0)
+        assert frames(made, "ChannelControl") == [ON, 0, EMERGENCY]
+        assert channel.emergency
+
+
+async def test_GIVEN_an_off_that_still_looks_WHEN_the_output_is_cut_in_an_emergency_THEN_the_off_does_not_release_it(
+    monkeypatch,
+):
+    async with bench() as made:
+        await made.driver.write("CH03.ON", 1)
+        original = sim_iseg_answers._read_module
+
+        def silent_until_cut(module, item, number):
+            if item.name == "ModuleControl" and not module.channels[3].emergency:
+                raise RefusedError
+            return original(module, item, number)
+
+        monkeypatch.setattr(sim_iseg_answers, "_read_module", silent_until_cut)
+        off = asyncio.create_task(made.driver.write("CH03.ON", 0))
+        asked, control = made.driver._link._flying, BY_NAME["ModuleControl"].id
+        await until(lambda: any(one.data_id == control and one.tries > 1 for one in asked), what="the second try")
+        await made.driver.write("CH03.EMCY.CMD", 1)
+        await off
+        assert frames(made, "ChannelControl") == [ON, EMERGENCY, EMERGENCY]
+        assert made.module.channels[3].emergency
+
+
+async def test_GIVEN_a_link_that_is_lost_WHEN_cut_in_an_emergency_THEN_the_demand_stays_since_nothing_was_sent():
+    async with bench() as made:
+        await made.driver.write("CH03.ON", 1)
+        await made.driver._link.close()
+        with pytest.raises(LinkDown, match="nothing was sent"):
+            await made.driver.write("CH03.EMCY.CMD", 1)
+        assert made.driver._channels[3].hv.demand_on is True
+
+
+async def test_GIVEN_an_on_whose_outcome_is_unknown_WHEN_it_has_come_true_THEN_on_takes_it_over_with_an_alarm(
+    monkeypatch,
+):
+    async with bench() as made:
+        original = type(made.driver._unit).read_back
+
+        async def silent_after_on(unit, item, channel=None):
+            if item.name == "ChannelControl":
+                raise ReplyTimeout("no answer")
+            return await original(unit, item, channel)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(type(made.driver._unit), "read_back", silent_after_on)
+            with pytest.raises(ReplyTimeout, match="outcome unknown"):
+                await made.driver.write("CH03.ON", 1)
+        await made.look()
+        found = await made.driver.read(["CH03.ON"])
+        assert (found["CH03.ON"].value, found["CH03.ON"].level) == (1, Level.MINOR)
+        assert "CH03:output ON, whose outcome was unknown, has come true" in made.driver.stats.late

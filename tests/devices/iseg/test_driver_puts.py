@@ -15,7 +15,7 @@ from devices.iseg.simulator import answers, writes
 from devices.iseg.simulator.module import E16C1, F460N, NHR
 from devices.links.can_frame import Frame
 from devices.model import Level
-from tests.devices.iseg.bench import Bench, bench, until
+from tests.devices.iseg.bench import Bench, bench
 
 SITE = {"limits": {"VSET": (0.0, 2000.0), "ISET": (0.0, 800.0), "MOD.RAMPV": (0.01, 5.0)}}
 
@@ -252,12 +252,8 @@ async def test_GIVEN_a_control_word_that_is_not_answered_WHEN_switched_off_THEN_
 async def test_GIVEN_channels_that_follow_in_a_group_WHEN_their_master_is_put_THEN_their_site_limits_hold():
     async with bench(channel_limits={5: {"VSET": (0.0, 500.0)}}) as made:
         await made.driver.write("CH03.VSET", 1000.0)
-        with made.segment.lock:
+        with made.segment.lock:  # made by another program after this one has connected
             made.module.groups[7] = (1 << 3 | 1 << 5, 0x0110 | 3)  # channel 5 follows the voltage setting of channel 3
-        await made.driver.close()
-        await made.driver.connect()
-        await made.look()
-        await until(lambda: 7 in made.driver._unit.groups, 5.0, "the group")
         with pytest.raises(OutOfLimits, match=r"above 500 V \(site limit of CH05, which follows in a group\)"):
             await made.driver.write("CH03.VSET", 900.0)
         await made.driver.write("CH04.VSET", 900.0)
@@ -269,3 +265,18 @@ async def test_GIVEN_channels_that_follow_in_a_group_WHEN_their_master_is_put_TH
             del made.module.groups[7]
         await made.driver.write("CH03.VSET", 900.0)
         assert frames(made, "VoltageSet") == [1000.0, 900.0, 900.0]
+
+
+async def test_GIVEN_a_group_that_does_not_answer_any_more_WHEN_put_THEN_nothing_is_sent(monkeypatch):
+    async with bench() as made:
+        original = answers._read_module
+
+        def silent(module, item, number):
+            if item.name == "VariableGroup" and number == 7:
+                raise writes.RefusedError
+            return original(module, item, number)
+
+        monkeypatch.setattr(answers, "_read_module", silent)
+        with pytest.raises(NotReady, match="nothing was sent, the groups of the module cannot be read"):
+            await made.driver.write("CH03.VSET", 900.0)
+        assert made.written() == []
