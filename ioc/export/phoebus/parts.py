@@ -139,7 +139,8 @@ def _settings(
     y = box.y + 20
     for suffix in suffixes:
         places = [Box(column.x, y, column.width, _CELL) for column in columns]
-        screen.label(records[suffix].fields["DESC"], Box(box.x, y, _LABEL - 4, _CELL), font="Fine Print")
+        about = Box(box.x, y - 3, _LABEL - 4, ROW)
+        screen.label(records[suffix].fields["DESC"], about, font="Fine Print", wrap=True)
         control(screen, place, suffix, records, places[0])
         for area, part in zip(places[1:], (":RBV", ":LO", ":HI"), strict=False):
             if suffix + part in records:
