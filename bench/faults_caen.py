@@ -11,7 +11,7 @@ from devices.caen.simulator.server import SimulatedSupply, simulated_supply
 
 PACE = 0.05  # s of one exchange
 LATE = 3.0  # s, three times the time-out
-WATCHED = ("VMON", "IMON", "STAT", "STATE", "ON:RBV", "VDIFF", "MOVING")
+WATCHED = ("VMON", "IMON", "STAT", "STATE", "ON:RBV", "VDIFF", "MOVING", "SETTLED")
 
 
 @asynccontextmanager

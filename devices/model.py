@@ -226,7 +226,7 @@ class Portioned(Protocol):
 class Latching(Protocol):
     """A driver that remembers events by itself."""
 
-    def latched(self) -> Collection[str]:
+    def latched(self) -> Mapping[str, Reading]:
         """Return the signals whose alarm is such a memory now: losing the link does not take it away."""
 
 

@@ -178,9 +178,13 @@ class CaenDriver:
             return channel.parameters(suffix)
         return self._board.parameters(name) if name in BOARD else ()
 
-    def latched(self) -> Collection[str]:
+    def latched(self) -> Mapping[str, Reading]:
         """Return the trips that have not been acknowledged."""
-        return [f"{channel_prefix(channel.number)}TRIP" for channel in self._channels if channel.hv.trip.latched]
+        return {
+            f"{channel_prefix(channel.number)}TRIP": channel.hv.trip.reading(self._clock.time())
+            for channel in self._channels
+            if channel.hv.trip.latched
+        }
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
         return self._places.readings(names, BOARD, self._board.reading, self._clock.time())

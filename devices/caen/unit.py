@@ -41,6 +41,8 @@ _FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
 """What a unit of profile B reports for the range that its current meter is in; profile A has names for each range."""
 
+_ALWAYS = frozenset({"VMON", "IMON", "STAT", "VSET", "ISET"})  # every firmware knows these: a refusal says nothing
+
 _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
 IDENTITY = ("BDSNUM", "BDFREL")
@@ -67,7 +69,7 @@ class CaenUnit:
         self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
         self._configured = configured
         self._clock = clock
-        self._known: set[str] = set()
+        self._known = set(_ALWAYS)
         self._again: set[str] = set()  # constants of the last connection that have not been confirmed in this one
         self._layout = layout_of("", Profile.A)
         self._spoken = self.dialect
@@ -76,6 +78,7 @@ class CaenUnit:
         self._groups = Groups(name, clock)
         self._absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
         self._refusals: Counter[int] = Counter()  # by channel, in a row
+        self._answering: set[int] = set()  # channels that have answered in this connection
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
         """Return the last value of a parameter, None when it has not been read in this connection."""
@@ -156,6 +159,7 @@ class CaenUnit:
         self._groups.forget()
         self._absent.clear()
         self._refusals.clear()
+        self._answering.clear()
         if await self._is_same():
             self._again = set(_CONSTANTS) | self.unsupported
             kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}  # ISET for the warning of IMON until it is read
@@ -164,7 +168,7 @@ class CaenUnit:
         self._again.clear()
         self.unsupported.clear()
         self.cells.clear()
-        self._known.clear()
+        self._known = set(_ALWAYS)
         await self._detect()
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
@@ -234,16 +238,17 @@ class CaenUnit:
         if self._asks(parameter):
             self._understood = False
             await self._read_all(parameter)
+            if self._understood:
+                self._again.discard(parameter)
             self.answers.exchanged(self._understood, self.link.stats.last_error)
 
     def _asks(self, parameter: str) -> bool:
-        again = parameter in self._again
-        self._again.discard(parameter)
-        return again or parameter not in self.unsupported
+        return parameter in self._again or parameter not in self.unsupported
 
     async def _read_all(self, parameter: str) -> None:
         refused = False
-        if self._groups.allowed(parameter):
+        # A group of one would be the request for the second channel, where the unit has more than answer.
+        if (self.channels == 1 or self._group_size() > 1) and self._groups.allowed(parameter):
             done, refused = await self._read_group(parameter)
             if done:
                 return
@@ -327,17 +332,22 @@ class CaenUnit:
         return True, False
 
     def _refused(self, parameter: str, channel: int | None, error: ErrorReply) -> None:
-        self._understood = True
         if parameter in self._known and parameter not in self.unsupported:
             # It was known a moment ago, so this is about the request as it arrived, or about the channel.
             self._miss(parameter, channel)
+            if channel not in self._absent:
+                self.link.stats.errors += 1
+                self.link.stats.last_error = f"{parameter}: {error}"
             if channel is not None and error.word in ("CH", "CMD"):
                 self._count_refusal(channel)
             return
+        self._understood = True
         log.debug("%s: %s is not known to this firmware (%s)", self.name, parameter, error.word)
         self.unsupported.add(parameter)
 
     def _count_refusal(self, channel: int) -> None:
+        if channel in self._answering or not self._answering:
+            return  # it is there, or the unit does not answer for any channel: it may be starting
         self._refusals[channel] += 1
         if self._refusals[channel] < _REFUSALS:
             return
@@ -352,6 +362,7 @@ class CaenUnit:
         self.unsupported.discard(parameter)
         self.answers.good((parameter, channel))
         if channel is not None:
+            self._answering.add(channel)
             self._refusals.pop(channel, None)
             if self._absent.pop(channel, None) is not None:
                 self._groups.forget()

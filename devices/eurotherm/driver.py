@@ -231,9 +231,9 @@ class EurothermDriver:
         """Return the range of the instrument for what it measures, and the limits in force for what is set."""
         return self._furnace.display_range(name)
 
-    def latched(self) -> Collection[str]:
+    def latched(self) -> Mapping[str, Reading]:
         """Return the signals whose alarm is kept here, whatever the link does; see devices.model.Latching."""
-        return self._memory.latched() | ({"SAFE.STATE"} if self._safe.state == INCOMPLETE else set())
+        return self._readings.of(self._memory.latched() | ({"SAFE.STATE"} if self._safe.state == INCOMPLETE else set()))
 
     # Registers by number
 

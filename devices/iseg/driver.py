@@ -259,9 +259,13 @@ class IsegDriver:
             found.setdefault(items, []).append(name)
         return [found[items] for items in sorted(found, key=len)]
 
-    def latched(self) -> Collection[str]:
+    def latched(self) -> Mapping[str, Reading]:
         """Return the trips that have not been acknowledged."""
-        return [f"{channel_prefix(channel.number)}TRIP" for channel in self._channels if channel.hv.trip.latched]
+        return {
+            f"{channel_prefix(channel.number)}TRIP": channel.hv.trip.reading(self._clock.time())
+            for channel in self._channels
+            if channel.hv.trip.latched
+        }
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of a reading: nominal values of its channel, or what the module allows for a ramp."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from devices.model import Cause, Level, Reading
+from devices.model import Level, Reading, state_reading
 
 COLLAPSED = 0.5  # share of VSET below which an output that stood there is lost
 LOST_ABOVE = 20.0  # V below which a lost voltage cannot be distinguished from noise
@@ -202,11 +202,14 @@ class TripLatch:
             # From here on the output is known to be off: its absence once the bit is cleared is no new loss.
             self._last_on, self._at_voltage = None, False
 
+    def reading(self, time: float) -> Reading:
+        """Return the latch itself."""
+        return state_reading(int(self.latched), time, Level.MAJOR if self.latched else Level.OK)
+
     def readings(self, time: float) -> dict[str, Reading]:
         """Return TRIP and what is known about the last event."""
-        level, cause = (Level.MAJOR, Cause.STATE) if self.latched else (Level.OK, Cause.NONE)
         return {
-            "TRIP": Reading(int(self.latched), time, level, cause),
+            "TRIP": self.reading(time),
             "TRIP.COUNT": Reading(self.count, time),
             "TRIP.TIME": Reading(self.text_time, time),
             "TRIP.V": Reading(self.voltage, time),

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
+from devices.model import Announcing, Cause, Driver, Latching, Level, Portioned, RawRequest, Reading, Value
 from devices.permit import NOTHING
 from ioc.clock import Clock
 from ioc.database.support import STATUS_SIGNALS
@@ -314,8 +314,10 @@ class DeviceScanner(Source):
     async def _invalidate(self, cause: Cause) -> None:
         self._invalid_by = cause
         status = ALARM_STATUS[cause]
-        kept = set(self._driver.latched()) if isinstance(self._driver, Latching) else set()
+        kept = self._driver.latched() if isinstance(self._driver, Latching) else {}
         async with self._turns:
+            for name, reading in kept.items():  # the scan that latched it may be the one that has failed
+                self._records.post(name, reading)
             for record in self._records:
                 if record.signal not in kept:
                     record.lose(status)
@@ -352,7 +354,7 @@ class DeviceScanner(Source):
         begun = self._clock.monotonic()
         self._written.clear()
         readings = await self._driver.read(names)
-        if readings:
+        if any(reading.level is not Level.INVALID for reading in readings.values()):
             self.status.answered()
         post, written = self._records.post, self._written
         async with self._turns:

@@ -286,6 +286,63 @@ async def test_a_channel_that_begins_to_answer_is_found_within_a_minute():
     assert (await rig.driver.read(FAST))["CH03.VMON"].level is Level.OK
 
 
+async def test_a_channel_that_has_answered_is_asked_again_at_once_when_it_refuses():
+    rig = bench()
+    rig.model.refuse_groups = True
+    await rig.start()
+    rig.link.intercept = lambda request: "#CMD:ERR" if b"CH:2" in request else None
+    for _ in range(3):
+        found = await rig.driver.read(FAST)
+    assert {found[f"CH02.{suffix}"].level for suffix in ("VMON", "STAT", "STATE")} == {Level.INVALID}
+    rig.link.intercept = lambda _: None
+    assert {reading.level for reading in (await rig.driver.read(FAST)).values()} == {Level.OK}
+
+
+async def test_a_supply_that_refuses_everything_is_lost_with_the_reason_and_back_at_once():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda _: "#CMD:ERR"
+    await rig.driver.read(FAST)
+    with pytest.raises(Garbled, match=r"4 unreadable answers in a row, .*refused: CMD"):
+        await rig.driver.read(FAST)
+    with pytest.raises(Garbled, match="not a CAEN supply"):
+        await rig.driver.connect()
+    rig.link.intercept = lambda request: None if b"PAR:BD" in request else "#CMD:ERR"
+    await rig.driver.connect()
+    with pytest.raises(Garbled):
+        await rig.driver.read(FAST)  # a unit that is starting
+    rig.link.intercept = lambda _: None
+    await rig.driver.connect()
+    found = await rig.driver.read(FAST)
+    assert {found[name].level for name in FAST} == {Level.OK}
+
+
+async def test_the_value_of_another_channel_is_never_taken_for_that_of_all():
+    """The request for all of one channel would be that for the second."""
+    rig = bench(CaenModel(channels=2), channels=2)
+    rig.link.intercept = lambda request: "#CH:ERR" if b"CH:1" in request or b"CH:2" in request else None
+    await rig.start()
+    await rig.driver.read(FAST[:8])
+    rig.model.channels[1].forced = 128
+    rig.link.intercept = lambda _: None
+    rig.pass_time(60.0)
+    found = await rig.driver.read(FAST[:8])
+    assert (found["CH00.STAT"].value, found["CH01.STAT"].value) == (0, 128)
+
+
+async def test_a_constant_that_could_not_be_read_after_a_reconnection_is_asked_for_again():
+    rig = bench()
+    await rig.start()
+    await rig.driver.close()
+    rig.link.intercept = one_of("VMAX")
+    await rig.start()
+    rig.link.intercept = lambda _: None
+    for expected in (1, 0):
+        since = len(rig.link.log)
+        await rig.driver.read(["CH00.VSET.HI"])
+        assert sum("PAR:VMAX" in line for line in rig.sent(since)) == expected
+
+
 async def test_two_group_answers_of_the_wrong_length_end_group_reads():
     rig = bench()
     await rig.start()

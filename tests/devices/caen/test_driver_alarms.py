@@ -261,4 +261,7 @@ async def test_a_trip_that_is_latched_stays_over_a_lost_link():
     for _ in range(2):
         await rig.driver.read(FAST)
     await rig.driver.close()
-    assert list(rig.driver.latched()) == ["CH02.TRIP"]
+    latched = rig.driver.latched()
+    assert list(latched) == ["CH02.TRIP"]
+    trip = latched["CH02.TRIP"]
+    assert (trip.value, trip.level, trip.cause) == (1, Level.MAJOR, Cause.STATE)

@@ -143,13 +143,22 @@ async def test_GIVEN_a_bad_answer_to_what_is_read_once_WHEN_time_passes_THEN_it_
 
 async def test_GIVEN_a_latched_alarm_WHEN_the_link_is_lost_THEN_it_keeps_value_and_severity() -> None:
     async with Rig().running() as rig:
-        rig.driver.latched = lambda: ["CH00.IMON"]  # type: ignore[attr-defined]
-        rig.driver.readings["CH00.IMON"] = Reading(1, rig.clock.time(), Level.MAJOR, Cause.STATE)
-        await rig.clock.advance(1.0)
+        latched = Reading(1, rig.clock.time(), Level.MAJOR, Cause.STATE)  # since the last scan that was posted
+        rig.driver.latched = lambda: {"CH00.IMON": latched}  # type: ignore[attr-defined]
         rig.driver.trouble = ReplyTimeout("silent")
         await rig.clock.advance(1.0)
         assert alarm(rig["CH00:VMON"]) == ("TIMEOUT", 3)
         assert alarm(rig["CH00:IMON"]) == ("STATE", 2)
+        assert rig["CH00:IMON"].val == 1
+
+
+async def test_GIVEN_nothing_but_invalid_readings_WHEN_scanning_THEN_they_count_as_no_answer() -> None:
+    async with Rig().running() as rig:
+        invalid = Reading(None, rig.clock.time(), Level.INVALID, Cause.READ)
+        rig.driver.readings |= dict.fromkeys(rig.driver.values, invalid)
+        await rig.clock.advance(12.0)
+        assert rig["COMM:AGE"].val > 10.0
+        assert alarm(rig["COMM:AGE"])[1] == 2
 
 
 async def test_GIVEN_a_driver_that_knows_a_range_WHEN_it_changes_THEN_readings_show_it() -> None:
