@@ -22,8 +22,9 @@ from devices.model import DeviceSettings, Driver
 from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
 from ioc.access import AccessPolicy
+from ioc.automation.all_off import AllOff
 from ioc.clock import Clock, SystemClock
-from ioc.database.support import SERVER
+from ioc.database.support import GROUPS, OFF_TAG, SERVER
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
@@ -73,7 +74,9 @@ class App:
     ) -> None:
         self.site = site
         self._clock = clock or SystemClock()
-        self.records = RecordSet.build(expand(site).records.values(), time=self._clock.time)
+        definitions = expand(site).records
+        self.records = RecordSet.build(definitions.values(), time=self._clock.time)
+        self._outputs = [self.records[name] for name, found in definitions.items() if OFF_TAG in found.info]
         self.simulators: dict[str, Simulator] = {}
         self.scanners: dict[str, DeviceScanner] = {}
         self._of_device: defaultdict[str, list[Record]] = defaultdict(list)
@@ -121,6 +124,9 @@ class App:
                 self.text = TextServer(self.site.textserver, driver, by_signal, self.policy, scanner)
         for record in self.records.values():
             self.puts.attach(record)
+        if self._outputs:
+            own = {record.signal or "": record for record in self._of_device[GROUPS]}
+            AllOff(own, self._outputs, self.records, self.puts, self._clock)
         try:
             await self._server.start()
         except OSError as error:

@@ -82,8 +82,8 @@ class PutPath:
         """Become the way of this record's puts, and note those that are refused on the way here."""
         record.source = _WithPuts(record.source, self)
 
-    async def put(self, record: Record, value: Any, context: PutContext) -> None:
-        """Apply a value that the record layer has accepted.
+    async def put(self, record: Record, value: Any, context: PutContext, patient: bool = False) -> None:
+        """Apply a value that the record layer has accepted; a ``patient`` put waits for its turn without limit.
 
         Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it to finish
         by itself.
@@ -97,7 +97,7 @@ class PutPath:
             way = scanner.driver.way(signal, value)
             objection = partial(self._objection, scanner, record, value, _losses(scanner, way))
             order = Order(scanner.name, f"{record.name} = {as_text(record, value)}", way, objection, work, note)
-        await self._submit(order, context)
+        await self._submit(order, context, patient)
 
     def note_refusal(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
         """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for.
@@ -139,8 +139,8 @@ class PutPath:
         lines: Sequence[str] = await self._submit(order, context)
         return lines
 
-    async def _submit(self, order: Order, context: PutContext) -> Any:
-        """Queue a write and wait for its answer. Raises PutRefused."""
+    async def _submit(self, order: Order, context: PutContext, patient: bool = False) -> Any:
+        """Queue a write and wait for its answer, a ``patient`` one as long as it takes. Raises PutRefused."""
         scanner = self._scanners.get(order.device)
         reason = order.objection() or (None if scanner is None else self._out_of_reach(scanner))
         if reason is not None:
@@ -148,7 +148,7 @@ class PutPath:
             return await order.answer
         give_up = partial(self._queue.withdraw, order)
         waited = f"waited {self._queue_seconds:g} s for its turn; nothing was sent"
-        timer = self._clock.call_later(self._queue_seconds, partial(give_up, waited))
+        timer = None if patient else self._clock.call_later(self._queue_seconds, partial(give_up, waited))
         if context.callback:
             context.cancelled.then(partial(give_up, LEFT))
         self._queue.enter(order)
@@ -158,7 +158,8 @@ class PutPath:
             give_up(LEFT)
             raise
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
 
     def _withdraw(self, reason: str, device: str | None = None) -> None:
         """Refuse whatever has not begun, on one device or on all."""
@@ -251,20 +252,25 @@ class PutPath:
         return lines
 
     async def put_group(
-        self, name: str, value: str, context: PutContext, perform: Callable[[], Awaitable[None]]
+        self, name: str, value: str, context: PutContext, perform: Callable[[], Awaitable[None]], urgent: bool = False
     ) -> None:
-        """Apply a put to a PV of a caproto group, which looks after its device by itself. Raises PutRefused."""
+        """Apply a put to a PV that looks after its devices by itself. Raises PutRefused.
+
+        Puts to one PV go one after the other, unless they are ``urgent``.
+        """
 
         async def work(permit: Permit) -> None:
             permit.begin()
             try:
                 await perform()
+            except PutRefused:
+                raise
             except Exception as error:
                 raise PutRefused(f"{type(error).__name__}: {error}") from error
             self._note_put(name, f"set to {value}", context)
 
         note = partial(self._note_refusal, None, name, value, context)
-        await self._submit(Order(name, name, Way(name), self._server_closed, work, note), context)
+        await self._submit(Order(name, name, Way(name, urgent=urgent), self._server_closed, work, note), context)
 
     def _note_put(self, name: str, change: str, context: PutContext) -> None:
         log.info("%s: %s by %s", name, change, _who(context))

@@ -23,7 +23,7 @@ from ioc.database.dbfile import RecordDef
 from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.schema import site_schema
-from ioc.site.templates import family_templates, server_template
+from ioc.site.templates import all_off_template, family_templates, server_template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 INDEX = FOLDER.parent / "README.md"
@@ -194,6 +194,10 @@ def server_page() -> str:
     ]
     lines += ["whenever something happens.", "", *pv_table(about)]
     lines += ["## Server: `LAB:IOC:...`", "", *pv_table(server)]
+    everything = {record.name.removeprefix("P:GRP:"): record for record in all_off_template().expand(MACROS)}
+    lines += ["## All outputs: `LAB:GRP:...`", ""]
+    lines += ["Where a device has outputs of high voltage: [how to use it](../how-to/switch-everything-off.md).", ""]
+    lines += pv_table(everything)
     return "\n".join(lines)
 
 

@@ -29,6 +29,15 @@ SERVER_SIGNALS: Final = frozenset(
 )  # fmt: skip
 """Signals of that pseudo device."""
 
+GROUPS: Final = "GRP"
+"""Name in links of the pseudo device that acts on several devices at once."""
+
+GROUP_SIGNALS: Final = frozenset({"ALL.GO", "ALL.MSG"})
+"""Signals of that pseudo device."""
+
+OFF_TAG: Final = "off"
+"""Info tag of a switch (bo) that ``ALL.GO`` puts to 0."""
+
 STATUS_SIGNALS: Final = frozenset(
     {
         "COMM", "COMM.AGE", "COMM.RTT", "COMM.ERRORS", "COMM.RECONN", "COMM.MSG", "SCAN.TIME", "SCAN.LATE",

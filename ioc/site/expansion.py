@@ -10,10 +10,20 @@ from dataclasses import dataclass, field, replace
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.database.support import DEVICE_TYPE, PERIODS, SERVER, SERVER_SIGNALS, STATUS_SIGNALS, parse_link
+from ioc.database.support import (
+    DEVICE_TYPE,
+    GROUP_SIGNALS,
+    GROUPS,
+    OFF_TAG,
+    PERIODS,
+    SERVER,
+    SERVER_SIGNALS,
+    STATUS_SIGNALS,
+    parse_link,
+)
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
-from ioc.site.templates import family_templates, server_template
+from ioc.site.templates import all_off_template, family_templates, server_template
 
 log = logging.getLogger("labioc")
 
@@ -47,6 +57,9 @@ def expand(site: Site) -> Database:
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
         definitions += _device_records(site.prefix, settings, site.tuning[settings.name])
+    if any(OFF_TAG in definition.info for definition in definitions):
+        signals[GROUPS] = GROUP_SIGNALS
+        definitions += all_off_template().expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []
     database = Database({}, {})
     for definition in definitions:

@@ -20,6 +20,7 @@ from ioc.database.dbfile import RecordDef, Template, parse_template
 FOLDER = Path(db.__file__).parent
 SERVER = "ioc.template"
 """Template of the server's own records."""
+ALL_OFF = "all-off.template"
 
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 
@@ -37,6 +38,12 @@ class Templates:
 def server_template() -> Template:
     """Return the template of the server's own records."""
     return parse_template(FOLDER / SERVER)
+
+
+@cache
+def all_off_template() -> Template:
+    """Return the template of the put that switches every output of the site off."""
+    return parse_template(FOLDER / ALL_OFF)
 
 
 @cache

@@ -163,11 +163,23 @@ class Screen:
         _look(widget, "Default", TEXT, BUTTON)
 
     def button(
-        self, text: str, box: Box, *actions: Action, confirm: str = "", color: Color = BUTTON, pv: str = ""
+        self,
+        text: str,
+        box: Box,
+        *actions: Action,
+        confirm: str = "",
+        color: Color = BUTTON,
+        pv: str = "",
+        together: bool = False,
     ) -> None:
-        """Add a button with the actions of its label; with several it is a menu. ``confirm`` is the question first."""
+        """Add a button with the actions of its label; ``confirm`` is the question first.
+
+        With several actions it is a menu, unless they are done ``together``.
+        """
         widget = self._widget("action_button", text, box)
         holder = ET.SubElement(widget, "actions")
+        if together and len(actions) > 1:
+            holder.set("execute_as_one", "true")
         for kind, elements in actions:
             action = ET.SubElement(holder, "action", type=kind)
             for tag, value in elements.items():

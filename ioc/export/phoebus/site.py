@@ -13,7 +13,6 @@ from ioc.export.plant import Device, Plant, Records, states
 _LINK: Final = ("COMM", "COMM:AGE", "COMM:RTT", "COMM:ERRORS", "COMM:RECONN", "SCAN:TIME", "SCAN:LATE", "PUT:REFUSED")
 _CELLS: Final = 16
 _CELL_WIDTH: Final = 34
-_ALL_OFF: Final = "GRP:ALL:GO"
 
 
 def main_file(device: Device) -> str:
@@ -78,13 +77,19 @@ def _servers(screen: Screen, plant: Plant, y: int) -> int:
             screen.label(text, Box(x, y, 50), bob.FAINT, "Fine Print", bob.RIGHT)
             parts.value(screen, place, suffix, records, Box(x + 54, y, width))
             x += 62 + width
-        if number == 0 and f"{plant.prefix}:{_ALL_OFF}" in plant.records:
-            pv = f"{parts.prefix_macro(plant.prefix)}:{_ALL_OFF}"
-            action = bob.write_pv(pv, "0", "HV OFF ALL")
-            screen.button("HV OFF ALL", Box(1110, y - 2, 160, 34), action,
+        if number == 0 and (suffixes := _all_off(plant)):
+            pvs = [f"{parts.prefix_macro(plant.prefix)}:{suffix}" for suffix in suffixes]
+            actions = [bob.write_pv(pv, "0", "HV OFF ALL") for pv in pvs]
+            screen.button("HV OFF ALL", Box(1110, y - 2, 160, 34), *actions, together=True,
                           confirm="Switch every high-voltage output of the site off?", color=bob.DANGER)  # fmt: skip
         y += 28
     return y + 12
+
+
+def _all_off(plant: Plant) -> list[str]:
+    """Return the PV of each server that switches all its outputs off, without the prefix."""
+    names = (f"GRP:ALL{server.removeprefix('IOC')}:GO" for server in plant.servers)
+    return [name for name in names if f"{plant.prefix}:{name}" in plant.records]
 
 
 def _name(screen: Screen, plant: Plant, device: Device, y: int) -> Place:

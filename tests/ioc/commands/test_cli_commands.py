@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib.metadata import version
@@ -90,10 +91,10 @@ def test_a_site_shared_out_lists_the_PVs_that_its_IOCs_serve(tmp_path: Path, cap
     both = ["--only", "HV1,FURN1", "--only", "HV2"]
     assert main(["pvs", "--json", EXAMPLE, *both]) == 0
     shared = names_of(capsys.readouterr().out)
-    servers = {name for name in whole if name.startswith("LAB:IOC:")}
+    servers = {name for name in whole if name.startswith(("LAB:IOC:", "LAB:GRP:ALL:"))}
     assert len(servers) > 5
     assert shared == whole - servers | {
-        name.replace("LAB:IOC:", f"LAB:IOC_{first}:") for name in servers for first in ("HV1", "HV2")
+        re.sub("(IOC|ALL):", rf"\1_{first}:", name) for name in servers for first in ("HV1", "HV2")
     }
     assert main(["check", EXAMPLE, *both]) == 0
     assert f"good, 3 devices, {len(shared)} PVs" in capsys.readouterr().out

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from ioc.database.dbfile import RecordDef
 from ioc.export import phoebus
 from ioc.export.plant import Plant, states
+from ioc.site.config import only
 from tests.ioc.export import plants
 from tests.ioc.export.bobs import Walk
 
@@ -94,7 +94,7 @@ def test_a_button_writes_one_value_to_one_pv_and_it_is_that_of_its_label(plant: 
             if pv.endswith(":CMD"):
                 assert value == "1", f"{file}: {text}"
             else:
-                assert labels[int(value)] == text, f"{file}: {text}"
+                assert text in (labels[int(value)], f"HV {labels[int(value)]} ALL"), f"{file}: {text}"
 
 
 def test_widgets_have_the_types_versions_and_properties_of_phoebus(files: dict[str, str]) -> None:
@@ -155,15 +155,28 @@ def test_the_web_files_differ_by_the_default_of_the_prefix_and_by_opening_in_pla
     assert all(pv.startswith("OTHER:") for pv in found.pvs)
 
 
-def test_everything_off_is_one_put_to_one_pv_where_the_site_has_it() -> None:
-    site = plants.plant()
-    fields = {"ZRST": "OFF", "ONST": "-", "DESC": "Every output off"}
-    go = RecordDef("LAB:GRP:ALL:GO", "mbbo", fields, {"access": "O"}, (), "x.db", 1, {})
-    with_group = replace(site, groups={"ALL": {"GO": go}}, records={**site.records, go.name: go})
-    found = Walk(phoebus.write(with_group))
+def _all_off_button(site: Plant) -> ET.Element:
+    found = Walk(phoebus.write(site))
     found.open("overview.bob", {})
-    (button,) = {w for _, pv, w in found.writes if pv == go.name and w.findtext("text") == "HV OFF ALL"}
-    (action,) = button.iter("action")
-    assert action.findtext("value") == "0"
+    (button,) = {w for _, _, w in found.writes if w.findtext("text") == "HV OFF ALL"}
     assert button.findtext("show_confirm_dialog") == "true"
-    assert not any("HV OFF ALL" in text for text in phoebus.write(site).values())
+    assert {action.findtext("value") for action in button.iter("action")} == {"0"}
+    return button
+
+
+def test_everything_off_is_one_put_to_one_pv_where_the_site_has_outputs(plant: Plant) -> None:
+    (action,) = _all_off_button(plant).iter("action")
+    assert str(action.findtext("pv_name")).endswith(":GRP:ALL:GO")
+    without = replace(plant, groups={}, records={name: r for name, r in plant.records.items() if ":GRP:" not in name})
+    assert not any("HV OFF ALL" in text for text in phoebus.write(without).values())
+
+
+def test_everything_off_is_one_button_for_all_servers_of_a_site() -> None:
+    whole = plants.plant().site
+    parts = [only(whole, ["HV1", "FURN1"]), only(whole, ["HV2", "FURN2"]), only(whole, ["ISEG1", "ISEG2"])]
+    button = _all_off_button(Plant.build(parts))
+    names = [str(action.findtext("pv_name")).partition(":")[2] for action in button.iter("action")]
+    assert names == ["GRP:ALL_HV1:GO", "GRP:ALL_HV2:GO", "GRP:ALL_ISEG1:GO"]
+    actions = button.find("actions")
+    assert actions is not None
+    assert actions.get("execute_as_one") == "true"

@@ -1,0 +1,1 @@
+"""What acts on several devices at once. Each automatic write goes the way of a put."""

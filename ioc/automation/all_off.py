@@ -1,0 +1,118 @@
+"""``GRP:ALL:GO``: every output of the site off by one put.
+
+It sends to each output what a put of OFF to that output sends, so all rules of puts hold: nothing is sent while the
+server is not armed or to a device that is disabled, and OFF overtakes what waits for its channel. Once it has begun it
+goes on, also when its client has gone, and however long a slow line takes. It is no safety system.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from devices.model import Cause, Level
+from ioc.clock import Clock, local_time
+from ioc.puts import PutPath
+from ioc.records import Cancelled, PutContext, PutRefused, Record, Source, Value
+from ioc.scan.device_status import ALARM_STATUS
+
+GO: Final = "ALL.GO"
+MSG: Final = "ALL.MSG"
+USER: Final = "labioc:GRP:ALL"
+"""User in the log and in IOC:PUTS of what this sends; host and address stay those of the client."""
+
+OFF, IDLE = 0, 1
+"""States of ALL.GO."""
+
+
+class AllOff(Source):
+    """The source of ``GRP:ALL:GO`` and ``GRP:ALL:MSG``; ``outputs`` are the switches (bo) to be put to 0."""
+
+    def __init__(
+        self,
+        own: Mapping[str, Record],
+        outputs: Sequence[Record],
+        records: Mapping[str, Record],
+        puts: PutPath,
+        clock: Clock,
+    ) -> None:
+        self._go, self._msg = own[GO], own[MSG]
+        self._outputs = outputs
+        self._records = records
+        self._puts = puts
+        self._clock = clock
+        self._running = 0
+        self._go.source = self
+        self._show(self._go, IDLE)
+        self._show(self._msg, "not used since the server started")
+
+    async def put(self, record: Record, value: Value, context: PutContext) -> None:
+        """Switch every output off; complete when each one reads back as off. Raises PutRefused naming the others."""
+        if value != OFF:
+            return
+        try:
+            await self._puts.put_group(record.name, "OFF", context, partial(self._perform, context), urgent=True)
+        except PutRefused as refusal:
+            self._show(self._msg, f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
+            raise
+
+    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Take note of a put that the record or the access rules refused."""
+        self._puts.note_refusal(record, field, value, context, reason)
+
+    async def _perform(self, context: PutContext) -> None:
+        """Put each output to OFF at the same time. Raises PutRefused when one is not known to be off."""
+        asked = _asked(context, self._clock)
+        mine = replace(context, user=USER, callback=False, cancelled=Cancelled())
+        outputs = sorted(self._outputs, key=self._known_off)  # what is on goes first on each line
+        self._running += 1
+        self._show(self._go, OFF)
+        self._show(self._msg, f"switching {len(outputs)} outputs off [{asked}]")
+        try:
+            found = await asyncio.gather(*(self._switch_off(record, mine) for record in outputs))
+        finally:
+            self._running -= 1
+            if not self._running:
+                self._show(self._go, IDLE)
+        reasons: defaultdict[str, list[str]] = defaultdict(list)
+        for record, reason in zip(outputs, found, strict=True):
+            if reason is not None:
+                reasons[reason].append(record.name)
+        if reasons:
+            text = _failure(reasons, len(outputs))
+            self._show(self._msg, f"{text} [{asked}]", Level.MAJOR)
+            raise PutRefused(text)
+        self._show(self._msg, f"all {len(outputs)} outputs are off [{asked}]")
+
+    async def _switch_off(self, record: Record, context: PutContext) -> str | None:
+        """Return why an output is not known to be off, None when it reads back as off."""
+        try:
+            await self._puts.put(record, 0, context, patient=True)
+        except PutRefused as refusal:
+            return str(refusal)
+        return None
+
+    def _known_off(self, record: Record) -> bool:
+        """Whether an output is off as far as is known; it is switched off all the same, only later."""
+        read_back = self._records.get(f"{record.name}:RBV")
+        return read_back is not None and not read_back.udf and read_back.sevr < Level.INVALID and not read_back.val
+
+    def _show(self, record: Record, value: Value, level: Level = Level.OK) -> None:
+        record.post(value, self._clock.time(), level, ALARM_STATUS[Cause.STATE if level else Cause.NONE])
+
+
+def _asked(context: PutContext, clock: Clock) -> str:
+    return f"by {context.user}@{context.host}, {local_time(clock.time())}"
+
+
+def _failure(reasons: Mapping[str, Sequence[str]], outputs: int) -> str:
+    """Name the outputs by what kept them from being off, the count first: a plain caget shows 39 characters."""
+    parts = []
+    for reason, names in reasons.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        parts.append(f"{names[0]}{more}: {reason}")
+    return f"{sum(map(len, reasons.values()))} of {outputs} outputs not known to be off: {'; '.join(parts)}"
