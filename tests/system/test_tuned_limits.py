@@ -98,7 +98,7 @@ async def test_GIVEN_limits_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the
         async with labioc(site, log) as (_, client):
             found = await client(limits)
         assert (found["HIHI"], found["HIGH"]) == (1600.0, 1400.5)
-        assert f"{VMON}.HIHI 1600 from the site file, which said 1500 before: the 1450 that " in log.read_text()
+        assert f"{VMON}.HIHI 1600 from the site file, where it was 1500 before: the 1450 that " in log.read_text()
         assert not [line for line in unit.received if b"CMD:SET" in line]
 
 

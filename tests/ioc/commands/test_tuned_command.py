@@ -42,7 +42,7 @@ def test_it_lists_each_limit_with_what_the_site_file_says(
     assert [" ".join(line.split()) for line in lines] == [
         "limit tuned site file on by",
         f"{VMON}.HIHI 1450 1500 2026-11-21 07:00:00 ann@desk",
-        f"{VMON}.HIGH 7 0 2026-11-21 07:00:00 ann@desk dropped at the next start: the site file said 9 then",
+        f"{VMON}.HIGH 7 0 2026-11-21 07:00:00 ann@desk dropped at the next start: the site file had 9 then",
         f"{VMON}.LOW cannot be used",
         "LAB:HV1:CH99:VMON.HIHI 1 2026-11-21 07:00:00 ann@desk not served",
     ]
