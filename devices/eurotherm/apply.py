@@ -8,17 +8,20 @@ written, which spares its memory.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
+from devices import permit
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise
-from devices.eurotherm.catalogue import SETTINGS, UNIT_OF, VOLATILE, Setting
+from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
+from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, UNIT_OF, VOLATILE, Setting
 from devices.eurotherm.furnace import Furnace, differs
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_frames import CODE_TEXTS, ModbusRefusal
 from devices.model import Kind
-from devices.permit import current
+from devices.rules import settings
+from devices.rules.settings import Asked, Demand
 
 _SETPOINTS = ("TG.SP", "SP1", "SP2")
 
@@ -40,42 +43,55 @@ class RegisterWriter:
         self._memory = memory
         self._clock = clock
 
-    async def apply(self, what: str, name: str, value: float, sparing: bool = True) -> None:
-        """Write one register and read it back."""
+    async def apply(self, what: str, name: str, value: float, sparing: bool = True, goal: float | None = None) -> None:
+        """Write one register and read it back; see devices.rules.settings.apply for how it ends.
+
+        ``goal`` is what is asked of the setting ``what`` by it, of a choice the index of its label; without one the
+        register is a step on the way.
+        """
         register = REGISTERS[name]
         unit = UNIT_OF.get(register.scale)
         await self.learn(what, name, *(() if unit is None else (unit,)))
         before = self._unit.value(name)
         if before is None:
             raise Refused(f"{what}: this instrument has no value there")
+        asked, demand = Asked(what, value, device="controller"), Demand()
+        if goal is not None:
+            asked, demand = self._furnace.asked(SETTINGS[what], goal), self._furnace.demand(what)
+        asked = replace(asked, step=self._step(register, value))
+
+        def shown(found: float | None) -> float | None:
+            if found is None or goal is None:
+                return found
+            codes = QUANTITIES[what].codes
+            if asked.labels:
+                return float(codes.index(int(found))) if found in codes else None
+            return found + goal - value  # the trim is not in the register of the remote setpoint
+
         # The remote setpoint also counts for when it was written, not only for what it is.
         if name != "Rm.SP" and not differs(name, value, before):
+            permit.changing()
+            demand.accept(asked.value)
             return
-        self.count(what, register.address, name in VOLATILE, sparing)
-        setting = SETTINGS.get(what)
-        try:
-            answered = await self.send(what, register, value)
-            found = await self.read(what, register)
-        except ReplyTimeout:
-            if setting is not None:
-                self._furnace.doubt(setting, value)
-            raise
-        if found is not None and abs(found - value) <= self._tolerance(register, value):
-            return
-        answer = "answered OK but" if answered else "gave no answer and"
-        shown = "nothing" if found is None else f"{found:.10g}"
-        if setting is not None and not answered:
-            self._furnace.doubt(setting, value)
-        if setting is None or found is None or not differs(name, found, before) or current().ended:
-            raise Refused(f"{what} {value:.10g}: the controller {answer} reads back {shown}")
-        self._furnace.took(what)
-        raise TakenOtherwise(f"{what}: the controller took {shown} instead of {value:.10g}")
 
-    def _tolerance(self, register: Register, value: float) -> float:
+        async def look() -> float | None:
+            return shown(before)
+
+        async def send() -> bool:
+            self.count(what, register.address, name in VOLATILE, sparing)
+            return await self.send(what, register, value)
+
+        async def read_back() -> float | None:
+            return shown(await self.read(what, register))
+
+        await settings.apply(asked, demand, look, send, read_back)
+
+    def _step(self, register: Register, value: float) -> float:
+        """Return the step of a register: a float holds seven digits, and the front panel shows fewer."""
         setting = next((setting for setting in SETTINGS.values() if setting.register == register.name), None)
         if setting is None or setting.kind is not Kind.FLOAT:
             return 0.0
-        return 0.5001 * self._furnace.resolution(setting) + 1e-6 * abs(value)
+        return self._furnace.resolution(setting) + 2e-6 * abs(value)
 
     def count(self, what: str, address: int, volatile: bool, sparing: bool = True) -> None:
         """Count a write to the non-volatile memory; raises Refused when there were too many lately."""

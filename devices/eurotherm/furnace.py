@@ -127,16 +127,6 @@ class Furnace:
         step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
         return Asked(setting.name, value, setting.unit, step, setting.labels, "controller")
 
-    def took(self, name: str) -> None:
-        """Take what the instrument has now for a setting, instead of what was asked for."""
-        found = self.setting(name)
-        if found is not None:
-            self._demands[name].take(found)
-
-    def doubt(self, setting: Setting, value: float) -> None:
-        """Remember a write of a setting whose outcome is unknown."""
-        self._demands[setting.name].doubt(self.asked(setting, value))
-
     def moved(self) -> list[str]:
         """Return the settings whose demand has changed without a put."""
         return moved(self._demands)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 
+from devices import permit
 from devices.errors import Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import SETTINGS, VOLATILE
@@ -99,6 +100,7 @@ class RawWriter:
         except (Garbled, ReplyTimeout) as error:
             raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
         if not remote and before == (value if as_float else signed(raw_word(value))):
+            permit.changing()
             return
         self._registers.count(what, address, register is not None and register.name in VOLATILE)
         try:
@@ -127,6 +129,10 @@ class RawWriter:
             if limits is None:
                 raise NotReady(f"{what}: the limits of {setting.name} have not been read yet")
             check_limits(what, number, setting.unit, limits)
+        if register.name == "Rm.SP":
+            await self._handover.check_total(what, number)
+        elif register.name == "LOC.t":
+            await self._handover.check_total(what, trim=number)
         return number
 
 

@@ -123,7 +123,7 @@ class EurothermWriter:
         check_limits(setting.name, number, setting.unit, limits)
         return number
 
-    async def _set(self, setting: Setting, number: float, sparing: bool = True) -> set[str]:
+    async def _set(self, setting: Setting, number: float) -> set[str]:
         name = setting.name
         self._allow(setting, number)
         await self._handover.check(name, number)
@@ -133,15 +133,15 @@ class EurothermWriter:
         if name == "REMOTE":
             await self._set_remote(bool(number))
         elif name == "RSP" or (name == "TSET" and remote):
-            await self._write_remote(name, number if name == "RSP" else number - self._trim(), remote)
+            await self._write_remote(name, number, remote)
         else:
-            if name == "RSPTRIM" and remote:
-                self._check_total(name, (self._unit.value("Rm.SP") or 0.0) + number)
+            if name == "RSPTRIM":
+                await self._handover.check_total(name, trim=number)
             code = float(QUANTITIES[name].codes[int(number)]) if setting.labels else number
-            await self._registers.apply(name, setting.register, code, sparing)
+            await self._registers.apply(name, setting.register, code, goal=number)
         fresh = await self._follow_up(name)
         self._furnace.accept(*_MOVED.get(name, ()), name)
-        if name == "TSET":
+        if name == "TSET" and not permit.current().ended:  # what has overtaken it has set another one
             self._furnace.take(name, number)
         return _signals_of({setting.register, "Rm.SP", *fresh}) | {name, f"{name}.RBV", *_MOVED.get(name, ())}
 
@@ -173,16 +173,10 @@ class EurothermWriter:
     def _trim(self) -> float:
         return self._unit.value("LOC.t") or 0.0
 
-    def _check_total(self, name: str, total: float) -> None:
-        """Raise OutOfLimits when remote setpoint and trim together are outside the limits of the target."""
-        limits = self._furnace.limits(SETTINGS["TSET"])
-        if limits is not None:
-            check_limits(f"{name}: setpoint and trim together", total, "C", limits)
-
     async def _set_remote(self, on: bool) -> None:
         """Change the source of the setpoint, to remote with the one that is in force, so that nothing jumps."""
         if not on:
-            await self._registers.apply("REMOTE", "L-R", 0.0)
+            await self._registers.apply("REMOTE", "L-R", 0.0, goal=0.0)
             await self.keeper.release()
             return
         await self._registers.check_remote("REMOTE")
@@ -192,16 +186,17 @@ class EurothermWriter:
         target = self._furnace.setting("TSET")
         if target is None:
             raise NotReady("REMOTE: the target has not been read yet")
-        self._check_total("REMOTE", target)
         value = target - self._trim()
+        await self._handover.check_total("REMOTE", value)
         await self._registers.apply("REMOTE", "Rm.SP", value)
-        await self._registers.apply("REMOTE", "L-R", 1.0)
+        await self._registers.apply("REMOTE", "L-R", 1.0, goal=1.0)
         self.keeper.hold(value)
 
-    async def _write_remote(self, name: str, value: float, repeat: bool) -> None:
+    async def _write_remote(self, name: str, number: float, repeat: bool) -> None:
         await self._registers.check_remote(name)
-        self._check_total(name, value + self._trim())
-        await self._registers.apply(name, "Rm.SP", value)
+        value = number if name == "RSP" else number - self._trim()
+        await self._handover.check_total(name, value)
+        await self._registers.apply(name, "Rm.SP", value, goal=number)
         if repeat:
             self.keeper.hold(value)
 
@@ -232,13 +227,13 @@ class EurothermWriter:
     async def _acknowledge(self) -> set[str]:
         """Acknowledge every alarm in the controller, and with them the mains failure."""
         answered = await self._registers.send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
-        self._report.acknowledge()
         fresh = await self._follow_up("ACK.CMD")
         still = Status.NEW_ALARM in self._furnace.status or int(self._unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED
         if not answered and not {"StAt", "Di.IP"} <= fresh:
             raise ReplyTimeout("acknowledge: outcome unknown, no answer")
         if still and not answered:
             raise Refused("acknowledge: no answer, and the controller still shows the alarm")
+        self._report.acknowledge()
         return {"ACK.CMD", "SAFE.STATE"} | _signals_of(fresh)
 
     async def _go_safe(self) -> set[str]:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
+from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise, Withdrawn
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS
 from devices.eurotherm.registers import REGISTERS
 from devices.model import Kind, Level
+from devices.permit import Permit
 from tests.devices.eurotherm.bench import FAST, Bench, limited_bench
 
 
@@ -152,8 +153,56 @@ async def test_without_a_line_nothing_is_sent(bench: Bench):
 async def test_a_value_that_the_instrument_clips_is_a_refusal(bench: Bench):
     good = bench.model.memory.store
     bench.model.memory.store = lambda register, value: good(register, min(value, 100.0))  # type: ignore[method-assign]
-    with pytest.raises(Refused, match="the controller took 100 instead of 250"):
+    with pytest.raises(TakenOtherwise, match="the controller took 100 C instead of 250 C"):
         await bench.driver.write("TSET", 250.0)
+    shown = await bench.scan(names=["TSET", "TSET.RBV"])
+    assert {name: (one.value, one.level) for name, one in shown.items() if name.startswith("TSET")} == {
+        "TSET": (100.0, Level.MINOR),
+        "TSET.RBV": (100.0, Level.MINOR),
+    }
+
+
+@pytest.mark.parametrize(("name", "value", "text"), [("TSET", 250.0, "TSET 250 C"), ("MODE", 1, "MODE MANUAL"),
+                                                     ("CTLOW", 3.0, "CTLOW 3 A")])  # fmt: skip
+async def test_a_write_whose_outcome_was_unknown_and_that_comes_true_is_shown(
+    bench: Bench, name: str, value: float, text: str
+):
+    """As behind a serial device server that keeps what it has got, and delivers it when the line is there again."""
+    register = REGISTERS[SETTINGS[name].register].name
+    bench.link.lose_writes = True
+    good = bench.link.read_registers
+
+    async def until_written(start: int, count: int) -> tuple[int, ...]:
+        if bench.link.writes:
+            raise ReplyTimeout("no reply")
+        return await good(start, count)
+
+    bench.link.read_registers = until_written  # type: ignore[method-assign]
+    with pytest.raises(ReplyTimeout, match="outcome unknown"):
+        await bench.driver.write(name, value)
+    bench.link.read_registers = good  # type: ignore[method-assign]
+    await bench.driver.close()
+    bench.model.memory["SP1" if register == "TG.SP" else register] = value
+    bench.model.settle()
+    await bench.start()
+    shown = await bench.scan(names=[name, f"{name}.RBV"])
+    assert [(shown[one].value, shown[one].level) for one in (name, f"{name}.RBV")] == [(value, Level.MINOR)] * 2
+    assert f"{text}, whose outcome was unknown, has come true" in bench.driver.stats.late
+    bench.link.lose_writes = False
+    await bench.driver.write(name, value)
+    assert (await bench.scan(names=[name]))[name].level is Level.OK
+
+
+async def test_a_put_that_is_withdrawn_does_not_take_the_value_that_the_instrument_has_already(bench: Bench):
+    before = await bench.value("TSET")
+    bench.model.memory["SP1"] = 250.0
+    bench.model.settle()
+    withdrawn = Permit()
+    withdrawn.withdraw("the client gave up")
+    put = asyncio.create_task(bench.driver.write("TSET", 250.0), context=withdrawn.context())
+    with pytest.raises(Withdrawn, match="the client gave up"):
+        await put
+    assert (await bench.scan(names=["TSET"]))["TSET"].value == before
 
 
 # ---- care for the memory

@@ -88,6 +88,28 @@ async def test_GIVEN_a_segment_of_900_C_WHEN_the_program_is_started_THEN_refused
     assert bench.model.memory["T.STAT"] in (1, 3)
 
 
+async def test_GIVEN_a_running_program_with_900_C_WHEN_manual_is_left_THEN_refused(bench: Bench):
+    memory = bench.model.memory
+    memory["A-M"], memory["TM.CFG"], memory["T.STAT"], memory["SEG3.TSP"] = 1, 10, 2, 900.0
+    await refused(bench, "MODE", 0)
+    memory["SEG3.TSP"] = 400.0
+    await bench.driver.write("MODE", 0)
+    assert memory["A-M"] == 0
+
+
+@pytest.mark.parametrize("mode", [1, 2])
+async def test_GIVEN_an_output_of_80_percent_on_entering_manual_WHEN_the_site_allows_50_THEN_refused(mode: int):
+    bench = Bench(limits={"MOUT": (0.0, 50.0)})
+    memory = bench.model.memory
+    memory["F.MOD"], memory["F.OP"], memory["MAN.OP"] = mode, 80.0, 80.0
+    await bench.start()
+    with pytest.raises(OutOfLimits, match=r"80 % is above 50 % \(site\)"):
+        await bench.driver.write("MODE", 1)
+    await raw_refused(bench, 273, 1)
+    assert bench.link.writes == []
+    await bench.driver.close()
+
+
 async def test_the_limits_of_the_instrument_are_not_set_beyond_those_of_the_site(bench: Bench):
     await refused(bench, "SPMAX", 900.0)
     with pytest.raises(OutOfLimits):

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from devices.errors import OutOfLimits, Refused, ReplyTimeout
-from devices.model import WriteGuard
+from devices.errors import OutOfLimits, Refused, ReplyTimeout, TakenOtherwise
+from devices.model import Level, WriteGuard
 from tests.devices.eurotherm.bench import Bench
 
 WHY = "LAB:IOC:ARMED is 0"
@@ -227,7 +227,30 @@ async def test_the_trim_can_not_carry_the_setpoint_past_the_limit_of_the_site(be
     await bench.driver.write("RSP", 840.0)
     with pytest.raises(OutOfLimits, match="900"):
         await bench.driver.write("RSPTRIM", 100.0)
+    for register, value in ((27, 1000), (26, 8700)):
+        with pytest.raises(OutOfLimits, match="900"):
+            await bench.driver.raw(register, value)
     assert bench.model.memory["LOC.t"] == 50.0
+
+
+async def test_a_clipped_remote_setpoint_is_shown_with_its_trim_and_without_touching_REMOTE(bench: Bench):
+    await hold(bench, 100.0, 500.0)
+    bench.model.memory["LOC.t"] = 20.0
+    good = bench.model.memory.store
+    bench.model.memory.store = (  # type: ignore[method-assign]
+        lambda register, value: good(register, min(value, 580.0) if register.name == "Rm.SP" else value)
+    )
+    with pytest.raises(TakenOtherwise, match="TSET: the controller took 600 C instead of 700 C"):
+        await bench.driver.write("TSET", 700.0)
+    shown = await bench.scan(names=["TSET", "REMOTE"])
+    assert (shown["TSET"].value, shown["TSET"].level) == (600.0, Level.MINOR)
+    await bench.driver.write("REMOTE", 0)
+    bench.model.memory["SP1"] = 700.0
+    bench.model.settle()
+    with pytest.raises(Refused, match="REMOTE 680: the controller answered OK but reads back 580"):
+        await bench.driver.write("REMOTE", 1)
+    shown = await bench.scan(names=["REMOTE"])
+    assert (shown["REMOTE"].value, shown["REMOTE"].level) == (0, Level.OK)
 
 
 async def test_a_refused_change_to_local_goes_on_repeating(bench: Bench):
@@ -236,7 +259,7 @@ async def test_a_refused_change_to_local_goes_on_repeating(bench: Bench):
     bench.model.memory.store = (  # type: ignore[method-assign]
         lambda register, value: good(register, 1.0 if register.name == "L-R" else value)
     )
-    with pytest.raises(Refused, match="reads back 1"):
+    with pytest.raises(Refused, match="reads back REMOTE"):
         await bench.driver.write("REMOTE", 0)
     await let_pass(bench, 10.0)
     assert (await bench.scan(0.1))["TWORK"].value == 500.0
