@@ -90,13 +90,14 @@ class IsegChannel:
         self._limits = limits
         self._nominals: dict[str, float] = {}  # of the last connection
         self._swapped: set[str] = set()
-        self._trip_event: bool | None = None  # in the last event word of this connection
+        self._trip_event: bool | None = None  # in the last event word of this module
         self._negative: bool | None = None  # as last reported
 
-    def connected(self) -> None:
-        """Begin to compare anew: the module may have been swapped."""
+    def connected(self, same: bool) -> None:
+        """Begin to compare anew; ``same`` says that it is the module of the last connection, whose events go on."""
         self._swapped.clear()
-        self._trip_event = None
+        if not same:
+            self._trip_event = None
         self._compare_nominals()
 
     def _compare_nominals(self) -> None:

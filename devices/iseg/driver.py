@@ -116,7 +116,7 @@ class IsegDriver:
             raise
         self._limits.connected()
         for channel in self._channels:
-            channel.connected()
+            channel.connected(same=self._to_learn)
         release = self._unit.value("FirmwareRelease")
         log.info(
             "%s: %s, serial %s, firmware %s, %d channels, at %s",

@@ -205,6 +205,22 @@ async def test_GIVEN_a_trip_and_on_again_between_two_looks_WHEN_its_event_is_rea
         assert (await made.look("EVT", "TRIP"))["TRIP"].value == 0
 
 
+async def test_GIVEN_a_trip_and_on_again_while_the_link_is_lost_WHEN_connected_again_THEN_it_is_latched():
+    async with bench() as made:
+        await made.driver.write("CH03.VSET", 100.0)
+        await made.driver.write("CH03.ON", 1)
+        await made.wait_for("VMON", 100.0)
+        await made.look("EVT")
+        await made.driver.close()
+        with made.segment.lock:
+            channel = made.module.channels[3]
+            channel.trip()
+            channel.faults, channel.on = 0, True
+        await made.driver.connect()
+        found = await made.look("TRIP", "TRIP.COUNT", "ON.RBV")
+        assert [reading.value for reading in found.values()][-3:] == [1, 1, 1]
+
+
 async def test_GIVEN_a_trip_between_the_status_and_the_events_WHEN_both_are_read_THEN_it_counts_once(monkeypatch):
     async with bench() as made:
         await made.driver.write("CH03.VSET", 100.0)
