@@ -77,6 +77,8 @@ class PutPath:
         self._queue = PutQueue()
         self._refusals = RefusalLog(clock)
         self._closing = False
+        for scanner in scanners.values():
+            scanner.on_loss = self._withdraw_objectionable
 
     def attach(self, record: Record) -> None:
         """Become the way of this record's puts, and note those that are refused on the way here."""
@@ -151,7 +153,8 @@ class PutPath:
         timer = None if patient else self._clock.call_later(self._queue_seconds, partial(give_up, waited))
         if context.callback:
             context.cancelled.then(partial(give_up, LEFT))
-        self._queue.enter(order)
+        if not order.answer.done():  # the client may have left already
+            self._queue.enter(order)
         try:
             return await asyncio.shield(order.answer)
         except asyncio.CancelledError:
@@ -161,10 +164,10 @@ class PutPath:
             if timer is not None:
                 timer.cancel()
 
-    def _withdraw(self, reason: str, device: str | None = None) -> None:
-        """Refuse whatever has not begun, on one device or on all."""
+    def _withdraw_objectionable(self) -> None:
+        """Refuse at once whatever has not begun and must not be sent any more."""
         for order in self._queue:
-            if order.device != SWITCH and device in (None, order.device):
+            if (reason := order.objection()) is not None:
                 self._queue.withdraw(order, reason)
 
     def _note_refusal(
@@ -298,7 +301,7 @@ class PutPath:
         """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
         scanner.status.disabled = off
         if off:
-            self._withdraw(f"{scanner.name} is disabled for maintenance", scanner.name)
+            self._withdraw_objectionable()
         await scanner.disable(off)
 
     async def _pass_on_arming(self) -> None:
@@ -312,7 +315,7 @@ class PutPath:
             for guard in guards:
                 guard.permit_writes()
             return
-        self._withdraw(f"the server is not armed ({self._statistics.armed_name} is 0)")
+        self._withdraw_objectionable()
         begun = [order.task for order in self._queue if order.device != SWITCH and order.permit.begun]
         reason = f"{self._statistics.armed_name} is 0"
         await asyncio.gather(

@@ -47,7 +47,12 @@ class CaenRaw:
         what = parameter if channel is None else f"{parameter} of channel {channel}"
         if value is None:
             return RawRequest(what, None, partial(self._read, what, parameter, channel), self._way("", 0))
-        perform = self._writing(what, parameter, channel, value)
+        given = value
+        if parameter == self._unit.layout.switch:  # ON and OFF by another name
+            if value.upper() not in ("ON", "OFF"):
+                raise OutOfLimits(f"{parameter}: {value!a} is none of ON, OFF")
+            parameter, given = value.upper(), ""
+        perform = self._writing(what, parameter, channel, given)
         suffix, number = _COMMANDS.get(parameter, ("", 0))
         way = self._way(suffix if channel is None else channel_prefix(channel) + suffix, number)
         return RawRequest(what, value, perform, way)

@@ -221,6 +221,8 @@ class CaenWriter:
         if self._unit.layout.has("ON", status) != on:
             self._still(channel, on, before)
             raise Refused(f"{word}: {self._why_off(status, answered) if on else _why_on(answered)}")
+        if on and permit.current().ended:  # or what obeys the off now would look like an output that was lost
+            raise Refused("ON: the output was on for a moment")
         channel.hv.accept_on(on)
         channel.polled({"STAT"}, self._clock.monotonic())
         return [name, *_status_signals(channel.number)]

@@ -97,7 +97,7 @@ class LineLink:
         self._connected = False
         self._closings = 0  # how often somebody has asked for the end, which counts for an opening under way too
         self._in_doubt = False
-        self._changing = False  # a request that changes the device is on its way and has no answer yet
+        self._changing = False  # a request that changes the device is on its way, and nothing was answered since
 
     @property
     def connected(self) -> bool:
@@ -151,13 +151,18 @@ class LineLink:
                 raise lost from error
 
     async def tell(self, request: bytes) -> None:
-        """Send a request that changes the device and has no answer. Raises Withdrawn or LinkDown (nothing was sent)."""
+        """Send a request that changes the device and has no answer.
+
+        Raises Withdrawn (nothing was sent), or LinkDown. What has not been delivered by the time at which the next
+        exchange fails never will be.
+        """
         async with self._lock:
             try:
                 if not self._connected:
                     raise LinkDown(f"{self.address}: not connected")
                 await self._get_in_step()
                 permit.changing()
+                self._changing = True
                 await self._transport.write(request)
             except OSError as error:
                 lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
@@ -170,7 +175,7 @@ class LineLink:
         if changes:
             permit.changing()
         self._in_doubt = True  # until exactly one line has come back, whatever ends this before
-        self._changing = changes
+        self._changing |= changes
         try:
             line = await self._ask(request, timeout)
             self._changing = False

@@ -144,10 +144,10 @@ class TextLink:
     async def write(self, row: Line, value: float) -> bool | None:
         """Send a setting or command, once."""
         request = self._bytes(fill(row.send, row.format(value)))
-        if row.done is None:
-            await self._line.tell(request)
-            return None
         try:
+            if row.done is None:
+                await self._line.tell(request)
+                return None
             line = await self._line.exchange(request, changes=True)
         except (ReplyTimeout, Garbled):
             return False

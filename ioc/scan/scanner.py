@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.model import Announcing, Cause, Driver, Latching, Level, Portioned, RawRequest, Reading, Value
@@ -74,6 +74,8 @@ class DeviceScanner(Source):
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
+        self.on_loss: Callable[[], None] = lambda: None
+        """Called each time when the device has been lost."""
         for record in mine:
             record.source = self
         if isinstance(driver, Announcing):
@@ -302,6 +304,7 @@ class DeviceScanner(Source):
         self._fault = None
         if was_connected:
             self.status.reconnects += 1
+            self.on_loss()
         self.status.explain(text)
         self.status.post()
         if self._invalid_by is not cause:

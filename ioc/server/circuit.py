@@ -59,7 +59,7 @@ class Circuit(Connection):
         self._of_guests: set[asyncio.Task[None]] = set()
         self.subscriptions: dict[int, Subscription] = {}
         self._reader = wire.MessageReader(service.max_array_bytes)
-        self._puts: dict[asyncio.Task[None], PutContext] = {}
+        self._puts: dict[asyncio.Task[None], tuple[Channel, PutContext]] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
         self._unserved = False
         self._handlers = self._dispatch_table()
@@ -100,9 +100,7 @@ class Circuit(Connection):
         """Forget the client; its puts with completion that have not begun are dropped."""
         super().connection_lost(exc)
         self.service.circuits.discard(self)
-        for context in self._puts.values():
-            if context.callback:
-                context.cancelled.set()
+        self._leave_puts()
         for subscription in self.subscriptions.values():
             subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)
         self.subscriptions.clear()
@@ -277,6 +275,7 @@ class Circuit(Connection):
             return
         for subid in tuple(channel.subscriptions):
             self._drop(subid)
+        self._leave_puts(channel)
         self.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
 
     # ---- reading
@@ -386,10 +385,16 @@ class Circuit(Connection):
         task = asyncio.get_running_loop().create_task(
             self._put_device(message, channel, value, context), name=f"put {channel.name}"
         )
-        self._puts[task] = context
+        self._puts[task] = channel, context
         self._busy[channel.record] = task
         self._throttle()
         task.add_done_callback(lambda done: self._put_done(done, channel.record))
+
+    def _leave_puts(self, left: Channel | None = None) -> None:
+        """Drop the puts with completion that have not begun, those of one channel or all: their client has left."""
+        for channel, context in self._puts.values():
+            if context.callback and left in (None, channel):
+                context.cancelled.set()
 
     def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
         self._puts.pop(task, None)

@@ -98,6 +98,7 @@ class Put:
     off: bool
     asked: float
     context: PutContext
+    over: int | None = None  # number of events from which on it must not be sent any more
     task: asyncio.Task[None] = field(init=False)
 
     @property
@@ -272,6 +273,15 @@ class PutMachine(RuleBasedStateMachine):
     async def _begin(self, device: str, channel: int, off: bool) -> None:
         self.site.put(device, channel, off=off)
         await settle()
+        if off:
+            for one in self.site.puts:
+                if (one.device, one.channel) == (device, channel) and not one.off:
+                    self._end(one)
+
+    def _end(self, put: Put) -> None:
+        """Note that a put must not be sent from now on, because its client has left or its output is switched off."""
+        if put.over is None:
+            put.over = len(self.site.events)
 
     async def _switch(self, name: str, value: float) -> None:
         async def switch() -> None:
@@ -290,7 +300,7 @@ class PutMachine(RuleBasedStateMachine):
     def _pause(self, seconds: float) -> None:
         self.run(self.site.clock.advance(seconds))
 
-    @rule(device=DEVICES, channels=st.lists(st.integers(0, 2), min_size=1, max_size=4), off=st.booleans(), pause=PAUSES)
+    @rule(device=DEVICES, channels=st.lists(st.integers(0, 2), min_size=1, max_size=9), off=st.booleans(), pause=PAUSES)
     def put(self, device: str, channels: list[int], off: bool, pause: float) -> None:
         """Put a setting to each of these channels, and switch the last one off."""
         for channel in channels:
@@ -310,7 +320,19 @@ class PutMachine(RuleBasedStateMachine):
     def leave(self, data: st.DataObject, pause: float) -> None:
         put = data.draw(st.sampled_from([put for put in self.site.puts if put.answer is None]))
         put.context.cancelled.set()
+        self._end(put)
         self._pause(pause)
+
+    def _await_a_set(self) -> Put | None:
+        """Let time pass until a set is on the wire, where there is one to come soon, and return it."""
+        for _ in range(20):
+            changes = [(kind, number) for kind, number in self.site.events if kind != "answered"]
+            if changes and changes[-1][0] == "sent":
+                return self.site.puts[changes[-1][1]]
+            if all(put.answer is not None for put in self.site.puts):
+                return None
+            self._pause(0.05)
+        return None
 
     def _there_and_back(self, name: str, value: float, pause: float) -> None:
         """Move a switch and back: what was refused meanwhile must not leave then."""
@@ -320,12 +342,17 @@ class PutMachine(RuleBasedStateMachine):
                 self._pause(pause)
                 self.nothing_is_sent_while_it_is_forbidden()
 
-    @rule(pause=PAUSES)
-    def disarm_for_a_while(self, pause: float) -> None:
+    @rule(meanwhile=st.booleans(), pause=PAUSES)
+    def disarm_for_a_while(self, meanwhile: bool, pause: float) -> None:
+        """Disarm and arm again; ``meanwhile``: while a set is on the wire."""
+        if meanwhile:
+            self._await_a_set()
         self._there_and_back("IOC:ARMED", 0, pause)
 
-    @rule(device=DEVICES, pause=PAUSES)
-    def disable_for_a_while(self, device: str, pause: float) -> None:
+    @rule(device=DEVICES, meanwhile=st.booleans(), pause=PAUSES)
+    def disable_for_a_while(self, device: str, meanwhile: bool, pause: float) -> None:
+        if meanwhile and (put := self._await_a_set()) is not None:
+            device = put.device
         self._there_and_back(f"{device}:DISABLE", 1, pause)
 
     @rule()
@@ -355,6 +382,9 @@ class PutMachine(RuleBasedStateMachine):
         for put in self.site.puts:
             answer, sent = put.answer, self.site.sent(put)
             assert sent <= 1, f"put {put.number} was sent {sent} times"
+            if put.over is not None:
+                assert ("sent", put.number) not in events[put.over :], f"put {put.number} was sent after its end"
+                assert sent or answer is not None, f"put {put.number} is not answered although it is over"
             if answer is None:
                 assert self.site.clock.now - put.asked < 5.1 or sent or put.off, f"put {put.number} waits for too long"
                 continue

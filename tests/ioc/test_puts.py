@@ -496,6 +496,22 @@ async def test_GIVEN_a_put_that_waits_WHEN_the_device_is_lost_and_found_again_TH
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
 
 
+async def test_GIVEN_puts_that_wait_WHEN_the_device_is_lost_THEN_they_are_refused_at_once() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        begun = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        waiting = asyncio.create_task(rig.put("CH01:VSET", 600.0))
+        await settle()
+        rig.driver.trouble = LinkDown("cable out")
+        await rig.clock.advance(1.1)  # the next scan
+        assert (begun.done(), waiting.done()) == (False, True)
+        assert str(waiting.exception()) == "HV1 was lost meanwhile"
+        rig.driver.gate.set()
+        await begun
+        await rig.clock.advance(5.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
 async def test_GIVEN_the_scan_WHEN_its_driver_tries_to_change_the_device_THEN_the_link_refuses() -> None:
     class Meddling(FakeDriver):
         refused = ""

@@ -8,6 +8,7 @@ import pytest
 
 from devices.caen.simulator.model import CaenModel
 from devices.errors import OutOfLimits, Refused, ReplyTimeout
+from devices.permit import Permit
 from tests.devices.caen.bench import bench, lost_answer, started
 
 
@@ -34,6 +35,33 @@ async def test_units_of_the_803x_family_are_switched_with_a_parameter_of_their_o
     assert (await rig.driver.write("CH01.ON", 1))["CH01.ON.RBV"].value == 1
     assert (await rig.driver.write("CH01.ON", 0))["CH01.ON.RBV"].value == 0
     assert rig.sets() == ["$CMD:SET,CH:1,PAR:PW,VAL:ON", "$CMD:SET,CH:1,PAR:PW,VAL:OFF"]
+
+
+async def test_the_parameter_that_switches_an_output_is_raw_the_way_of_on_and_off():
+    rig = await started(CaenModel(name="R8033"), limits={"VSET": (0.0, 2000.0)})
+    rig.model.channels[1].vset = 3900.0  # at the front panel
+    with pytest.raises(OutOfLimits, match="ON: VSET is 3900 V, above 2000 V"):
+        await rig.driver.raw_request(["PW", "1"], "on").perform()
+    with pytest.raises(OutOfLimits, match="PW: '1' is none of ON, OFF"):
+        rig.driver.raw_request(["PW", "1"], "1")
+    assert rig.driver.raw_request(["pw", "1"], "off").way == rig.driver.way("CH01.ON", 0)
+    assert rig.sets() == []
+
+
+async def test_an_on_that_an_off_has_overtaken_is_not_demanded_any_more():
+    rig = await started()
+    order = Permit()
+    order.use()
+
+    def overtaken(request: bytes) -> None:
+        if request.endswith(b"PAR:STAT"):
+            order.end("OFF overtook it")
+
+    rig.link.intercept = overtaken
+    with pytest.raises(Refused, match="the output was on for a moment"):
+        await rig.driver.write("CH01.ON", 1)
+    Permit().use()
+    assert (await rig.driver.read(["CH01.ON"]))["CH01.ON"].value == 0
 
 
 async def test_a_slow_unit_is_given_half_a_second():

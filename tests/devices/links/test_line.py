@@ -274,6 +274,16 @@ async def test_a_change_without_an_answer_is_taken_back_and_not_delivered_later(
         assert ends == [end]
 
 
+async def test_a_change_without_any_answer_is_taken_back_when_the_next_exchange_fails():
+    async with watched_ends() as (link, ends):
+        await link.tell(SET)
+        with pytest.raises(ReplyTimeout):
+            await link.exchange(ASK)
+        await link.close()
+        await until(lambda: ends)
+        assert ends == ["reset"]
+
+
 async def test_a_change_under_way_when_the_link_is_closed_is_taken_back():
     async with watched_ends() as (link, ends):
         link.timeout = 10.0

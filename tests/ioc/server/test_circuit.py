@@ -145,3 +145,40 @@ async def test_GIVEN_a_refused_put_WHEN_answered_THEN_one_with_completion_gets_a
         await writer.wait_closed()
     finally:
         await server.stop()
+
+
+@pytest.mark.parametrize("completion", [True, False])
+async def test_GIVEN_a_put_that_waits_WHEN_its_client_clears_the_channel_THEN_one_with_completion_is_dropped(
+    completion: bool,
+) -> None:
+    definitions = parse_text('record(ao, "A") { field(DTYP, "labioc") field(OUT, "@D A") }', "test").expand({})
+    records = RecordSet.build(definitions)
+    contexts: list[PutContext] = []
+    end = asyncio.Event()
+
+    class Slow(Source):
+        async def put(self, record: Record, value: Value, context: PutContext) -> None:
+            contexts.append(context)
+            await end.wait()
+
+    records["A"].source = Slow()
+    server = Server(records, None, interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
+        for cid in (7, 8):
+            writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, cid, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
+        head = await reader.readexactly(16 + 2 * 32)
+        sids = [struct.unpack_from(">12xI", head, 32 * n)[0] for n in (1, 2)]
+        command = wire.Command.WRITE_NOTIFY if completion else wire.Command.WRITE
+        for sid in sids:
+            writer.write(wire.pack(command, 6, 1, sid, 77, struct.pack(">d", 5.0)))
+        writer.write(wire.pack(wire.Command.CLEAR_CHANNEL, 0, 0, sids[0], 7))
+        assert await reader.readexactly(16) == wire.pack(wire.Command.CLEAR_CHANNEL, 0, 0, sids[0], 7)
+        assert [context.cancelled.is_set() for context in contexts] == [completion, False]
+        end.set()
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
