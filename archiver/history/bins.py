@@ -11,7 +11,10 @@ from archiver.history.samples import Sample
 
 @dataclass(frozen=True, slots=True)
 class Bin:
-    """The numbers from a time (Unix ns) on; ``severity`` is the worst of them, ``last`` the value at the end."""
+    """The numbers from a time (Unix ns) on; ``severity`` is the worst of them, ``last`` the value at the end.
+
+    A bin of NaN is a gap: from there on no value is known.
+    """
 
     time: int
     mean: float
@@ -23,19 +26,30 @@ class Bin:
 
 
 def bins(samples: Sequence[Sample], since: int, width: int) -> Iterator[Bin]:
-    """Yield the bins that hold numbers; ``width`` in nanoseconds, the first begins at ``since``."""
+    """Yield the bins that hold numbers, and gaps; ``width`` in nanoseconds, the first begins at ``since``."""
     numbers: list[float] = []
-    begin, severity, worst = since, 0, 0
+    begin, severity, worst, lost = since, 0, 0, False
     for sample in samples:
         start = since + (sample.time - since) // width * width
         if start != begin:
             yield from _bin(begin, numbers, worst)
+            if lost and begin + width < start:
+                yield _gap(begin + width if numbers else begin)
             numbers, begin, worst = [], start, 0
         severity = severity if sample.severity is None else sample.severity
         worst = max(worst, severity)
         if isinstance(sample.value, int | float) and severity < 3:
             numbers.append(float(sample.value))
+            lost = False
+        elif not sample.connected:  # it came back, and its value follows
+            lost = True
     yield from _bin(begin, numbers, worst)
+    if lost:
+        yield _gap(begin + width if numbers else begin)
+
+
+def _gap(begin: int) -> Bin:
+    return Bin(begin, math.nan, math.nan, math.nan, math.nan, math.nan, 3)
 
 
 def _bin(begin: int, numbers: list[float], worst: int) -> Iterator[Bin]:

@@ -6,22 +6,28 @@ import re
 from datetime import UTC, datetime
 
 _NS = 1_000_000_000
+_LATEST = (1 << 63) - 1
+"""What 64 bits of nanoseconds reach, and a database keeps."""
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604_800}
 
 
 def parse_moment(text: str, now_ns: int) -> int:
     """Read ``1h`` (so long ago; s, m, h, d, w), or a date and time of ISO 8601 (local without a zone), as Unix ns.
 
-    Raises ValueError.
+    Raises ValueError, also for what lies not between the years 1970 and 2262.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([smhdw])", text)
-    if match:
-        return now_ns - round(float(match[1]) * _UNITS[match[2]] * _NS)
     try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
+        if match:
+            time = now_ns - round(float(match[1]) * _UNITS[match[2]] * _NS)
+        else:
+            time = round(datetime.fromisoformat(text).astimezone().timestamp() * 1_000_000) * 1000
+    except (ValueError, OverflowError):
         raise ValueError(f"{text!r} is neither a time like 90s, 1h or 7d nor a date like 2026-01-31T12:00") from None
-    return round(moment.astimezone().timestamp() * 1_000_000) * 1000
+    if not 0 <= time <= _LATEST:
+        raise ValueError(f"{text!r} lies not between the years 1970 and 2262")
+    return time
 
 
 def moments(since: str, until: str, now_ns: int) -> tuple[int, int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.history.query import HistoryError, last_before, select, source_of
+from archiver.history.query import HistoryError, TooMany, last_before, select, source_of
 from archiver.influx.api import connect
 from archiver.influx.http import NoAnswer
 from archiver.log.reader import begins_ns, earlier_lines, lines
@@ -17,7 +19,9 @@ from archiver.points.catalogue import Catalogue
 from archiver.points.lineprotocol import FieldValue, parse
 from archiver.points.series import CONNECTION, Series
 
-__all__ = ["SEVERITIES", "HistoryError", "Sample", "combined", "from_influxdb", "from_log", "names"]
+log = logging.getLogger("labioc.archiver")
+
+__all__ = ["SEVERITIES", "HistoryError", "Sample", "TooMany", "combined", "from_influxdb", "from_log", "names"]
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _TRUE, _FALSE = (b"true", b"t", b"T", b"True", b"TRUE"), (b"false", b"f", b"F", b"False", b"FALSE")
@@ -54,19 +58,23 @@ def names(known: Catalogue, patterns: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int) -> list[Sample]:
-    """Return the samples of a PV in the log of a folder, in the order of their stamps. Raises HistoryError.
+def from_log(
+    directory: Path, known: Catalogue, pv: str, since: int, until: int, most: int = sys.maxsize
+) -> list[Sample]:
+    """Return the samples of a PV in the log of a folder, in the order of their stamps.
+
+    Raises HistoryError, and TooMany as soon as there are more than ``most``.
 
     What was in force at the beginning comes first, with the stamps that it has.
     """
     series = _series(known, pv)
     starts = _starts(series, known)
-    samples = {
-        (sample.time, sample.connected is None): sample
-        for line in lines(directory, starts, since)
-        for sample in _samples_of(line, series)
-        if since <= sample.time <= until
-    }
+    samples: dict[tuple[int, bool], Sample] = {}
+    for line in lines(directory, starts, since):
+        for sample in _samples_of(line, series):
+            if since <= sample.time <= until:
+                samples[sample.time, sample.connected is None] = sample
+        _check(samples, most, pv)
     earlier: list[Sample] = []
     for segment in earlier_lines(directory, starts):
         earlier += [sample for line in segment for sample in _samples_of(line, series) if sample.time < since]
@@ -75,8 +83,10 @@ def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int)
     return _in_force(earlier) + sorted(samples.values(), key=lambda sample: sample.time)
 
 
-def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, until: int) -> list[Sample]:
-    """Return the samples of a PV that an InfluxDB has, as ``from_log`` does. Raises HistoryError."""
+def from_influxdb(
+    server: ServerConfig, known: Catalogue, pv: str, since: int, until: int, most: int = sys.maxsize
+) -> list[Sample]:
+    """Return the samples of a PV that an InfluxDB has, as ``from_log`` does. Raises HistoryError, TooMany."""
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
     series = _series(known, pv)
@@ -90,6 +100,7 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
             columns = [field] if connection else [field, f"{field}_sev"]
             for time, fields in select(client, server, source, columns, point.tags, since, until):
                 samples += _sample(time, fields, field, connection)
+                _check(samples, most, pv)
             for column in columns:
                 found = last_before(client, server, source, column, point.tags, since)
                 if found is not None:
@@ -102,14 +113,35 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
 
 
 def combined(
-    directory: Path, server: ServerConfig | None, known: Catalogue, pv: str, since: int, until: int
+    directory: Path,
+    server: ServerConfig | None,
+    known: Catalogue,
+    pv: str,
+    since: int,
+    until: int,
+    most: int = sys.maxsize,
 ) -> list[Sample]:
-    """Return the samples of a PV from the log, and what is older than the log from a server. Raises HistoryError."""
+    """Return the samples of a PV from the log, and what is older than the log from a server.
+
+    While the server gives no answer the log has to do. Raises HistoryError, and TooMany for more than ``most``.
+    """
     begin = begins_ns(directory)
     if server is None or server.version not in (1, 2, 3) or since >= begin:
-        return from_log(directory, known, pv, since, until)
-    older = from_influxdb(server, known, pv, since, min(begin - 1, until))
-    return older + [sample for sample in from_log(directory, known, pv, begin, until) if sample.time >= begin]
+        return from_log(directory, known, pv, since, until, most)
+    try:
+        older = from_influxdb(server, known, pv, since, min(begin - 1, until), most)
+    except TooMany:
+        raise
+    except HistoryError as error:
+        log.warning("%s: what is older than the log is left out: %s", pv, error)
+        return from_log(directory, known, pv, since, until, most)
+    newer = from_log(directory, known, pv, begin, until, most - len(older))
+    return older + [sample for sample in newer if sample.time >= begin]
+
+
+def _check(samples: Sized, most: int, pv: str) -> None:
+    if len(samples) > most:
+        raise TooMany(f"{pv} has more than {most} samples there: ask for a shorter time")
 
 
 def _in_force(earlier: Iterable[Sample]) -> list[Sample]:

@@ -11,18 +11,20 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import islice
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 from archiver.config import PvSpec
 from archiver.history.bins import Bin, bins
 from archiver.history.moments import parse_moment
-from archiver.history.samples import SEVERITIES, HistoryError, Sample
+from archiver.history.samples import SEVERITIES, HistoryError, Sample, TooMany
 from archiver.points.catalogue import Catalogue
 
 log = logging.getLogger("labioc.archiver")
@@ -34,6 +36,17 @@ _LEVELS: Final = ("OK", "MINOR", "MAJOR", "INVALID")
 _SMALLEST_GZIP: Final = 1000
 _OPERATOR: Final = re.compile(r"(?:(mean|min|max|firstSample|lastSample|optimized)_([1-9][0-9]*)\()?([^()]+)\)?")
 _REQUEST_SECONDS: Final = 60.0
+
+MOST_SAMPLES: Final = 1_000_000
+"""So many of a PV are read for one answer; of a signal with 1 Hz, those of 11 days."""
+
+_MOST_ANSWERS: Final = 2
+"""Answers that are made at the same time, because each holds its samples in memory; others wait for their turn."""
+
+_MOST_CLIENTS: Final = 32
+"""Connections at the same time; a further one is closed."""
+
+_ENCODED_AT_ONCE: Final = 10_000
 
 History = Callable[[str, int, int], Sequence[Sample]]
 """Gives the samples of a PV between two times, in front of them what was in force at the first."""
@@ -87,7 +100,7 @@ class ArchivePages:
         except KeyError:
             raise NotFound(f"{name} is not archived here") from None
 
-    def _samples(self, name: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
+    def _samples(self, name: str, query: Mapping[str, str]) -> Iterator[dict[str, Any]]:
         pv = self._pv(name)
         now = self._now()
         since, until = _integer(query, "start", now - _HOUR_NS), _integer(query, "end", now)
@@ -96,8 +109,8 @@ class ArchivePages:
         if count and len(samples) > count and not pv.states and _numeric(samples):
             width = max((until - since) // count, 1)
             inside = [sample for sample in samples if sample.time >= since]
-            return [_json_bin(pv, one) for one in bins(inside, since, width)]
-        return list(_json_samples(pv, samples))
+            return (_json_bin(pv, one) for one in bins(inside, since, width))
+        return _json_samples(pv, samples)
 
     def _appliance(self, query: Mapping[str, str], stamp: str) -> list[dict[str, Any]]:
         match = _OPERATOR.fullmatch(query.get("pv", ""))
@@ -113,7 +126,8 @@ class ArchivePages:
             width = int(number) * _NS if operator != "optimized" else max((until - since) // int(number), 1)
             inside = [sample for sample in samples if sample.time >= since]
             if operator != "optimized" or len(inside) > int(number):
-                data = [_appliance_bin(one, operator, stamp) for one in bins(inside, since, width)]
+                few = (one for one in bins(inside, since, width) if not math.isnan(one.mean))  # JSON has no NaN
+                data = [_appliance_bin(one, operator, stamp) for one in few]
                 return [{"meta": _meta(pv), "data": data}]
         return [{"meta": _meta(pv), "data": list(_appliance_samples(samples, stamp))}]
 
@@ -147,6 +161,25 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
+    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
+        self.turn = threading.Semaphore(_MOST_ANSWERS)
+        self._clients = threading.Semaphore(_MOST_CLIENTS)
+        super().__init__(address, handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin a thread for a client, unless there are too many."""
+        if self._clients.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a client, in its thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._clients.release()
+
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no news."""
         log.debug("archive over HTTP: %s", client_address, exc_info=True)
@@ -161,10 +194,12 @@ def _handler(pages: ArchivePages) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             try:
-                self._send(200, json.dumps(pages.page(self.path)).encode(), "application/json")
+                with self.server.turn:  # type: ignore[attr-defined]
+                    body = _encoded(pages.page(self.path))
+                self._send(200, body, "application/json")
             except NotFound as error:
                 self._send(404, f"{error}\n".encode(), "text/plain")
-            except (BadRequest, ValueError) as error:
+            except (BadRequest, TooMany, ValueError) as error:
                 self._send(400, f"{error}\n".encode(), "text/plain")
             except (HistoryError, OSError) as error:
                 log.warning("archive over HTTP: %s: %s", self.path, error)
@@ -181,6 +216,16 @@ def _handler(pages: ArchivePages) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
     return Handler
+
+
+def _encoded(page: Any) -> bytes:
+    """Write a page as JSON; a long list piece by piece, because its objects need ten times the memory of their text."""
+    if not isinstance(page, Iterator):
+        return json.dumps(page).encode()
+    pieces = []
+    while piece := list(islice(page, _ENCODED_AT_ONCE)):
+        pieces.append(json.dumps(piece)[1:-1].encode())
+    return b"[" + b", ".join(pieces) + b"]"
 
 
 def _integer(query: Mapping[str, str], name: str, default: int) -> int:
@@ -227,16 +272,17 @@ def _json_samples(pv: PvSpec, samples: Sequence[Sample]) -> Iterator[dict[str, A
 
 
 def _json_bin(pv: PvSpec, one: Bin) -> dict[str, Any]:
+    gap = math.isnan(one.mean)
     return {
         "time": one.time,
-        "severity": {"level": _LEVELS[one.severity & 3], "hasValue": True},
+        "severity": {"level": _LEVELS[one.severity & 3], "hasValue": not gap},
         "status": SEVERITIES[one.severity & 3],
         "quality": "Interpolated",
         "metaData": _numeric_meta(pv),
         "type": "minMaxDouble",
-        "value": [one.mean],
-        "minimum": one.minimum,
-        "maximum": one.maximum,
+        "value": ["NaN" if gap else one.mean],
+        "minimum": "NaN" if gap else one.minimum,
+        "maximum": "NaN" if gap else one.maximum,
     }
 
 

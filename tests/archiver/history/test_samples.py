@@ -159,6 +159,12 @@ def test_what_is_no_moment_is_refused(text: str) -> None:
         parse_moment(text, T)
 
 
+@pytest.mark.parametrize("text", ["99999w", "9" * 400 + "w", "0001-01-01", "1969-12-31T00:00Z", "9999-12-31T00:00Z"])
+def test_what_no_stamp_can_be_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"between the years|neither"):
+        parse_moment(text, T)
+
+
 def test_segments_have_gaps_where_nothing_is_known() -> None:
     parts = plot.segments(EXPECTED, T - NS, T + 7 * NS)
     assert [(part.begin - T, part.end - T, part.value) for part in parts] == [

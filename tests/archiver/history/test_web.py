@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +18,8 @@ from typing import Any
 import pytest
 
 from archiver.ca.events import Event, Kind
-from archiver.config import PvSpec
-from archiver.history.samples import combined
+from archiver.config import PvSpec, ServerConfig
+from archiver.history.samples import TooMany, combined
 from archiver.history.web import ArchivePages, ArchiveServer
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
@@ -58,7 +61,8 @@ class Site:
         lost = [Event(VMON.name, Kind.CONNECTION, None, T + 200 * NS, connected=False)]
         log.append(*builder.build(lost))
         log.close()
-        known = catalogue(PVS, SCHEMA)
+        self.directory = directory
+        self.known = known = catalogue(PVS, SCHEMA)
         pages = ArchivePages(known, partial(combined, directory, None, known), "LAB", lambda: T + 300 * NS)
         self.server = ArchiveServer(pages, "127.0.0.1", 0)
         self.server.start()
@@ -184,3 +188,34 @@ def test_clients_of_the_archiver_appliance_get_their_form(site: Site) -> None:
         (few,) = site.get(f"/retrieval/data/getData.json?pv={operator}({VMON.name})&{query}")
         assert [sample["val"] for sample in few["data"]] == values
     assert site.get("/retrieval/bpl/getMatchingPVs?pv=*VMON&limit=-1") == [VMON.name]
+
+
+def test_GIVEN_more_samples_than_are_held_at_once_WHEN_they_are_asked_for_THEN_it_says_so(site: Site) -> None:
+    pages = ArchivePages(
+        site.known, partial(combined, site.directory, None, site.known, most=50), "LAB", lambda: T + 300 * NS
+    )
+    path = f"/archive/1/samples/{VMON.name}?start={T}&end="
+    assert len(list(pages.page(f"{path}{T + 40 * NS}"))) == 41
+    with pytest.raises(TooMany, match="more than 50 samples there: ask for a shorter time"):
+        pages.page(f"{path}{T + 90 * NS}&count=10")
+
+
+def test_GIVEN_many_clients_that_ask_nothing_WHEN_there_are_too_many_THEN_further_ones_are_closed(site: Site) -> None:
+    with ExitStack() as stack:
+        idle = [stack.enter_context(socket.create_connection(site.server.address, timeout=10)) for _ in range(40)]
+        assert any(one.recv(1) == b"" for one in idle[-1:])
+    deadline = time.monotonic() + 10
+    while True:  # the others have gone, so that there is room again
+        try:
+            site.get("/archive/")
+        except OSError:
+            assert time.monotonic() < deadline
+            continue
+        break
+
+
+def test_GIVEN_no_answer_of_the_database_WHEN_the_log_has_a_part_THEN_that_is_given(site: Site) -> None:
+    server = ServerConfig("none", "http://127.0.0.1:1", 1, database="lab")
+    found = combined(site.directory, server, site.known, VMON.name, T - 3600 * NS, T + 9 * NS)
+    assert [sample.value for sample in found if sample.value is not None] == [second + 0.5 for second in range(10)]
+    assert combined(site.directory, None, site.known, VMON.name, T - 3600 * NS, T + 9 * NS) == found

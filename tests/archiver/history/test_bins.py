@@ -1,0 +1,27 @@
+"""Samples in bins: what is lost in between is a gap, and no line from the last good value to the next."""
+
+from __future__ import annotations
+
+import math
+
+from archiver.history.bins import bins
+from archiver.history.samples import Sample
+
+
+def shown(samples: list[Sample]) -> list[tuple[int, float | None]]:
+    return [(one.time, None if math.isnan(one.mean) else one.mean) for one in bins(samples, 0, 10)]
+
+
+def test_GIVEN_a_loss_of_many_bins_WHEN_the_values_come_again_THEN_there_is_a_gap_between() -> None:
+    for loss in (Sample(7, connected=False), Sample(7, severity=3), Sample(7, 99.0, 3)):
+        samples = [Sample(3, 1.0, 0), Sample(5, 3.0), loss, Sample(95, connected=True), Sample(97, 8.0, 0)]
+        assert shown(samples) == [(0, 2.0), (10, None), (90, 8.0)]
+
+
+def test_GIVEN_a_loss_WHEN_it_lasts_THEN_the_last_bin_is_a_gap() -> None:
+    assert shown([Sample(3, 1.0, 0), Sample(31, severity=3)]) == [(0, 1.0), (30, None)]
+    assert shown([Sample(3, 1.0, 0), Sample(4, connected=False)]) == [(0, 1.0), (10, None)]
+
+
+def test_GIVEN_a_value_that_rests_WHEN_bins_are_empty_THEN_that_is_no_gap() -> None:
+    assert shown([Sample(3, 1.0, 0), Sample(95, 2.0)]) == [(0, 1.0), (90, 2.0)]
