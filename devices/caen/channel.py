@@ -168,9 +168,11 @@ class CaenChannel:
 
     def read_back(self, suffix: str, now: float) -> Reading | None:
         """Return a setting as the unit has it."""
-        base = suffix.removesuffix(".RBV")
-        cell = self._cell(CHANNEL[suffix].wire)
-        return None if cell is None else state_reading(cell.value, cell.time, self._setting_level(base, cell.value))
+        base, wire = suffix.removesuffix(".RBV"), CHANNEL[suffix].wire
+        cell = self._cell(wire)
+        if cell is None or self._unit.outdated(wire, self.number):
+            return None
+        return state_reading(cell.value, cell.time, self._setting_level(base, cell.value))
 
     def _setting_level(self, base: str, value: float | int | str) -> Level:
         if SETTINGS[base].numeric and self.limits.beyond_site(base, float(value)):

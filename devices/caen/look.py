@@ -24,7 +24,7 @@ class FreshLook:
 
     async def at_setting(self, setting: Setting, channel: CaenChannel) -> None:
         """Read a setting, its limits and its resolution, as far as they have not been read yet. Raises NotReady."""
-        wanted = {setting.wire} if self._unit.value(setting.wire, channel.number) is None else set()
+        wanted = {setting.wire} if self._unit.outdated(setting.wire, channel.number) else set()
         if setting.numeric:
             parts = (f"{setting.suffix}.HI", f"{setting.suffix}.RES")
             wanted.update(name for part in parts for name in channel.parameters(part))

@@ -70,7 +70,7 @@ class CaenUnit:
         self._configured = configured
         self._clock = clock
         self._known = set(_ALWAYS)
-        self._again: set[str] = set()  # constants of the last connection that have not been confirmed in this one
+        self._again: set[str] = set()  # of the last connection, not confirmed in this one
         self._layout = layout_of("", Profile.A)
         self._spoken = self.dialect
         self._answered = False  # in that dialect, and has not been silent since
@@ -119,7 +119,7 @@ class CaenUnit:
         return parameter in _FORMER and self.value(_FORMER[parameter], channel) is not None
 
     def outdated(self, parameter: str, channel: int) -> bool:
-        """Return whether a constant is worth asking for: not settled, or not confirmed since the link came back."""
+        """Return whether a parameter is not settled, or has not been confirmed since the link came back."""
         return parameter in self._again or not self.settled(parameter, channel)
 
     # Talking
@@ -161,8 +161,9 @@ class CaenUnit:
         self._refusals.clear()
         self._answering.clear()
         if await self._is_same():
-            self._again = set(_CONSTANTS) | self.unsupported
-            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}  # ISET for the warning of IMON until it is read
+            # ISET for the warning of IMON until it is read
+            self._again = {*_CONSTANTS, *self.unsupported, "ISET"}
+            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
             self.cells = {place: cell for place, cell in self.cells.items() if place[0] in kept}
             return
         self._again.clear()

@@ -6,7 +6,7 @@ import pytest
 
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
-from devices.errors import Garbled, LinkDown, ReplyTimeout
+from devices.errors import Garbled, LinkDown, OutOfLimits, ReplyTimeout
 from devices.model import Cause, Level
 from devices.rules.hv_channel import State
 from tests.devices.caen.bench import FAST, START, bench
@@ -341,6 +341,18 @@ async def test_a_constant_that_could_not_be_read_after_a_reconnection_is_asked_f
         since = len(rig.link.log)
         await rig.driver.read(["CH00.VSET.HI"])
         assert sum("PAR:VMAX" in line for line in rig.sent(since)) == expected
+
+
+async def test_a_current_limit_of_before_the_link_was_lost_is_not_shown_as_read():
+    rig = bench()
+    await rig.start()
+    await rig.driver.close()
+    rig.model.channels[0].iset = 55.0  # at the front panel, meanwhile
+    await rig.driver.connect()
+    await rig.driver.read(FAST)
+    with pytest.raises(OutOfLimits) as refused:
+        await rig.driver.write("CH00.ISET", 1e6)
+    assert refused.value.readings["CH00.ISET.RBV"].value == 55.0
 
 
 async def test_two_group_answers_of_the_wrong_length_end_group_reads():
