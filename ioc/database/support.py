@@ -36,7 +36,8 @@ GROUP_SIGNALS: Final = frozenset({"ALL.GO", "ALL.MSG"})
 """Signals of that pseudo device."""
 
 OFF_TAG: Final = "off"
-"""Info tag of a switch (bo) that ``ALL.GO`` puts to 0."""
+OFF_ALL: Final = "all"
+"""Info tag, and its only value, of a switch (bo) that ``ALL.GO`` puts to 0."""
 
 STATUS_SIGNALS: Final = frozenset(
     {

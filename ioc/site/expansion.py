@@ -14,6 +14,7 @@ from ioc.database.support import (
     DEVICE_TYPE,
     GROUP_SIGNALS,
     GROUPS,
+    OFF_ALL,
     OFF_TAG,
     PERIODS,
     SERVER,
@@ -65,6 +66,7 @@ def expand(site: Site) -> Database:
     for definition in definitions:
         errors += _name_errors(definition)
         errors += _link_errors(definition, signals)
+        errors += _off_errors(definition)
         errors += _register(database, definition)
     if site.groups:
         errors += _guests(site, database)
@@ -169,6 +171,14 @@ def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None
         yield _error(record, f"no device {device}, there are {', '.join(signals)}", field)
     elif (known := signals[device]) is not None and signal not in known:
         yield _error(record, f"device {device} has no signal {signal}", field)
+
+
+def _off_errors(record: RecordDef) -> Iterator[str]:
+    """Check that what GRP:ALL:GO is to put to 0 is a switch of a device."""
+    tag = record.info.get(OFF_TAG)
+    if tag is not None and (tag != OFF_ALL or record.rtyp != "bo" or record.fields.get("DTYP") != DEVICE_TYPE):
+        found = f"found info({OFF_TAG}, {tag!r}) on a {record.rtyp}"
+        yield _error(record, f'{found}, allowed: info({OFF_TAG}, "{OFF_ALL}") on a bo with DTYP {DEVICE_TYPE}')
 
 
 def _register(database: Database, record: RecordDef) -> Iterator[str]:

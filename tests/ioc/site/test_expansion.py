@@ -81,6 +81,16 @@ def test_alarms_of_the_site_reach_the_records_and_the_channel_wins():
     assert "HIHI" not in got["LAB:HV1:CH00:IMON"].fields
 
 
+@pytest.mark.parametrize("wrong", ['ao, "{0}") {{ {1} info(off, "all")', 'bo, "{0}") {{ {1} info(off, "never")',
+                                   'bo, "{0}") {{ info(off, "all")'])  # fmt: skip
+def test_what_everything_off_switches_has_to_be_a_switch_of_a_device(channel_template: Any, wrong: str):
+    link = 'field(DTYP, "labioc") field(OUT, "@$(DEV) CH$(CH).ON")'
+    channel_template("record(" + wrong.format("$(P):$(DEV):CH$(CH):X", link) + " }\n")
+    (error,) = errors(SITE + "channels = 1\n")
+    assert error.startswith("c.template:1: record LAB:HV1:CH00:X: found info(off, ")
+    assert error.endswith('allowed: info(off, "all") on a bo with DTYP labioc')
+
+
 def test_mistakes_in_names_and_links_name_file_line_record_and_field(channel_template: Any):
     channel_template(
         """record(ai, "$(P):$(DEV):CH$(CH):vmon") { }
