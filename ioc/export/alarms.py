@@ -43,9 +43,11 @@ def alarms(plant: Plant) -> Iterator[Alarm]:
     """Yield every PV with an ``alarm`` tag, servers first. Raises DatabaseError naming a tag that cannot be read."""
     for name, records in plant.servers.items():
         heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
+        screen = "server.bob", {"P": plant.prefix}
         for suffix, record in records.items():
-            needs = "" if suffix == "HEARTBEAT" else heartbeat
-            yield from _alarm(record, ["Server", name], "", needs, ("server.bob", {"P": plant.prefix}))
+            yield from _alarm(record, ["Server", name], "", "" if suffix == "HEARTBEAT" else heartbeat, screen)
+        for record in plant.all_off(name)[1].values():
+            yield from _alarm(record, ["Server", name], "", heartbeat, screen)
     for device, channel, records in plant.walk():
         link = f"{plant.prefix}:{device.name}:COMM"
         path = [device.area, device.name, *([f"CH{channel.number:02d}"] if channel else [])]

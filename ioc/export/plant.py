@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
+from ioc.database.support import SERVER
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
@@ -112,6 +113,11 @@ class Plant:
     def database(self) -> Database:
         """The records and aliases of all servers."""
         return Database(dict(self.records), dict(self.aliases))
+
+    def all_off(self, server: str) -> tuple[str, Records]:
+        """Return the group that switches every output of a server off, and its records: none without outputs."""
+        name = f"ALL{server.removeprefix(SERVER)}"
+        return name, self.groups.get(name, {})
 
     def walk(self) -> Iterator[tuple[Device, Channel | None, Records]]:
         """Yield the records of each device, and then of each of its channels."""

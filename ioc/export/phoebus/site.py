@@ -88,8 +88,8 @@ def _servers(screen: Screen, plant: Plant, y: int) -> int:
 
 def _all_off(plant: Plant) -> list[str]:
     """Return the PV of each server that switches all its outputs off, without the prefix."""
-    names = (f"GRP:ALL{server.removeprefix('IOC')}:GO" for server in plant.servers)
-    return [name for name in names if f"{plant.prefix}:{name}" in plant.records]
+    groups = (plant.all_off(server) for server in plant.servers)
+    return [f"GRP:{name}:GO" for name, records in groups if records]
 
 
 def _name(screen: Screen, plant: Plant, device: Device, y: int) -> Place:
@@ -272,6 +272,9 @@ def alarm_list(plant: Plant) -> Screen:
     for name, records in plant.servers.items():
         place = parts.device_place(plant.prefix, name)
         rows += [(name, place, suffix, records) for suffix, record in records.items() if "alarm" in record.info]
+        group, own = plant.all_off(name)
+        place = parts.device_place(plant.prefix, f"GRP:{group}")
+        rows += [(group, place, suffix, own) for suffix, record in own.items() if "alarm" in record.info]
     for one, channel, records in plant.walk():
         inner = f"{one.name}:CH{channel.number:02d}" if channel else one.name
         place = parts.device_place(plant.prefix, inner)

@@ -79,6 +79,7 @@ def test_one_cause_is_one_spoken_alarm(tree: dict[str, ET.Element]) -> None:
         assert rule(tree[f"LAB:{device}:COMM"]) == ("true", "true", "5", "'LAB:IOC:HEARTBEAT' >= 0")
     for name in ("HV1:CH00:TRIP", "ISEG4:CH15:TRIP", "HV2:BD:ILK", "ISEG2:MOD:SUPPLYOK", "ISEG2:MOD:SAFELOOP"):
         assert rule(tree[f"LAB:{name}"]) == ("true", "true", "5", f"'LAB:{name.partition(':')[0]}:COMM' == 1")
+    assert rule(tree["LAB:GRP:ALL:MSG"]) == ("true", "true", "5", "'LAB:IOC:HEARTBEAT' >= 0")
     for name in ("HV1:CH00:STATE", "IOC:LAG", "IOC:ARMED", "FURN1:SLOPE"):
         assert rule(tree[f"LAB:{name}"])[:2] == ("false", "false")
 
@@ -124,6 +125,7 @@ def test_several_servers_of_a_site_each_watch_over_their_own_devices() -> None:
     assert found["LAB:HV1:COMM"].filter == "'LAB:IOC_HV1:HEARTBEAT' >= 0"
     assert found["LAB:FURN1:COMM"].filter == "'LAB:IOC_ISEG1:HEARTBEAT' >= 0"
     assert {"LAB:IOC_HV1:HEARTBEAT", "LAB:IOC_ISEG1:HEARTBEAT"} <= found.keys()
+    assert found["LAB:GRP:ALL_ISEG1:MSG"].filter == "'LAB:IOC_ISEG1:HEARTBEAT' >= 0"
 
 
 def test_a_tag_that_cannot_be_read_is_named(plant: Plant) -> None:
