@@ -120,9 +120,10 @@ class ModbusUnit:
     async def write_register(self, address: int, word: int) -> None:
         """Write one word with function 6, which an instrument refuses when the parameter does not exist.
 
-        All methods that write ask for leave immediately before the first byte. They raise LinkDown or Withdrawn before
-        anything was sent, ModbusRefusal when the instrument said no, and ReplyTimeout or Garbled when the outcome is
-        unknown. Read back: an instrument may clip.
+        All methods that write ask for leave immediately before the first byte. They raise Withdrawn when nothing was
+        sent, ModbusRefusal when the instrument said no, ReplyTimeout or Garbled when the outcome is unknown, and
+        LinkDown: when the permit has not begun nothing was sent, or else the outcome is unknown. Read back: an
+        instrument may clip.
         """
         await self._write(Request(self.unit, WRITE_ONE, address, 1, (word,)))
 

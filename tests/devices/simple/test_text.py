@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import Garbled, LinkDown, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise, Withdrawn
+from devices.links.transport import TcpTransport
 from devices.model import Cause, DeviceSettings, Level
 from devices.permit import Permit
 from devices.simple import Line, text_family
@@ -166,6 +167,24 @@ async def test_a_connection_lost_behind_the_first_byte_leaves_the_outcome_unknow
         found = await driver.read(["SP.RBV"])
         assert (found["SP"].value, found["SP"].level) == (40.0, Level.MINOR)
         assert driver.stats.late == ["SP 40 C, whose outcome was unknown, has come true"]
+
+
+async def test_a_setting_without_answer_that_was_perhaps_sent_leaves_the_outcome_unknown(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    write = TcpTransport.write
+
+    async def half(self: TcpTransport, data: bytes) -> None:
+        await write(self, data)
+        if data.startswith(b"Q "):
+            raise ConnectionResetError("reset")
+
+    async with text_device() as (driver, _):
+        await driver.read(["QUIET"])
+        monkeypatch.setattr(TcpTransport, "write", half)
+        Permit().use()
+        with pytest.raises(ReplyTimeout, match="QUIET: outcome unknown"):
+            await driver.write("QUIET", 3)
 
 
 async def test_a_connection_lost_before_the_first_byte_is_no_outcome_at_all():
