@@ -3,7 +3,7 @@
 A row holds many fields, and a database that has one of them with another type refuses the whole row. So a refused row
 is divided into its fields, and a field that was refused several times is taken out of what is sent from then on, and
 kept with the dead letters. One point of it is tried with each batch, because another shard may take it, or somebody
-has mended it.
+has mended it; what the batch has more of it waits for the outcome.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class ConflictScreen:
         self._known: dict[_Sent, str] = {}
         self._refusals: Counter[_Sent] = Counter()
         self._trials: dict[bytes, _Sent] = {}
+        self._held: dict[_Sent, list[bytes]] = {}
         self._tried: set[_Sent] = set()
 
     def conflicts(self) -> list[str]:
@@ -50,12 +51,13 @@ class ConflictScreen:
 
     def learn(self, line: bytes, reason: str) -> bool:
         """Take note of a point that was refused; True when that is a conflict that was not known."""
+        if (trial := self._trials.pop(line + b"\n", None)) is not None:
+            self.refused += [(held, self._known[trial]) for held in self._held.pop(trial, ())]
         point = parse_or_none(line)
         if point is None or len(point.fields) != 1 or not _TYPE_CONFLICT.search(reason):
             return False
         ((field, value),) = point.fields.items()
         key = (point.measurement, field, type(value))
-        self._trials.pop(line + b"\n", None)
         self._tried.add(key)
         self._refusals[key] += 1
         if key in self._known or self._refusals[key] < LEARNED_AFTER:
@@ -63,20 +65,24 @@ class ConflictScreen:
         self._known[key] = reason
         return True
 
-    def stored(self, part: bytes) -> bool:
-        """Take note that a request was stored; True when it was the trial of a field, which is sent again then."""
+    def stored(self, part: bytes) -> bytes | None:
+        """Take note that a request was stored.
+
+        When it was the trial of a field, which is sent again from then on, return what has waited for it.
+        """
         key = self._trials.pop(part, None)
         if key is None:
-            return False
+            return None
         self._known.pop(key, None)
         self.compared.pop(key[:2], None)
-        return True
+        return b"".join(line + b"\n" for line in self._held.pop(key, ()))
 
     def begin(self, payload: bytes) -> list[bytes]:
         """Return what is to be sent of a new batch, with one point of each field that was refused before."""
         self._refusals.clear()
         self._tried.clear()
         self._trials.clear()
+        self._held.clear()
         return self.parts([payload])
 
     def parts(self, parts: Iterable[bytes]) -> list[bytes]:
@@ -106,7 +112,10 @@ class ConflictScreen:
 
     def _set_aside(self, line: bytes, key: _Sent, trials: list[bytes]) -> None:
         if key in self._tried:
-            self.refused.append((line, self._known[key]))
+            if key in self._trials.values():
+                self._held.setdefault(key, []).append(line)
+            else:
+                self.refused.append((line, self._known[key]))
             return
         self._tried.add(key)
         trials.append(line + b"\n")

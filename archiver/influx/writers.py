@@ -115,8 +115,10 @@ class Writer(Delivery):
             if verdict.outcome is Outcome.STORED:
                 self._parts.pop()
                 self._control = part[part.rfind(b"\n", 0, -1) + 1 :]
-                if self._screen.stored(part):
+                held = self._screen.stored(part)
+                if held is not None:
                     self._note_conflicts()
+                    self._parts += [held] if held else []
                 self._note(points=self.progress.points + part.count(b"\n"), last_stored=self._clock())
                 continue
             # Those of one field together, because what is refused is mostly all of one: few halves have some of both.
@@ -150,9 +152,15 @@ class Writer(Delivery):
             repeated = verdict.repeated
             known = 1 + single if repeated == self._poison else _EQUAL_FAILURES
             if repeated and equal >= known and self._other_is_stored(payload):
-                self._poison = repeated
-                self._recovered()
-                return Verdict(Outcome.REFUSED, verdict.reason)
+                if single:  # a dead letter, if it is so: once more, for the server may be well again by now
+                    verdict = self._ask(body)
+                if verdict.repeated == repeated:
+                    self._poison = repeated
+                    verdict = Verdict(Outcome.REFUSED, verdict.reason)
+                if verdict.outcome in (Outcome.STORED, Outcome.REFUSED):
+                    self._recovered()
+                    return verdict
+                equal = 0
             bad = State.MISCONFIGURED if verdict.outcome is Outcome.MISCONFIGURED else State.RETRYING
             self._trouble(bad, verdict.reason)
             delay = min(self._first_delay * 2.0**attempt, LONGEST_DELAY) * random.uniform(0.5, 1.0)

@@ -96,6 +96,11 @@ class KafkaWriter(Delivery):
                 except BufferError:
                     self._producer.poll(_POLL_SECONDS)
                     self._look()
+                except Exception as error:  # KafkaException: what the library itself refuses, as too large a record
+                    if not error.args or not hasattr(error.args[0], "name"):
+                        raise
+                    self._report(number, error.args[0])
+                    break
             self._producer.poll(0)
         seen, quiet_since = len(self._waiting), time.monotonic()
         while self._waiting and not self._failed:

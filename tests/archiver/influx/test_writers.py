@@ -449,6 +449,17 @@ def test_GIVEN_a_server_that_answers_everything_with_an_error_WHEN_it_recovers_T
     assert (len(bench.fake.points), bench.progress.refused) == (11, 0)
 
 
+def test_GIVEN_a_server_that_recovers_late_WHEN_another_point_is_stored_THEN_the_last_one_is_too(bench: Bench) -> None:
+    bench.log.add(0, 10)
+    bench.writer.start()
+    bench.wait_drained()
+    bench.fake.faults.extend([Status(503, '{"error":"timeout"}')] * 4)  # the next one is that of the other point
+    bench.log.add(10, 1)
+    bench.wait_drained()
+    assert not bench.fake.faults
+    assert (len(bench.fake.points), bench.progress.refused, bench.progress.state) == (11, 0, State.OK)
+
+
 def test_GIVEN_a_field_of_another_type_WHEN_rows_come_THEN_their_other_fields_are_stored(
     bench: Bench,
 ) -> None:
@@ -467,6 +478,10 @@ def test_GIVEN_a_field_of_another_type_WHEN_rows_come_THEN_their_other_fields_ar
     kind[0] = int  # mended: the trial of the next batch finds it out
     bench.log.blocks.append(MemoryBlock(2, rows.replace(b" 1000", b" 2000"), 100))
     bench.wait_drained()
+    stored = [fields for key, fields in bench.fake.points.items() if key[-1] >= 2 * 10**18]
+    assert len(stored) == 100
+    assert all(fields["IS_ON"] == 1 for fields in stored)  # those behind the trial waited for it
+    assert bench.progress.refused == 100
     bench.log.blocks.append(MemoryBlock(3, b"HV,channel=1 VMON=1.0,IS_ON=1i 7\n", 1))
     bench.wait_drained()
     assert bench.fake.points[("HV", ("channel", "1"), 7)] == {"VMON": 1.0, "IS_ON": 1}

@@ -42,6 +42,10 @@ class Error:
         return self._fatal
 
 
+class KafkaException(Exception):
+    """What ``produce`` raises for a record that the library itself refuses."""
+
+
 Report = Callable[[Error | None, object], None]
 
 
@@ -57,6 +61,7 @@ class FakeCluster:
         self.silent = False
         self.producers: list[FakeProducer] = []
         self.refuse: Callable[[bytes], Error | None] = lambda value: None
+        self.refuse_at_once: Callable[[bytes], Error | None] = lambda value: None
         self.queue = 1000
 
     def make(self, settings: Mapping[str, Any]) -> FakeProducer:
@@ -74,6 +79,8 @@ class FakeProducer:
     ) -> None:
         if len(self._waiting) >= self.cluster.queue:
             raise BufferError
+        if error := self.cluster.refuse_at_once(value):
+            raise KafkaException(error)
         self._waiting.append((topic, value, key, on_delivery))
 
     def poll(self, seconds: float) -> None:
@@ -171,6 +178,17 @@ def test_GIVEN_a_record_that_is_refused_WHEN_the_batch_is_sent_THEN_it_alone_is_
     bench.wait_drained()
     assert len(bench.cluster.stored) == 9
     assert "words of MSG_SIZE_TOO_LARGE\nHV,channel=5 VMON=5.5" in bench.letters.path.read_text()
+
+
+def test_GIVEN_a_record_that_the_library_refuses_WHEN_the_batch_is_sent_THEN_it_alone_is_a_dead_letter(
+    bench: Bench,
+) -> None:
+    bench.cluster.refuse_at_once = lambda value: Error("MSG_SIZE_TOO_LARGE") if b"=7.5" in value else None
+    bench.log.add(0, 20)
+    bench.writer.start()
+    bench.wait_drained()
+    assert (len(bench.cluster.stored), bench.writer.progress.refused) == (19, 1)
+    assert "=7.5 " in bench.letters.path.read_text(encoding="utf-8")
 
 
 def test_GIVEN_a_full_queue_WHEN_a_batch_is_larger_THEN_all_of_it_is_sent(bench: Bench) -> None:
