@@ -312,6 +312,8 @@ class DeviceScanner(Source):
                         "lost" if was_connected else "no connection", text)  # fmt: skip
             await self._invalidate(cause)
         await self._finish_writes()
+        if self._invalid_by is None:  # one of them has read something back
+            await self._invalidate(cause)
         await self._close()
 
     async def _invalidate(self, cause: Cause) -> None:

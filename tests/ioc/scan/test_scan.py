@@ -383,6 +383,21 @@ async def test_GIVEN_a_write_that_loses_the_device_WHEN_it_fails_THEN_the_PVs_ar
         assert alarm(rig["CH00:VMON"]) == ("NO_ALARM", 0)
 
 
+async def test_GIVEN_a_write_on_its_way_WHEN_the_device_is_lost_THEN_what_it_reads_back_is_INVALID_too() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        task = asyncio.create_task(rig.scanner.write("CH00.VSET", 200.0))
+        await settle()
+        rig.driver.trouble = ReplyTimeout("silent")
+        await rig.clock.advance(1.0)
+        assert alarm(rig["CH00:VSET"]) == ("TIMEOUT", 3)
+        rig.driver.gate.set()
+        await task
+        await settle()
+        assert not rig.scanner.ready
+        assert (rig["CH00:VSET"].val, *alarm(rig["CH00:VSET"])) == (200.0, "TIMEOUT", 3)
+
+
 async def test_GIVEN_a_refused_write_WHEN_it_fails_THEN_nothing_is_lost() -> None:
     async with Rig().running() as rig:
         rig.driver.write_trouble = Refused("no")
