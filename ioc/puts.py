@@ -255,11 +255,18 @@ class PutPath:
         return lines
 
     async def put_group(
-        self, name: str, value: str, context: PutContext, perform: Callable[[], Awaitable[None]], urgent: bool = False
+        self,
+        name: str,
+        value: str,
+        context: PutContext,
+        denied: str | None,
+        perform: Callable[[], Awaitable[None]],
+        urgent: bool = False,
     ) -> None:
-        """Apply a put to a PV that looks after its devices by itself. Raises PutRefused.
+        """Apply a put to a PV that looks after its devices by itself.
 
-        Puts to one PV go one after the other, unless they are ``urgent``.
+        Puts to one PV go one after the other, unless they are ``urgent``. ``denied`` is why this client may not, if so.
+        Raises PutRefused.
         """
 
         async def work(permit: Permit) -> None:
@@ -273,7 +280,8 @@ class PutPath:
             self._note_put(name, f"set to {value}", context)
 
         note = partial(self._note_refusal, None, name, value, context)
-        await self._submit(Order(name, name, Way(name, urgent=urgent), self._server_closed, work, note), context)
+        way = Way(name, urgent=urgent)
+        await self._submit(Order(name, name, way, lambda: denied or self._server_closed(), work, note), context)
 
     def _note_put(self, name: str, change: str, context: PutContext) -> None:
         log.info("%s: %s by %s", name, change, _who(context))

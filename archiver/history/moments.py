@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
 _NS = 1_000_000_000
 _LATEST = (1 << 63) - 1
@@ -37,11 +37,6 @@ def moments(since: str, until: str, now_ns: int) -> tuple[int, int]:
     if begin >= end:
         raise ValueError(f"nothing lies between {local(begin)} ({since}) and {local(end)} ({until or 'now'})")
     return begin, end
-
-
-def iso(time: int) -> str:
-    """Write Unix nanoseconds as ISO 8601 in UTC, every digit kept."""
-    return f"{datetime.fromtimestamp(time // _NS, UTC):%Y-%m-%dT%H:%M:%S}.{time % _NS:09d}Z"
 
 
 def local(time: int) -> str:

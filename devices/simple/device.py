@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, Generic
 
 from devices.clock import DriverClock
-from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise
+from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise, Withdrawn
 from devices.model import Cause, DeviceSettings, Level, Limits, LinkStats, Reading, Signal, Value, Way, state_reading
 from devices.rules.answers import BadAnswers, instead
 from devices.rules.settings import (
@@ -146,12 +146,33 @@ class SimpleDriver(Generic[R]):
             return await self._command(row, value)
         asked = self._asked(row, value)
         try:
-            look = partial(self._look, row)
-            await apply(asked, self._demands[name], look, partial(self._link.write, row, asked.value), look)
+            await self._apply(row, asked)
         except TakenOtherwise as error:
             error.readings = self._readings((name, name + READ_BACK))
             raise
         return self._readings((name, name + READ_BACK))
+
+    async def _apply(self, row: R, asked: Asked) -> None:
+        """Write a setting; a refusal may be a garbled acknowledgement, so that what the device has then decides."""
+        refusal: Refused | None = None
+
+        async def send() -> bool | None:
+            nonlocal refusal
+            try:
+                return await self._link.write(row, asked.value)
+            except Withdrawn:
+                raise
+            except Refused as error:
+                refusal = error
+                return None
+
+        look = partial(self._look, row)
+        try:
+            await apply(asked, self._demands[row.name], look, send, look)
+        except TakenOtherwise:
+            raise
+        except Refused as error:
+            raise refusal or error from None
 
     def _asked(self, row: R, value: Value) -> Asked:
         if row.labels:
@@ -159,7 +180,15 @@ class SimpleDriver(Generic[R]):
         number, limits = number_asked(row.name, value), self.limits(row.name)
         if limits is not None:
             check_limits(row.name, number, row.unit, limits)
+            self._check_carried(row, number, limits)
         return Asked(row.name, number, row.unit, row.resolution)
+
+    @staticmethod
+    def _check_carried(row: R, number: float, limits: Limits) -> None:
+        """Refuse what the wire would round to a number beyond a limit, other than by a rounding of floats."""
+        carried, slack = row.carried(number), 1e-9 * max(abs(limits.low), abs(limits.high))
+        if not limits.low - slack <= carried <= limits.high + slack:
+            check_limits(row.name, carried, row.unit, limits)
 
     async def _look(self, row: R) -> float | None:
         (batch,) = self._link.batches([row])

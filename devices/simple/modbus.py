@@ -61,6 +61,11 @@ class Register(Row):
         value = number * self.scale
         return round(value) if self.whole else float(value)
 
+    def carried(self, value: float) -> float:
+        """Return the number that fits the registers."""
+        number = value / self.scale
+        return (number if self.form == "float32" else round(number)) * self.scale
+
     def format(self, value: float) -> list[int]:
         """Return the words of a value. Raises ValueError when it does not fit."""
         number = value if self.labels else value / self.scale

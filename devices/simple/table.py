@@ -57,6 +57,10 @@ class Row:
         """The step of a number; 0 for what is none."""
         return self.step or (10.0 ** -(0 if self.whole else self.decimals) if self.numeric else 0.0)
 
+    def carried(self, value: float) -> float:
+        """Return the number that reaches the device for a value of a setting that is a number, in ``unit``."""
+        raise NotImplementedError
+
     @property
     def kind(self) -> Kind:
         """The type of its value."""

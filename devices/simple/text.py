@@ -79,7 +79,13 @@ class Line(Row):
             raise Garbled(f"found {found!r}, expected a number") from error
         if not math.isfinite(number):
             return None
+        if "_" in found or (self.whole and not number.is_integer()):
+            raise Garbled(f"found {found!r}, expected a {'whole ' * self.whole}number")
         return int(number) if self.whole else number
+
+    def carried(self, value: float) -> float:
+        """Return the number on the wire, which has so many decimals."""
+        return float(self.format(value))
 
     def format(self, value: Value) -> str:
         """Write a value as it stands on the wire."""

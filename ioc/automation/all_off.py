@@ -55,7 +55,7 @@ class AllOff(Source):
         if value != OFF:
             return
         try:
-            await self._puts.put_group(record.name, "OFF", context, partial(self._perform, context), urgent=True)
+            await self._puts.put_group(record.name, "OFF", context, None, partial(self._perform, context), urgent=True)
         except PutRefused as refusal:
             self._show(self._msg, f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
             raise

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
 from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
-from ioc.server.connection import Connection
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.network import is_own_address
+from ioc.server.requests import Requests
 from ioc.server.service import Guest, Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
@@ -26,10 +25,6 @@ log = logging.getLogger("labioc.server")
 
 #: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
 READ_AFTER_WRITE: Final = 0.8
-#: Puts to devices that a client may have under way before no more of its requests are served.
-MOST_PUTS: Final = 1000
-#: Seconds of requests that one client is served in one turn of the loop, before the others have theirs.
-SLICE: Final = 0.002
 #: Data type of a search whose client wants to know when the name is not served here (DOREPLY of base).
 REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
@@ -47,21 +42,19 @@ _OF_CHANNEL: Final = frozenset(
 )
 
 
-class Circuit(Connection):
+class Circuit(Requests):
     """Serves one connection; made by the listening server for each client."""
 
     def __init__(self, service: Service) -> None:
-        super().__init__()
+        super().__init__(service.max_array_bytes)
         self.service = service
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
         self.guests: dict[int, Guest] = {}
         self._of_guests: set[asyncio.Task[None]] = set()
         self.subscriptions: dict[int, Subscription] = {}
-        self._reader = wire.MessageReader(service.max_array_bytes)
         self._puts: dict[asyncio.Task[None], tuple[Channel, PutContext]] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
-        self._unserved = False
         self._handlers = self._dispatch_table()
 
     def _dispatch_table(self) -> dict[int, Callable[[Message], None]]:
@@ -109,51 +102,11 @@ class Circuit(Connection):
             guest.close()
         self.guests.clear()
 
-    def data_received(self, data: bytes) -> None:
-        """Handle the requests that have arrived."""
-        self._serve(data)
-
-    def resume_writing(self) -> None:
-        """Go on with the requests that were left when the client took no more answers."""
-        super().resume_writing()
-        if not self._unserved:
-            self._serve(b"")
-
-    def _serve(self, data: bytes) -> None:
-        """Handle requests until there are no more, or this client must wait; the rest is kept and no more is read.
-
-        It waits for ``resume_writing`` when its answers pile up, for the end of a put when too many are under way, and
-        for the next turn of the loop when others have waited long enough.
-        """
-        end = time.perf_counter() + SLICE
-        try:
-            for message in self._reader.feed(data):
-                handler = self._handlers.get(message.command)
-                if handler is None:
-                    raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
-                self._handle(handler, message)
-                if self._paused or self._under_way() >= MOST_PUTS:
-                    break
-                if time.perf_counter() > end:
-                    self._unserved = True
-                    self._throttle()
-                    asyncio.get_running_loop().call_soon(self._serve_on)
-                    break
-        except wire.BrokenStream as error:
-            log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
-            self.close()
-
-    def _serve_on(self) -> None:
-        """Go on with the requests that one turn of the loop left."""
-        self._unserved = False
-        if self._transport is None:
-            return
-        self._throttle()
-        if not self._paused:
-            self._serve(b"")
-
-    def _handle(self, handler: Callable[[Message], None], message: Message) -> None:
+    def _handle(self, message: Message) -> None:
         """Serve one request; a mistake of ours fails this request, not the client's other channels."""
+        handler = self._handlers.get(message.command)
+        if handler is None:
+            raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
         try:
             if self.guests and message.command in _OF_CHANNEL and message.parameter1 in self.guests:
                 self._for_guest(message)
@@ -183,17 +136,9 @@ class Circuit(Connection):
         self._of_guests.discard(task)
         self._one_less()
 
-    def _one_less(self) -> None:
-        """Go on with requests that had to wait because too many were under way."""
-        if self._under_way() == MOST_PUTS - 1 and not self._unserved:
-            self._serve_on()
-
     def failed(self, message: Message, cid: int, status: int, text: str) -> None:
         """Answer a request that failed."""
         self.send(_failure(message, cid, status, text))
-
-    def _busy_enough(self) -> bool:
-        return self._unserved or self._under_way() >= MOST_PUTS
 
     def _under_way(self) -> int:
         return len(self._puts) + len(self._of_guests)
@@ -215,7 +160,7 @@ class Circuit(Connection):
 
     def _may_say_who(self, message: Message, what: str) -> bool:
         """Whether a client may (still) give its name: its channels have been given rights on the strength of it."""
-        if self.channels:
+        if self.channels or self.guests:
             reason = f"the {what} name comes before the first channel; this one is ignored"
         elif len(message.payload) > LONGEST_NAME:
             reason = f"a {what} name of {len(message.payload)} bytes is ignored, at most {LONGEST_NAME} are possible"

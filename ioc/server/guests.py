@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 import caproto as ca
@@ -19,7 +19,7 @@ from caproto.asyncio.server import AsyncioAsyncLayer
 from caproto.server import PVGroup
 from caproto.server.common import Context, SubscriptionSpec
 
-from ioc.records import AccessDenied, PutContext, PutRefused
+from ioc.records import PutContext, PutRefused
 from ioc.server import wire
 from ioc.server.subscription import mask_of
 from ioc.server.wire import Command, Message
@@ -38,8 +38,8 @@ READ_AFTER_WRITE = 0.8
 MayPut = Callable[[str, str, str, str], str | None]
 """Returns why a client may not write: PV, field, user, host; None when it may."""
 
-Put = Callable[[str, str, PutContext, Callable[[], Awaitable[None]]], Awaitable[None]]
-"""Applies a put by calling the last argument, and notes it: PV, value in words, who. Raises PutRefused."""
+Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]], Awaitable[None]]
+"""Applies a put by calling the last argument, and notes it: PV, value in words, who, why not. Raises PutRefused."""
 
 
 class Connection(Protocol):
@@ -81,11 +81,13 @@ class Guests:
         """Puts of all clients that are under way."""
 
     def find(self, name: str) -> ChannelData | None:
-        """Return the PV, or the field of a record, of this name."""
+        """Return the PV, or the field of a record, of this name; there are no filters."""
         try:
-            return self._database[name]
+            entry: ChannelData = self._database[name]
         except (KeyError, ValueError):
             return None
+        modifiers = ca.parse_record_field(name).modifiers
+        return None if getattr(modifiers, "filter_", None) is not None else entry
 
     def start(self) -> None:
         """Run the startup and scan hooks, each in a task; one that fails is logged and disturbs no other."""
@@ -110,9 +112,8 @@ class Guests:
         entry = self.find(name)
         if entry is None:
             return None
-        _, _, field, modifiers = ca.parse_record_field(name)
-        filters = getattr(modifiers, "filter_", None) if modifiers else None
-        return None if filters is not None else GuestChannel(self, connection, entry, name, field or "", cid, sid)
+        field = ca.parse_record_field(name).field or ""
+        return GuestChannel(self, connection, entry, name, field, cid, sid)
 
 
 async def _finished(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
@@ -147,7 +148,8 @@ class GuestChannel:
         self._long = name.endswith("$") and RecordModifiers.long_string in (ca.parse_record_field(name).modifiers or ())
         self._monitors: dict[int, _Monitor] = {}
         self._last: asyncio.Task[None] | None = None
-        self._puts: set[asyncio.Task[None]] = set()
+        self._puts: dict[asyncio.Task[None], PutContext] = {}
+        self._closed = False
 
     def greeting(self) -> bytes:
         """Return the answer to the request for the channel: rights, type and number of elements."""
@@ -165,27 +167,36 @@ class GuestChannel:
     def handle(self, message: Message) -> None:
         """Serve one request of the channel, after those before it."""
         if message.command in (Command.WRITE, Command.WRITE_NOTIFY):
-            self._spawn(self._write(message))
+            connection, callback = self._connection, message.command == Command.WRITE_NOTIFY
+            self._put(message, PutContext(connection.user, connection.host, connection.address, callback))
         elif message.command in (Command.READ, Command.READ_NOTIFY):
             self._follow(self._read, message)
         elif message.command == Command.EVENT_ADD:
             self._follow(self._subscribe, message)
+        elif message.command == Command.CLEAR_CHANNEL:
+            self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
         else:
             self._follow(self._cancel, message)
 
     def close(self) -> None:
-        """Forget the channel: its monitors end, what is being answered is dropped, puts under way are finished."""
-        if self._last is not None:
-            self._last.cancel()
+        """Forget the channel: its monitors end, reads that wait are dropped, puts that have begun are finished.
+
+        A put with completion that has not begun is given up, as for a record.
+        """
+        self._closed = True
+        for context in self._puts.values():
+            if context.callback:
+                context.cancelled.set()
         for monitor in self._monitors.values():
             monitor.end()
         self._monitors.clear()
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name=f"put {self._name}")
-        for puts in (self._puts, self._guests.puts):
-            puts.add(task)
-            task.add_done_callback(puts.discard)
+    def _put(self, message: Message, context: PutContext) -> None:
+        task = asyncio.get_running_loop().create_task(self._write(message, context), name=f"put {self._name}")
+        self._puts[task] = context
+        task.add_done_callback(self._puts.pop)
+        self._guests.puts.add(task)
+        task.add_done_callback(self._guests.puts.discard)
         self._connection.keep(task)
 
     def _follow(self, work: Callable[[Message], Awaitable[None]], message: Message) -> None:
@@ -197,7 +208,8 @@ class GuestChannel:
                 await asyncio.wait([before])
             if puts:
                 await asyncio.wait(puts, timeout=READ_AFTER_WRITE)
-            await work(message)
+            if not self._closed:
+                await work(message)
 
         self._last = asyncio.get_running_loop().create_task(after(), name=self._name)
         self._connection.keep(self._last)
@@ -232,25 +244,22 @@ class GuestChannel:
         else:
             self._connection.send(bytes(answer))
 
-    async def _write(self, message: Message) -> None:
-        connection, callback = self._connection, message.command == Command.WRITE_NOTIFY
-        context = PutContext(connection.user, connection.host, connection.address, callback)
+    async def _write(self, message: Message, context: PutContext) -> None:
+        connection = self._connection
+        denied = self._guests.may_put(self._name, self._field, context.user, context.host)
         try:
             data = extract_data(message.payload, message.data_type, message.elements)
             metadata = extract_metadata(message.payload, message.data_type)
-            reason = self._guests.may_put(self._name, self._field, connection.user, connection.host)
-            if reason is not None:
-                raise AccessDenied(reason)
             await self._guests.put(
-                self._name, _shown(data), context, lambda: self._apply(data, message.data_type, metadata)
+                self._name, _shown(data), context, denied, lambda: self._apply(data, message.data_type, metadata)
             )
         except PutRefused as refusal:
-            status = wire.ECA_NOWTACCESS if isinstance(refusal, AccessDenied) else wire.ECA_PUTFAIL
+            status = wire.ECA_PUTFAIL if denied is None else wire.ECA_NOWTACCESS
             connection.failed(message, self.cid, status, str(refusal))
         except Exception as error:
             self._failed(message, wire.ECA_PUTFAIL, error)
         else:
-            if callback:
+            if context.callback:
                 connection.send(
                     wire.pack(
                         Command.WRITE_NOTIFY, message.data_type, message.elements, wire.ECA_NORMAL, message.parameter2
@@ -275,9 +284,6 @@ class GuestChannel:
             self._failed(message, wire.ECA_GETFAIL, error)
 
     async def _cancel(self, message: Message) -> None:
-        if message.command == Command.CLEAR_CHANNEL:
-            self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
-            return
         monitor = self._monitors.pop(message.parameter2, None)
         if monitor is not None:
             monitor.end()

@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from devices.family import Place
+from devices.family import Place, line_of
 from devices.links.can_options import option_mistakes
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -193,6 +193,33 @@ def _adapter_options(data: Mapping[str, Any]) -> Found:
                 yield ("can", name, option), reason
 
 
+def _adapters(data: Mapping[str, Any]) -> Found:
+    """Refuse two sections for one adapter, and an adapter on the serial port of a device."""
+    ports = {
+        place.wire: device_label(data, index)
+        for index, device in _devices(data)
+        if device.get("simulated") is not True
+        and (place := FAMILIES[device["type"]].place(device)) is not None
+        and place.wire.startswith("serial://")
+    }
+    seen: dict[tuple[Any, str], str] = {}
+    adapters = data.get("can")
+    for name, options in adapters.items() if isinstance(adapters, dict) else ():
+        if not isinstance(options, dict) or "channel" not in options:
+            continue
+        channel = options["channel"]
+        wire = line_of(f"serial://{str(channel).partition('@')[0]}")
+        if wire in ports:
+            yield ("can", name, "channel"), f"found {in_words(channel)}, the port of {ports[wire]}"
+        adapter = options.get("interface"), wire
+        if adapter in seen:
+            yield (
+                ("can", name, "channel"),
+                f"found {in_words(options['channel'])}, already that of [can.{seen[adapter]}]",
+            )
+        seen.setdefault(adapter, name)
+
+
 def _channel_numbers_exist(data: Mapping[str, Any]) -> Found:
     """Refuse channels beyond the number of channels of the device."""
     for index, device in _devices(data):
@@ -349,6 +376,7 @@ _RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     _addresses,
     _places,
     _adapter_options,
+    _adapters,
     _of_families,
     _groups,
     _channel_numbers_exist,

@@ -637,8 +637,8 @@ async def test_GIVEN_a_put_to_a_caproto_group_WHEN_the_server_is_disarmed_THEN_i
             begun.append(1)
             await gate.wait()
 
-        first = asyncio.create_task(rig.puts.put_group("LAB:MIX", "1", WHO, perform))
-        second = asyncio.create_task(rig.puts.put_group("LAB:MIX", "2", WHO, perform))
+        first = asyncio.create_task(rig.puts.put_group("LAB:MIX", "1", WHO, None, perform))
+        second = asyncio.create_task(rig.puts.put_group("LAB:MIX", "2", WHO, None, perform))
         await settle()
         disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
         await settle()
@@ -647,6 +647,19 @@ async def test_GIVEN_a_put_to_a_caproto_group_WHEN_the_server_is_disarmed_THEN_i
         gate.set()
         await asyncio.gather(first, disarming)
         assert begun == [1]
+
+
+async def test_GIVEN_a_client_without_rights_WHEN_it_puts_to_a_caproto_group_THEN_that_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Rig().running() as rig:
+
+        async def perform() -> None:
+            raise AssertionError
+
+        with pytest.raises(PutRefused, match="is no operator"):
+            await rig.puts.put_group("LAB:MIX", "1", WHO, "somebody is no operator", perform)
+    assert any("refused LAB:MIX = 1 by" in record.getMessage() for record in caplog.records)
 
 
 async def test_GIVEN_a_put_under_way_WHEN_the_server_stops_without_an_answer_THEN_its_outcome_is_unknown() -> None:

@@ -148,16 +148,6 @@ def broadcast(service: Service, payload: bytes = b"") -> Frame:
     return Frame(NMT_ID, bytes([service]) + payload)
 
 
-def broadcast_to_channels(item: Item, value: Value, group: int) -> Frame:
-    """Return the broadcast that sets an item of every channel whose GroupNumber is ``group``, on all modules."""
-    return broadcast(Service.SET_CHANNELS, bytes([group]) + item.many_id.to_bytes(2, "big") + pack(item, value))
-
-
-def broadcast_to_modules(item: Item, value: Value) -> Frame:
-    """Return the broadcast that sets an item of every module."""
-    return broadcast(Service.SET_MODULES, b"\0" + item.id.to_bytes(2, "big") + pack(item, value))
-
-
 def broadcast_setting(payload: bytes) -> tuple[int, Item, Value]:
     """Return group, item and value of a SET_CHANNELS or SET_MODULES payload. Raises Garbled."""
     item = item_of(int.from_bytes(payload[1:3], "big"))

@@ -8,6 +8,7 @@ import can
 import pytest
 
 from devices.errors import LinkDown, Refused
+from devices.iseg.simulator import answers
 from devices.iseg.simulator.bus import simulated_bus
 from devices.links import can_bus
 from devices.links.can_options import option_mistakes
@@ -27,16 +28,24 @@ def test_wrong_options_are_named_and_right_ones_pass():
     assert [name for name, _ in option_mistakes({})] == ["interface"]
 
 
-async def test_GIVEN_an_interface_that_echoes_WHEN_a_value_is_refused_THEN_the_echo_is_not_taken_for_the_answer():
+async def test_GIVEN_an_interface_that_echoes_WHEN_a_value_is_refused_THEN_the_echo_is_not_taken_for_the_answer(
+    monkeypatch: pytest.MonkeyPatch,
+):
     async with bench(connect=False) as made:
         bus = {"interface": "virtual", "channel": made.segment.channel, "receive_own_messages": True}
         driver = make_driver(made.segment, bus=bus, options={"can": "echoing"})
         try:
             await driver.connect()
             await driver.read(list(driver.signals()))
+            read_module = answers._read_module
+            monkeypatch.setattr(
+                answers,
+                "_read_module",
+                lambda module, item, now: 100.0 if item.name == "VoltageMax" else read_module(module, item, now),
+            )
             with made.segment.lock:
-                made.module.volts_max = 10.0
-            with pytest.raises(Refused, match="the module took 600"):
+                made.module.volts_max = 10.0  # it does not report its potentiometer
+            with pytest.raises(Refused, match="the module took 600 V instead of 1000 V"):
                 await driver.write("CH03.VSET", 1000.0)
             await driver.write("CH03.VSET", 100.0)
         finally:

@@ -109,6 +109,41 @@ async def test_what_is_not_allowed_is_refused_before_a_byte_is_sent(name: str, v
         assert simulator.received == []
 
 
+async def test_a_value_that_the_wire_rounds_beyond_a_limit_is_refused():
+    async with text_device(limits={"SP": (10.01, 40.06)}) as (driver, simulator):
+        simulator.received.clear()
+        with pytest.raises(OutOfLimits, match=r"SP 40.1 C is above 40.06 C \(site limit\)"):
+            await driver.write("SP", 40.06)
+        with pytest.raises(OutOfLimits, match=r"SP 10 C is below 10.01 C"):
+            await driver.write("SP", 10.02)
+        assert simulator.received == []
+        await driver.write("SP", 40.0)
+        assert (await driver.read(["SP.RBV"]))["SP.RBV"].value == 40.0
+
+
+@pytest.mark.parametrize("answer", ["3.9", "1_0", "3e-1"])
+def test_a_number_of_another_form_is_no_answer(answer: str):
+    with pytest.raises(Garbled, match="expected a whole number"):
+        Line("COUNT", ask="N?", whole=True).parse(answer)
+    assert Line("COUNT", ask="N?", whole=True).parse("12.0") == 12
+
+
+async def test_a_setting_that_was_taken_though_its_answer_is_garbled_is_applied():
+    async with text_device() as (driver, simulator):
+        apply = simulator.model.set
+
+        def garbled(row, value):  # type: ignore[no-untyped-def]
+            apply(row, value)
+            return False
+
+        simulator.model.set = garbled  # type: ignore[method-assign]
+        found = await driver.write("SP", 40.0)
+        assert {name: (one.value, one.level) for name, one in found.items()} == {
+            "SP": (40.0, Level.OK), "SP.RBV": (40.0, Level.OK),
+        }  # fmt: skip
+        assert [line for line in simulator.received if line.startswith("SP ")] == ["SP 40.0"]
+
+
 async def test_a_read_only_device_and_a_reading_are_not_written():
     async with text_device(readonly=True) as (driver, _):
         with pytest.raises(Refused, match="switched off by the configuration"):

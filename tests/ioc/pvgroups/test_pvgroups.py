@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,11 @@ import pytest
 
 from ioc.app import App
 from ioc.cli import main
-from ioc.server.circuit import MOST_PUTS
+from ioc.records import PutContext, PutRefused
+from ioc.server import wire
+from ioc.server.guests import Guests
+from ioc.server.requests import MOST_PUTS
+from ioc.server.wire import Command, Message
 from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import SiteError, only, parse_site
 from ioc.site.expansion import expand
@@ -125,6 +130,92 @@ async def test_who_may_write_is_decided_as_for_every_pv():
 
     async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
         await as_client(app, client)
+
+
+class Client:
+    """A connection that keeps what it is given."""
+
+    user, host, address = "user", "host", ("127.0.0.1", 1)
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def send(self, message: bytes) -> None:
+        self.sent.append(message)
+
+    def send_event(self, monitor: object, message: bytes) -> None:
+        self.sent.append(message)
+
+    def failed(self, message: Message, cid: int, status: int, text: str) -> None:
+        self.sent.append(f"{status} {text}".encode())
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        self.tasks.append(task)
+
+
+def guests_of(denied: str | None = None) -> tuple[Guests, list[Any]]:
+    """The PVs of the group without a server, and the puts that arrived."""
+    arrived: list[Any] = []
+
+    async def put(name: str, value: str, context: PutContext, reason: str | None, perform: Any) -> None:
+        arrived.append(context)
+        if reason is not None:
+            raise PutRefused(reason)
+        await perform()
+
+    return Guests([group.Laboratory("G:")], lambda *_: denied, put), arrived
+
+
+def request(command: Command, ioid: int, payload: bytes = b"") -> Message:
+    return Message(command, 5, 1, 1, ioid, payload)
+
+
+async def test_a_cleared_channel_is_answered():
+    guests, _ = guests_of()
+    client = Client()
+    channel = guests.open(client, "G:SP", 7, 1)
+    assert channel is not None
+    channel.handle(Message(Command.CLEAR_CHANNEL, 0, 0, 1, 7, b""))
+    channel.close()
+    assert client.sent == [wire.pack(Command.CLEAR_CHANNEL, 0, 0, 1, 7)]
+
+
+async def test_a_put_that_access_refuses_reaches_the_journal_and_not_the_group():
+    guests, arrived = guests_of("root is no operator")
+    client = Client()
+    channel = guests.open(client, "G:SP", 7, 1)
+    assert channel is not None
+    channel.handle(request(Command.WRITE_NOTIFY, 1, struct.pack(">i", 5)))
+    await asyncio.wait(client.tasks)
+    assert len(arrived) == 1
+    assert client.sent == [f"{wire.ECA_NOWTACCESS} root is no operator".encode()]
+    entry: Any = guests.find("G:SP")
+    assert entry.value == 1.0
+
+
+async def test_a_client_that_leaves_behind_a_put_leaves_no_monitor_and_its_put_may_be_given_up():
+    guests, arrived = guests_of()
+    client = Client()
+    channel = guests.open(client, "G:SLOW", 7, 1)
+    assert channel is not None
+    channel.handle(request(Command.WRITE_NOTIFY, 1, struct.pack(">i", 5)))
+    channel.handle(request(Command.EVENT_ADD, 2, struct.pack(">12xHxx", 5)))
+    channel.handle(request(Command.READ_NOTIFY, 3))
+    await asyncio.sleep(0)
+    channel.close()
+    await asyncio.wait(client.tasks)
+    assert arrived[0].cancelled.is_set()
+    entry: Any = guests.find("G:SLOW")
+    assert not entry._queues
+    assert len(client.sent) == 1
+
+
+def test_a_name_with_a_filter_is_not_found_since_no_channel_can_be_made():
+    guests, _ = guests_of()
+    assert guests.find("G:SP") is not None
+    assert guests.find('G:SP.{"dbnd":{"abs":1}}') is None
+    assert guests.find('G:SP.{"a":' + "[" * 3000) is None
 
 
 async def test_a_flood_of_requests_waits_in_the_socket_and_is_answered_in_the_end():

@@ -10,8 +10,8 @@ import pytest
 from ioc.database.dbfile import parse_text
 from ioc.records import PutContext, PutRefused, Record, RecordSet, Source, Value
 from ioc.server import Server, wire
-from ioc.server.circuit import MOST_PUTS
 from ioc.server.connection import HIGH_WATER
+from ioc.server.requests import MOST_PUTS
 
 PUTS = 20_000
 

@@ -65,3 +65,19 @@ def test_GIVEN_three_at_one_place_WHEN_checked_THEN_each_of_the_later_ones_names
     found = mistakes(HV, HV, HV)
     assert [text.partition(":")[0] for text in found] == ["device D1.address", "device D2.address"]
     assert all(text.endswith("is already that of device D0") for text in found)
+
+
+def test_two_sections_for_one_can_adapter_and_an_adapter_on_the_port_of_a_device_are_refused():
+    adapters = {
+        "a": {"interface": "socketcan", "channel": "can0"},
+        "b": {"interface": "socketcan", "channel": "can1"},
+        "c": {"interface": "socketcan", "channel": "can0"},
+        "d": {"interface": "slcan", "channel": "/dev/no-port@115200"},
+    }
+    furnace = {"name": "F1", "type": "eurotherm-3200", "address": "serial:///dev/no-port"}
+    data = {"site": {"prefix": "LAB"}, "can": adapters, "device": [furnace]}
+    assert [str(one) for one in found_in(data)] == [
+        'can.c.channel: found "can0", already that of [can.a]',
+        'can.d.channel: found "/dev/no-port@115200", the port of device F1',
+    ]
+    assert found_in({**data, "can": {"d": adapters["d"]}, "device": [{**furnace, "simulated": True}]}) == []

@@ -39,9 +39,8 @@ from devices.iseg.edcp.protocol import (
     CRATE,
     announcement,
     answer,
+    broadcast,
     broadcast_setting,
-    broadcast_to_channels,
-    broadcast_to_modules,
     decode,
     join_text,
     read,
@@ -278,8 +277,9 @@ def test_crate_and_another_base():
 
 
 def test_broadcasts():
-    assert broadcast_to_channels(BY_NAME["ChannelControl"], 0x20, 0) == frame("004", "E80060010020")
-    assert broadcast_to_modules(BY_NAME["VoltageRampSpeed"], 5.0) == frame("004", "EC00110040A00000")
+    assert broadcast(Service.SET_CHANNELS, bytes.fromhex("0060010020")) == frame("004", "E80060010020")
+    assert broadcast_setting(bytes.fromhex("0060010020")) == (0, BY_NAME["ChannelControl"], 0x20)
+    assert broadcast_setting(bytes.fromhex("00110040A00000")) == (0, BY_NAME["VoltageRampSpeed"], 5.0)
     assert broadcast_setting(bytes.fromhex("07610043FA0000")) == (7, BY_NAME["VoltageSet"], 500.0)
     with pytest.raises(Garbled, match="nothing known"):
         broadcast_setting(b"\x07\x61")

@@ -25,7 +25,6 @@ from devices.iseg.edcp.messages import (
 )
 from devices.iseg.edcp.protocol import (
     broadcast,
-    broadcast_to_channels,
     decode,
     general_request,
     join_text,
@@ -362,7 +361,7 @@ def test_GIVEN_all_channels_WHEN_one_request_sets_them_THEN_all_obey(host):
 
 def test_GIVEN_broadcasts_WHEN_they_arrive_THEN_groups_and_states_obey(host):
     host.set("GroupNumber", 3, 1)
-    respond(host.module, broadcast_to_channels(BY_NAME["VoltageSet"], 50.0, 3))
+    respond(host.module, broadcast(Service.SET_CHANNELS, bytes.fromhex("03610042480000")))
     assert host.all("VoltageSet") == {0: 0.0, 1: 50.0, 2: 0.0, 3: 0.0}
     respond(host.module, broadcast(Service.BIT_RATE, b"\0\xfa"))
     assert host.get("BitRate") == 125  # only after stop
