@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
-from devices.model import Announcing, Cause, Driver, Latching, Level, Portioned, RawRequest, Reading, Value
+from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
 from devices.permit import NOTHING
 from ioc.clock import Clock
 from ioc.database.support import STATUS_SIGNALS
@@ -359,7 +359,7 @@ class DeviceScanner(Source):
         begun = self._clock.monotonic()
         self._written.clear()
         readings = await self._driver.read(names)
-        if any(reading.level is not Level.INVALID for reading in readings.values()):
+        if readings:
             self.status.answered()
         post, written = self._records.post, self._written
         async with self._turns:
