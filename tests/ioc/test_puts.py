@@ -6,11 +6,12 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 
 import pytest
 
 from devices.errors import DeviceError, LinkDown, OutOfLimits, ReplyTimeout, TakenOtherwise, Withdrawn
-from devices.model import Cause, Level, Reading, Value
+from devices.model import Cause, Level, Reading, Value, Way
 from devices.permit import changing
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
@@ -494,6 +495,22 @@ async def test_GIVEN_a_put_that_waits_WHEN_the_device_is_lost_and_found_again_TH
         assert "not connected" in str(outcomes[1]) or "was lost" in str(outcomes[1])
         await rig.clock.advance(1.0)
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_wire_with_room_WHEN_puts_come_THEN_those_to_one_place_go_one_after_the_other() -> None:
+    class Roomy(FakeDriver):
+        def way(self, name: str, value: Value) -> Way:
+            return replace(super().way(name, value), room=8)
+
+    async with Rig(Roomy).running() as rig:
+        rig.driver.gate = asyncio.Event()
+        values = (("CH00:VSET", 500.0), ("CH00:VSET", 600.0), ("CH01:VSET", 7.0))
+        puts = [asyncio.create_task(rig.put(name, value)) for name, value in values]
+        await settle()
+        assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH01.VSET", 7.0)]
+        rig.driver.gate.set()
+        await asyncio.gather(*puts)
+        assert rig.driver.writes[2:] == [("CH00.VSET", 600.0)]
 
 
 async def test_GIVEN_puts_that_wait_WHEN_the_device_is_lost_THEN_they_are_refused_at_once() -> None:
