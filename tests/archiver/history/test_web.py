@@ -165,6 +165,8 @@ def test_what_is_not_there_is_a_404_and_what_cannot_be_read_a_400(site: Site) ->
     assert site.status_of("/") == 404
     assert site.status_of(f"/archive/1/samples/{VMON.name}?start=x") == 400
     assert site.status_of("/retrieval/data/getData.json?pv=sum_3(LAB)") == 400
+    assert site.status_of(f"/archive/1/channels-by-pattern/{'*A' * 1000}") == 400
+    assert site.get(f"/archive/1/channels-by-pattern/{'*A' * 100}") == []
     assert site.status_of(f"/retrieval/data/getData.json?pv={VMON.name}&from=yesterday") == 400
 
 
