@@ -128,12 +128,12 @@ class Server:
     def _search_addresses(self) -> list[tuple[str, int]]:
         """Return where searches arrive: at an interface's own address and its broadcast address.
 
-        A guest hears broadcasts there, and those that are sent to it alone at the number of its TCP port.
+        A guest receives broadcasts there, and those that are sent to it alone at the number of its TCP port.
         """
         if self._guest_port is not None:
-            heard = {target for interface in self.network.interfaces for target in broadcasts_of(interface)}
+            received = {target for interface in self.network.interfaces for target in broadcasts_of(interface)}
             own = [(interface, self.port) for interface in self.network.interfaces]
-            return own + [(target, self.udp_port) for target in sorted((heard - {LOOPBACK}) | {LOOPBACK_BROADCAST})]
+            return own + [(target, self.udp_port) for target in sorted((received - {LOOPBACK}) | {LOOPBACK_BROADCAST})]
         found: dict[str, None] = {}
         for interface in self.network.interfaces:
             found |= dict.fromkeys((interface, *(() if interface == ANY else broadcasts_of(interface))))

@@ -144,6 +144,15 @@ async def test_a_setting_that_was_taken_though_its_answer_is_garbled_is_applied(
         assert [line for line in simulator.received if line.startswith("SP ")] == ["SP 40.0"]
 
 
+async def test_a_refusal_of_a_device_that_has_taken_another_value_is_shown_as_taken_otherwise():
+    async with text_device() as (driver, simulator):
+        simulator.model.set = lambda row, value: bool(simulator.model.values.update({row.name: 30.0}))  # type: ignore
+        with pytest.raises(TakenOtherwise, match="took 30 C instead of 40 C") as caught:
+            await driver.write("SP", 40.0)
+        assert caught.value.readings["SP"].value == 30.0
+        assert caught.value.readings["SP.RBV"].level is Level.MINOR
+
+
 async def test_a_read_only_device_and_a_reading_are_not_written():
     async with text_device(readonly=True) as (driver, _):
         with pytest.raises(Refused, match="switched off by the configuration"):
