@@ -21,7 +21,7 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
 from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
 from ioc.site.source import KeyPath
-from ioc.site.templates import family_records
+from ioc.site.templates import family_records, full_only
 
 MAX_NAME = 60
 """Longest PV name in characters."""
@@ -265,6 +265,8 @@ def _alarms(data: Mapping[str, Any]) -> Found:
                 hint = did_you_mean(suffix, records)
                 yield (*path, suffix), f"no such signal of {family}{hint or '; labioc pvs lists them'}"
                 continue
+            if suffix in full_only(family) and data["device"][path[1]].get("detail") != "full":
+                yield (*path, suffix), f'{suffix} is published with detail = "full" only'
             for name, value in fields.items() if isinstance(fields, dict) else ():
                 for text in _field_mistakes(suffix, record.rtyp, name, value):
                     yield (*path, suffix, name), text

@@ -68,3 +68,10 @@ def family_records(family: str) -> tuple[Mapping[str, RecordDef], Mapping[str, R
     device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(_MARKS) + full}
     channel = templates.channel.expand(_MARKS) if templates.channel is not None else []
     return device, {record.name.removeprefix("P:D:CH00:"): record for record in channel}
+
+
+@cache
+def full_only(family: str) -> frozenset[str]:
+    """Return the names of the records that a device has in full detail only."""
+    full = family_templates(family).full
+    return frozenset(record.name.removeprefix("P:D:") for record in (full.expand(_MARKS) if full is not None else ()))

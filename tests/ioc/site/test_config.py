@@ -24,6 +24,7 @@ _FAMILIES = ", ".join(f'"{name}"' for name in (*FAMILIES, "caproto"))
 _OPTIONS = ", ".join(FAMILIES["caen-dt55xx"].options)
 HEAD = '[site]\nprefix = "LAB"\n'
 HV = '[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://127.0.0.1:23"\n'
+FURNACE = '[[device]]\nname = "FURN1"\ntype = "eurotherm-3200"\naddress = "serial:///dev/ttyUSB0?baudrate=9600"\n'
 
 
 def site(text: str) -> Site:
@@ -201,6 +202,10 @@ timeout = 0
             "device HV1.alarms.PUT:MSG.HIGH: not a field of PUT:MSG (lsi), allowed: none, a text has no",
         ),
         (
+            HEAD + FURNACE + "alarms = { SP1 = { HIGH = 500 } }\n",
+            'device FURN1.alarms.SP1: SP1 is published with detail = "full" only',
+        ),
+        (
             HEAD + HV + "[device.channel.0]\nalarms = { COMM = { HIHI = 1 } }\n",
             "device HV1.channel.0.alarms.COMM: no such signal of caen-dt55xx",
         ),
@@ -229,6 +234,10 @@ timeout = 0
 )
 def test_mistakes_name_key_found_and_allowed(text: str, error: str):
     assert any(entry.startswith(error) for entry in errors(text)), errors(text)
+
+
+def test_alarms_of_what_only_full_detail_has_are_accepted_there():
+    assert site(HEAD + FURNACE + 'detail = "full"\nalarms = { SP1 = { HIGH = 500 } }\n').devices
 
 
 def test_the_longest_name_possible_is_accepted():
