@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from devices import permit
@@ -24,7 +24,7 @@ from devices.iseg.edcp.messages import (
     Unexplained,
 )
 from devices.iseg.edcp.protocol import BASE, decode, general_request, read, registration
-from devices.iseg.question import Answer, Batch, Question
+from devices.iseg.question import Answer, Batch, Question, one
 from devices.links.can_bus import CanBus, join
 from devices.links.can_frame import Frame
 from devices.model import LinkStats
@@ -38,6 +38,10 @@ PATIENCE = 0.2  # share of the device's timeout that a try waits while the modul
 ANSWER_SECONDS = 0.002  # what each answer that the whole bus still owes adds, two frames at 125 kbit/s
 OVERTAKEN = 0.03  # s without an answer after which a question is over when a later one has been answered
 REGISTERED_GRACE = 2.0  # s after registering in which an announcement may still be an old one
+LATEST = 10.0  # s after which an answer that is late does not come any more
+PROOFS = ("ModuleStatus", "ModuleEventStatus", "ModuleControl", "SerialNumber")
+"""What every module answers with one frame."""
+
 RECOVERY = 32  # answered requests after which one more may be under way again
 
 
@@ -70,6 +74,7 @@ class ModuleLink:
         self._by_id: dict[int, list[Question]] = {}
         self._window = WINDOW
         self._recovered = 0
+        self._late: dict[int, float] = {}  # DATA_IDs of which an answer may be on its way, and the monotonic time
 
     def __str__(self) -> str:
         return f"module {self.address} on {self.bus or f'CAN adapter {self._can}'}"
@@ -142,6 +147,23 @@ class ModuleLink:
         finally:
             self._forget(batch)
 
+    async def get_in_step(self, items: Collection[int]) -> None:
+        """Make sure that no answer to an older request for one of these DATA_IDs can be taken for that to a new one.
+
+        Boards answer in order, so another item is asked for: once that is answered, nothing older comes any more. When
+        answers to all that can be asked for are late, nothing is proven: off must not wait for that. Raises as ``ask``.
+        """
+        now = self._clock.monotonic()
+        self._late = {item: since for item, since in self._late.items() if now - since < LATEST}
+        for item in (BY_NAME[name] for name in PROOFS):
+            if self._late.keys().isdisjoint(items):
+                return
+            if item.id not in self._late:
+                before, question = self._late.copy(), one(self, item)
+                await self.ask([question])
+                if question.answers:
+                    self._late = {id_: since for id_, since in self._late.items() if before.get(id_) != since}
+
     def _pump(self) -> None:
         while self._waiting and self._has_room():
             question, batch = self._waiting.popleft()
@@ -190,6 +212,7 @@ class ModuleLink:
         if due > self._clock.monotonic():
             self._wait(question, due)
             return
+        self._late[question.data_id] = self._clock.monotonic()
         if not question.probe:
             self._window, self._recovered = max(1, self._window // 2), 0
             self._count(f"{self}: no answer to {question.data_id:#06x} within {self._patience:g} s")

@@ -158,6 +158,7 @@ class IsegUnit:
 
     async def look_at_groups(self) -> bool:
         """Read the variable groups of this firmware again; return whether each has answered."""
+        await self.link.get_in_step({BY_NAME["VariableGroup"].id})
         return self._with_groups <= await self._read_groups(self._with_groups)
 
     async def _read_groups(self, numbers: Iterable[int]) -> set[int]:
@@ -355,6 +356,7 @@ class IsegUnit:
     async def read_now(self, *cells: tuple[str, int | None]) -> list[str]:
         """Read items at once, and return the names of those that had no usable answer."""
         questions = [(BY_NAME[name], one(self.link, BY_NAME[name], index)) for name, index in cells]
+        await self.link.get_in_step({question.data_id for _, question in questions})
         fresh: dict[str, set[int | None]] = defaultdict(set)
         await self._ask(questions, fresh)
         silent = [name for name, index in cells if index not in fresh[name]]

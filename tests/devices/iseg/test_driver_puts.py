@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Callable
 
 import pytest
 
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise
 from devices.iseg.edcp.bits import ChannelControl, ModuleControl
+from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.messages import Data
 from devices.iseg.edcp.protocol import decode
 from devices.iseg.simulator import answers, writes
@@ -280,3 +282,33 @@ async def test_GIVEN_a_group_that_does_not_answer_any_more_WHEN_put_THEN_nothing
         with pytest.raises(NotReady, match="nothing was sent, the groups of the module cannot be read"):
             await made.driver.write("CH03.VSET", 900.0)
         assert made.written() == []
+
+
+async def test_GIVEN_an_answer_that_comes_seconds_late_WHEN_put_THEN_it_is_not_taken_for_the_one_of_now(monkeypatch):
+    async with bench() as made:
+        item, link = BY_NAME["VoltageMax"], made.driver._link
+        original, silent, send = answers._read_module, True, link.send
+
+        def read_module(module, asked, number):
+            if asked is item and silent:
+                raise writes.RefusedError
+            return original(module, asked, number)
+
+        monkeypatch.setattr(answers, "_read_module", read_module)
+        with pytest.raises(NotReady, match="VoltageMax cannot be read"):
+            await made.driver.write("CH03.VSET", 1000.0)
+        late = [Frame(link.base | link.address << 3, struct.pack(">Hf", item.id, 100.0))]
+
+        def deliver(frame, changes=False):
+            send(frame, changes)
+            first = int.from_bytes(frame.data[:2], "big")
+            if late and first in (item.id, BY_NAME["ModuleStatus"].id):  # the board answers in order
+                link.received(late.pop(), 0.0)
+
+        monkeypatch.setattr(link, "send", deliver)
+        silent = False
+        with made.segment.lock:
+            made.module.volts_max = 10.0
+        with pytest.raises(OutOfLimits, match="hardware limit 10 %"):
+            await made.driver.write("CH03.VSET", 3000.0)
+        assert (late, made.written()) == ([], [])
