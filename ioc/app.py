@@ -30,6 +30,7 @@ from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
+from ioc.services.journal import Journal, journal_files
 from ioc.services.statistics import IocStatistics
 from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
@@ -49,7 +50,7 @@ _CLOSE_SECONDS = 0.7
 """How long the links may take to close after that."""
 
 _DISK_SECONDS = 0.2
-"""How long the last change of an alarm limit may take to get to the disk; all less than the promised two seconds."""
+"""How long the last limits and puts may take to get to the disk; all less than the promised two seconds."""
 
 MOST_FILES = 65536
 """Open files and sockets that one server asks the system for."""
@@ -60,8 +61,8 @@ class App:
 
     Raises DatabaseError for bad records, and SiteError for addresses that can't be listened at.
 
-    With ``local_only`` no other computer is answered. ``folder`` is where alarm limits that clients tune are kept;
-    None keeps nothing.
+    With ``local_only`` no other computer is answered. ``folder`` is where alarm limits that clients tune are kept, and
+    the journal of puts; None keeps nothing.
     """
 
     def __init__(
@@ -82,8 +83,11 @@ class App:
         self._of_device: defaultdict[str, list[Record]] = defaultdict(list)
         for record in self.records.values():
             self._of_device[record.device or ""].append(record)
-        self.statistics = IocStatistics(self._of_device[SERVER], self._clock, site.identity)
-        self.puts = PutPath(self.scanners, self.statistics, self._clock)
+        self.journal = Journal(self._clock, *(journal_files(site, folder) if folder is not None else ()))
+        self.statistics = IocStatistics(
+            self._of_device[SERVER], self._clock, site.identity, lambda: self.journal.failing
+        )
+        self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
         self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
         self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
         self.text: TextServer | None = None
@@ -167,7 +171,7 @@ class App:
         if self.text is not None:
             await self.text.stop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(self.thresholds.flush(), _DISK_SECONDS)
+            await asyncio.wait_for(asyncio.gather(self.thresholds.flush(), self.journal.close()), _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()
 

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from devices.errors import DeviceError, Withdrawn
+from devices.errors import DeviceError, Refused, TakenOtherwise, Withdrawn
 from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
 from ioc.clock import Clock, local_time
 from ioc.database.support import SERVER, STATUS_SIGNALS
 from ioc.put_queue import Order, PutQueue
-from ioc.records import PutContext, PutRefused, Record, Source
+from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, fields_of
 from ioc.refusals import RefusalLog
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
+from ioc.services.journal import APPLIED, OTHERWISE, UNKNOWN, Entry, Journal
 from ioc.services.statistics import IocStatistics
+from ioc.services.thresholds import as_text as field_text
 
 log = logging.getLogger("labioc.puts")
 
@@ -59,9 +62,13 @@ class _WithPuts(Source):
         """Take note of a refused put."""
         self._path.note_refusal(record, field, value, context, reason)
 
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
+        """Take note of a put to a field that concerns the record alone."""
+        self._path.note_field(record, spec, old, new, context)
+
 
 class PutPath:
-    """Takes the puts of all device-bound output records."""
+    """Takes the puts of all device-bound output records, and notes every put in the ``journal``."""
 
     def __init__(
         self,
@@ -69,6 +76,7 @@ class PutPath:
         statistics: IocStatistics,
         clock: Clock,
         queue_seconds: float = QUEUE_SECONDS,
+        journal: Journal | None = None,
     ) -> None:
         self._scanners = scanners
         self._statistics = statistics
@@ -76,6 +84,7 @@ class PutPath:
         self._queue_seconds = queue_seconds
         self._queue = PutQueue()
         self._refusals = RefusalLog(clock)
+        self._journal = journal or Journal(clock)
         self._closing = False
         for scanner in scanners.values():
             scanner.on_loss = self._withdraw_objectionable
@@ -91,8 +100,10 @@ class PutPath:
         by itself.
         """
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
-        work = partial(self._perform, record, value, context)
-        note = partial(self.note_refusal, record, "VAL", as_text(record, value), context)
+        entry = self._entry(record.name, as_text(record, record.val), as_text(record, value), context)
+        began = self._clock.monotonic()
+        work = partial(self._perform, record, value, entry, began)
+        note = partial(self._note_refusal, scanner, entry, began)
         if scanner is None or signal in STATUS_SIGNALS:
             order = Order(SWITCH, record.name, Way(record.name), lambda: None, work, note)
         else:
@@ -106,8 +117,19 @@ class PutPath:
 
         The reason comes first: of a long string a plain caget shows 39 characters.
         """
-        name = record.name if field == "VAL" else f"{record.name}.{field}"
-        self._note_refusal(self._scanners.get(record.device or ""), name, value, context, reason)
+        name, old = record.name, as_text(record, record.val)
+        if field != "VAL":
+            name, old = f"{name}.{field}", field_text(fields_of(record.rtyp)[field], record.get(field))
+        entry = self._entry(name, old, value, context)
+        self._note_refusal(self._scanners.get(record.device or ""), entry, self._clock.monotonic(), reason)
+
+    def note_field(
+        self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext
+    ) -> None:
+        """Show a put to a field of a record, which no device is concerned by, and note it in the journal."""
+        entry = self._entry(f"{record.name}.{spec.name}", field_text(spec, old), field_text(spec, new), context)
+        entry.read_back = field_text(spec, record.get(spec.name))
+        self._note_applied(entry, self._clock.monotonic(), f"{entry.old} -> {entry.read_back}")
 
     async def read_raw(self, device: str, request: RawRequest) -> Sequence[str]:
         """Read past the PVs of a device; returns the lines to show. Raises PutRefused when it can't be."""
@@ -130,13 +152,14 @@ class PutPath:
         """
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
         losses = _losses(scanner, request.way)
+        entry, began = self._entry(name, "", request.value or "", context), self._clock.monotonic()
         order = Order(
             scanner.name,
             name,
             request.way,
             lambda: denied or self._closed_to_writes(scanner, losses),
-            partial(self._perform_raw, scanner, name, request, context),
-            partial(self._note_refusal, scanner, name, request.value or "", context),
+            partial(self._perform_raw, scanner, request, entry, began),
+            partial(self._note_refusal, scanner, entry, began),
         )
         lines: Sequence[str] = await self._submit(order, context)
         return lines
@@ -170,14 +193,25 @@ class PutPath:
             if (reason := order.objection()) is not None:
                 self._queue.withdraw(order, reason)
 
-    def _note_refusal(
-        self, scanner: DeviceScanner | None, name: str, value: str, context: PutContext, reason: str
-    ) -> None:
-        owner = name if scanner is None else scanner.name
-        self._refusals.note(owner, reason, f"{name} = {value} by {_who(context)}: {reason}")
+    def _entry(self, name: str, old: str, new: str, context: PutContext) -> Entry:
+        return Entry(self._clock.time(), name, context.user, context.host, context.address[0], old, new)
+
+    def _note_refusal(self, scanner: DeviceScanner | None, entry: Entry, began: float, reason: str) -> None:
+        owner, text = entry.pv if scanner is None else scanner.name, f"{entry.pv} = {entry.new} by {entry.who}"
+        self._refusals.note(owner, reason, f"{text}: {reason}")
         if scanner is not None:
-            now = local_time(self._clock.time())
-            scanner.status.note_refusal(f"{reason} [{name} = {value} by {_who(context)}, {now}]")
+            scanner.status.note_refusal(f"{reason} [{text}, {local_time(self._clock.time())}]")
+        entry.reason, entry.seconds = reason, self._clock.monotonic() - began
+        self._journal.note(entry)
+
+    def _note_put(self, entry: Entry, began: float, change: str) -> None:
+        log.info("%s: %s by %s", entry.pv, change, entry.who)
+        self._note_applied(entry, began, change)
+
+    def _note_applied(self, entry: Entry, began: float, change: str) -> None:
+        self._statistics.note_put(f"{local_time(self._clock.time())} {entry.who} {entry.pv} {change}")
+        entry.outcome, entry.reason, entry.seconds = APPLIED, "", self._clock.monotonic() - began
+        self._journal.note(entry)
 
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
@@ -230,28 +264,27 @@ class PutPath:
             return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
         return None
 
-    async def _perform(self, record: Record, value: Any, context: PutContext, permit: Permit) -> None:
+    async def _perform(self, record: Record, value: Any, entry: Entry, began: float, permit: Permit) -> None:
         """Apply a put. Raises PutRefused when it was not applied."""
-        old, new = as_text(record, record.val), as_text(record, value)
+        entry.old = as_text(record, record.val)
+        command = is_command(record.signal or "")
         try:
-            await self._write(record, value, permit)
-        except DeviceError as error:
-            raise PutRefused(_reason(error, permit)) from error
+            with _judged(entry, permit):
+                await self._write(record, value, permit)
+        finally:
+            if not command:
+                entry.read_back = as_text(record, record.val)
         if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
             raise PutRefused(permit.ended)
-        if not is_command(record.signal or ""):
-            new = as_text(record, record.val)
-        self._note_put(record.name, f"{old} -> {new}", context)
+        self._note_put(entry, began, f"{entry.old} -> {entry.read_back or entry.new}")
 
     async def _perform_raw(
-        self, scanner: DeviceScanner, name: str, request: RawRequest, context: PutContext, permit: Permit
+        self, scanner: DeviceScanner, request: RawRequest, entry: Entry, began: float, permit: Permit
     ) -> Sequence[str]:
         """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
-        try:
+        with _judged(entry, permit):
             lines = await scanner.raw(request)
-        except DeviceError as error:
-            raise PutRefused(_reason(error, permit)) from error
-        self._note_put(name, f"set to {request.value}" if request.value else "sent", context)
+        self._note_put(entry, began, f"set to {request.value}" if request.value else "sent")
         return lines
 
     async def put_group(
@@ -268,24 +301,21 @@ class PutPath:
         Puts to one PV go one after the other, unless they are ``urgent``. ``denied`` is why this client may not, if so.
         Raises PutRefused.
         """
+        entry, began = self._entry(name, "", value, context), self._clock.monotonic()
 
         async def work(permit: Permit) -> None:
             permit.begin()
             try:
+                entry.outcome = UNKNOWN  # until it is over: what it does by then is its own affair
                 await perform()
             except PutRefused:
                 raise
             except Exception as error:
                 raise PutRefused(f"{type(error).__name__}: {error}") from error
-            self._note_put(name, f"set to {value}", context)
+            self._note_put(entry, began, f"set to {value}")
 
-        note = partial(self._note_refusal, None, name, value, context)
-        way = Way(name, urgent=urgent)
+        note, way = partial(self._note_refusal, None, entry, began), Way(name, urgent=urgent)
         await self._submit(Order(name, name, way, lambda: denied or self._server_closed(), work, note), context)
-
-    def _note_put(self, name: str, change: str, context: PutContext) -> None:
-        log.info("%s: %s by %s", name, change, _who(context))
-        self._statistics.note_put(f"{local_time(self._clock.time())} {_who(context)} {name} {change}")
 
     async def _write(self, record: Record, value: Value, permit: Permit) -> None:
         signal = record.signal or ""
@@ -367,5 +397,18 @@ def _reason(error: DeviceError, permit: Permit) -> str:
     return f"{permit.ended}: {error}" if permit.ended else str(error)
 
 
-def _who(context: PutContext) -> str:
-    return f"{context.user}@{context.host} ({context.address[0]})"
+@contextmanager
+def _judged(entry: Entry, permit: Permit) -> Iterator[None]:
+    """Note what a failure of a write leaves behind. Raises PutRefused in place of a DeviceError."""
+    try:
+        yield
+    except PutRefused:
+        raise
+    except BaseException as error:
+        if isinstance(error, TakenOtherwise):
+            entry.outcome = OTHERWISE
+        elif permit.begun and (isinstance(error, Withdrawn) or not isinstance(error, Refused)):
+            entry.outcome = UNKNOWN
+        if isinstance(error, DeviceError):
+            raise PutRefused(_reason(error, permit)) from error
+        raise

@@ -17,7 +17,7 @@ from typing import Final
 from devices.model import Cause, Level
 from ioc.clock import Clock, local_time
 from ioc.puts import PutPath
-from ioc.records import Cancelled, PutContext, PutRefused, Record, Source, Value
+from ioc.records import Cancelled, FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, Value
 from ioc.scan.device_status import ALARM_STATUS
 
 GO: Final = "ALL.GO"
@@ -63,6 +63,10 @@ class AllOff(Source):
     def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
         """Take note of a put that the record or the access rules refused."""
         self._puts.note_refusal(record, field, value, context, reason)
+
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
+        """Take note of a put to a field of the record."""
+        self._puts.note_field(record, spec, old, new, context)
 
     async def _perform(self, context: PutContext) -> None:
         """Put each output to OFF at the same time. Raises PutRefused when one is not known to be off."""

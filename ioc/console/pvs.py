@@ -96,7 +96,7 @@ async def put(target: Target, text: str, policy: AccessPolicy, context: PutConte
         if record.concerns_device(spec):
             record.check_device_put(spec, value)
         else:
-            record.put(spec, value)
+            record.put_by(spec, value, context)
             return
     except PutRefused as refusal:
         record.source.refused(record, spec.name, text, context, str(refusal))

@@ -289,6 +289,12 @@ class Record(Fields):
         elif spec.pp and self.scan == PASSIVE:
             self.process()
 
+    def put_by(self, spec: FieldSpec, value: Value, context: PutContext) -> None:
+        """Apply a put of a client to the record alone, and have it noted. Raises PutRefused."""
+        before = self.get(spec.name)
+        self.put(spec, value)
+        self.source.applied(self, spec, before, value, context)
+
     async def put_device(self, spec: FieldSpec, value: Value, context: PutContext) -> None:
         """Hand a put to the device and return when it has been applied and read back. Raises PutRefused.
 

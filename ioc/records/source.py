@@ -8,6 +8,7 @@ from ioc.records.fields import Value
 from ioc.records.put import PutContext, PutRefused
 
 if TYPE_CHECKING:
+    from ioc.records.fieldtable import FieldSpec, FieldValue
     from ioc.records.record import Record
 
 
@@ -29,6 +30,9 @@ class Source:
 
     def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
         """Take note of a put that the record or the access rules refused."""
+
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: Value, context: PutContext) -> None:
+        """Take note of a put to a field that concerns the record alone."""
 
 
 NO_SOURCE = Source()

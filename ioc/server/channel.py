@@ -194,16 +194,19 @@ class Channel:
         return self.record.convert(self.spec, elements[0])
 
 
-def alarm_put(channel: Channel, dbr: int, payload: bytes) -> None:
+def alarm_put(channel: Channel, dbr: int, payload: bytes, context: PutContext) -> None:
     """Take an acknowledge (DBR_PUT_ACKS) or the transient flag (DBR_PUT_ACKT). Raises PutRefused."""
     if len(payload) < 2:
         raise PutRefused(f"{channel.name}: an acknowledge has two bytes")
     channel.record.check_enabled(channel.spec)
     (value,) = struct.unpack_from(">H", payload)
+    record, name = channel.record, "ACKS" if dbr == DBR_PUT_ACKS else "ACKT"
+    before = record.get(name)
     if dbr == DBR_PUT_ACKS:
-        channel.record.acknowledge(value)
+        record.acknowledge(value)
     else:
-        channel.record.acknowledge_transient(bool(value))
+        record.acknowledge_transient(bool(value))
+    record.source.applied(record, fields_of(record.rtyp)[name], before, value, context)
 
 
 def check_access(channel: Channel, policy: Policy, context: PutContext, field: str | None = None) -> None:

@@ -310,7 +310,7 @@ class Circuit(Requests):
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
                 check_access(channel, self.service.policy, context, "ACKS")
-                alarm_put(channel, message.data_type, message.payload)
+                alarm_put(channel, message.data_type, message.payload, context)
             else:
                 check_access(channel, self.service.policy, context)
                 converted = channel.convert_put(message.data_type, message.elements, message.payload)
@@ -319,7 +319,7 @@ class Circuit(Requests):
                     channel.record.check_device_put(channel.spec, converted)
                     self._start_put(message, channel, converted, context)
                     return
-                channel.record.put(channel.spec, converted)
+                channel.record.put_by(channel.spec, converted, context)
         except PutRefused as refusal:
             self._refuse(message, channel, context, refusal, shown(value))
             return

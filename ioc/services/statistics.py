@@ -23,7 +23,9 @@ _PROBE = 0.05
 class IocStatistics:
     """Statistics of this process, posted once a second, and the switch that stops all writes."""
 
-    def __init__(self, records: Iterable[Record], clock: Clock, config_id: str) -> None:
+    def __init__(
+        self, records: Iterable[Record], clock: Clock, config_id: str, journal_fails: Callable[[], bool] = lambda: False
+    ) -> None:
         self._records = [(record.signal or "", record) for record in records]
         self._clock = clock
         self._started = clock.monotonic()
@@ -32,6 +34,7 @@ class IocStatistics:
         self._beats = 0
         self._lag = 0.0
         self._last_put = ""
+        self._journal_fails = journal_fails
         self.armed = True
         self.armed_name = next((record.name for signal, record in self._records if signal == "ARMED"), "ARMED")
 
@@ -78,6 +81,8 @@ class IocStatistics:
             return (self._lag, *_lag_alarm(self._lag))
         if signal == "ARMED":
             return (1, Level.OK, Cause.NONE) if self.armed else (0, Level.MINOR, Cause.STATE)
+        if signal == "PUTS" and self._journal_fails():
+            return self._last_put, Level.MINOR, Cause.WRITE
         values: dict[str, Callable[[], Value]] = {
             "HEARTBEAT": lambda: self._beats,
             "UPTIME": lambda: self._uptime(record),

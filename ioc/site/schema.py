@@ -113,7 +113,7 @@ def _server() -> _JSON:
             "state_dir": {
                 "type": "string",
                 "pattern": "^/",
-                "description": "Folder, as an absolute path, for alarm limits tuned at run time; "
+                "description": "Folder, as an absolute path, for tuned alarm limits and the journal of puts; "
                 "~/.local/state/labioc when left out",
             },
         }

@@ -18,10 +18,27 @@ from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
 from ioc.refusals import MOST_CAUSES
 from ioc.scan.scanner import DeviceScanner
+from ioc.services.journal import APPLIED, OTHERWISE, REFUSED, UNKNOWN, Entry, Journal
 from ioc.services.statistics import IocStatistics
 from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
 
 WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
+
+
+class KeptJournal(Journal):
+    """A journal in memory."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.entries: list[Entry] = []
+        self.trouble = False
+
+    @property
+    def failing(self) -> bool:
+        return self.trouble
+
+    def note(self, entry: Entry) -> None:
+        self.entries.append(replace(entry))
 
 
 class Rig:
@@ -29,6 +46,7 @@ class Rig:
 
     def __init__(self, driver: type[FakeDriver] = FakeDriver) -> None:
         self.clock = FakeClock()
+        self.journal = KeptJournal(self.clock)
         self.driver = driver(self.clock, hv_values())
         self.records = hv_records()
         server = build(
@@ -40,8 +58,8 @@ class Rig:
         )
         self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
         self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
-        self.statistics = IocStatistics(server.values(), self.clock, "0123456789ab")
-        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock)
+        self.statistics = IocStatistics(server.values(), self.clock, "0123456789ab", lambda: self.journal.failing)
+        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, journal=self.journal)
         for record in self.records.values():
             self.puts.attach(record)
 
@@ -687,3 +705,96 @@ async def test_GIVEN_a_put_under_way_WHEN_the_server_stops_without_an_answer_THE
         await rig.puts.close(0.01)
         with pytest.raises(PutRefused, match="the outcome is unknown"):
             await put
+
+
+async def test_GIVEN_a_setting_WHEN_put_THEN_the_journal_has_who_what_and_how_long() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        task = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await rig.clock.advance(0.25)
+        rig.driver.gate.set()
+        await task
+        (entry,) = rig.journal.entries
+        assert (entry.user, entry.host, entry.address) == ("olga", "desk1", "127.0.0.1")
+        assert (entry.pv, entry.old, entry.new, entry.read_back) == ("LAB:HV1:CH00:VSET", "100", "500", "500")
+        assert (entry.outcome, entry.reason) == (APPLIED, "")
+        assert entry.seconds == pytest.approx(0.25)
+
+
+class Looking(FakeDriver):
+    """A device that is looked at before a write, which goes wrong already then."""
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        assert self.write_trouble is not None
+        raise self.write_trouble
+
+
+@pytest.mark.parametrize(
+    ("driver", "trouble", "outcome"),
+    [
+        (Looking, OutOfLimits("above"), REFUSED),
+        (Looking, ReplyTimeout("no answer"), REFUSED),
+        (Looking, Withdrawn("ARMED is 0"), REFUSED),
+        (FakeDriver, LinkDown("closed"), UNKNOWN),
+        (FakeDriver, DeviceError("reads back garbage"), UNKNOWN),
+        (FakeDriver, ReplyTimeout("outcome unknown"), UNKNOWN),
+        (FakeDriver, Withdrawn("ARMED is 0"), UNKNOWN),
+        (FakeDriver, KeyError("x"), UNKNOWN),
+        (FakeDriver, OutOfLimits("reads back 100 V"), REFUSED),
+        (FakeDriver, TakenOtherwise("took 300 V"), OTHERWISE),
+    ],
+)
+async def test_GIVEN_a_write_that_goes_wrong_WHEN_put_THEN_the_journal_has_what_is_known_of_it(
+    driver: type[FakeDriver], trouble: Exception, outcome: str
+) -> None:
+    async with Rig(driver).running() as rig:
+        rig.driver.write_trouble = trouble
+        with pytest.raises(PutRefused) as refused:
+            await rig.put("CH00:VSET", 400.0)
+        (entry,) = rig.journal.entries
+        assert (entry.outcome, entry.reason) == (outcome, str(refused.value))
+        assert (entry.old, entry.new) == ("100", "400")
+
+
+async def test_GIVEN_a_put_that_waits_WHEN_it_is_given_up_THEN_the_journal_has_one_refusal() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        await settle()
+        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
+        await rig.clock.advance(6.0)
+        with pytest.raises(PutRefused):
+            await second
+        rig.driver.gate.set()
+        await first
+        assert [(entry.new, entry.outcome) for entry in rig.journal.entries] == [("600", REFUSED), ("500", APPLIED)]
+        assert rig.journal.entries[0].seconds == pytest.approx(5.0)
+
+
+async def test_GIVEN_fields_of_records_WHEN_put_THEN_they_are_in_the_journal_and_in_IOC_PUTS() -> None:
+    async with Rig().running() as rig:
+        record = rig["CH00:VMON"]
+        fields = fields_of(record.rtyp)
+        record.put_by(fields["HIGH"], 90.0, WHO)
+        record.put_by(fields["HSV"], 1, WHO)
+        with pytest.raises(PutRefused):
+            record.put_by(fields["DTYP"], "x", WHO)
+        record.source.refused(record, "DTYP", "x", WHO, "fixed")
+        found = [(entry.pv, entry.old, entry.new, entry.outcome) for entry in rig.journal.entries]
+        assert [(pv.removeprefix("LAB:HV1:CH00:VMON."), new, outcome) for pv, _, new, outcome in found] == [
+            ("HIGH", "90", APPLIED),
+            ("HSV", "MINOR", APPLIED),
+            ("DTYP", "x", REFUSED),
+        ]
+        assert found[1][1] == "NO_ALARM"
+        assert str(rig["IOC:PUTS"].val).endswith("LAB:HV1:CH00:VMON.HSV NO_ALARM -> MINOR")
+
+
+async def test_GIVEN_a_journal_that_cannot_be_written_WHEN_looked_at_THEN_IOC_PUTS_is_an_alarm() -> None:
+    async with Rig().running() as rig:
+        rig.journal.trouble = True
+        rig.statistics.post()
+        assert alarm(rig["IOC:PUTS"]) == ("WRITE", 1)
+        rig.journal.trouble = False
+        rig.statistics.post()
+        assert alarm(rig["IOC:PUTS"]) == ("NO_ALARM", 0)

@@ -1,0 +1,286 @@
+"""The journal of puts: who put what, from where, and what came of it, as JSON lines on the disk.
+
+Lines are handed over at once and written by a thread: a put never waits for the disk. They are flushed to the disk
+within a second as long as the disk takes them; while it does not, they wait in memory, and the log says so.
+Refused puts have a file of their own, so that a client that is refused again and again does not push out what was
+applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import BinaryIO
+
+from devices.rules.state_file import flush_folder
+from ioc.clock import Clock
+from ioc.site.config import Site
+
+log = logging.getLogger("labioc.journal")
+
+APPLIED, REFUSED, OTHERWISE, UNKNOWN = "applied", "refused", "otherwise", "unknown"
+"""What became of a put: done, nothing changed, the device took another value, or it is not known."""
+
+MOST_WAITING = 10_000
+"""Lines of one file that wait while the disk does not take them; the oldest are dropped beyond, and counted."""
+
+MOST_BYTES = 10_000_000
+"""Size of a file in bytes at which it is put aside as ``.1`` and a new one is begun."""
+
+KEPT = 10
+"""Files that are kept of those put aside, ``.1`` the newest."""
+
+PAUSE = 0.25
+"""Seconds between two writes, so that a burst of puts is one write."""
+
+RETRY = 1.0
+"""Seconds until the next attempt after the disk did not take a line."""
+
+LATE = 1.0
+"""Seconds after which a write that has not ended is reported."""
+
+LONGEST = 400
+"""Characters of a value that are kept; an array or a long text is cut there."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One put; values as text, as an operator knows them, and empty where there are none.
+
+    ``time`` is when it came, as Unix time; ``seconds`` is how long its answer took. User and host are what the client
+    says, ``address`` is what the socket says.
+    """
+
+    time: float
+    pv: str
+    user: str
+    host: str
+    address: str
+    old: str
+    new: str
+    read_back: str = ""
+    outcome: str = REFUSED
+    reason: str = ""
+    seconds: float = 0.0
+
+    @property
+    def who(self) -> str:
+        """Who put: ``user@host (address)``."""
+        return f"{self.user}@{self.host} ({self.address})"
+
+    def line(self) -> str:
+        """Return the entry as a line of the journal."""
+        stamp = datetime.fromtimestamp(self.time, UTC).isoformat(timespec="milliseconds")
+        cut = {name: text[:LONGEST] for name, text in asdict(self).items() if isinstance(text, str)}
+        return json.dumps({"time": stamp, **cut, "seconds": round(self.seconds, 6)}) + "\n"
+
+
+def entry_of(line: str) -> Entry | None:
+    """Read a line of the journal; None when it is none, as one that a power failure has cut."""
+    try:
+        found = json.loads(line)
+        entry = Entry(**found | {"time": datetime.fromisoformat(found["time"]).timestamp()})
+    except (ValueError, TypeError, KeyError, OverflowError):
+        return None
+    texts = (entry.pv, entry.user, entry.host, entry.address, entry.old, entry.new, entry.read_back, entry.outcome)
+    fits = all(isinstance(text, str) for text in (*texts, entry.reason)) and isinstance(entry.seconds, int | float)
+    return entry if fits else None
+
+
+def journal_files(site: Site, folder: Path) -> tuple[Path, Path]:
+    """Return the two files of an IOC: of the puts that were begun, and of those that were refused."""
+    start = f"{site.prefix.replace(':', '.')}.{site.ioc}"
+    return folder / f"{start}-puts.jsonl", folder / f"{start}-refused.jsonl"
+
+
+class Journal:
+    """Writes entries; ``begun`` and ``refused`` are the files, None keeps nothing."""
+
+    def __init__(self, clock: Clock, begun: Path | None = None, refused: Path | None = None) -> None:
+        self._begun = _File(clock, begun)
+        self._refused = _File(clock, refused)
+
+    @property
+    def failing(self) -> bool:
+        """Whether lines wait that the disk does not take."""
+        return self._begun.failing or self._refused.failing
+
+    def note(self, entry: Entry) -> None:
+        """Have an entry written soon; it may be changed afterwards."""
+        (self._refused if entry.outcome == REFUSED else self._begun).add(entry.line())
+
+    async def close(self) -> None:
+        """Write what waits, once more also what could not be written so far."""
+        await asyncio.gather(self._begun.close(), self._refused.close())
+
+
+class _File:
+    """One file of the journal, and the lines that wait for it."""
+
+    def __init__(self, clock: Clock, path: Path | None) -> None:
+        self.failing = False
+        self._clock = clock
+        self._path = path
+        self._waiting: deque[str] = deque()
+        self._lost = 0
+        self._closing = False
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def add(self, line: str) -> None:
+        if self._path is None:
+            return
+        self._waiting.append(line)
+        self._bound()
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._work(self._path), name=f"journal {self._path.name}")
+
+    async def close(self) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def _work(self, path: Path) -> None:
+        """Write until nothing waits; once closed there is one more attempt."""
+        while self._waiting:
+            last = self._closing
+            await self._write(path)
+            if last and self.failing:
+                log.error("%s: %d puts are not in the journal", path, len(self._waiting))
+                return
+            await self._pause(RETRY if self.failing else PAUSE)
+
+    async def _pause(self, seconds: float) -> None:
+        timer = self._clock.call_later(seconds, self._wake.set)
+        await self._wake.wait()
+        timer.cancel()
+        if not self._closing:
+            self._wake.clear()
+
+    async def _write(self, path: Path) -> None:
+        lines = list(self._waiting)
+        self._waiting.clear()
+        timer = self._clock.call_later(LATE, lambda: self._fails(f"the disk has not answered for {LATE:g} s"))
+        try:
+            await asyncio.to_thread(_append, path, "".join(lines).encode())
+        except OSError as error:
+            self._waiting.extendleft(reversed(lines))
+            self._bound()
+            self._fails(error.strerror or str(error))
+        else:
+            if self.failing:
+                log.warning("%s is written again; puts that are lost: %d", path, self._lost)
+            self.failing, self._lost = False, 0
+        finally:
+            timer.cancel()
+
+    def _fails(self, reason: str) -> None:
+        if not self.failing:
+            log.error("%s cannot be written: %s; puts go on, their lines wait in memory", self._path, reason)
+        self.failing = True
+
+    def _bound(self) -> None:
+        """Drop the oldest lines beyond what may wait."""
+        while len(self._waiting) > MOST_WAITING:
+            self._waiting.popleft()
+            self._lost += 1
+
+
+def _append(path: Path, lines: bytes) -> None:
+    """Add lines to a file and have them on the disk. Raises OSError; the file is then as it was."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileNotFoundError):
+        if path.stat().st_size + len(lines) > MOST_BYTES:
+            _put_aside(path)
+    with open(path, "a+b", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
+            lines = b"\n" + lines  # a power failure has cut the last line
+        try:
+            while lines:
+                lines = lines[file.write(lines) :]
+            os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                file.truncate(end)
+            raise
+    if end == 0:
+        flush_folder(path.parent)
+
+
+def _put_aside(path: Path) -> None:
+    """Move a full file to ``.1``, the one there to ``.2`` and so on; the oldest goes."""
+    names = [path, *(_older(path, number) for number in range(1, KEPT + 1))]
+    for newer, older in reversed(list(pairwise(names))):
+        with suppress(FileNotFoundError):
+            newer.replace(older)
+
+
+def _older(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def stored(path: Path) -> Iterator[Entry]:
+    """Yield the entries of a file and of those put aside, in the order in which they were written. Raises OSError."""
+    for place in (*(_older(path, number) for number in range(KEPT, 0, -1)), path):
+        try:
+            with open(place, encoding="utf-8", errors="replace") as file:
+                yield from filter(None, map(entry_of, file))
+        except FileNotFoundError:
+            continue
+
+
+class Follower:
+    """Reads what is added to a file from now on, also after it has been put aside and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+        self._rest = b""
+        self._open()
+        if self._file is not None:
+            self._file.seek(0, os.SEEK_END)
+
+    def new(self) -> list[Entry]:
+        """Return the entries that have come since the last call. Raises OSError."""
+        lines = self._lines()
+        if self._file is None or self._is_another():
+            self._open()
+            lines += self._lines()
+        return [entry for line in lines if (entry := entry_of(line.decode(errors="replace"))) is not None]
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
+
+    def _lines(self) -> list[bytes]:
+        if self._file is None:
+            return []
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        return lines
+
+    def _is_another(self) -> bool:
+        """Whether the path leads to another file than the one that is open."""
+        try:
+            return self._file is None or not os.path.samestat(os.fstat(self._file.fileno()), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _open(self) -> None:
+        self.close()
+        self._rest = b""
+        try:
+            self._file = open(self._path, "rb")  # noqa: SIM115  it stays open
+        except FileNotFoundError:
+            self._file = None
