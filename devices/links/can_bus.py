@@ -165,7 +165,7 @@ class CanBus:
     def discard(self) -> None:
         """Have the adapter forget the frames that it keeps because no node has acknowledged them, where it can.
 
-        They would go out as soon as a node is there again. Nothing is kept while any node is heard.
+        They would go out as soon as a node is there again. Nothing is kept while frames arrive from any node.
         """
         if self._asking_since is not None:
             self._outbox.put((None, 0.0, 0.0))
@@ -226,7 +226,7 @@ class CanBus:
             self._stop.set()
 
     def _receive(self) -> None:
-        """Open the adapter, receive until told to stop or it fails, close it."""
+        """Open the adapter, receive until it is asked to stop or it fails, close it."""
         sender: threading.Thread | None = None
         adapter: can.BusABC | None = None
         try:

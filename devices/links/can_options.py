@@ -1,4 +1,4 @@
-"""Which options a CAN adapter may have: python-can hands most wrong ones on until nobody looks at them any more."""
+"""Which options a CAN adapter may have: python-can hands most wrong ones on without looking at them."""
 
 from __future__ import annotations
 

@@ -205,7 +205,7 @@ class LineLink:
             text = " ".join((*answers, rest)).strip()
             if not text.isascii() or not text.isprintable():
                 raise Garbled(f"unreadable answer to {_shown(request)}: {text[:60]!a}")
-            # A second answer means that one of the two belongs to an older question. Which one cannot be told,
+            # A second answer means that one of the two belongs to an older question. Which one is not known,
             # and a value not read costs one period, but a wrong one may cost a detector.
             if len(answers) > 1 or (answers and rest):
                 raise Garbled(f"more than one line in answer to {_shown(request)}: {text[:60]!a}")

@@ -102,7 +102,7 @@ class Request:
 
     @property
     def head(self) -> bytes:
-        """What the reply begins with; two requests with the same head cannot be told apart by their replies."""
+        """What the reply begins with; two requests with the same head cannot be distinguished by their replies."""
         if self.function == READ:
             return bytes((self.unit, self.function, 2 * self.count))
         return self.frame[:6]

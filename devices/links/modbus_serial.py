@@ -82,7 +82,7 @@ class SerialWire:
         except termios.error as error:  # pyserial lets it through, and it is not an OSError
             raise OSError(*error.args) from error
         self._path = path
-        # FTDI adapters hold bytes back for 16 ms unless told otherwise; other ports do not know the request.
+        # FTDI adapters hold bytes back for 16 ms unless set otherwise; other ports do not know the request.
         with suppress(ValueError, NotImplementedError):
             self._port.set_low_latency_mode(True)
 

@@ -181,7 +181,7 @@ class SerialTransport:
         await self._run(lambda: self._opened().write(data))
 
     def take_back(self) -> None:
-        """Empty the output buffer, which a line that was told to wait (XOFF) may send much later."""
+        """Empty the output buffer, which a line that was stopped (XOFF) may send much later."""
         if self._worker is not None:
             self._worker.submit(self._drop_output)
 
