@@ -9,19 +9,16 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
-import db
 from archiver.status.snapshot import BridgeState, Snapshot
-from ioc.database.dbfile import parse_template
 from ioc.records import Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status
 from ioc.server import Server
+from ioc.site.templates import archiver_template
 
 log = logging.getLogger("labioc.archiver")
 
-_TEMPLATE: Final = Path(db.__file__).parent / "archiver.template"
 _LARGEST_LONG: Final = 2**31 - 1
 _VALUES: Final[dict[str, Callable[[Snapshot], Value]]] = {
     "STATE": lambda bridge: int(bridge.state),
@@ -48,7 +45,7 @@ class ArchiverPvs:
     """Serves the PVs, if asked for this computer only; ``port`` is that of circuits and unicast searches, 0 for any."""
 
     def __init__(self, prefix: str, port: int = 0, local_only: bool = False) -> None:
-        self.records = RecordSet.build(parse_template(_TEMPLATE).expand({"P": prefix}))
+        self.records = RecordSet.build(archiver_template().expand({"P": prefix}))
         self._by_signal = {record.signal: record for record in self.records.values()}
         self._wanted_port = port
         self._local_only = local_only

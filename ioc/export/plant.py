@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
@@ -15,6 +15,7 @@ from ioc.database.support import SERVER
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
+from ioc.site.templates import archiver_template
 
 Records = Mapping[str, RecordDef]
 """Records by what follows the device, or the channel, in their names: ``VMON``, ``MOD:TEMP``."""
@@ -43,7 +44,8 @@ class Channel:
 class Device:
     """One device: its own records, its channels, and the name of the server in whose PVs it is served.
 
-    ``type`` is the key of the site file, ``title`` what it is in words.
+    ``type`` is the key of the site file, ``title`` what it is in words. ``kind`` is the type, with a number where
+    devices of one type have different records: those of one kind can share a screen.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Device:
     server: str
     records: Records
     channels: Sequence[Channel]
+    kind: str
 
     @property
     def supplies(self) -> bool:
@@ -73,13 +76,14 @@ class Device:
 class Plant:
     """A site as exports see it. ``servers`` holds the records of each server itself by its name, usually ``IOC``.
 
-    ``parts`` is what each server serves.
+    ``parts`` is what each server serves, ``archiver`` the records that the bridge of the site serves, if it has one.
     """
 
     prefix: str
     servers: Mapping[str, Records]
     devices: Sequence[Device]
     groups: Mapping[str, Records]
+    archiver: Records
     records: Mapping[str, RecordDef]
     aliases: Mapping[str, str]
     site: Site = field(repr=False)
@@ -101,8 +105,9 @@ class Plant:
         return cls(
             prefix=prefix,
             servers={part.ioc: areas[part.ioc] for part in parts},
-            devices=[_device(part, index, areas) for part in parts for index in range(len(part.devices))],
+            devices=_with_kinds([_device(part, index, areas) for part in parts for index in range(len(part.devices))]),
             groups=groups,
+            archiver=_archiver(prefix) if parts[0].archiver else {},
             records=database.records,
             aliases=database.aliases,
             site=parts[0],
@@ -145,7 +150,27 @@ def _device(site: Site, index: int, areas: Mapping[str, Records]) -> Device:
         server=site.ioc,
         records=own,
         channels=[Channel(number, aliases.get(number, ""), records) for number, records in sorted(channels.items())],
+        kind=settings.type,
     )
+
+
+def _with_kinds(devices: Sequence[Device]) -> list[Device]:
+    """Number the kinds of each type after the first, by the names of the records of device and channels."""
+    kinds: dict[str, list[tuple[frozenset[str], ...]]] = {}
+    found = []
+    for device in devices:
+        names = tuple({frozenset(records): None for records in (device.records, *(c.records for c in device.channels))})
+        known = kinds.setdefault(device.type, [])
+        if names not in known:
+            known.append(names)
+        number = known.index(names) + 1
+        found.append(replace(device, kind=f"{device.type}-{number}") if number > 1 else device)
+    return found
+
+
+def _archiver(prefix: str) -> Records:
+    records = archiver_template().expand({"P": prefix})
+    return {record.name.removeprefix(f"{prefix}:ARCH:"): record for record in records}
 
 
 def is_setting(suffix: str, record: RecordDef) -> bool:

@@ -21,6 +21,7 @@ FOLDER = Path(db.__file__).parent
 SERVER = "ioc.template"
 """Template of the server's own records."""
 ALL_OFF = "all-off.template"
+ARCHIVER = "archiver.template"
 
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 
@@ -38,6 +39,12 @@ class Templates:
 def server_template() -> Template:
     """Return the template of the server's own records."""
     return parse_template(FOLDER / SERVER)
+
+
+@cache
+def archiver_template() -> Template:
+    """Return the template of the bridge to the databases, which serves it itself."""
+    return parse_template(FOLDER / ARCHIVER)
 
 
 @cache

@@ -14,7 +14,7 @@ _BIG: Final = (("TEMP", "Temperature"), ("TWORK", "Working setpoint"), ("OUT", "
 
 def file(device: Device) -> str:
     """Name of the screen of furnaces of this type."""
-    return f"furnace-{device.type}.bob"
+    return f"furnace-{device.kind}.bob"
 
 
 def furnace(plant: Plant, device: Device) -> Screen:
@@ -24,19 +24,20 @@ def furnace(plant: Plant, device: Device) -> Screen:
     screen = Screen("$(DEV) furnace", parts.WIDTH, parts.HEIGHT)
     to_device = bob.open_display(supply.device_file(device), "All settings", place.macros)
     parts.head(screen, "$(DEV): furnace", ("Settings", to_device))
+    parts.refusals(screen, place, records)
     _big(screen, place, records)
-    y = parts.title(screen, "Settings", Box(10, 168, 620))
+    y = parts.title(screen, "Settings", Box(10, parts.TOP + 118, 620))
     settings = [suffix for suffix in _SETTINGS if suffix in records]
     y = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
     y = _block(screen, place, records, "Program", "TMR:", Box(10, y + 4, 620))
     y = _block(screen, place, records, "Power interruptions", "PWR:", Box(10, y + 4, 620))
-    screen.plot("furnace.plt", Box(650, 50, 620, 340))
-    y = parts.title(screen, "Alarms of the controller", Box(650, 398, 620))
+    screen.resize(parts.WIDTH, max(parts.HEIGHT, y))
+    screen.plot("furnace.plt", Box(650, parts.TOP, 620, 300))
+    y = parts.title(screen, "Alarms of the controller", Box(650, parts.TOP + 306, 620))
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
     if "ACK:CMD" in records:
         parts.command_button(screen, place, "ACK:CMD", records, Box(650, y + 2, 260, 28))
     _safe(screen, place, records, Box(650, y + 40, 620))
-    parts.refusals(screen, place, records, Box(10, parts.HEIGHT - 34, parts.WIDTH - 20, 24))
     return screen
 
 
@@ -44,11 +45,11 @@ def _big(screen: Screen, place: parts.Place, records: Records) -> None:
     """Add what is looked at from afar, with bars, and how far it is from where it should be."""
     for number, (suffix, text) in enumerate((s, t) for s, t in _BIG if s in records):
         x = 10 + number * 210
-        screen.label(text, Box(x, 48, 200, 20), bob.FAINT, "Fine Print")
-        screen.readback(place.pv(suffix), Box(x, 70, 200, 34), font="Header 1")
+        screen.label(text, Box(x, parts.TOP - 2, 200, 20), bob.FAINT, "Fine Print")
+        screen.readback(place.pv(suffix), Box(x, parts.TOP + 20, 200, 34), font="Header 1")
     small = [suffix for suffix in ("TDIFF", "SLOPE", "SETTLED") if suffix in records]
     for number, suffix in enumerate(small):
-        area = Box(10 + number % 2 * 315, 112 + number // 2 * parts.ROW, 300)
+        area = Box(10 + number % 2 * 315, parts.TOP + 62 + number // 2 * parts.ROW, 300)
         parts.readings_table(screen, place, records, [suffix], area)
 
 

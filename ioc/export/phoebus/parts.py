@@ -11,8 +11,11 @@ from ioc.export.phoebus import bob
 from ioc.export.phoebus.bob import Action, Box, Color, Screen
 from ioc.export.plant import OUTPUTS, Records, is_setting, states
 
-WIDTH, HEIGHT = 1280, 800
-"""Pixels of a screen; what needs more rows is higher, and scrolls."""
+WIDTH, HEIGHT = 1280, 770
+"""Pixels of a screen: a monitor of 1280 x 800 less the tabs of a window; what needs more rows scrolls."""
+
+TOP: Final = 76
+"""Where a screen goes on below its head and the line of the last refused put."""
 
 ROW: Final = 28
 _CELL: Final = 22
@@ -26,7 +29,7 @@ _BY_LABEL: Final[Mapping[str, Color]] = {
     "RAMP DOWN": bob.ATTENTION,
 }
 _SETTING_PARTS: Final = (":RBV", ":HI", ":LO", ":RES")
-_HARMLESS: Final = ("ACK:CMD",)
+_HARMLESS: Final = (":ACK:CMD",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ def commands(screen: Screen, place: Place, records: Records, suffixes: Iterable[
 def command_button(
     screen: Screen, place: Place, suffix: str, records: Records, box: Box, text: str = "", color: Color = bob.BUTTON
 ) -> None:
-    """Add the button of a command. It asks first, unless it acknowledges something in the server alone."""
+    """Add the button of a command. It asks first, unless it acknowledges a trip or a power interruption."""
     about = records[suffix].fields["DESC"]
     question = "" if suffix.endswith(_HARMLESS) else f"{about}: {place.base}?"
     pv = place.pv(suffix)
@@ -225,8 +228,9 @@ def switch(screen: Screen, place: Place, suffix: str, box: Box, what: str) -> No
         screen.button(text, area, bob.write_pv(pv, str(number), text), confirm=f"{text}: {what}?", pv=pv)
 
 
-def refusals(screen: Screen, place: Place, records: Records, box: Box) -> None:
-    """Add the reason of the last refused put."""
+def refusals(screen: Screen, place: Place, records: Records, y: int = 46) -> None:
+    """Add the line with the reason of the last refused put, usually below the head."""
+    box = Box(10, y, WIDTH - 20, 24)
     screen.label("Last refused put", Box(box.x, box.y, 130, _CELL), bob.FAINT, "Fine Print")
     area = Box(box.x + 134, box.y, box.width - 134, box.height)
     screen.readback(place.text_pv("PUT:MSG", records), area, text=True, align=bob.LEFT)

@@ -50,9 +50,11 @@ def overview(plant: Plant) -> Screen:
         y = _furnace_row(screen, plant, device, y)
     for device in others:
         y = _other_row(screen, plant, device, y)
+    if plant.groups:
+        y = _headings(screen, {0: "group"}, y + 10)
     for name in plant.groups:
         y = _group_row(screen, plant, name, y)
-    y = _archiver(screen, plant, y + 10)
+    y = _archiver(screen, plant, y + 24)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
 
@@ -157,16 +159,23 @@ def _group_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
         if suffix in records:
             parts.value(screen, place, suffix, records, Box(x, y + 2, 110))
             x += 118
-    _go(screen, place, records, name, Box(x, y, 100, 26))
+    x = _go(screen, place, records, name, Box(x, y, 100, 26))
+    if "MSG" in records and x < parts.WIDTH - 300:
+        message = Box(x, y + 2, parts.WIDTH - 10 - x)
+        screen.readback(place.text_pv("MSG", records), message, text=True, align=bob.LEFT)
     return y + 34
 
 
-def _go(screen: Screen, place: Place, records: Records, name: str, box: Box) -> None:
+def _go(screen: Screen, place: Place, records: Records, name: str, box: Box) -> int:
+    """Add a button for each place that a group can go to; returns the next x."""
+    x = box.x
     for number, (text, _) in enumerate(states(records["GO"])):
         if text and text != "-":
             action = bob.write_pv(place.pv("GO"), str(number), text)
-            area = Box(box.x + number * (box.width + 6), box.y, box.width, box.height)
+            area = Box(x, box.y, box.width, box.height)
             screen.button(text, area, action, confirm=f"Group {name}: go to {text}?", pv=place.pv("GO"))
+            x += box.width + 6
+    return x
 
 
 def group(plant: Plant, name: str) -> Screen:
@@ -182,20 +191,20 @@ def group(plant: Plant, name: str) -> Screen:
 
 
 def _archiver(screen: Screen, plant: Plant, y: int) -> int:
-    """Add the bridge to the database, where its PVs are among those of the site."""
-    base = f"{plant.prefix}:ARCH:"
-    records = {name.removeprefix(base): record for name, record in plant.records.items() if name.startswith(base)}
+    """Add the bridge to the databases, where the site has one."""
+    records = plant.archiver
     if not records:
         return y
     place = parts.device_place(plant.prefix, "ARCH")
     screen.label("archiver", Box(10, y, 110), font="Default Bold")
-    x = 126
-    for suffix in records:
-        if suffix != "MSG" and x < 1100:
-            screen.label(suffix.lower(), Box(x, y, 80), bob.FAINT, "Fine Print", bob.RIGHT)
-            parts.value(screen, place, suffix, records, Box(x + 84, y, 80))
-            x += 170
-    return y + 30
+    values = [suffix for suffix in records if suffix != "MSG"]
+    step = (parts.WIDTH - 136) // len(values)
+    for number, suffix in enumerate(values):
+        x = 126 + number * step
+        screen.label(suffix.lower(), Box(x, y - 20, step - 8, 18), bob.FAINT, "Fine Print")
+        parts.value(screen, place, suffix, records, Box(x, y, step - 8))
+    screen.readback(place.text_pv("MSG", records), Box(126, y + 28, parts.WIDTH - 136), text=True, align=bob.LEFT)
+    return y + 56
 
 
 def server(plant: Plant) -> Screen:
@@ -210,7 +219,8 @@ def server(plant: Plant) -> Screen:
         screen.label("Last accepted put", Box(10, y, 130), bob.FAINT, "Fine Print")
         screen.readback(place.text_pv("PUTS", records), Box(144, y, 820), text=True, align=bob.LEFT)
         parts.control(screen, place, "ARMED", records, Box(980, y, 150))
-        y = parts.title(screen, "Links", Box(10, y + 36, 600))
+        y += 36
+    y = parts.title(screen, "Links", Box(10, y, 600))
     heads = ["device", *(plant.devices[0].records[suffix].fields["DESC"] for suffix in _LINK), "Maintenance"]
     for column, text in enumerate(heads):
         screen.label(text, Box(10 + column * 126, y, 120, 34), bob.FAINT, "Fine Print", wrap=True)
@@ -223,7 +233,7 @@ def server(plant: Plant) -> Screen:
             parts.value(screen, place, suffix, device.records, Box(10 + column * 126, y + 1, 120))
         parts.control(screen, place, "DISABLE", device.records, Box(10 + 9 * 126, y + 1, 120))
         y += parts.ROW
-    y = _archiver(screen, plant, y + 10)
+    y = _archiver(screen, plant, y + 24)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
 
@@ -234,7 +244,7 @@ def device(plant: Plant, one: Device) -> Screen:
     place = parts.device_place(plant.prefix)
     screen = Screen("$(DEV)", parts.WIDTH, parts.HEIGHT)
     parts.head(screen, f"$(DEV): {one.title}")
-    parts.refusals(screen, place, records, Box(10, 48, parts.WIDTH - 20, 24))
+    parts.refusals(screen, place, records)
     screen.label("Last link error", Box(10, 78, 130), bob.FAINT, "Fine Print")
     screen.readback(place.text_pv("COMM:MSG", records), Box(144, 78, 1126, 24), text=True, align=bob.LEFT)
     texts = {"PUT:MSG", "COMM:MSG"}

@@ -38,7 +38,7 @@ def crate_file(device: Device) -> str:
 
 def channel_file(device: Device) -> str:
     """Name of the screen of one channel of supplies of this type."""
-    return f"hv-channel-{device.type}.bob"
+    return f"hv-channel-{device.kind}.bob"
 
 
 def crate(plant: Plant, device: Device) -> Screen:
@@ -54,12 +54,12 @@ def crate(plant: Plant, device: Device) -> Screen:
         screen.label(text, Box(x, 44, 120, 32), bob.FAINT, "Fine Print", wrap=True)
         parts.value(screen, place, suffix, device.records, Box(x, 78, 120))
         x += 126
-    parts.refusals(screen, place, device.records, Box(10, 108, parts.WIDTH - 20, 24))
+    parts.refusals(screen, place, device.records, 108)
     for name, (left, width) in _COLUMNS.items():
         text = _HEADINGS.get(name, "")
         screen.label(text, Box(10 + left, 136, width, 20), bob.FAINT, "Fine Print", bob.RIGHT)
     for index, channel in enumerate(device.channels):
-        macros = {**place.macros, "CH": f"{channel.number:02d}", "ALIAS": channel.alias, "TYPE": device.type}
+        macros = {**place.macros, "CH": f"{channel.number:02d}", "ALIAS": channel.alias, "TYPE": device.kind}
         screen.embed(ROW_FILE, Box(10, 158 + index * _ROW_HEIGHT, 1260, _ROW_HEIGHT), macros)
     return screen
 
@@ -108,24 +108,24 @@ def channel(plant: Plant, device: Device) -> Screen:
     about = parts.device_place(plant.prefix)
     to_device = bob.open_display(device_file(device), "Device", about.macros)
     parts.head(screen, "$(DEV) channel $(CH) $(ALIAS)", ("Device", to_device))
+    parts.refusals(screen, about, device.records)
     _output(screen, place, records)
-    y = parts.title(screen, "Settings", Box(10, 176, 620))
+    y = parts.title(screen, "Settings", Box(10, parts.TOP + 122, 620))
     settings = parts.settings_of(records, lambda suffix: suffix != "ON" and "MASK" not in suffix)
     y = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
     y = parts.title(screen, "Trips", Box(10, y + 6, 620))
     trips = [s for s in parts.readings_of(records) if s == "TRIP" or s.startswith(("TRIP:", "REC:"))]
     y = parts.readings_in_two(screen, place, records, trips, Box(10, y, 620))
     y = parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 4, 620))
-    screen.plot("hv-channel.plt", Box(650, 50, 620, 300))
-    y = parts.title(screen, "Status", Box(650, 358, 620))
+    screen.plot("hv-channel.plt", Box(650, parts.TOP, 620, 290))
+    y = parts.title(screen, "Status", Box(650, parts.TOP + 296, 620))
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
     rest = [s for s in parts.readings_of(records) if s not in {*trips, *_SHOWN}]
     parts.readings_in_two(screen, place, records, rest, Box(650, y, 620))
     if "BBOX:V" in records:
-        screen.traces("Before the last trip", Box(650, 810, 620, 300), ("s", place.pv("BBOX:T")),
+        screen.traces("Before the last trip", Box(650, parts.HEIGHT + 10, 620, 300), ("s", place.pv("BBOX:T")),
                       [("V", place.pv("BBOX:V")), ("uA", place.pv("BBOX:I"))])  # fmt: skip
-        screen.resize(parts.WIDTH, 1120)
-    parts.refusals(screen, about, device.records, Box(10, parts.HEIGHT - 34, parts.WIDTH - 20, 24))
+        screen.resize(parts.WIDTH, parts.HEIGHT + 320)
     return screen
 
 
@@ -134,18 +134,18 @@ _SHOWN: Final = frozenset({"VMON", "IMON", "STATE", "STAT", "EVT"})
 
 def _output(screen: Screen, place: parts.Place, records: Records) -> None:
     """Add what the output does, and its switch."""
-    parts.value(screen, place, "STATE", records, Box(10, 50, 240, 30))
-    parts.switch(screen, place, "ON", Box(260, 50, 160, 30), "$(DEV) channel $(CH) $(ALIAS)")
+    parts.value(screen, place, "STATE", records, Box(10, parts.TOP, 240, 30))
+    parts.switch(screen, place, "ON", Box(260, parts.TOP, 160, 30), "$(DEV) channel $(CH) $(ALIAS)")
     for number, (suffix, unit) in enumerate((("VMON", "Voltage"), ("IMON", "Current"))):
         x = 10 + number * 310
-        screen.label(unit, Box(x, 92, 90, 30), font="Header 3")
-        screen.readback(place.pv(suffix), Box(x + 90, 92, 200, 34), font="Header 1")
-        screen.bar(place.pv(suffix), Box(x, 134, 290, 16))
+        screen.label(unit, Box(x, parts.TOP + 40, 90, 30), font="Header 3")
+        screen.readback(place.pv(suffix), Box(x + 90, parts.TOP + 40, 200, 34), font="Header 1")
+        screen.bar(place.pv(suffix), Box(x, parts.TOP + 82, 290, 16))
 
 
 def device_file(device: Device) -> str:
     """Name of the screen with everything about devices of this type: link, identification, settings."""
-    return f"device-{device.type}.bob"
+    return f"device-{device.kind}.bob"
 
 
 def plots(device: Device) -> Screen:

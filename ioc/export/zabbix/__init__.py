@@ -84,10 +84,11 @@ def _template(plant: Plant, watched: list[Alarm], records: Mapping[str, RecordDe
     master = {"uuid": _uuid(name, _MASTER), "name": "All PVs", "key": _MASTER, "delay": "1m", "history": "1h",
               "trends": "0", "value_type": _TEXT}  # fmt: skip
     items: list[dict[str, Any]] = [master]
+    causes = {alarm.pv: alarm for alarm in watched}
     for record in records.values():
         items.append(_item(name, record, "value"))
     for alarm in watched:
-        items.append({**_item(name, records[alarm.pv], "sevr"), "triggers": [_trigger(name, alarm)]})
+        items.append({**_item(name, records[alarm.pv], "sevr"), "triggers": [_trigger(name, alarm, causes)]})
     for pv, record in records.items():
         if pv.endswith(":PWR:COUNT"):
             item = next(item for item in items if item["key"] == _key(record, "value"))
@@ -131,22 +132,23 @@ def _key(record: RecordDef, what: str) -> str:
     return f"labioc.{what}[{record.name}]"
 
 
-def _trigger(template: str, alarm: Alarm) -> dict[str, Any]:
-    """Let a severity of MAJOR or INVALID that lasts be a problem, with that of the link in front of it."""
-    expression = f"min(/{template}/labioc.sevr[{alarm.pv}],#2)>=2"
+def _trigger(template: str, alarm: Alarm, causes: Mapping[str, Alarm]) -> dict[str, Any]:
+    """Let a severity of MAJOR or INVALID that lasts be a problem, unless its link or server has one."""
     trigger: dict[str, Any] = {
         "uuid": _uuid(template, alarm.pv, "trigger"),
-        "expression": expression,
+        "expression": _lasting(template, alarm.pv),
         "name": alarm.description,
         "priority": "HIGH" if alarm.spoken else "WARNING",
         "description": alarm.guidance,
     }
-    link = alarm.filter.lstrip("'").partition("'")[0]
-    if alarm.filter.endswith("== 1"):
-        trigger["dependencies"] = [
-            {"name": f"{alarm.path[1]}: no answer", "expression": f"min(/{template}/labioc.sevr[{link}],#2)>=2"}
-        ]
+    cause = causes.get(alarm.filter.lstrip("'").partition("'")[0])
+    if cause is not None:
+        trigger["dependencies"] = [{"name": cause.description, "expression": _lasting(template, cause.pv)}]
     return trigger
+
+
+def _lasting(template: str, pv: str) -> str:
+    return f"min(/{template}/labioc.sevr[{pv}],#2)>=2"
 
 
 def _interruption(template: str, record: RecordDef) -> dict[str, Any]:
