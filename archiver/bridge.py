@@ -214,12 +214,12 @@ class Bridge:
         looked = time.monotonic()
         while True:
             await asyncio.sleep(self._tick)
+            self._take_due(self.builder.tick)
+            if time.monotonic() - looked < _STATUS_SECONDS:
+                continue
+            looked = time.monotonic()
+            self._take_due(self.builder.due)
             try:
-                self._append(*self.builder.tick(self.subscriber.last_received))
-                if time.monotonic() - looked < _STATUS_SECONDS:
-                    continue
-                looked = time.monotonic()
-                self._append(*self.builder.due(self.subscriber.last_received))
                 self.snapshot = self._look()
                 self._log_progress()
                 if self._sink is not None:
@@ -228,6 +228,14 @@ class Bridge:
                 self.page.announce()
             except Exception:
                 log.critical("the status of the bridge failed, the bridge goes on", exc_info=True)
+
+    def _take_due(self, due: Callable[[Callable[[str], int]], tuple[bytes, int]]) -> None:
+        """Append the points that are due without an event; where that fails, points are missing, which is a loss."""
+        try:
+            self._append(*due(self.subscriber.last_received))
+        except Exception:
+            self._last_loss = time.monotonic()
+            log.critical("points that were due could not be made, the bridge goes on", exc_info=True)
 
     def _save_catalogue(self) -> None:
         """Leave beside the log what its PVs are; on a full disk, which is no reason not to archive, later."""

@@ -343,6 +343,21 @@ async def test_GIVEN_an_event_that_is_too_large_WHEN_it_is_left_out_THEN_it_coun
         await until(lambda: bridge.snapshot.refused.get("array larger than EPICS_CA_MAX_ARRAY_BYTES") == 1)
 
 
+@pytest.mark.parametrize("method", ["tick", "due"])
+async def test_GIVEN_points_that_cannot_be_made_WHEN_they_are_due_THEN_the_state_is_losing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    def fail(_: object) -> tuple[bytes, int]:
+        raise ArithmeticError("a mistake of ours")
+
+    async with FakeCaServer(["T:A"]) as server, bridging(tmp_path, server) as bridge:
+        await arrived(bridge, 1)
+        assert bridge.snapshot.state is BridgeState.OK
+        with monkeypatch.context() as patched:
+            patched.setattr(bridge.builder, method, fail)
+            await until(lambda: bridge.snapshot.state is BridgeState.LOSING)
+
+
 async def test_GIVEN_a_loss_WHEN_the_clock_is_set_back_THEN_it_is_not_shown_for_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
