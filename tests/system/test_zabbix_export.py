@@ -40,7 +40,7 @@ def items_of(files: dict[str, str]) -> list[dict[str, Any]]:
     for trigger in triggers:
         (key,) = re.findall(r"\(/labioc LAB/(labioc\.[a-z]+\[[^]]+\])", trigger["expression"])
         assert key in keys
-        independent = "HEARTBEAT]" in key or ":PWR:COUNT]" in key
+        independent = "HEARTBEAT]" in key or key.startswith("labioc.value[")
         assert independent == ("dependencies" not in trigger)
         assert all((other["name"], other["expression"]) in known for other in trigger.get("dependencies", ()))
     return items
