@@ -77,14 +77,23 @@ def select_windows(server: ServerConfig, every: str, where: str = "") -> str:
     )
 
 
-def flux_task(server: ServerConfig, every: str) -> str:
-    """Return the Flux script of a task of v2, without its options."""
+_IMPORTS = 'import "date"\nimport "types"\n'
+
+
+def flux_task(server: ServerConfig, every: str, name: str) -> str:
+    """Return the Flux script of a task of v2; its options stand behind the imports, as the language demands."""
     start = f"date.truncate(t: -{overlap(every)}s, unit: {every})"
-    return flux_windows(server, every, start, f"date.truncate(t: now(), unit: {every})")
+    option = f"option task = {{name: {json.dumps(name)}, every: {every}}}\n"
+    return _IMPORTS + option + _flux_windows(server, every, start, f"date.truncate(t: now(), unit: {every})")
 
 
 def flux_windows(server: ServerConfig, every: str, start: str, stop: str) -> str:
-    """Return the Flux that computes the windows between two times; only ``last`` takes what is no number."""
+    """Return the Flux that computes the windows between two times once."""
+    return _IMPORTS + _flux_windows(server, every, start, stop)
+
+
+def _flux_windows(server: ServerConfig, every: str, start: str, stop: str) -> str:
+    """Return what computes the windows between two times; only ``last`` takes what is no number."""
     target = f"to(bucket: {json.dumps(coarse_bucket(server, every))}, org: {json.dumps(server.org)})"
     source = f"from(bucket: {json.dumps(server.bucket)}) |> range(start: {start}, stop: {stop})"
     parts = []
@@ -95,7 +104,7 @@ def flux_windows(server: ServerConfig, every: str, start: str, stop: str) -> str
             f'"_start") |> map(fn: (r) => ({{r with _field: "{function}_" + r._field}})) |> {target}'
             f' |> yield(name: "{function}")'
         )
-    return 'import "date"\nimport "types"\n' + "\n".join(parts)
+    return "\n".join(parts)
 
 
 def backfill(server: ServerConfig, since: int, until: int) -> Iterator[str]:

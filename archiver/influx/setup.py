@@ -92,7 +92,7 @@ def _v2(client: HttpClient, server: ServerConfig) -> list[str]:
         coarse = coarse_bucket(server, every)
         done.append(_bucket(client, server, org, coarse, ""))
         name = f"labioc_{coarse}"
-        flux = f"option task = {{name: {json.dumps(name)}, every: {every}}}\n{flux_task(server, every)}"
+        flux = flux_task(server, every, name)
         if name in tasks:
             _json(client, server, "PATCH", f"/api/v2/tasks/{tasks[name]}", body={"flux": flux})
         else:

@@ -175,6 +175,8 @@ def test_v2_gets_bucket_and_task(script: Script) -> None:
     bodies = [body for method, _, _, body in script.asked if method == "POST"]
     assert bodies[0] == {"orgID": "42", "name": "b", "retentionRules": [{"type": "expire", "everySeconds": 2592000}]}
     assert 'from(bucket: "b")' in bodies[2]["flux"]
+    statements = [line.split()[0] for line in bodies[2]["flux"].splitlines()]
+    assert statements[:3] == ["import", "import", "option"]  # Flux takes imports at the beginning only
     script.answers[("GET", "/api/v2/buckets")] = (200, {"buckets": [{"id": "7"}]})
     script.answers[("GET", "/api/v2/tasks")] = (200, {"tasks": [{"name": "labioc_b_1m", "id": "9"}]})
     script.answers[("PATCH", "/api/v2/tasks/9")] = (200, {})
