@@ -240,8 +240,8 @@ class Screen:
         _rules(widget, rules, pvs)
 
     def worst(self, pvs: Sequence[str], box: Box) -> None:
-        """Add the highest severity of some PVs, as a word on its colour."""
-        widget = self.label("OK", box, FAINT, "Default Bold", CENTER)
+        """Add the highest severity of some PVs, as a word on its colour: ``?`` until all are connected."""
+        widget = self.label("?", box, FAINT, "Default Bold", CENTER)
         _texts(widget, transparent="false")
         _color(widget, "background_color", READ)
         levels = (("INVALID", 3, INVALID), ("MAJOR", 2, MAJOR), ("MINOR", 1, MINOR))
@@ -251,11 +251,13 @@ class Screen:
             operator = ">=" if level == 3 else "=="
             return " || ".join(f"pvSev{number} {operator} {level}" for number in numbers)
 
+        # without a value Phoebus shows the text of the label, so that text must not be OK
+        all_well = " && ".join(f"pvSev{number} == 0" for number in numbers)
         ordered = [levels[1], levels[0], levels[2]]  # an alarm is worse news than a value that is not known
         _rules(
             widget,
             {
-                "text": [(any_has(level), name) for name, level, _ in ordered],
+                "text": [*((any_has(level), name) for name, level, _ in ordered), (all_well, "OK")],
                 "background_color": [(any_has(level), color) for _, level, color in ordered],
                 "foreground_color": [(any_has(1) + " || " + any_has(2) + " || " + any_has(3), BLACK)],
             },

@@ -110,6 +110,20 @@ def test_widgets_have_the_types_versions_and_properties_of_phoebus(files: dict[s
         assert not list(root.iter("script")), name
 
 
+def test_a_text_made_of_pvs_is_a_question_mark_until_all_of_them_are_known(files: dict[str, str]) -> None:
+    seen = set()
+    for name, root in screens(files):
+        for widget in root.iter("widget"):
+            rule = widget.find("rules/rule[@prop_id='text']")
+            if rule is not None:
+                assert widget.findtext("text", "").startswith("?"), f"{name}: {widget.findtext('name')}"
+                texts = {exp.findtext("value"): exp.get("bool_exp", "") for exp in rule.iter("exp")}
+                seen |= texts.keys()
+                if "OK" in texts:
+                    assert texts["OK"].count("== 0") == len(rule.findall("pv_name")), name
+    assert {"OK", "MINOR", "MAJOR", "INVALID", "0 on"} <= seen
+
+
 def test_colours_and_fonts_have_names(files: dict[str, str]) -> None:
     own = {line.split(" = ")[0] for line in files["color.def"].splitlines() if " = " in line}
     known = own | {"On", "MINOR", "MAJOR", "INVALID", "Attention"}
