@@ -1,7 +1,6 @@
 """A real InfluxDB 2 for tests, on a free port, with its data in a temporary folder.
 
-LABIOC_INFLUXD2 names the binary ``influxd``. It can be built from the Go module
-``github.com/influxdata/influxdb/v2/cmd/influxd``.
+LABIOC_INFLUXD2 names the binary ``influxd``.
 """
 
 from __future__ import annotations
