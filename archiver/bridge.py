@@ -40,6 +40,8 @@ _LONGEST_TICK, _SHORTEST_TICK = 0.25, 0.05
 """Seconds between two looks for what is due; four in the period of the fastest rows, within these."""
 
 _SPOOLING_LAG = 10.0
+_SEARCH_SECONDS = 30.0
+"""How long after its start the bridge may be without any PV before that is shown."""
 _LOSING_SECONDS = 60.0
 """ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
 
@@ -287,16 +289,23 @@ class Bridge:
             refused=self._refused(),
             servers=servers,
             refusing=monotonic - self._last_refusal < _LOSING_SECONDS or any(server.conflicts for server in servers),
-            message=self._message(servers, lost, monotonic),
+            cut_off=self._cut_off(now),
+            message=self._message(servers, lost, now, monotonic),
         )
 
-    def _message(self, servers: tuple[ServerStatus, ...], lost: int, monotonic: float) -> str:
+    def _cut_off(self, now: float) -> bool:
+        """Whether nothing is archived, since no PV is connected although the search had time."""
+        return self._count > 0 and not self.subscriber.connected and now - self._started > _SEARCH_SECONDS
+
+    def _message(self, servers: tuple[ServerStatus, ...], lost: int, now: float, monotonic: float) -> str:
         """Say what is wrong, the worst first; nothing when nothing is."""
         parts = []
         if self.log.error:
             parts.append(f"the log cannot be written: {self.log.error}")
         if monotonic - self._last_loss < _LOSING_SECONDS:
             parts.append(f"{lost} points lost since the start")
+        if self._cut_off(now):
+            parts.append(f"none of {self._count} PVs is connected")
         for server in servers:
             if server.reason:
                 parts.append(f"{server.name} {server.state}: {server.reason}")

@@ -74,7 +74,7 @@ class ArchiverPvs:
         """Post the values of a snapshot."""
         now = time.time()
         severities = {
-            "STATE": MINOR if snapshot.refusing else NO_ALARM,
+            "STATE": MINOR if snapshot.refusing or snapshot.cut_off else NO_ALARM,
             "LOST": MAJOR if snapshot.state is BridgeState.LOSING else NO_ALARM,
         }
         for signal, value in _VALUES.items():

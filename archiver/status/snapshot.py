@@ -50,8 +50,8 @@ class ServerStatus:
 class Snapshot:
     """The bridge at one moment; times in Unix seconds, ``rate`` in events per second, ``lag`` in seconds.
 
-    ``refusing``: a server has refused points within the last minute, or has fields of another type. ``message`` says
-    what is wrong, empty when nothing is.
+    ``refusing``: a server has refused points within the last minute, or has fields of another type. ``cut_off``: no PV
+    is connected although the search had time. ``message`` says what is wrong, empty when nothing is.
     """
 
     state: BridgeState
@@ -71,6 +71,7 @@ class Snapshot:
     refused: Mapping[str, int] = field(default_factory=dict)
     servers: tuple[ServerStatus, ...] = ()
     refusing: bool = False
+    cut_off: bool = False
     message: str = ""
 
     @property

@@ -358,6 +358,20 @@ async def test_GIVEN_points_that_cannot_be_made_WHEN_they_are_due_THEN_the_state
             await until(lambda: bridge.snapshot.state is BridgeState.LOSING)
 
 
+async def test_GIVEN_no_ioc_WHEN_the_search_has_had_its_time_THEN_the_bridge_reports_that_it_archives_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wall = [time.time()]
+    async with FakeCaServer(["T:A"]) as server:
+        pass  # its names and its address stay
+    async with bridging(tmp_path, server, clock=lambda: wall[0]) as bridge:
+        await until(lambda: bridge.snapshot.pvs == 1)
+        assert not bridge.snapshot.cut_off
+        wall[0] += 31.0
+        await until(lambda: bridge.snapshot.cut_off)
+        assert bridge.snapshot.message == "none of 1 PVs is connected"
+
+
 async def test_GIVEN_a_loss_WHEN_the_clock_is_set_back_THEN_it_is_not_shown_for_longer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

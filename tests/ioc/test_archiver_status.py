@@ -50,6 +50,8 @@ async def test_values_and_alarms_are_those_of_the_bridge(search_port: int) -> No
             record = pvs.records[f"LAB:ARCH:{signal}"]
             return record.val, record.sevr
 
+        pvs.show(replace(FINE, cut_off=True))
+        assert look("STATE") == (0, 1)
         pvs.show(FINE)
         assert look("STATE") == (0, 0)
         assert look("LAG") == (0.5, 0)
