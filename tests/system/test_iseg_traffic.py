@@ -31,7 +31,7 @@ async def test_GIVEN_a_bad_bus_WHEN_it_is_used_THEN_nothing_is_lost_and_puts_arr
         begun = time.monotonic()
         worst = 0
         puts, failures = 0, 0
-        while time.monotonic() - begun < 2.5:
+        while (passed := time.monotonic() - begun) < 2.5 or (failures == puts and passed < 30):
             worst = max(worst, *(pv.sevr for name in ("ISEG3", "ISEG4") for pv in pvs(app, name)))
             channel, wanted = segment.modules[3].channels[puts % 8], 100.0 + puts
             setting, before = record(app, f"CH0{puts % 8}:VSET", "ISEG3"), channel.vset
@@ -39,12 +39,13 @@ async def test_GIVEN_a_bad_bus_WHEN_it_is_used_THEN_nothing_is_lost_and_puts_arr
             try:
                 await app.scanners["ISEG3"].write(setting.signal or "", wanted)
             except DeviceError:
-                failures += 1  # every frame of it may have been lost; then the put must have failed, and not before
+                # A put reads first and is sent once: where frames are lost it may fail, and then nothing else is set.
+                failures += 1
                 assert channel.vset in (before, wanted)
             else:
                 assert channel.vset == wanted
             await asyncio.sleep(0.05)
-        assert failures <= (1 + puts // 4 if fault == "lose" else 0)
+        assert failures < puts if fault == "lose" else failures == 0
         lost_times = [app.scanners[name].status.reconnects for name in ("ISEG3", "ISEG4")]
         counted, late = (record(app, suffix, "ISEG3").val for suffix in ("COMM:ERRORS", "SCAN:LATE"))
         print(
