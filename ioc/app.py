@@ -88,7 +88,7 @@ class App:
             self._of_device[SERVER], self._clock, site.identity, lambda: self.journal.failing
         )
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
-        self.policy = AccessPolicy(site.access.operators, site.access.experts) if site.access else AccessPolicy()
+        self.policy = AccessPolicy(site.access)
         self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
         self.text: TextServer | None = None
         try:
@@ -140,6 +140,7 @@ class App:
                 await self.text.start()
             except OSError as error:
                 raise OSError(f"can't serve the text interface: {error.strerror or error}") from error
+        log.info("%s", self.policy.summary)
         self._spawn(self.statistics.run, "statistics")
         if self._guests is not None:
             self._guests.start()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from archiver.status.snapshot import BridgeState, Snapshot
-from ioc.records import Record, RecordSet, Value
+from ioc.records import PutContext, Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status
 from ioc.server import Server
 from ioc.site.templates import archiver_template
@@ -36,7 +36,7 @@ _VALUES: Final[dict[str, Callable[[Snapshot], Value]]] = {
 class ReadOnly:
     """The policy of the bridge's PVs."""
 
-    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
         """Refuse it: they show how the bridge is."""
         return "the PVs of the bridge are read only"
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class OpenPolicy:
     """Everybody may write everything, like an IOC without an access security file."""
 
-    def may_put(self, record: object, field: str, user: str, host: str) -> str | None:
+    def may_put(self, record: object, field: str, client: object) -> str | None:
         """Refuse nothing."""
         return None
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 VERSION, EVENT_ADD, EVENT_CANCEL, READ, WRITE, SEARCH, EVENTS_OFF, EVENTS_ON = 0, 1, 2, 3, 4, 6, 8, 9
 ERROR, CLEAR_CHANNEL, READ_NOTIFY, CREATE_CHAN, WRITE_NOTIFY = 11, 12, 15, 18, 19
 CLIENT_NAME, HOST_NAME, ECHO, CREATE_CH_FAIL = 20, 21, 23, 26
+ACCESS_RIGHTS = 22
 
 _HEADER = struct.Struct(">HHHHII")
 
@@ -65,6 +66,7 @@ class RawCircuit:
         self._data = b""
         self._cids = iter(range(1, 1 << 30))
         self.sids: dict[str, int] = {}
+        self.rights: dict[str, int] = {}
         if greeting:
             self.send(
                 Message(VERSION, count=13),
@@ -107,10 +109,13 @@ class RawCircuit:
             self._data += data
 
     def channel(self, name: str) -> Message:
-        """Make a channel, and remember its server id by name; the answer to CREATE_CHAN."""
+        """Make a channel, and remember its server id and access rights by name; the answer to CREATE_CHAN."""
         cid = next(self._cids)
         self.send(Message(CREATE_CHAN, parameter1=cid, parameter2=13, payload=name.encode("latin-1") + b"\0"))
-        answer = self.until(lambda one: one.command in (CREATE_CHAN, CREATE_CH_FAIL) and one.parameter1 == cid)[-1]
+        got = self.until(lambda one: one.command in (CREATE_CHAN, CREATE_CH_FAIL) and one.parameter1 == cid)
+        for rights in (one for one in got if one.command == ACCESS_RIGHTS and one.parameter1 == cid):
+            self.rights[name] = rights.parameter2
+        answer = got[-1]
         if answer.command == CREATE_CHAN:
             self.sids[name] = answer.parameter2
         return answer

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ioc.addresses import is_own_address
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.records import RecordSet
 from ioc.site.config import SiteError, load_site
@@ -66,16 +67,13 @@ def _interface_mistakes(interfaces: Sequence[str]) -> Iterator[str]:
     """Yield a sentence for each address that the server could not listen at on this computer."""
     if not interfaces:
         return
-    from ioc.server.network import (  # noqa: PLC0415  the server takes long to import
-        NetworkError,
-        interface_address,
-        is_own_address,
-    )
+    from ioc.server.network import ANY, NetworkError, interface_address  # noqa: PLC0415  the server takes long to import
 
     for number, name in enumerate(interfaces):
         where = f"server.interfaces[{number}]"
         try:
-            if not is_own_address(interface_address(where, name)):
+            address = interface_address(where, name)
+            if address != ANY and not is_own_address(address):
                 yield f"{where}: found {name!r}, allowed: an IPv4 address of this computer"
         except NetworkError as error:
             yield str(error)

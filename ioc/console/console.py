@@ -157,7 +157,7 @@ class Session:
         if request.value is None:
             lines = await self._app.puts.read_raw(scanner.name, request)
         else:
-            denied = self._app.policy.may_write_raw(self._context.user, self._context.host)
+            denied = self._app.policy.may_write_raw(self._context)
             if denied is None and not await self._confirmed(f"{scanner.name}: {request.what}", request.value):
                 raise CommandError("nothing was written")
             lines = await self._app.puts.write_raw(scanner.name, request, self._context, denied)

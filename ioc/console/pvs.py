@@ -31,7 +31,7 @@ def local_context() -> PutContext:
         user = getpass.getuser()
     except (KeyError, OSError):  # no name for this number, as in a container
         user = str(os.getuid())
-    return PutContext(user, socket.gethostname(), ("console", 0), callback=True)
+    return PutContext(user, socket.gethostname(), ("127.0.0.1", 0), callback=True)
 
 
 def find(records: RecordSet, name: str) -> Target:
@@ -89,7 +89,7 @@ async def put(target: Target, text: str, policy: AccessPolicy, context: PutConte
     """Put like any client, and return when it has been applied. Raises PutRefused."""
     record, spec = target.record, target.spec
     try:
-        denied = policy.may_put(record, spec.name, context.user, context.host)
+        denied = policy.may_put(record, spec.name, context)
         if denied is not None:
             raise AccessDenied(denied)
         value = _converted(target, text)

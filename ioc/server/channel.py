@@ -29,7 +29,7 @@ LINK_SIZE: Final = 1024
 class Policy(Protocol):
     """Who may write what."""
 
-    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
         """Return None when the put is allowed, else the reason why not."""
 
 
@@ -211,22 +211,21 @@ def alarm_put(channel: Channel, dbr: int, payload: bytes, context: PutContext) -
 
 def check_access(channel: Channel, policy: Policy, context: PutContext, field: str | None = None) -> None:
     """Raise AccessDenied when this client may not put to the channel, or to another field of its record."""
-    reason = policy.may_put(channel.record, field or channel.spec.name, context.user, context.host)
+    reason = policy.may_put(channel.record, field or channel.spec.name, context)
     if reason is not None:
         raise AccessDenied(reason)
 
 
-def may_write(channel: Channel, policy: Policy, user: str, host: str) -> bool:
+def may_write(channel: Channel, policy: Policy, client: PutContext) -> bool:
     """Whether the access rights reported to the client include writing.
 
-    The value channel of an input counts as writable, as in a C IOC without access security: alarm handlers acknowledge
+    The value channel of an input counts as writable for those who may acknowledge its alarm: alarm handlers do so
     through it. A put of a value is refused all the same.
     """
     if channel.spec.nomod:
         return False
-    if channel.spec.name == "VAL" and not channel.record.is_output:
-        return True
-    return policy.may_put(channel.record, channel.spec.name, user, host) is None
+    acknowledges = channel.spec.name == "VAL" and not channel.record.is_output
+    return policy.may_put(channel.record, "ACKS" if acknowledges else channel.spec.name, client) is None
 
 
 def raw_value(dbr: int, payload: bytes) -> object:

@@ -11,11 +11,11 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+from ioc.addresses import is_own_address
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
 from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
-from ioc.server.network import is_own_address
 from ioc.server.requests import Requests
 from ioc.server.service import Guest, Service
 from ioc.server.subscription import Subscription, mask_of
@@ -150,6 +150,10 @@ class Circuit(Requests):
 
     # ---- requests about the circuit
 
+    def client(self, callback: bool = False) -> PutContext:
+        """Return who puts over this connection, as it says and as the socket says."""
+        return PutContext(self.user, self.host, self.address, callback)
+
     def _host_name(self, message: Message) -> None:
         if self._may_say_who(message, "host"):
             self.host = wire.text_of(message.payload) or self.address[0]
@@ -202,7 +206,7 @@ class Circuit(Requests):
             return
         channel = Channel(name, target, cid, sid)
         self.channels[sid] = channel
-        rights = 3 if may_write(channel, self.service.policy, self.user, self.host) else 1
+        rights = 3 if may_write(channel, self.service.policy, self.client()) else 1
         self.send(
             wire.pack(Command.ACCESS_RIGHTS, 0, 0, cid, rights)
             + wire.pack(Command.CREATE_CHAN, channel.native, channel.count, cid, sid)
@@ -305,7 +309,7 @@ class Circuit(Requests):
         if channel is None:
             return
         callback = message.command == Command.WRITE_NOTIFY
-        context = PutContext(self.user, self.host, self.address, callback)
+        context = self.client(callback)
         value: object = raw_value(message.data_type, message.payload)
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from ioc.records import Record, RecordSet
+from ioc.records import PutContext, Record, RecordSet
 from ioc.server.channel import Policy
 from ioc.server.circuit import Circuit
 from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
@@ -34,7 +34,7 @@ BACKLOG: Final = 512
 class Everybody:
     """The policy without any rule: who reaches the server may write."""
 
-    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
         """Allow it."""
         return None
 

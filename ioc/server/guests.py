@@ -35,8 +35,8 @@ READ_AFTER_WRITE = 0.8
 """Seconds that a read waits for a put of the same client, as for a record."""
 
 
-MayPut = Callable[[str, str, str, str], str | None]
-"""Returns why a client may not write: PV, field, user, host; None when it may."""
+MayPut = Callable[[str, str, PutContext], str | None]
+"""Returns why a client may not write: PV, field, client; None when it may."""
 
 Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Applies a put by calling the last argument, and notes it: PV, value in words, who, why not. Raises PutRefused."""
@@ -48,6 +48,9 @@ class Connection(Protocol):
     user: str
     host: str
     address: tuple[str, int]
+
+    def client(self, callback: bool = False) -> PutContext:
+        """Return who puts over this connection."""
 
     def send(self, message: bytes) -> None:
         """Send a message."""
@@ -153,9 +156,9 @@ class GuestChannel:
 
     def greeting(self) -> bytes:
         """Return the answer to the request for the channel: rights, type and number of elements."""
-        user, host = self._connection.user, self._connection.host
-        rights = int(self._entry.check_access(host, user))
-        if self._guests.may_put(self._name, self._field, user, host) is not None:
+        client = self._connection.client()
+        rights = int(self._entry.check_access(client.host, client.user))
+        if self._guests.may_put(self._name, self._field, client) is not None:
             rights &= ~int(AccessRights.WRITE)
         kind, count = self._entry.data_type, self._entry.max_length
         if self._long and kind == ChannelType.STRING:
@@ -167,8 +170,7 @@ class GuestChannel:
     def handle(self, message: Message) -> None:
         """Serve one request of the channel, after those before it."""
         if message.command in (Command.WRITE, Command.WRITE_NOTIFY):
-            connection, callback = self._connection, message.command == Command.WRITE_NOTIFY
-            self._put(message, PutContext(connection.user, connection.host, connection.address, callback))
+            self._put(message, self._connection.client(message.command == Command.WRITE_NOTIFY))
         elif message.command in (Command.READ, Command.READ_NOTIFY):
             self._follow(self._read, message)
         elif message.command == Command.EVENT_ADD:
@@ -246,7 +248,7 @@ class GuestChannel:
 
     async def _write(self, message: Message, context: PutContext) -> None:
         connection = self._connection
-        denied = self._guests.may_put(self._name, self._field, context.user, context.host)
+        denied = self._guests.may_put(self._name, self._field, context)
         try:
             data = extract_data(message.payload, message.data_type, message.elements)
             metadata = extract_metadata(message.payload, message.data_type)

@@ -10,7 +10,6 @@ import ipaddress
 import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 import psutil
@@ -91,17 +90,6 @@ def interface_address(where: str, word: str) -> str:
     when the server starts, since a network card may come up late.
     """
     return _resolve(where, _without_port(where, word))
-
-
-@lru_cache(maxsize=256)
-def is_own_address(address: str) -> bool:
-    """Whether an address is one of this computer, in that a socket can be bound to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError:
-            return False
-    return True
 
 
 def broadcasts_of(interface: str) -> list[str]:

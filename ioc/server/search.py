@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Collection
 from typing import Final, cast
 
-from ioc.server.network import is_own_address
+from ioc.addresses import is_own_address
 from ioc.server.wire import PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")

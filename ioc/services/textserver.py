@@ -187,7 +187,7 @@ class TextServer:
     async def _put(self, record: Record, value: Value, peer: tuple[str, int]) -> None:
         """Put like any client. Raises PutRefused."""
         context = PutContext(USER, peer[0], (peer[0], peer[1]), callback=True)
-        denied = self._policy.may_put(record, "VAL", context.user, context.host)
+        denied = self._policy.may_put(record, "VAL", context)
         spec = fields_of(record.rtyp)["VAL"]
         try:
             if denied is not None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
+from ioc.access import Access
 from ioc.errors import MistakesError
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.pvgroups.settings import GroupSettings
@@ -44,14 +45,6 @@ class SiteError(MistakesError):
     def __init__(self, errors: list[str], details: list[dict[str, Any]] | None = None) -> None:
         super().__init__(errors)
         self.details = details or [{"text": error} for error in errors]
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """Who may write, each as ``user`` or ``user@host``; experts may do what operators may."""
-
-    operators: tuple[str, ...] = ()
-    experts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +86,7 @@ class Tuning:
 class Site:
     """One checked site file.
 
-    ``access`` is None when everybody may write. ``can`` holds the options of each adapter by name,
+    ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
     ``groups`` are the devices that are PVGroups of caproto.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
@@ -102,7 +95,7 @@ class Site:
     prefix: str
     devices: tuple[DeviceSettings, ...]
     tuning: Mapping[str, Tuning]
-    access: Access | None
+    access: Access
     server: ServerSettings
     can: Mapping[str, Mapping[str, Any]]
     archiver: Mapping[str, Any]
@@ -162,12 +155,11 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
     devices = [device for device in data.get("device", []) if device["type"] != GROUP_TYPE]
     groups = [device for device in data.get("device", []) if device["type"] == GROUP_TYPE]
     server = data.get("server", {})
-    access = data.get("access")
     return Site(
         prefix=data["site"]["prefix"],
         devices=tuple(_settings(device, data.get("can", {})) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
-        access=None if access is None else Access(*(tuple(access.get(who, ())) for who in ("operators", "experts"))),
+        access=_access(data.get("access", {})),
         server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port"), server.get("state_dir")),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
@@ -175,6 +167,11 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         groups=tuple(_group(device, data["site"]["prefix"]) for device in groups),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
+
+
+def _access(section: Mapping[str, Any]) -> Access:
+    lists = {key: tuple(section[key]) for key in ("operators", "experts", "hosts") if key in section}
+    return Access(**lists, write=section.get("write"))
 
 
 def _with_lines(source: Source, found: list[Mistake]) -> SiteError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from devices.family import Family
 from devices.registry import FAMILIES
+from ioc.access.settings import EVERYBODY, LOCAL
 from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import archiver_schema
@@ -130,8 +131,22 @@ def _access() -> _JSON:
         },
     }
     return _section(
-        {"operators": people, "experts": people},
-        description="Who may write; without this section everybody may",
+        {
+            "operators": people,
+            "experts": people,
+            "hosts": {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "IPv4 addresses and networks that may write beside this computer, "
+                'e.g. ["192.168.1.0/24"]; every computer when left out beside operators or experts, '
+                "else this one alone",
+            },
+            "write": {
+                "enum": [LOCAL, EVERYBODY],
+                "description": f"In place of hosts: {LOCAL} is this computer alone, {EVERYBODY} any computer and user",
+            },
+        },
+        description="Who may write; without this section this computer alone",
     )
 
 

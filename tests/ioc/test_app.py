@@ -6,22 +6,27 @@ import asyncio
 import gc
 import resource
 import socket
+import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Any
 
 import pytest
 
 from devices.caen.driver import CaenDriver
 from devices.caen.simulator.server import SimulatedSupply
+from ioc.access import policy
 from ioc.app import MOST_FILES, App, allow_many_files
 from ioc.records import PutContext, PutRefused, Record, fields_of
+from ioc.server.dbr import DBR_PUT_ACKS
 from ioc.site.config import parse_site
 from tests.fair_time import FairClock
 from tests.ioc.fakes import alarm
 from tests.libca import CaError, Channel, Context
+from tests.raw_ca import ERROR, WRITE, WRITE_NOTIFY, Message, RawCircuit
 
-ECA_NORMAL = 1
+ECA_NORMAL, ECA_NOWTACCESS = 1, 376
 
 DEVICE = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
 
@@ -189,6 +194,38 @@ async def test_GIVEN_an_access_section_WHEN_a_stranger_puts_THEN_refused() -> No
     async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
         await as_client(app, client)
         assert record(app, "CH00:VSET").val == 0
+        assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_no_access_section_WHEN_another_computer_puts_THEN_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The far end of a connection over the loopback interface is taken for another computer."""
+
+    def client(app: App) -> tuple[list[int], list[Message]]:
+        with RawCircuit(app.tcp_port) as circuit:
+            names = [f"LAB:HV1:CH00:{suffix}" for suffix in ("VSET", "VMON", "VSET.DISP", "ON")]
+            for name in names:
+                circuit.channel(name)
+            puts = [
+                Message(command, 6, 1, circuit.sids[name], ioid, struct.pack(">d", 1.0))
+                for ioid, (name, command) in enumerate(product(names, (WRITE, WRITE_NOTIFY)))
+            ]
+            acknowledge = Message(WRITE_NOTIFY, DBR_PUT_ACKS, 1, circuit.sids[names[1]], 99, b"\0\2")
+            return list(circuit.rights.values()), circuit.ask(*puts, acknowledge)
+
+    caplog.set_level("INFO", "labioc")
+    async with running() as app:
+        assert "from this computer only" in caplog.text
+        monkeypatch.setattr(policy, "is_own_address", lambda address: False)
+        rights, answers = await asyncio.to_thread(client, app)
+        assert rights == [1, 1, 1, 1]
+        assert [one.parameter1 for one in answers if one.command == WRITE_NOTIFY] == [ECA_NOWTACCESS] * 5
+        texts = [one.payload for one in answers if one.command == ERROR]
+        assert len(texts) == 4
+        assert b'hosts = ["127.0.0.0/24"] or write = "everybody"' in texts[0]
+        assert "hosts = " in str(record(app, "PUT:MSG").val)
+        assert (record(app, "CH00:VSET").val, record(app, "CH00:VSET").get("DISP")) == (0, 0)
         assert not [line for line in supply(app).received if b"CMD:SET" in line]
 
 

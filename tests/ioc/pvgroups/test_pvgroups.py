@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ioc.access import policy
 from ioc.app import App
 from ioc.cli import main
 from ioc.records import PutContext, PutRefused
@@ -121,7 +122,7 @@ async def test_puts_are_noted_and_refused_when_the_server_is_not_armed():
         await as_client(app, client)
 
 
-async def test_who_may_write_is_decided_as_for_every_pv():
+async def test_who_may_write_is_decided_as_for_every_pv(monkeypatch: pytest.MonkeyPatch):
     def client(context: Context) -> None:
         setpoint = context.channel("LAB:G1:SP")
         assert not setpoint.may_write
@@ -129,6 +130,9 @@ async def test_who_may_write_is_decided_as_for_every_pv():
         assert setpoint.value() == 1.0
 
     async with running(access={"operators": ["somebody-else"], "experts": []}) as app:
+        await as_client(app, client)
+    monkeypatch.setattr(policy, "is_own_address", lambda address: False)
+    async with running() as app:  # no section, and a client that counts as one of another computer
         await as_client(app, client)
 
 
@@ -143,6 +147,9 @@ class Client:
 
     def send(self, message: bytes) -> None:
         self.sent.append(message)
+
+    def client(self, callback: bool = False) -> PutContext:
+        return PutContext(self.user, self.host, self.address, callback)
 
     def send_event(self, monitor: object, message: bytes) -> None:
         self.sent.append(message)

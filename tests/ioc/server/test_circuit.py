@@ -106,7 +106,7 @@ async def test_GIVEN_a_large_array_WHEN_a_client_asks_without_reading_THEN_few_a
 class Closed:
     """A policy under which no client may put anything."""
 
-    def may_put(self, record: Record, field: str, user: str, host: str) -> str | None:
+    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
         return "no rights"
 
 

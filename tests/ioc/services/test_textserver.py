@@ -15,7 +15,7 @@ from devices.errors import Refused
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
 from devices.model import Value
-from ioc.access import AccessPolicy
+from ioc.access import AccessPolicy, policy
 from ioc.app import App
 from ioc.records import fields_of
 from ioc.services.textserver import CLIENTS, TextServer
@@ -126,6 +126,13 @@ async def test_set_obeys_the_access_section() -> None:
         assert await ask(app, b"Set:2:2600") == "Ok"
         assert "not an expert" in await ask(app, b"Set:25:2600")
         assert record(app, "PUT:REFUSED", "FURN1").val == 1
+
+
+async def test_set_is_for_this_computer_without_an_access_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with served(allow_set=True) as (app, furnaces):
+        monkeypatch.setattr(policy, "is_own_address", lambda address: False)
+        assert 'hosts = ["127.0.0.0/24"]' in await ask(app, b"Set:24:2600")
+        assert furnaces.model.memory["SP1"] == 250.0
 
 
 async def test_what_is_not_known_is_none_and_never_zero() -> None:

@@ -60,7 +60,7 @@ def test_the_example_is_read_in_full():
     assert example.tuning["HV2"].alarms["MOVING"] == {"OSV": "MINOR"}
     assert (third.timeout, third.options["unit"], third.options["settle"]) == (0.5, 1, 600)
     assert example.archiver["measurement_per_type"] is True
-    assert example.access is None
+    assert example.access == Access()
     assert example.textserver is None
     assert example.server == ServerSettings()
 
@@ -84,8 +84,14 @@ def test_server_access_and_can_are_read():
     assert got.can == {"main": {"interface": "socketcan", "channel": "can0", "bitrate": 125000}}
 
 
-def test_an_empty_access_section_lets_nobody_write():
-    assert site(HEAD + HV + "[access]\n").access == Access()
+def test_an_empty_access_section_is_as_good_as_none():
+    assert site(HEAD + HV + "[access]\n").access == site(HEAD + HV).access
+
+
+def test_hosts_and_write_of_the_access_section_are_read():
+    text = '[access]\nhosts = ["192.168.1.0/24"]\nexperts = []\n'
+    assert site(HEAD + HV + text).access == Access(experts=(), hosts=("192.168.1.0/24",))
+    assert site(HEAD + HV + '[access]\nwrite = "everybody"\n').access == Access(write="everybody")
 
 
 def test_thresholds_imply_the_usual_severities_unless_given():
@@ -168,6 +174,21 @@ timeout = 0
         (HEAD + "[server]\nport = 0\n", "server.port: found 0, allowed: from 1 to 65535"),
         (HEAD + "[server]\nport = true\n", "server.port: found true, allowed: a whole number (Channel Access port; "),
         (HEAD + '[access]\nexperts = ["a b"]\n', 'access.experts[0]: found "a b", allowed: USER or USER@HOST'),
+        (
+            HEAD + '[access]\nhosts = ["192.168.1.7/24"]\n',
+            'access.hosts[0]: found "192.168.1.7/24", allowed: an IPv4 address or network, such as '
+            '"192.168.1.0/24"; "192.168.1.0/24" is the network of this address',
+        ),
+        (HEAD + '[access]\nhosts = ["control-room"]\n', "access.hosts[0]: found "),
+        (HEAD + '[access]\nwrite = "all"\n', 'access.write: found "all", allowed: '),
+        (
+            HEAD + '[access]\nwrite = "everybody"\nexperts = ["a"]\n',
+            'access.write: found "everybody" beside experts, allowed: one of the two',
+        ),
+        (
+            HEAD + '[access]\nwrite = "local"\nhosts = ["10.0.0.1"]\n',
+            'access.write: found "local" beside hosts, allowed: one of the two',
+        ),
         (HEAD + '[access]\nexperts = "a"\n', 'access.experts: found "a", allowed: a list'),
         (HEAD + "[can.main]\nbitrate = 1\n", "can.main.interface: missing"),
         (HEAD + HV + 'can = "main"\n', "device HV1.can: unknown key"),

@@ -1,0 +1,119 @@
+"""Who may write what: the ``[access]`` section of the site file.
+
+The address is that of the connection. User and host are what the client says about itself; Channel Access has no proof
+of either. Names keep honest people from mistakes and are no protection against others.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from ioc.access.settings import EVERYBODY, Access
+from ioc.addresses import is_own_address
+from ioc.records import PutContext, Record
+
+_ACKNOWLEDGE = frozenset({"ACKS", "ACKT", "PROC"})
+"""Fields that an operator may write on every record: acknowledging an alarm, reading now."""
+
+
+class AccessPolicy:
+    """Judges each put by the address that it comes from and by the names of its client.
+
+    ``asked_by`` is who was judged last, as ``user@host``. A put to a field of a record is judged and applied in one go,
+    so that meanwhile it is who puts.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        self.asked_by = "nobody"
+        self._access = access = access or Access()
+        self._networks = access.networks
+        self._experts = frozenset(_normal(name) for name in access.experts or ())
+        self._operators = self._experts | {_normal(name) for name in access.operators or ()}
+
+    @property
+    def summary(self) -> str:
+        """Who may write, in one line for the log."""
+        who = " by operators and experts" if self._access.by_name else ""
+        if self._networks is None:
+            return f"writing is possible{who} from every computer"
+        if self._networks:
+            places = ", ".join(map(str, self._networks))
+            return f"writing is possible{who} from this computer and {places}; every computer may read"
+        return (
+            f"writing is possible{who} from this computer only, every computer may read"
+            " (hosts and write in [access] of the site file)"
+        )
+
+    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
+        """Return why this client may not write this field, or None when it may.
+
+        A record with access ``R`` takes no value from any client; ``O`` takes one from operators and experts,
+        ``E`` from experts. Every other field (alarm limits, SCAN, DISP...) is for experts, acknowledging
+        for operators.
+        """
+        self.asked_by = f"{client.user}@{client.host}"
+        if field == "PROC" and record.is_output:
+            field = "VAL"  # processing an output sends its value once more
+        if field == "VAL" and not _writable(record):
+            return f"{record.name} is a read-only PV"
+        return self._lacks_right(field not in _ACKNOWLEDGE and (field != "VAL" or record.access != "O"), client)
+
+    def may_put_group(self, name: str, field: str, client: PutContext) -> str | None:
+        """Return why this client may not write a PV of a caproto group, None when it may.
+
+        The value is for operators, like a setting; the fields of a record (alarm limits, SCAN) are for experts.
+        """
+        return self._lacks_right(field not in ("", "VAL", *_ACKNOWLEDGE), client)
+
+    def may_write_raw(self, client: PutContext) -> str | None:
+        """Return why this user may not write past the PVs, None when nothing speaks against it: it takes an expert."""
+        return self._lacks_right(True, client)
+
+    def _lacks_right(self, needs_expert: bool, client: PutContext) -> str | None:
+        return self._wrong_address(client.address[0]) or self._lacks_role(needs_expert, client.user, client.host)
+
+    def _wrong_address(self, address: str) -> str | None:
+        if self._networks is None or is_own_address(address) or _within(address, self._networks):
+            return None
+        if self._access.hosts is None:
+            return f"only this computer may write, not {address}; {_remedy(address, self._access)}"
+        return f"{address} is not in hosts of the [access] section of the site file"
+
+    def _lacks_role(self, needs_expert: bool, user: str, host: str) -> str | None:
+        if not self._access.by_name:
+            return None
+        allowed = self._experts if needs_expert else self._operators
+        if allowed & {_normal(user), _normal(f"{user}@{host}")}:
+            return None
+        role = "an expert" if needs_expert else "an operator"
+        return f"{user}@{host} is not {role} in the [access] section of the site file"
+
+
+def _within(address: str, networks: Iterable[ipaddress.IPv4Network]) -> bool:
+    try:
+        found = ipaddress.IPv4Address(address)
+    except ValueError:
+        return False
+    return any(found in network for network in networks)
+
+
+def _remedy(address: str, access: Access) -> str:
+    """Say what in the site file would let a client at this address write."""
+    try:
+        network = str(ipaddress.IPv4Network((address, 24), strict=False))
+    except ValueError:
+        network = "192.168.1.0/24"
+    everybody = "" if access.by_name else f' or write = "{EVERYBODY}"'
+    return f'set hosts = ["{network}"]{everybody} in [access] of the site file'
+
+
+def _writable(record: Record) -> bool:
+    """Return whether any client may set the value; a record without access tag goes by its direction."""
+    return record.access in ("O", "E") or (record.access == "" and record.is_output)
+
+
+def _normal(name: str) -> str:
+    """Host names do not care about case, user names do."""
+    user, at, host = name.partition("@")
+    return f"{user}{at}{host.lower()}"

@@ -1,0 +1,24 @@
+"""Mistakes of the ``[access]`` section that a schema cannot say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ioc.access.settings import EVERYBODY, LOCAL, host_mistake
+from ioc.site.sentences import Found, in_words
+
+
+def access_mistakes(data: Mapping[str, Any]) -> Found:
+    """Refuse hosts that are no addresses, and keys that contradict each other."""
+    section = data.get("access")
+    if not isinstance(section, dict):
+        return
+    hosts, write = section.get("hosts"), section.get("write")
+    for index, host in enumerate(hosts if isinstance(hosts, list) else ()):
+        if isinstance(host, str) and (text := host_mistake(host)):
+            yield ("access", "hosts", index), f"found {in_words(host)}, {text}"
+    others = ("hosts",) if write == LOCAL else ("hosts", "operators", "experts") if write == EVERYBODY else ()
+    for other in others:
+        if other in section:
+            yield ("access", "write"), f"found {in_words(write)} beside {other}, allowed: one of the two"
