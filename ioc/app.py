@@ -31,7 +31,7 @@ from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
 from ioc.services.journal import Journal, journal_files
-from ioc.services.statistics import IocStatistics
+from ioc.services.statistics import IocStatistics, about
 from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
 from ioc.site.config import Site, SiteError
@@ -85,7 +85,7 @@ class App:
             self._of_device[record.device or ""].append(record)
         self.journal = Journal(self._clock, *(journal_files(site, folder) if folder is not None else ()))
         self.statistics = IocStatistics(
-            self._of_device[SERVER], self._clock, site.identity, lambda: self.journal.failing
+            self._of_device[SERVER], self._clock, about(site), lambda: self.journal.failing, self._clients
         )
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
         self.policy = AccessPolicy(site.access)
@@ -175,6 +175,10 @@ class App:
             await asyncio.wait_for(asyncio.gather(self.thresholds.flush(), self.journal.close()), _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()
+
+    def _clients(self) -> tuple[int, int]:
+        """Return how many clients are connected, and the number of their channels."""
+        return len(self._server.service.circuits), self._server.service.channel_count
 
     async def _make_driver(self, settings: DeviceSettings) -> Driver:
         """Return the driver of a device; one that cannot be made does not keep the others from being served."""

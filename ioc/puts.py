@@ -322,7 +322,8 @@ class PutPath:
         if record.device == SERVER:
             permit.begin()
             self._statistics.put(signal, value)
-            await self._pass_on_arming()
+            if signal == "ARMED":
+                await self._pass_on_arming()
             return
         scanner = self._scanners[record.device or ""]
         if signal == "DISABLE":

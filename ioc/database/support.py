@@ -24,7 +24,8 @@ SERVER: Final = "IOC"
 SERVER_SIGNALS: Final = frozenset(
     {
         "HEARTBEAT", "UPTIME", "STARTTOD", "HOSTNAME", "PROCESS_ID", "MEM_USED", "VERSION", "CFG.ID", "LAG",
-        "ARMED", "PUTS",
+        "ARMED", "PUTS", "TOD", "ENGINEER", "LOCATION", "ACCESS", "EPICS_VERS", "CA_CLNT_CNT", "CA_CONN_CNT",
+        "SYS_CPU_LOAD", "IOC_CPU_LOAD", "FD_CNT", "FD_MAX",
     }
 )  # fmt: skip
 """Signals of that pseudo device."""

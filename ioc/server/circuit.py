@@ -140,6 +140,11 @@ class Circuit(Requests):
         """Answer a request that failed."""
         self.send(_failure(message, cid, status, text))
 
+    @property
+    def channel_count(self) -> int:
+        """Channels that this client has open."""
+        return len(self.channels) + len(self.guests)
+
     def _under_way(self) -> int:
         return len(self._puts) + len(self._of_guests)
 

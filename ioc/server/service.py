@@ -38,6 +38,10 @@ class GuestPvs(Protocol):
 class Client(Protocol):
     """A connection, as the server sees it."""
 
+    @property
+    def channel_count(self) -> int:
+        """Channels that the client has open."""
+
     async def finish_puts(self) -> None:
         """Wait for the puts under way."""
 
@@ -67,6 +71,11 @@ class Service:
         if name in self.records or resolve(self.records, name) is not None:
             return True
         return self.guests is not None and self.guests.find(name) is not None
+
+    @property
+    def channel_count(self) -> int:
+        """Channels that all clients have open."""
+        return sum(circuit.channel_count for circuit in self.circuits)
 
     def new_sid(self) -> int:
         """Return a channel number that no circuit uses."""

@@ -4,46 +4,103 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from importlib.metadata import version
 
 from devices.model import Cause, Level, Value
 from ioc.clock import Clock, local_time
 from ioc.records import PutRefused, Record
 from ioc.scan.device_status import ALARM_STATUS
+from ioc.services.process import ProcessMeter
+from ioc.site.config import Site
 from ioc.version import release
 
 LAG_MINOR, LAG_MAJOR = 250.0, 1000.0
 """Pauses of the event loop in ms above which LAG alarms."""
 
+FEW_DESCRIPTORS = 0.9
+"""Share of the permitted descriptors above which FD_CNT alarms: without one no client and no device gets in."""
+
 _PROBE = 0.05
 """Seconds between two looks at the event loop."""
 
+_LOOK_EVERY = 10
+"""Seconds over which loads are averaged."""
+
+_ACCESS_LEVELS = (Level.OK, Level.MINOR, Level.MINOR, Level.MAJOR)
+"""Severity of each state of ACCESS: Running, Maintenance, Test, OFFLINE."""
+
+_SWITCHES = frozenset({"ARMED", "ACCESS"})
+
+
+NOT_GIVEN = "<not available>"
+"""What the usual IOC statistics show for a text that there is none of."""
+
+
+def about(site: Site) -> dict[str, str]:
+    """Return the texts of a site that do not change, by signal."""
+    return {
+        "CFG.ID": site.identity,
+        "ENGINEER": site.engineer or NOT_GIVEN,
+        "LOCATION": site.location or NOT_GIVEN,
+    }
+
 
 class IocStatistics:
-    """Statistics of this process, posted once a second, and the switch that stops all writes."""
+    """Statistics of this process, posted once a second, and the switch that stops all writes.
+
+    ``about`` has the texts that do not change: CFG.ID, ENGINEER, LOCATION. ``clients`` returns how many there are, and
+    how many channels they have.
+    """
 
     def __init__(
-        self, records: Iterable[Record], clock: Clock, config_id: str, journal_fails: Callable[[], bool] = lambda: False
+        self,
+        records: Iterable[Record],
+        clock: Clock,
+        about: Mapping[str, str],
+        journal_fails: Callable[[], bool] = lambda: False,
+        clients: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._records = [(record.signal or "", record) for record in records]
         self._clock = clock
         self._started = clock.monotonic()
         self._started_at = local_time(clock.time())
-        self._config_id = config_id
+        self._about = about
         self._beats = 0
         self._lag = 0.0
         self._last_put = ""
         self._journal_fails = journal_fails
+        self._meter = ProcessMeter()
+        self._usage = self._meter.look()
+        self._access = 0
         self.armed = True
         self.armed_name = next((record.name for signal, record in self._records if signal == "ARMED"), "ARMED")
+        self._values: dict[str, Callable[[], Value]] = {
+            "HEARTBEAT": lambda: self._beats,
+            "STARTTOD": lambda: self._started_at,
+            "TOD": lambda: local_time(self._clock.time()),
+            "HOSTNAME": socket.gethostname,
+            "PROCESS_ID": os.getpid,
+            "MEM_USED": lambda: self._usage.memory,
+            "SYS_CPU_LOAD": lambda: self._usage.computer_load,
+            "IOC_CPU_LOAD": lambda: self._usage.own_load,
+            "FD_MAX": lambda: self._usage.most_descriptors,
+            "CA_CLNT_CNT": lambda: clients()[0],
+            "CA_CONN_CNT": lambda: clients()[1],
+            "VERSION": release,
+            "EPICS_VERS": protocol_version,
+            "PUTS": lambda: self._last_put,
+        }
 
     async def run(self) -> None:
         """Post all statistics each second, on absolute deadlines, until cancelled."""
         self.post()
         while True:
             self._lag = await self._watch(self._started + self._beats + 1)
-            self._beats = max(self._beats + 1, int(self._clock.monotonic() - self._started))
+            before, self._beats = self._beats, max(self._beats + 1, int(self._clock.monotonic() - self._started))
+            if before // _LOOK_EVERY != self._beats // _LOOK_EVERY:
+                self._usage = self._meter.look()
             self.post()
 
     def post(self, *signals: str) -> None:
@@ -56,10 +113,13 @@ class IocStatistics:
 
     def put(self, signal: str, value: Value) -> None:
         """Take a put to the pseudo device. Raises PutRefused for a signal that can't be set."""
-        if signal != "ARMED":
+        if signal not in _SWITCHES:
             raise PutRefused(f"{signal} can't be set")
-        self.armed = bool(value)
-        self.post("ARMED")
+        if signal == "ARMED":
+            self.armed = bool(value)
+        elif isinstance(value, int):
+            self._access = value
+        self.post(signal)
 
     def note_put(self, text: str) -> None:
         """Show the last accepted put."""
@@ -83,18 +143,16 @@ class IocStatistics:
             return (1, Level.OK, Cause.NONE) if self.armed else (0, Level.MINOR, Cause.STATE)
         if signal == "PUTS" and self._journal_fails():
             return self._last_put, Level.MINOR, Cause.WRITE
-        values: dict[str, Callable[[], Value]] = {
-            "HEARTBEAT": lambda: self._beats,
-            "UPTIME": lambda: self._uptime(record),
-            "STARTTOD": lambda: self._started_at,
-            "HOSTNAME": socket.gethostname,
-            "PROCESS_ID": os.getpid,
-            "MEM_USED": memory_used,
-            "VERSION": release,
-            "CFG.ID": lambda: self._config_id,
-            "PUTS": lambda: self._last_put,
-        }
-        return values[signal](), Level.OK, Cause.NONE
+        if signal == "FD_CNT":
+            few = self._usage.descriptors > FEW_DESCRIPTORS * self._usage.most_descriptors
+            return (self._usage.descriptors, *((Level.MINOR, Cause.HIGH) if few else (Level.OK, Cause.NONE)))
+        if signal == "ACCESS":
+            level = _ACCESS_LEVELS[self._access]
+            return self._access, level, Cause.STATE if level is not Level.OK else Cause.NONE
+        if signal == "UPTIME":
+            return self._uptime(record), Level.OK, Cause.NONE
+        value = self._about[signal] if signal in self._about else self._values[signal]()
+        return value, Level.OK, Cause.NONE
 
     def _uptime(self, record: Record) -> Value:
         """Seconds for a numeric record, ``3 days, 4:05:06`` for a text."""
@@ -111,10 +169,7 @@ def _lag_alarm(lag: float) -> tuple[Level, Cause]:
     return (Level.MINOR, Cause.HIGH) if lag > LAG_MINOR else (Level.OK, Cause.NONE)
 
 
-def memory_used() -> float:
-    """Resident memory of this process in MB; 0 where the system does not report it."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except (OSError, IndexError, ValueError):
-        return 0.0
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+@cache
+def protocol_version() -> str:
+    """Return what speaks Channel Access here, where a C IOC has the release of EPICS base."""
+    return f"labioc, caproto {version('caproto')}"

@@ -88,6 +88,7 @@ class Site:
 
     ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
+    ``engineer`` and ``location`` are texts for the PVs of the server, empty when not given.
     ``groups`` are the devices that are PVGroups of caproto.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
@@ -103,6 +104,8 @@ class Site:
     identity: str
     ioc: str = "IOC"
     groups: tuple[GroupSettings, ...] = ()
+    engineer: str = ""
+    location: str = ""
 
 
 def load_site(path: Path | str) -> Site:
@@ -165,6 +168,8 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
         groups=tuple(_group(device, data["site"]["prefix"]) for device in groups),
+        engineer=data["site"].get("engineer", ""),
+        location=data["site"].get("location", ""),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 

@@ -49,7 +49,9 @@ def site_schema() -> _JSON:
                         "pattern": "^[A-Z][A-Z0-9_]*(:[A-Z0-9][A-Z0-9_]*)*$",
                         "maxLength": 40,
                         "description": "First part of every PV name: capital letters, digits and _, e.g. LAB",
-                    }
+                    },
+                    "engineer": _text("Who looks after the IOC, shown in IOC:ENGINEER"),
+                    "location": _text("Where the computer of the IOC is, shown in IOC:LOCATION"),
                 },
                 required=["prefix"],
             ),
@@ -95,6 +97,11 @@ def _section(properties: _JSON, required: list[str] | None = None, description: 
     if description:
         section["description"] = description
     return section
+
+
+def _text(description: str) -> _JSON:
+    """Return the schema of a text that a stringin record takes."""
+    return {"type": "string", "minLength": 1, "maxLength": 39, "description": description}
 
 
 def _server() -> _JSON:

@@ -265,6 +265,19 @@ async def test_GIVEN_a_running_server_THEN_every_record_is_read_and_none_undefin
         }, "all but what this firmware does not know"
 
 
+async def test_GIVEN_a_client_with_two_channels_WHEN_it_leaves_THEN_the_server_has_counted_both() -> None:
+    def client(context: Context) -> tuple[int, int, str]:
+        clients, channels, engineer = context.connect([f"LAB:IOC:{name}" for name in names])
+        app.statistics.post()
+        return clients.value(), channels.value(), engineer.value()
+
+    names = ("CA_CLNT_CNT", "CA_CONN_CNT", "ENGINEER")
+    async with running(site={"prefix": "LAB", "engineer": "Anna"}) as app:
+        assert await as_client(app, client) == (1, 3, "Anna")
+        await until(lambda: app.records["LAB:IOC:CA_CLNT_CNT"].val == 0, 10.0)
+        assert app.records["LAB:IOC:CA_CONN_CNT"].val == 0
+
+
 def test_GIVEN_the_usual_limit_of_open_files_WHEN_a_server_is_run_THEN_it_takes_what_the_system_permits() -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     permitted = MOST_FILES if before[1] == resource.RLIM_INFINITY else min(before[1], MOST_FILES)

@@ -139,7 +139,7 @@ class Site:
             self.scanners[name] = DeviceScanner(driver, mine.values(), self.clock)
         armed = build([definition("LAB:IOC:ARMED", "bo", "IOC ARMED", "E")])
         self.records["IOC:ARMED"] = armed["LAB:IOC:ARMED"]
-        self.statistics = IocStatistics(armed.values(), self.clock, "0123456789ab")
+        self.statistics = IocStatistics(armed.values(), self.clock, {"CFG.ID": "0123456789ab"})
         self.path = PutPath(self.scanners, self.statistics, self.clock)
         for record in self.records.values():
             self.path.attach(record)

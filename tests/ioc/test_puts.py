@@ -58,7 +58,9 @@ class Rig:
         )
         self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
         self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
-        self.statistics = IocStatistics(server.values(), self.clock, "0123456789ab", lambda: self.journal.failing)
+        self.statistics = IocStatistics(
+            server.values(), self.clock, {"CFG.ID": "0123456789ab"}, lambda: self.journal.failing
+        )
         self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, journal=self.journal)
         for record in self.records.values():
             self.puts.attach(record)
