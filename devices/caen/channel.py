@@ -14,7 +14,7 @@ from devices.rules.answers import instead
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
-from devices.rules.hv_trip import Sample
+from devices.rules.hv_trip import Conditions, Sample
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it reports."""
@@ -68,7 +68,7 @@ class CaenChannel:
         sample = Sample(
             time=max(cell.time for cell in cells.values()),
             now=now,
-            conditions=None if status is None else self._unit.layout.conditions(int(status.value)),
+            conditions=None if status is None else self._conditions(int(status.value)),
             vmon=self._number("VMON") if "VMON" in cells else None,
             imon=self._number("IMON") if "IMON" in cells else None,
             vset=self._number("VSET"),
@@ -79,6 +79,9 @@ class CaenChannel:
         self.hv.update(sample)
         self._unit.link.stats.late += self.hv.late
         self.hv.late.clear()
+
+    def _conditions(self, word: int) -> Conditions:
+        return self._unit.layout.conditions(word, self._unit.interlock_shown)
 
     def _cell(self, parameter: str) -> Cell | None:
         return self._unit.cells.get((parameter, self.number))
@@ -141,6 +144,8 @@ class CaenChannel:
 
     def _bit_level(self, name: str, word: int) -> Level:
         layout = self._unit.layout
+        if name == "INTLCK" and self._unit.interlock_shown:
+            return Level.OK
         if name in ("OVC", "OVV", "UNV"):
             if layout.has("UP", word) or layout.has("DOWN", word):
                 return Level.OK

@@ -60,6 +60,7 @@ class CaenDriver:
         self._raw = CaenRaw(self._unit, self._writer, self.way)
         self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
         self._places = Places(self._channels, CHANNEL)
+        self._interlocked = False  # as the channels reported at the last look
 
     @property
     def stats(self) -> LinkStats:
@@ -101,6 +102,7 @@ class CaenDriver:
         self._forget_connection()
 
     def _forget_connection(self) -> None:
+        self._interlocked = False
         self._board.link_lost()
         for channel in self._channels:
             channel.hv.link_lost()
@@ -121,6 +123,8 @@ class CaenDriver:
             await self._unit.read_board(parameter)
         for parameter in of_channels:
             await self._unit.read_channels(parameter)
+        if "STAT" in of_channels and "BDILK" not in of_board and await self._look_at_interlock():
+            names = [*names, "BD.ILK"]
         now = self._clock.monotonic()
         self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)}, now)
         for channel in self._channels[: self._unit.channels]:
@@ -129,6 +133,17 @@ class CaenDriver:
         if "STAT" in of_channels:
             await self._explain_outputs_gone()
         return self._readings([*names, *self._moved()])
+
+    async def _look_at_interlock(self) -> bool:
+        """Ask the board at once when channels begin to report an interlock; return whether it was asked.
+
+        Its alarm is that of BD.ILK, which is read more seldom than the status words.
+        """
+        before, self._interlocked = self._interlocked, self._unit.interlocked()
+        begins = self._interlocked and not before and not self._unit.interlock_shown
+        if begins:
+            await self._unit.read_board("BDILK")
+        return begins
 
     async def _explain_outputs_gone(self) -> None:
         """Ask for the alarm word at once when an output has gone without a reason: it may tell of a trip."""

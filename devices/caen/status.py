@@ -63,15 +63,17 @@ class Layout:
             return Level.MAJOR
         return Level.MINOR if name in ("MAXV", "MAXPW", "TWARN") else Level.OK
 
-    def conditions(self, word: int) -> Conditions:
-        """Translate a status word."""
+    def conditions(self, word: int, interlock_shown: bool = False) -> Conditions:
+        """Translate a status word; ``interlock_shown`` says that BD.ILK carries the alarm of an interlock."""
+        interlock = self.has("INTLCK", word)
         return Conditions(
             on=self.has("ON", word),
             up=self.has("UP", word),
             down=self.has("DOWN", word),
             limiting=self.has("OVC", word),
             undervoltage=self.has("UNV", word),
-            inhibited=self.has("INTLCK", word),
+            inhibited=interlock and not interlock_shown,
+            interlocked=interlock and interlock_shown,
             disabled=bool(word & self.disabled),
             killed=self.has("KILL", word),
             tripped=self.has("TRIP", word),

@@ -99,6 +99,16 @@ class CaenUnit:
         """What the bits of its status words mean."""
         return self._layout
 
+    @property
+    def interlock_shown(self) -> bool:
+        """Whether the board itself has just reported an active interlock: the alarm is that of BD.ILK then."""
+        return bool(self.value("BDILK")) and self.missed("BDILK", None) < 2
+
+    def interlocked(self) -> bool:
+        """Whether a channel reports an interlock as last read."""
+        words = (self.number("STAT", channel) for channel in range(self.channels) if self.present(channel))
+        return any(self._layout.has("INTLCK", int(word)) for word in words if word is not None)
+
     def present(self, channel: int) -> bool:
         """Return whether the unit has a channel, as far as is known."""
         return channel < self.channels and channel not in self._absent

@@ -71,10 +71,12 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
         down=moving and not rising,
         limiting=ChannelStatus.CURRENT_CONTROL in flags,
         undervoltage=ChannelStatus.VOLTAGE_BOUNDS in flags,
-        inhibited=ChannelStatus.INHIBIT in flags or loop_open,
+        inhibited=ChannelStatus.INHIBIT in flags,
         killed=ChannelStatus.EMERGENCY_OFF in flags,
         tripped=ChannelStatus.TRIP in flags or (bool(events & ChannelEvent.TRIP) and not on),
-        fault=cut or broken or hot,
+        fault=cut or broken,
+        interlocked=loop_open,
+        unit_fault=hot,
     )
 
 

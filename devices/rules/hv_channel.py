@@ -267,9 +267,9 @@ class HvChannel:
         return state_reading(round(difference, 6), sample.time, self._deviation_level)
 
     def _on(self, sample: Sample, conditions: Conditions) -> Reading:
-        demanded = bool(self.demand_on) and not conditions.disabled  # the alarm of the switch is that of STATE
-        unasked = demanded and not conditions.on and not self.trip.explains_off
-        level = Level.MINOR if self.demands["ON"].lasting and not conditions.disabled else Level.OK
+        alarming = not conditions.alarmed_elsewhere
+        unasked = alarming and bool(self.demand_on) and not conditions.on and not self.trip.explains_off
+        level = Level.MINOR if alarming and self.demands["ON"].lasting else Level.OK
         if self._off_unasked.seconds(unasked, sample.now) >= OFF_UNASKED:
             level = Level.MAJOR
         return state_reading(int(conditions.on), sample.time, level)
@@ -283,7 +283,10 @@ class HvChannel:
         state = self._which(conditions, limiting and not self._just_ramped(sample.now))
         level = _STATE_LEVEL.get(state, Level.OK)
         if state is State.INHIBITED and not conditions.inhibited:
-            level = self._disabled
+            level = self._disabled if conditions.disabled else Level.OK
+        elif state is State.FAULT and not conditions.fault:
+            own = self.trip.active or conditions.killed or conditions.inhibited
+            level = Level.MAJOR if own else Level.OK
         elif state is State.LIMITING:
             level = self.limiting_level
         elif state is State.DEVIATING:
@@ -298,10 +301,10 @@ class HvChannel:
 
     def _which(self, conditions: Conditions, limiting: bool) -> State:
         ranking = (
-            (conditions.fault, State.FAULT),
+            (conditions.fault or conditions.unit_fault, State.FAULT),
             (self.trip.active, State.TRIPPED),
             (conditions.killed, State.KILLED),
-            (conditions.inhibited or conditions.disabled, State.INHIBITED),
+            (conditions.inhibited or conditions.interlocked or conditions.disabled, State.INHIBITED),
             (self._deviation_level > Level.OK, State.DEVIATING),
             (limiting, State.LIMITING),
             (conditions.down, State.RAMP_DOWN),

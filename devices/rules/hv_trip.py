@@ -19,8 +19,9 @@ UNDECIDED = 10.0  # s after an output has gone in which more may be learnt of wh
 class Conditions:
     """One status reading in the words of no manufacturer.
 
-    ``fault`` is over-temperature, power or input error, ``inhibited`` an interlock or an external inhibit, ``disabled``
-    the enable switch of the channel.
+    ``fault`` is over-temperature, power or input error of this channel, ``inhibited`` an inhibit of it, ``disabled``
+    its enable switch. ``interlocked`` and ``unit_fault`` are the same of the whole unit, as far as a signal of the unit
+    carries their alarm: a channel then shows its state without one, so that one cause is one alarm.
     """
 
     on: bool = False
@@ -33,6 +34,8 @@ class Conditions:
     killed: bool = False
     tripped: bool = False
     fault: bool = False
+    interlocked: bool = False
+    unit_fault: bool = False
 
     @property
     def moving(self) -> bool:
@@ -42,7 +45,12 @@ class Conditions:
     @property
     def explained_off(self) -> bool:
         """Whether a protection other than the trip accounts for an output that is off."""
-        return self.inhibited or self.disabled or self.killed or self.fault
+        return self.inhibited or self.killed or self.fault or self.alarmed_elsewhere
+
+    @property
+    def alarmed_elsewhere(self) -> bool:
+        """Whether an output may be off for a reason whose alarm is not that of ON.RBV."""
+        return self.disabled or self.interlocked or self.unit_fault
 
 
 @dataclass(frozen=True, slots=True)

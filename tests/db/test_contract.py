@@ -184,7 +184,7 @@ def _bits(severity: str, prefix: str, names: str) -> dict[str, dict[str, str]]:
 COMMON = {"DISABLE": {"OSV": "MINOR"}, "SIM": {"OSV": "MINOR"}}
 OF_CHANNELS = {
     "STATE": {"FRSV": "MINOR", "FVSV": "MINOR", "SXSV": "MINOR", "EISV": "MAJOR"}
-    | {"NISV": "MAJOR", "TESV": "MAJOR", "ELSV": "INVALID"},
+    | {"NISV": "MAJOR", "ELSV": "INVALID"},
     "FROZEN": {"OSV": "MINOR"},
     "TRIP": {"OSV": "MAJOR"},
 }
@@ -192,7 +192,7 @@ SEVERITIES: dict[str, dict[str, dict[str, str]]] = {
     CAEN: COMMON
     | OF_CHANNELS
     | _bits("MINOR", "STAT", "MAXV MAXPW TWARN")
-    | _bits("MAJOR", "STAT", "TRIP KILL INTLCK CALERR")
+    | _bits("MAJOR", "STAT", "TRIP KILL CALERR")
     | {"BD:ALARM": {"HSV": "MINOR"}, "BD:ILK": {"OSV": "MAJOR"}, "BD:LOCAL": {"OSV": "MINOR"}},
     ISEG: COMMON
     | OF_CHANNELS

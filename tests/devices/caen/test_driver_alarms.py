@@ -39,11 +39,55 @@ async def test_interlock_kill_and_alarm_word():
     found = await rig.driver.read(["BD.ILK", "BD.ALARM", *FAST])
     assert (found["BD.ILK"].value, found["BD.ILK"].level) == (1, Level.MAJOR)
     assert (found["BD.ALARM"].value, found["BD.ALARM"].level) == (4096, Level.MINOR)
-    assert (found["CH02.STATE"].value, found["CH02.STATE"].level) == (State.INHIBITED, Level.MAJOR)
+    assert (found["CH02.STATE"].value, found["CH02.STATE"].level) == (State.INHIBITED, Level.OK)
     rig.model.interlock(False)
     rig.model.kill(1, True)
     found = await rig.driver.read(FAST)
     assert [found[f"CH{n:02d}.STATE"].value for n in range(4)] == [0, State.KILLED, 0, 0]
+
+
+async def test_an_interlock_is_one_alarm_however_many_channels_are_on():
+    rig = bench()
+    for channel in rig.model.channels:
+        channel.vset = 500.0
+    await rig.start()
+    for number in range(4):
+        await rig.driver.write(f"CH{number:02d}.ON", 1)
+    rig.pass_time(15.0)
+    await rig.driver.read([*FAST, "CH00.ON.RBV"])
+    rig.model.interlock(True)
+    followers = [f"CH{n:02d}.{suffix}" for n in range(4) for suffix in ("STATE", "STAT.INTLCK", "ON.RBV", "TRIP")]
+    for _ in range(6):
+        rig.pass_time(1.0)
+        found = dict(await rig.driver.read([*FAST, *followers]))
+        assert {found[name].level for name in followers} == {Level.OK}
+    assert found["CH00.STATE"].value == State.INHIBITED
+    assert rig.sent().count("$CMD:MON,PAR:BDILK") == 2, "at the start, and when the channels began to report it"
+    rig.model.interlock(False)
+    for _ in range(5):
+        rig.pass_time(1.0)
+        found = dict(await rig.driver.read([*FAST, *followers, "BD.ILK"]))
+    assert (found["CH00.STATE"].value, found["CH00.ON.RBV"].level) == (State.OFF, Level.MAJOR)
+
+
+async def test_the_board_is_asked_and_shown_at_once_when_a_channel_reports_an_interlock():
+    rig = bench()
+    await rig.start()
+    rig.model.interlock(True)
+    found = await rig.driver.read(FAST)
+    assert (found["BD.ILK"].value, found["BD.ILK"].level) == (1, Level.MAJOR)
+
+
+@pytest.mark.parametrize("answer", ["#CMD:OK,VAL:NO;", "#CMD:ERR", "#CMD:OK,VAL:?"])
+async def test_an_interlock_that_the_board_does_not_confirm_is_an_alarm_of_the_channels(answer):
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda request: answer if b"BDILK" in request else None
+    rig.model.interlock(True)
+    for _ in range(3):
+        found = await rig.driver.read([*FAST, "CH02.STAT.INTLCK", "BD.ILK"])
+    assert (found["CH02.STATE"].value, found["CH02.STATE"].level) == (State.INHIBITED, Level.MAJOR)
+    assert found["CH02.STAT.INTLCK"].level is Level.MAJOR
 
 
 async def test_a_trip_is_latched_and_acknowledged_without_a_byte():

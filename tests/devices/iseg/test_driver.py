@@ -346,8 +346,10 @@ def test_every_status_and_event_word_becomes_conditions(status, events, module, 
     assert found.killed == bool(status & 32)
     assert found.tripped >= bool(status & 1 << 13)
     assert not (found.up and found.down)
+    assert found.inhibited == bool(status & ChannelStatus.INHIBIT)
     if not module & ModuleStatus.TEMPERATURE_GOOD:
-        assert found.fault
+        assert found.unit_fault, "whose alarm is that of MOD.TEMPOK"
+    assert found.interlocked == (not module & ModuleStatus.SAFETY_LOOP_GOOD)
 
 
 def test_the_catalogue_names_every_bit_that_the_contract_names():
