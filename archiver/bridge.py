@@ -27,7 +27,7 @@ from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue, load
 from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
-from archiver.status.page import StatusPage
+from archiver.status.page import status_pages
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, prometheus
 
 log = logging.getLogger("labioc.archiver")
@@ -124,7 +124,7 @@ class Bridge:
                 self.writers.append(KafkaWriter(server, reader, letters, clock=clock))
             else:
                 self.writers.append(Writer(server, reader, letters, clock=clock, fields=fields))
-        self.page = StatusPage(config.directory, self._full_status, lambda: prometheus(self.snapshot))
+        self.page = status_pages(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self._sink = sink
         self.archive: ArchiveServer | None = None
         self._known = catalogue(pvs, config.schema)

@@ -18,12 +18,12 @@ from archiver.history.moments import local, moments, zone
 from archiver.history.occurrences import event_lines, occurrences_in_influxdb, occurrences_in_log
 from archiver.history.verify import verify
 from archiver.influx.downsample import backfill
-from archiver.influx.http import NoAnswer
 from archiver.influx.setup import SetupError, set_up
 from archiver.log.segments import LogInUse
 from archiver.points.catalogue import Catalogue
 from archiver.status.page import fetch_status
 from archiver.status.snapshot import as_text
+from labioc_pages.page import NotRunning
 
 TERMINAL = "terminal"
 """What ``--plot`` is given to draw with characters."""
@@ -60,7 +60,7 @@ def show_status(directory: Path) -> int:
     """Print how the bridge on a log is, and each of its PVs."""
     try:
         print(as_text(fetch_status(directory)))
-    except NoAnswer as error:
+    except NotRunning as error:
         return _failed(str(error))
     return 0
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from archiver.points.thinning import parse_tag
+from labioc_pages.page import listen_address
 
 DEFAULT_MEASUREMENT = "EPICS"
 """Measurement of PVs that belong to no device of the site."""
@@ -187,8 +188,8 @@ def read_config(
         ),
         entries=entries,
         addresses=tuple(section.get("addresses", ())),
-        status=_listen(section.get("status", "127.0.0.1:0")),
-        archive_http=_listen(http) if (http := section.get("archive_http", DEFAULT_HTTP)) else None,
+        status=listen_address(section.get("status", "127.0.0.1:0")),
+        archive_http=listen_address(http) if (http := section.get("archive_http", DEFAULT_HTTP)) else None,
         port=section.get("port", 0),
         servers=servers,
     )
@@ -230,11 +231,6 @@ def select(own: Iterable[PvSpec], entries: Iterable[str]) -> list[PvSpec]:
 def shard(pvs: Iterable[PvSpec], number: int, of: int) -> list[PvSpec]:
     """Return the PVs of bridge ``number`` (from 1) of several; the hash is the same on every machine and for ever."""
     return [pv for pv in pvs if zlib.crc32(pv.name.encode()) % of == number - 1]
-
-
-def _listen(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return host.strip("[]"), int(port)
 
 
 def _server(settings: dict[str, Any], base: Path) -> ServerConfig:

@@ -6,11 +6,11 @@ Nothing here knows a device family or a record type; this is the place where the
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import resource
 import signal
-import sys
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -30,8 +30,10 @@ from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
+from ioc.services.health import Health, Traffic
 from ioc.services.journal import Journal, journal_files
 from ioc.services.statistics import IocStatistics, about
+from ioc.services.supervision import Supervision
 from ioc.services.textserver import RegisterDevice, TextServer
 from ioc.services.thresholds import Thresholds, state_folder
 from ioc.site.config import Site, SiteError
@@ -103,6 +105,9 @@ class App:
             raise SiteError([str(error)]) from error
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
         self._tasks: list[asyncio.Task[None]] = []
+        health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
+                        lambda: Traffic(*self._clients(), self._server.service.events))  # fmt: skip
+        self.supervision = Supervision(site, folder, health, self._clock)
 
     @property
     def tcp_port(self) -> int:
@@ -146,6 +151,8 @@ class App:
             self._guests.start()
         for name, scanner in self.scanners.items():
             self._spawn(scanner.run, name)
+        await self.supervision.start()
+        self._spawn(self.supervision.run, "supervision")
         gc.collect()
         gc.freeze()  # records live for ever: walking over them again and again would pause everything
 
@@ -158,8 +165,15 @@ class App:
             await self._clock.sleep(0.02)
         return True
 
+    def reload(self) -> None:
+        """Read anew what may change while the server runs: files that have been put aside, and who may write."""
+        self.supervision.reloading()
+        self.journal.reopen()
+        self.supervision.reloaded()
+
     async def stop(self) -> None:
         """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
+        await self.supervision.stop()
         await self.puts.close(_PUTS_SECONDS)
         for task in self._tasks:
             task.cancel()
@@ -224,9 +238,11 @@ def _guests(site: Site, policy: AccessPolicy, puts: PutPath) -> Guests | None:
 
 async def run(site: Site, port: int | None = None) -> None:
     """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
+    faulthandler.enable()  # the watchdog of systemd ends a server that is stuck with SIGABRT: say where it was
     allow_many_files()
     stop = stop_signal()
     app = App(site, port, folder=state_folder(site))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.start()
         await stop.wait()
@@ -259,22 +275,3 @@ def stop_signal() -> asyncio.Event:
     for number in numbers:
         loop.add_signal_handler(number, stop)
     return event
-
-
-def set_up_logging() -> None:
-    """One line per event on standard error; what caproto has to say without tracebacks, and only if it matters."""
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", force=True
-    )
-    logging.captureWarnings(True)
-    caproto = logging.getLogger("caproto")
-    caproto.setLevel(logging.ERROR)
-    for handler in logging.getLogger().handlers:
-        handler.addFilter(_brief)
-
-
-def _brief(record: logging.LogRecord) -> bool:
-    """Drop tracebacks of caproto: they report clients that went away."""
-    if record.name.startswith("caproto"):
-        record.exc_info = record.exc_text = None
-    return True

@@ -18,9 +18,9 @@ from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
 from ioc.clock import Clock, local_time
 from ioc.database.support import SERVER, STATUS_SIGNALS
+from ioc.logs import cause_of
 from ioc.put_queue import Order, PutQueue
 from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, fields_of
-from ioc.refusals import RefusalLog
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
@@ -83,7 +83,6 @@ class PutPath:
         self._clock = clock
         self._queue_seconds = queue_seconds
         self._queue = PutQueue()
-        self._refusals = RefusalLog(clock)
         self._journal = journal or Journal(clock)
         self._closing = False
         for scanner in scanners.values():
@@ -198,14 +197,14 @@ class PutPath:
 
     def _note_refusal(self, scanner: DeviceScanner | None, entry: Entry, began: float, reason: str) -> None:
         owner, text = entry.pv if scanner is None else scanner.name, f"{entry.pv} = {entry.new} by {entry.who}"
-        self._refusals.note(owner, reason, f"{text}: {reason}")
+        log.warning("refused %s: %s", text, reason, extra={"cause": (owner, cause_of(reason)), **_about(entry)})
         if scanner is not None:
             scanner.status.note_refusal(f"{reason} [{text}, {local_time(self._clock.time())}]")
         entry.reason, entry.seconds = reason, self._clock.monotonic() - began
         self._journal.note(entry)
 
     def _note_put(self, entry: Entry, began: float, change: str) -> None:
-        log.info("%s: %s by %s", entry.pv, change, entry.who)
+        log.info("%s: %s by %s", entry.pv, change, entry.who, extra=_about(entry))
         self._note_applied(entry, began, change)
 
     def _note_applied(self, entry: Entry, began: float, change: str) -> None:
@@ -224,7 +223,6 @@ class PutPath:
         for task in late:
             task.cancel()
         await asyncio.gather(*late, return_exceptions=True)
-        self._refusals.close()
 
     def _objection(self, scanner: DeviceScanner, record: Record, value: Any, losses: int | None) -> str | None:
         """Return why this put can't be applied at the moment; ``losses`` as in ``_closed_to_writes``."""
@@ -372,6 +370,11 @@ class PutPath:
         finally:
             level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
+
+
+def _about(entry: Entry) -> dict[str, str]:
+    """Return what a structured log has of a put beside the message."""
+    return {"pv": entry.pv, "user": entry.user, "host": entry.host, "address": entry.address}
 
 
 def _losses(scanner: DeviceScanner, way: Way) -> int | None:

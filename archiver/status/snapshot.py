@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
 from archiver.points.builder import PvState
+from labioc_pages.metrics import Metric, exposition, single
 
 JSON = dict[str, Any]
 
@@ -90,29 +91,23 @@ class Snapshot:
 
 
 def prometheus(snapshot: Snapshot) -> str:
-    """Write the metrics in the Prometheus text format (exposition format 0.0.4)."""
-    lines: list[str] = []
-    bridge = (
-        ("state", "gauge", "0 ok, 1 spooling, 2 losing", int(snapshot.state)),
-        ("pvs", "gauge", "PVs subscribed to", snapshot.pvs),
-        ("pvs_connected", "gauge", "PVs that are connected", snapshot.connected),
-        ("events_total", "counter", "Events received", snapshot.events),
-        ("points_total", "counter", "Points written to the log", snapshot.points),
-        ("lost_points_total", "counter", "Points dropped because log or disk were full", snapshot.lost),
-        ("expired_points_total", "counter", "Points that left the log after every server had them", snapshot.expired),
-        ("log_bytes", "gauge", "Size of the log", snapshot.spool),
-        ("log_writable", "gauge", "0 when the log cannot be written", int(not snapshot.log_error)),
-        ("start_time_seconds", "gauge", "Unix time of the start", snapshot.started),
-    )
-    for name, kind, text, value in bridge:
-        lines += _metric(name, kind, text, [({}, value)])
-    lines += _metric(
-        "refused_events_total",
-        "counter",
-        "Events that did not become a point",
-        [({"reason": reason}, count) for reason, count in snapshot.refused.items()],
-    )
-    servers = (
+    """Write the metrics in the Prometheus text format."""
+    refused = [({"reason": reason}, count) for reason, count in snapshot.refused.items()]
+    bridge = [
+        single("state", "gauge", "0 ok, 1 spooling, 2 losing", int(snapshot.state)),
+        single("pvs", "gauge", "PVs subscribed to", snapshot.pvs),
+        single("pvs_connected", "gauge", "PVs that are connected", snapshot.connected),
+        single("events_total", "counter", "Events received", snapshot.events),
+        single("points_total", "counter", "Points written to the log", snapshot.points),
+        single("lost_points_total", "counter", "Points dropped because log or disk were full", snapshot.lost),
+        single("expired_points_total", "counter", "Points that left the log after every server had them",
+               snapshot.expired),
+        single("log_bytes", "gauge", "Size of the log", snapshot.spool),
+        single("log_writable", "gauge", "0 when the log cannot be written", int(not snapshot.log_error)),
+        single("start_time_seconds", "gauge", "Unix time of the start", snapshot.started),
+        Metric("refused_events_total", "counter", "Events that did not become a point", refused),
+    ]  # fmt: skip
+    servers: tuple[tuple[str, str, str, Callable[[ServerStatus], float]], ...] = (
         ("server_up", "gauge", "1 when the server takes points", lambda one: int(one.state == "ok")),
         ("server_points_total", "counter", "Points the server has stored", lambda one: one.points),
         ("server_refused_points_total", "counter", "Points it refused, now dead letters", lambda one: one.refused),
@@ -123,23 +118,11 @@ def prometheus(snapshot: Snapshot) -> str:
         ("server_field_conflicts", "gauge", "Fields it has with another type", lambda one: len(one.conflicts)),
         ("server_lag_seconds", "gauge", "Age of the oldest point that waits", lambda one: one.lag),
     )
-    for name, kind, text, get in servers:
-        samples: list[tuple[dict[str, str], float]] = [({"server": one.name}, get(one)) for one in snapshot.servers]
-        lines += _metric(name, kind, text, samples)
-    return "\n".join(lines) + "\n"
-
-
-def _metric(name: str, kind: str, text: str, samples: Iterable[tuple[dict[str, str], float]]) -> Iterator[str]:
-    full = f"labioc_archiver_{name}"
-    yield f"# HELP {full} {text}"
-    yield f"# TYPE {full} {kind}"
-    for labels, value in samples:
-        inner = ",".join(f'{key}="{_label(word)}"' for key, word in labels.items())
-        yield f"{full}{{{inner}}} {value}" if inner else f"{full} {value}"
-
-
-def _label(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    of_servers = [
+        Metric(name, kind, text, [({"server": one.name}, get(one)) for one in snapshot.servers])
+        for name, kind, text, get in servers
+    ]
+    return exposition("labioc_archiver", [*bridge, *of_servers])
 
 
 def as_text(status: JSON) -> str:

@@ -11,9 +11,8 @@ from pathlib import Path
 from archiver import cli
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
 from archiver.points.series import conflicts
-from ioc.app import set_up_logging
 from ioc.archiver_status import ArchiverPvs
-from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.arguments import add_logging, add_shares, begin_logging, shares_of
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
@@ -48,6 +47,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         help="be bridge K of N, each with its part of the PVs and a log of its own",
     )
     add_shares(parser)
+    add_logging(parser)
     parser.set_defaults(func=run)
 
 
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     if args.setup:
         return cli.set_up_servers(config.servers)
     pvs = shard(archived(site, config, shares_of(args, site)), *args.shard)
-    set_up_logging()
+    begin_logging(args)
     return cli.run_bridge(config, pvs, ArchiverPvs(config.prefix, config.port, config.local_only))
 
 

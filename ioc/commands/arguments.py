@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from ioc.logs import JSON, TEXT, set_up_logging
 from ioc.site.config import Site, shares
 
 
@@ -22,6 +24,27 @@ def add_shares(parser: argparse.ArgumentParser) -> None:
 def shares_of(args: argparse.Namespace, site: Site) -> list[Site]:
     """Return what each IOC serves: the whole site, unless shares are named. Raises SiteError."""
     return shares(site, args.only)
+
+
+def add_logging(parser: argparse.ArgumentParser) -> None:
+    """Add in which form and where the command logs."""
+    parser.add_argument(
+        "--log",
+        choices=[TEXT, JSON],
+        default=TEXT,
+        help="one line, or one JSON object, for each event (default: text)",
+    )
+    parser.add_argument(
+        "--log-file",
+        type=Path,
+        metavar="FILE",
+        help="log to a file, opened anew when it has been put aside (default: standard error)",
+    )
+
+
+def begin_logging(args: argparse.Namespace) -> None:
+    """Log as the arguments say. Raises OSError when the file cannot be opened."""
+    set_up_logging(args.log, args.log_file)
 
 
 def port_number(text: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from ioc.app import set_up_logging
+from ioc.commands.arguments import begin_logging
 from ioc.commands.run import add_arguments, site_of
 from ioc.console.console import run as run_console
 
@@ -19,5 +19,5 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
     site = site_of(args)
-    set_up_logging()
+    begin_logging(args)
     return asyncio.run(run_console(site, args.port))

@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from devices.registry import FAMILIES
 from devices.simulation.backdoor import TextDoor
-from ioc.app import App, set_up_logging, stop_signal
+from ioc.app import App, stop_signal
 from ioc.commands.arguments import port_number
 from ioc.commands.demo_archiver import DemoArchiver
+from ioc.logs import set_up_logging
 from ioc.site.config import parse_site
 
 PREFIX = "LAB"

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from archiver import cli
 from archiver.config import ArchiverConfig, PvSpec, read_config, select
-from ioc.app import set_up_logging
 from ioc.archiver_status import ArchiverPvs
+from ioc.logs import set_up_logging
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site
 from ioc.site.expansion import expand

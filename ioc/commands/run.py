@@ -6,8 +6,7 @@ import argparse
 import asyncio
 
 from ioc.app import run as run_app
-from ioc.app import set_up_logging
-from ioc.commands.arguments import device_names, port_number
+from ioc.commands.arguments import add_logging, begin_logging, device_names, port_number
 from ioc.site.config import Site, load_site, only
 
 
@@ -32,12 +31,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEV,...",
         help="serve only these devices of the site; other processes serve the others",
     )
+    add_logging(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
     site = site_of(args)
-    set_up_logging()
+    begin_logging(args)
     asyncio.run(run_app(site, args.port))
     return 0
 

@@ -15,6 +15,12 @@ from ioc.site.config import Site
 
 _SITE: Final = "/etc/labioc/site.toml"
 _LABIOC: Final = "/opt/labioc/bin/labioc"
+_NOTIFY: Final = (
+    "# ready when the PVs are served; restarted when a scan loop is stuck, not when a device is lost",
+    "Type=notify",
+    "WatchdogSec=30",
+    "ExecReload=/bin/kill -HUP $MAINPID",
+)
 _SANDBOX: Final = """\
 DynamicUser=yes
 User=labioc
@@ -61,7 +67,7 @@ def _service(part: Site, only: list[str]) -> str:
     families = "AF_INET AF_INET6 AF_UNIX AF_NETLINK" + (" AF_CAN" if buses else "")
     command = " ".join([_LABIOC, "run", _SITE, *only])
     devices = ", ".join(device.name for device in part.devices)
-    return _unit(f"EPICS IOC {part.prefix} ({devices})", after, buses, command, access, families)
+    return _unit(f"EPICS IOC {part.prefix} ({devices})", after, buses, command, [*_NOTIFY, *access], families)
 
 
 def _kinds(node: str) -> tuple[str, ...]:

@@ -63,6 +63,16 @@ class DeviceStatus:
         self._disabled = off
         self._enabled_at = self._clock.monotonic()
 
+    @property
+    def losses(self) -> int:
+        """How often the device was lost since the start."""
+        return self.reconnects + self._driver.stats.reconnects
+
+    @property
+    def scan_seconds(self) -> float:
+        """Longest scan in the last second, in seconds."""
+        return self._cycle
+
     def answered(self) -> None:
         """Note that the device has just answered."""
         self._last_answer = self._clock.monotonic()
@@ -134,7 +144,7 @@ class DeviceStatus:
             "COMM.AGE": (self.age, *self._age_alarm()),
             "COMM.RTT": (stats.rtt * 1e3, *((Level.MINOR, Cause.HIGH) if slow_reply else fine)),
             "COMM.ERRORS": (stats.errors, *fine),
-            "COMM.RECONN": (self.reconnects + stats.reconnects, *fine),
+            "COMM.RECONN": (self.losses, *fine),
             "COMM.MSG": (self.message, *fine),
             "SCAN.TIME": (self._cycle * 1e3, *((Level.MINOR, Cause.HIGH) if slow_cycle else fine)),
             "SCAN.LATE": (self.late, *fine),

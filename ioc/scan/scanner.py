@@ -74,6 +74,8 @@ class DeviceScanner(Source):
         self._wake = asyncio.Event()
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
+        self.last_turn = clock.monotonic()
+        """When the loop of this device last had a turn, in monotonic time; it has one each second."""
         self.on_loss: Callable[[], None] = lambda: None
         """Called each time when the device has been lost."""
         for record in mine:
@@ -182,6 +184,7 @@ class DeviceScanner(Source):
                     self.status.report()
                 except Exception as error:
                     self._unexpected(error)
+            self.last_turn = self._clock.monotonic()
             await self._clock.sleep(pause)
             pause = 1.0
 

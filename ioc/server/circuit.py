@@ -92,7 +92,7 @@ class Circuit(Requests):
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the client; its puts with completion that have not begun are dropped."""
         super().connection_lost(exc)
-        self.service.circuits.discard(self)
+        self.service.forget(self)
         self._leave_puts()
         for subscription in self.subscriptions.values():
             subscription.channel.record.unsubscribe(subscription.channel.spec.name, subscription)

@@ -28,6 +28,8 @@ class Connection(asyncio.Protocol):
         self._flushing = False
         self._paused = False
         self._events_off = False
+        self.events = 0
+        """Events for this client since it connected, those included that a newer one has replaced."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set up flow control."""
@@ -88,6 +90,7 @@ class Connection(asyncio.Protocol):
 
     def send_event(self, monitor: object, message: bytes) -> None:
         """Queue an event, or let it replace the older one of its monitor while the client takes none."""
+        self.events += 1
         if self._paused or self._events_off:
             self._held[monitor] = message
         else:

@@ -36,7 +36,9 @@ class GuestPvs(Protocol):
 
 
 class Client(Protocol):
-    """A connection, as the server sees it."""
+    """A connection, as the server sees it; ``events`` is how many it was sent."""
+
+    events: int
 
     @property
     def channel_count(self) -> int:
@@ -64,6 +66,7 @@ class Service:
     port: int = 0
     guests: GuestPvs | None = None
     circuits: set[Client] = field(default_factory=set)
+    past_events: int = 0
     _sids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
     def knows(self, name: str) -> bool:
@@ -76,6 +79,17 @@ class Service:
     def channel_count(self) -> int:
         """Channels that all clients have open."""
         return sum(circuit.channel_count for circuit in self.circuits)
+
+    def forget(self, client: Client) -> None:
+        """Take note of a connection that has ended."""
+        if client in self.circuits:
+            self.circuits.discard(client)
+            self.past_events += client.events
+
+    @property
+    def events(self) -> int:
+        """Events for clients since the start."""
+        return self.past_events + sum(circuit.events for circuit in self.circuits)
 
     def new_sid(self) -> int:
         """Return a channel number that no circuit uses."""

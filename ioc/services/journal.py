@@ -12,7 +12,7 @@ import asyncio
 import json
 import logging
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -108,6 +108,13 @@ class Journal:
     def __init__(self, clock: Clock, begun: Path | None = None, refused: Path | None = None) -> None:
         self._begun = _File(clock, begun)
         self._refused = _File(clock, refused)
+        self.puts = Counter(dict.fromkeys((APPLIED, REFUSED, OTHERWISE, UNKNOWN), 0))
+        """Puts by outcome, since the start."""
+
+    @property
+    def lost(self) -> int:
+        """Lines that were dropped since the start, because the disk did not take them."""
+        return self._begun.dropped + self._refused.dropped
 
     @property
     def failing(self) -> bool:
@@ -116,7 +123,13 @@ class Journal:
 
     def note(self, entry: Entry) -> None:
         """Have an entry written soon; it may be changed afterwards."""
+        self.puts[entry.outcome] += 1
         (self._refused if entry.outcome == REFUSED else self._begun).add(entry.line())
+
+    def reopen(self) -> None:
+        """Try at once to write what waits, as after the disk or the folder has been mended."""
+        self._begun.wake()
+        self._refused.wake()
 
     async def close(self) -> None:
         """Write what waits, once more also what could not be written so far."""
@@ -128,6 +141,7 @@ class _File:
 
     def __init__(self, clock: Clock, path: Path | None) -> None:
         self.failing = False
+        self.dropped = 0
         self._clock = clock
         self._path = path
         self._waiting: deque[str] = deque()
@@ -143,6 +157,9 @@ class _File:
         self._bound()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(self._path), name=f"journal {self._path.name}")
+
+    def wake(self) -> None:
+        self._wake.set()
 
     async def close(self) -> None:
         self._closing = True
@@ -194,6 +211,7 @@ class _File:
         while len(self._waiting) > MOST_WAITING:
             self._waiting.popleft()
             self._lost += 1
+            self.dropped += 1
 
 
 def _append(path: Path, lines: bytes) -> None:

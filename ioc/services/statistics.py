@@ -68,7 +68,8 @@ class IocStatistics:
         self._started_at = local_time(clock.time())
         self._about = about
         self._beats = 0
-        self._lag = 0.0
+        self.lag = 0.0
+        """Longest pause of the event loop in ms, in the last second."""
         self._last_put = ""
         self._journal_fails = journal_fails
         self._meter = ProcessMeter()
@@ -93,11 +94,16 @@ class IocStatistics:
             "PUTS": lambda: self._last_put,
         }
 
+    @property
+    def memory(self) -> float:
+        """Resident memory of this process in MB."""
+        return self._usage.memory
+
     async def run(self) -> None:
         """Post all statistics each second, on absolute deadlines, until cancelled."""
         self.post()
         while True:
-            self._lag = await self._watch(self._started + self._beats + 1)
+            self.lag = await self._watch(self._started + self._beats + 1)
             before, self._beats = self._beats, max(self._beats + 1, int(self._clock.monotonic() - self._started))
             if before // _LOOK_EVERY != self._beats // _LOOK_EVERY:
                 self._usage = self._meter.look()
@@ -138,7 +144,7 @@ class IocStatistics:
 
     def _value(self, signal: str, record: Record) -> tuple[Value, Level, Cause]:
         if signal == "LAG":
-            return (self._lag, *_lag_alarm(self._lag))
+            return (self.lag, *_lag_alarm(self.lag))
         if signal == "ARMED":
             return (1, Level.OK, Cause.NONE) if self.armed else (0, Level.MINOR, Cause.STATE)
         if signal == "PUTS" and self._journal_fails():

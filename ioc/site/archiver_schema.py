@@ -9,9 +9,9 @@ from devices.registry import FAMILIES
 
 _JSON = dict[str, Any]
 _TEXT: _JSON = {"type": "string", "minLength": 1}
-_PORT = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
+PORT_PATTERN = "(?:[1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
-_URL = rf"^(?:https?://{_HOST}(?::{_PORT})?(?:/[!-\"$->@-~]*)?|kafka://{_HOST}:{_PORT}(?:,{_HOST}:{_PORT})*)$(?!\n)"
+_URL = rf"^(?:https?://{_HOST}(?::{PORT_PATTERN})?(?:/[!-\"$->@-~]*)?|kafka://{_HOST}:{PORT_PATTERN}(?:,{_HOST}:{PORT_PATTERN})*)$(?!\n)"
 """No user and password in front of the host: they would be shown wherever the address is."""
 
 _NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "token"], "line": [], "kafka": ["topic"]}
@@ -80,12 +80,12 @@ def archiver_schema() -> _JSON:
             },
             "status": {
                 "type": "string",
-                "pattern": rf"^\S+:{_PORT}$(?!\n)",
+                "pattern": rf"^\S+:{PORT_PATTERN}$(?!\n)",
                 "description": "HOST:PORT for Prometheus (/metrics); 127.0.0.1 and any port when left out",
             },
             "archive_http": {
                 "type": "string",
-                "pattern": rf"^(?:\S+:{_PORT})?$(?!\n)",
+                "pattern": rf"^(?:\S+:{PORT_PATTERN})?$(?!\n)",
                 "default": "127.0.0.1:8812",
                 "description": "HOST:PORT of the archive for Phoebus' Data Browser and others; empty: not served",
             },

@@ -23,6 +23,7 @@ from ioc.site.check import mistakes
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
 from ioc.site.source import Source, SourceError, read_source, shown
+from labioc_pages.page import listen_address
 
 AlarmFields = Mapping[str, Mapping[str, str]]
 """Record fields by signal suffix: ``{"VMON": {"HIGH": "1490", "HSV": "MINOR"}}``."""
@@ -61,12 +62,14 @@ class TextSettings:
 class ServerSettings:
     """Where the server listens: no interfaces means all, no port what the environment says (or 5064).
 
-    ``state_dir`` is where it keeps what must survive a restart; None is the user's folder for such things.
+    ``state_dir`` is where it keeps what must survive a restart; None is the user's folder for such things. ``status``
+    is host and port of its pages for health and metrics, None serves none.
     """
 
     interfaces: tuple[str, ...] = ()
     port: int | None = None
     state_dir: str | None = None
+    status: tuple[str, int] | None = ("127.0.0.1", 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,13 +160,12 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         raise SiteError([str(mistake) for mistake in found])
     devices = [device for device in data.get("device", []) if device["type"] != GROUP_TYPE]
     groups = [device for device in data.get("device", []) if device["type"] == GROUP_TYPE]
-    server = data.get("server", {})
     return Site(
         prefix=data["site"]["prefix"],
         devices=tuple(_settings(device, data.get("can", {})) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
         access=_access(data.get("access", {})),
-        server=ServerSettings(tuple(server.get("interfaces", ())), server.get("port"), server.get("state_dir")),
+        server=_server(data.get("server", {})),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
@@ -177,6 +179,16 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
 def _access(section: Mapping[str, Any]) -> Access:
     lists = {key: tuple(section[key]) for key in ("operators", "experts", "hosts") if key in section}
     return Access(**lists, write=section.get("write"))
+
+
+def _server(section: Mapping[str, Any]) -> ServerSettings:
+    status = section.get("status", "127.0.0.1:0")
+    return ServerSettings(
+        tuple(section.get("interfaces", ())),
+        section.get("port"),
+        section.get("state_dir"),
+        listen_address(status) if status else None,
+    )
 
 
 def _with_lines(source: Source, found: list[Mistake]) -> SiteError:

@@ -13,7 +13,7 @@ from devices.registry import FAMILIES
 from ioc.access.settings import EVERYBODY, LOCAL
 from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
-from ioc.site.archiver_schema import archiver_schema
+from ioc.site.archiver_schema import PORT_PATTERN, archiver_schema
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -123,6 +123,12 @@ def _server() -> _JSON:
                 "pattern": "^/",
                 "description": "Folder, as an absolute path, for tuned alarm limits and the journal of puts; "
                 "~/.local/state/labioc when left out",
+            },
+            "status": {
+                "type": "string",
+                "pattern": rf"^(?:\S+:{PORT_PATTERN})?$(?!\n)",
+                "description": "HOST:PORT of /healthz and /metrics (Prometheus), without password; "
+                "127.0.0.1 and any port when left out, empty: not served",
             },
         }
     )

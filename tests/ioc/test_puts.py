@@ -16,7 +16,6 @@ from devices.permit import changing
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
-from ioc.refusals import MOST_CAUSES
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import APPLIED, OTHERWISE, REFUSED, UNKNOWN, Entry, Journal
 from ioc.services.statistics import IocStatistics
@@ -589,44 +588,6 @@ async def test_GIVEN_a_write_whose_outcome_was_unknown_WHEN_it_comes_true_THEN_P
         assert str(rig["PUT:MSG"].val).startswith(f"{sentence} [20")
         assert str(rig["COMM:MSG"].val).endswith(sentence)
         assert (rig["PUT:REFUSED"].val, rig.driver.stats.late) == (0, [])
-
-
-# ---- the log
-
-
-async def test_GIVEN_5000_bad_puts_WHEN_refused_THEN_the_log_has_one_line_and_every_10_s_a_count(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with Rig().running() as rig:
-        refused = rig["CH00:VSET"].source.refused
-        for number in range(5000):
-            refused(
-                rig["CH00:VSET"], "VAL", str(number), WHO, f"VSET {5000 + number}.5 V is above 4000 V (device VMAX)"
-            )
-        refused(rig["CH01:VSET"], "VAL", "abc", WHO, "'abc' is not a number")
-        assert len(caplog.messages) == 2
-        assert rig["PUT:REFUSED"].val == 5001
-        await rig.clock.advance(10.1)
-        assert caplog.messages[2:] == [
-            "refused 4999 more for the same reason, the last one LAB:HV1:CH00:VSET = 4999 by olga@desk1 (127.0.0.1): "
-            "VSET 9999.5 V is above 4000 V (device VMAX)"
-        ]
-        refused(rig["CH00:VSET"], "VAL", "1", WHO, "VSET 1 V is above 0 V (device VMAX)")
-        refused(rig["CH00:VSET"], "VAL", "2", WHO, "VSET 2 V is above 0 V (device VMAX)")
-        assert len(caplog.messages) == 4
-        await rig.puts.close(1.0)
-        assert "refused 1 more" in caplog.messages[4]
-
-
-async def test_GIVEN_more_causes_than_can_be_kept_WHEN_refused_THEN_the_rest_counts_as_one(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async with Rig().running() as rig:
-        refused = rig["CH00:VSET"].source.refused
-        for number in range(5000):
-            refused(rig["CH00:VSET"], "VAL", "1", WHO, "".join(chr(97 + int(digit)) for digit in str(number)))
-        assert len(caplog.messages) == MOST_CAUSES + 1
-        await rig.puts.close(1.0)
 
 
 async def test_GIVEN_a_write_of_several_parts_WHEN_disarmed_THEN_its_next_part_is_not_sent() -> None:

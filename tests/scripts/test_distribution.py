@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+PACKAGES = ("ioc", "devices", "db", "archiver", "labioc_pages")
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "import sys, setuptools.build_meta as b; to = sys.argv[1]; b.build_sdist(to); b.build_wheel(to)"
 LEFT_OUT = {".git", ".venv", "build", "dist", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "results"}
@@ -48,7 +49,7 @@ def test_the_source_distribution_is_what_one_works_with(built: Path):
         ".pre-commit-config.yaml",
         ".ci/run",
     }
-    for folder in ("ioc", "devices", "archiver", "tests", "scripts", "bench"):
+    for folder in ("ioc", "devices", "archiver", "labioc_pages", "tests", "scripts", "bench"):
         wanted |= names(folder, ".py", ".lark", ".db", ".txt")
     wanted |= (
         names("db", ".template", ".substitutions") | names("docs", ".md", ".svg") | names("examples", ".toml", ".py")
@@ -60,9 +61,9 @@ def test_the_source_distribution_is_what_one_works_with(built: Path):
 def test_the_wheel_has_the_packages_with_their_data_and_types(built: Path):
     (file,) = built.glob("*.whl")
     held = set(zipfile.ZipFile(file).namelist())
-    wanted = {f"{package}/py.typed" for package in ("ioc", "devices", "db", "archiver")}
-    for folder in ("ioc", "devices", "archiver", "db"):
+    wanted = {f"{package}/py.typed" for package in PACKAGES}
+    for folder in PACKAGES:
         wanted |= names(folder, ".py", ".lark", ".txt", ".template", ".substitutions")
     assert wanted - held == set()
-    others = {name.partition("/")[0] for name in held} - {"ioc", "devices", "db", "archiver"}
+    others = {name.partition("/")[0] for name in held} - {*PACKAGES}
     assert [name for name in others if not name.endswith(".dist-info")] == []

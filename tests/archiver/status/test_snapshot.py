@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from archiver.bridge import Pace
-from archiver.influx.http import Answer, HttpClient, NoAnswer
+from archiver.influx.http import Answer, HttpClient
 from archiver.points.builder import PvState
-from archiver.status.page import StatusPage, fetch_status
+from archiver.status.page import fetch_status, status_pages
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, as_text, prometheus
+from labioc_pages.page import NotRunning
 
 SERVER = ServerStatus(
     name='a"b', url="http://h", state="retrying", reason="503 full", since=1.7e9, points=10, refused=2, requests=3,
@@ -63,8 +64,8 @@ def test_how_long_an_outage_takes_to_drain_is_told_from_what_was_drained() -> No
 
 
 async def test_the_page_answers_and_says_where_it_is(tmp_path: Path) -> None:
-    page = StatusPage(tmp_path, lambda: SNAPSHOT.as_json(STATES), lambda: prometheus(SNAPSHOT))
-    with pytest.raises(NoAnswer, match="no bridge is running"):
+    page = status_pages(tmp_path, lambda: SNAPSHOT.as_json(STATES), lambda: prometheus(SNAPSHOT))
+    with pytest.raises(NotRunning, match=r"no bridge on .* is running"):
         fetch_status(tmp_path)
     await page.start("127.0.0.1", 0)
     try:
@@ -94,7 +95,7 @@ async def test_the_page_answers_and_says_where_it_is(tmp_path: Path) -> None:
         await page.stop()
     silent.close()
     await silent.wait_closed()
-    with pytest.raises(NoAnswer, match="no bridge is running"):
+    with pytest.raises(NotRunning, match=r"no bridge on .* is running"):
         fetch_status(tmp_path)
 
 
@@ -103,7 +104,7 @@ async def test_nobody_reads_half_of_the_address(tmp_path: Path) -> None:
     left.write_text("http://127.0.0.1:1\n")
     read_by_somebody = tmp_path / "same file"
     read_by_somebody.hardlink_to(left)
-    page = StatusPage(tmp_path, dict, str)
+    page = status_pages(tmp_path, dict, str)
     await page.start("127.0.0.1", 0)
     await page.stop()
     assert read_by_somebody.read_text() == "http://127.0.0.1:1\n"

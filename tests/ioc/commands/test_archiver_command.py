@@ -115,7 +115,7 @@ def test_commands_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     path = tmp_path / "site.toml"
     path.write_text('[site]\nprefix = "LAB"\n[archiver]\ndirectory = "log"\npvs = ["X"]\n')
     assert main(["archive", str(path), "status"]) == 1
-    assert "no bridge is running" in capsys.readouterr().err
+    assert "no bridge on" in capsys.readouterr().err
     assert main(["history", "LAB:X", "--site", str(path)]) == 1
     assert "nothing has been archived" in capsys.readouterr().err
     assert main(["history", "LAB:X", "--site", str(path), "--influxdb"]) == 2

@@ -90,6 +90,9 @@ def test_each_ioc_is_a_service_with_the_devices_it_needs() -> None:
     supplies, rest = (section(files[name], "Service") for name in list(files)[:2])
     assert supplies["ExecStart"] == ["/opt/labioc/bin/labioc run /etc/labioc/site.toml --only HV1,HV2"]
     assert "DeviceAllow" not in supplies
+    assert supplies["Type"] == ["notify"]
+    assert int(supplies["WatchdogSec"][0]) >= 10
+    assert supplies["ExecReload"] == ["/bin/kill -HUP $MAINPID"]
     assert rest["DeviceAllow"] == ["char-ttyUSB rw"]
     assert "AF_CAN" in rest["RestrictAddressFamilies"][0]
     assert "AF_CAN" not in supplies["RestrictAddressFamilies"][0]

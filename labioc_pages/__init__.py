@@ -1,0 +1,1 @@
+"""What the IOC and the archiver show about themselves over HTTP, in one form for both."""
