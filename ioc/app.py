@@ -23,6 +23,7 @@ from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
 from ioc.access import AccessPolicy
 from ioc.automation.all_off import AllOff
+from ioc.automation.trip_memory import TripMemory
 from ioc.clock import Clock, SystemClock
 from ioc.database.support import GROUPS, OFF_TAG, SERVER
 from ioc.puts import PutPath
@@ -52,7 +53,7 @@ _CLOSE_SECONDS = 0.7
 """How long the links may take to close after that."""
 
 _DISK_SECONDS = 0.2
-"""How long the last limits and puts may take to get to the disk; all less than the promised two seconds."""
+"""How long the last limits, trips and puts may take to get to the disk; all less than the promised two seconds."""
 
 MOST_FILES = 65536
 """Open files and sockets that one server asks the system for."""
@@ -92,6 +93,7 @@ class App:
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
         self.policy = AccessPolicy(site.access)
         self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
+        self.trips = TripMemory(site, self.records, self._clock, folder)
         self.text: TextServer | None = None
         try:
             self._server = Server(
@@ -133,6 +135,7 @@ class App:
                 self.text = TextServer(self.site.textserver, driver, by_signal, self.policy, scanner)
         for record in self.records.values():
             self.puts.attach(record)
+        await self.trips.start(self.scanners)
         if self._outputs:
             own = {record.signal or "": record for record in self._of_device[GROUPS]}
             AllOff(own, self._outputs, self.records, self.puts, self._clock)
@@ -186,7 +189,8 @@ class App:
         if self.text is not None:
             await self.text.stop()
         with suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(self.thresholds.flush(), self.journal.close()), _DISK_SECONDS)
+            kept = asyncio.gather(self.thresholds.flush(), self.trips.close(), self.journal.close())
+            await asyncio.wait_for(kept, _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()
 

@@ -72,7 +72,7 @@ class StateFile:
         while self._next is not None and self.path is not None:
             data, self._next = self._next, None
             try:
-                await asyncio.to_thread(_store, self.path, data, self._indent)
+                await asyncio.to_thread(write_json, self.path, data, self._indent)
                 self.writes += 1
                 self._failed = False
             except OSError as error:
@@ -102,7 +102,8 @@ def _put_aside(path: Path, error: Exception) -> None:
         path.replace(path.with_suffix(".bad"))
 
 
-def _store(path: Path, data: dict[str, Any], indent: int | None) -> None:
+def write_json(path: Path, data: dict[str, Any], indent: int | None = None) -> None:
+    """Write a file that is there whole or not at all, and is on the disk when this returns. Raises OSError."""
     text = json.dumps(data, indent=indent)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")

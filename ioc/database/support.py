@@ -48,6 +48,14 @@ STATUS_SIGNALS: Final = frozenset(
 )  # fmt: skip
 """Signals of each device that the server knows by itself and never asks of a driver."""
 
+CHANNEL_SIGNALS: Final = frozenset({"BBOX.V", "BBOX.I", "BBOX.T"})
+"""Signals of each high-voltage channel that the server knows by itself: ``CH00.BBOX.V``."""
+
+
+def is_of_server(signal: str) -> bool:
+    """Return whether a signal in the link to a device is the server's own, which no driver is asked for."""
+    return signal in STATUS_SIGNALS or signal.partition(".")[2] in CHANNEL_SIGNALS
+
 
 def parse_link(text: str) -> tuple[str, str]:
     """Return device and signal of the INP or OUT of a record of this device type. Raises ValueError."""

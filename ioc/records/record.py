@@ -190,6 +190,11 @@ class Record(Fields):
             self.post_events("VAL", mask)
         return mask
 
+    @property
+    def stamp(self) -> float:
+        """Unix time in seconds of the value."""
+        return self.seconds + st.EPICS_EPOCH + self.nanoseconds * 1e-9
+
     def _stamp(self, stamp: float) -> None:
         whole = int(stamp)
         self.seconds = whole - st.EPICS_EPOCH

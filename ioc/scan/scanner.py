@@ -15,7 +15,7 @@ from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.model import Announcing, Cause, Driver, Latching, Portioned, RawRequest, Reading, Value
 from devices.permit import NOTHING
 from ioc.clock import Clock
-from ioc.database.support import STATUS_SIGNALS
+from ioc.database.support import STATUS_SIGNALS, is_of_server
 from ioc.records import Record, Source
 from ioc.scan.backlog import Backlog
 from ioc.scan.device_records import DeviceRecords, is_command
@@ -61,7 +61,7 @@ class DeviceScanner(Source):
         self._clock = clock
         self._turns = turns or Turns(clock)
         self._phase = phase
-        self._records = DeviceRecords(driver, (record for record in mine if record.signal not in STATUS_SIGNALS))
+        self._records = DeviceRecords(driver, (record for record in mine if not is_of_server(record.signal or "")))
         self._schedule = Schedule(phase, driver.settings.period)
         self._backlog = Backlog(driver)
         self._asked: dict[str, None] = {}
@@ -78,6 +78,8 @@ class DeviceScanner(Source):
         """When the loop of this device last had a turn, in monotonic time; it has one each second."""
         self.on_loss: Callable[[], None] = lambda: None
         """Called each time when the device has been lost."""
+        self.on_posted: list[Callable[[], None]] = []
+        """Each called when readings of the device have been posted, or when its records have become INVALID."""
         for record in mine:
             record.source = self
         if isinstance(driver, Announcing):
@@ -173,6 +175,7 @@ class DeviceScanner(Source):
             if not is_command(name):
                 self._records.post(name, reading)
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
+        self._posted()
 
     # ---- the task
 
@@ -331,6 +334,7 @@ class DeviceScanner(Source):
                     record.lose(status)
                 if self._turns.over():
                     await self._turns.yield_to_loop()
+        self._posted()
 
     async def _finish_writes(self) -> None:
         """Let writes that have begun find out what became of them, before the link is closed under them."""
@@ -375,15 +379,23 @@ class DeviceScanner(Source):
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
         if not self.status.connected:
             self._records.settle_commands(self._clock.time())
+        self._posted()
         self.status.cycle(self._clock.monotonic() - begun)
         return readings.keys()
+
+    def _posted(self) -> None:
+        for listener in self.on_posted:
+            try:
+                listener()
+            except Exception as error:
+                self._unexpected(error)
 
     # ---- hooks of the records
 
     def rescan(self, record: Record) -> None:
         """Scan a record at the rate that its SCAN field now says."""
         signal = record.signal or ""
-        if signal in STATUS_SIGNALS or is_command(signal):
+        if is_of_server(signal) or is_command(signal):
             return
         scan = "Passive" if record.is_output else record.scan
         self._schedule.place(record.name, signal, scan, self._clock.monotonic())
@@ -400,6 +412,6 @@ class DeviceScanner(Source):
         signal = record.signal or ""
         if signal in STATUS_SIGNALS:
             self.status.post(signal)
-        elif self.status.connected and not is_command(signal):
+        elif self.status.connected and not is_of_server(signal) and not is_command(signal):
             self._asked[signal] = None
             self._wake.set()

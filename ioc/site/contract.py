@@ -9,7 +9,7 @@ from dataclasses import replace
 from devices.family import Family
 from devices.model import Kind, Signal
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.database.support import STATUS_SIGNALS
+from ioc.database.support import is_of_server
 from ioc.records.fieldtable import STATE_STRINGS
 from ioc.site.schema import BINARY_FIELDS, RISING_LIMITS, STATE_FIELDS
 from ioc.site.templates import load_templates
@@ -50,7 +50,7 @@ def contract_mistakes(family: Family) -> list[str]:
     signals = dict(family.make_driver(settings).signals())
     by_signal = {record.name.removeprefix("P:D:").replace(":", "."): record for record in records}
     found = [f"no record for signal {name}" for name in signals.keys() - by_signal.keys()]
-    strange = by_signal.keys() - signals.keys() - STATUS_SIGNALS
+    strange = {name for name in by_signal.keys() - signals.keys() if not is_of_server(name)}
     found += [f"{by_signal[name].name}: the driver has no such signal" for name in strange]
     for name in by_signal.keys() & signals.keys():
         found += [f"{by_signal[name].name}: {text}" for text in _of_signal(signals[name], by_signal)]

@@ -11,6 +11,7 @@ from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.database.support import (
+    CHANNEL_SIGNALS,
     DEVICE_TYPE,
     GROUP_SIGNALS,
     GROUPS,
@@ -108,7 +109,8 @@ def _signals(settings: DeviceSettings) -> Collection[str] | None:
     except Exception as error:
         log.warning("%s: %s; its records are not checked against its signals", settings.name, error)
         return None
-    return driver.signals().keys() | STATUS_SIGNALS
+    channels = (f"CH{number:02d}.{signal}" for number in range(settings.channels) for signal in CHANNEL_SIGNALS)
+    return driver.signals().keys() | STATUS_SIGNALS | set(channels)
 
 
 def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> list[RecordDef]:

@@ -43,6 +43,9 @@ CHANNEL = """
     TRIP:I        ai       uA    3  R  chg
     TRIP:ACK:CMD  bo       .     .  O  .
     CLR:CMD       bo       .     .  O  .
+    BBOX:V        waveform V     1  R  .
+    BBOX:I        waveform uA    3  R  .
+    BBOX:T        waveform s     2  R  .
 """
 CAEN_ONLY = """
     MAXV          ao       V     0  E  chg

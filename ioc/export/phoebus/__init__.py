@@ -24,6 +24,7 @@ def write(plant: Plant) -> dict[str, str]:
         files[supply.device_file(device)] = site.device(plant, device).text()
         if device.supplies:
             files[supply.ROW_FILE] = supply.row(plant).text()
+            files[supply.TRIP_FILE] = supply.trip(plant).text()
             files[supply.crate_file(device)] = supply.crate(plant, device).text()
             files[supply.channel_file(device)] = supply.channel(plant, device).text()
             files["hv-channel.plt"] = channel_plot(place.base)

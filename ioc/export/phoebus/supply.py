@@ -12,6 +12,7 @@ from ioc.export.phoebus.bob import Box, Screen
 from ioc.export.plant import Device, Plant, Records
 
 ROW_FILE: Final = "hv-row.bob"
+TRIP_FILE: Final = "hv-trip.bob"
 _ROW_HEIGHT: Final = 32
 #: Columns of a row: title, x, width.
 _COLUMNS: Final = {
@@ -107,7 +108,8 @@ def channel(plant: Plant, device: Device) -> Screen:
     screen = Screen("$(DEV) channel $(CH) $(ALIAS)", parts.WIDTH, parts.HEIGHT)
     about = parts.device_place(plant.prefix)
     to_device = bob.open_display(device_file(device), "Device", about.macros)
-    parts.head(screen, "$(DEV) channel $(CH) $(ALIAS)", ("Device", to_device))
+    to_trip = bob.open_display(TRIP_FILE, "Last trip", place.macros)
+    parts.head(screen, "$(DEV) channel $(CH) $(ALIAS)", ("Last trip", to_trip), ("Device", to_device))
     parts.refusals(screen, about, device.records)
     _output(screen, place, records)
     y = parts.title(screen, "Settings", Box(10, parts.TOP + 122, 620))
@@ -122,10 +124,19 @@ def channel(plant: Plant, device: Device) -> Screen:
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
     rest = [s for s in parts.readings_of(records) if s not in {*trips, *_SHOWN}]
     parts.readings_in_two(screen, place, records, rest, Box(650, y, 620))
-    if "BBOX:V" in records:
-        screen.traces("Before the last trip", Box(650, parts.HEIGHT + 10, 620, 300), ("s", place.pv("BBOX:T")),
-                      [("V", place.pv("BBOX:V")), ("uA", place.pv("BBOX:I"))])  # fmt: skip
-        screen.resize(parts.WIDTH, parts.HEIGHT + 320)
+    return screen
+
+
+def trip(plant: Plant) -> Screen:
+    """Make the screen of the last trip of a channel: what was read before and after it."""
+    records = next(device.channels[0].records for device in plant.devices if device.supplies)
+    place = parts.channel_place(plant.prefix)
+    screen = Screen("$(DEV) channel $(CH) $(ALIAS) last trip", parts.WIDTH, parts.HEIGHT)
+    parts.head(screen, "$(DEV) channel $(CH) $(ALIAS): the last trip")
+    seen = [suffix for suffix in records if suffix.startswith("TRIP:") and not suffix.endswith(":CMD")]
+    y = parts.readings_in_two(screen, place, records, seen, Box(10, parts.TOP, parts.WIDTH - 20))
+    screen.traces("Seconds from the trip", Box(10, y + 6, parts.WIDTH - 20, parts.HEIGHT - y - 16),
+                  ("s", place.pv("BBOX:T")), [("V", place.pv("BBOX:V")), ("uA", place.pv("BBOX:I"))])  # fmt: skip
     return screen
 
 

@@ -9,7 +9,7 @@ from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, CHANNEL_SETTINGS,
 from devices.iseg.edcp.items import BY_NAME, Scope
 from devices.model import Kind
 from devices.rules.channels import all_signals
-from ioc.database.support import STATUS_SIGNALS
+from ioc.database.support import CHANNEL_SIGNALS, STATUS_SIGNALS
 from ioc.site.config import load_site
 from ioc.site.expansion import expand
 from ioc.site.templates import family_records
@@ -40,7 +40,7 @@ def test_every_setting_can_be_written_on_the_wire():
 
 def test_the_records_and_the_signals_are_the_same_set():
     of_device, of_channel = family_records("iseg-edcp")
-    assert {suffix.replace(":", ".") for suffix in of_channel} == set(CHANNEL)
+    assert {suffix.replace(":", ".") for suffix in of_channel} == set(CHANNEL) | CHANNEL_SIGNALS
     assert {suffix.replace(":", ".") for suffix in of_device} == set(MODULE) | set(STATUS_SIGNALS)
     for suffix, record in {**of_device, **of_channel}.items():
         row = ROWS.get(suffix.replace(":", "."))

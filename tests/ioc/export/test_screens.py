@@ -128,7 +128,7 @@ def test_colours_and_fonts_have_names(files: dict[str, str]) -> None:
     own = {line.split(" = ")[0] for line in files["color.def"].splitlines() if " = " in line}
     known = own | {"On", "MINOR", "MAJOR", "INVALID", "Attention"}
     for name, root in screens(files):
-        assert {color.get("name") for color in root.iter("color")} <= known, name
+        assert {color.get("name") for color in root.iter("color") if color.attrib} <= known, name
         assert {font.get("name") for font in root.iter("font") if len(font.attrib)} <= {
             "Default", "Default Bold", "Header 1", "Header 2", "Header 3", "Fine Print",
         }, name  # fmt: skip
