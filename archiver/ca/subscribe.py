@@ -71,13 +71,13 @@ class Subscriber:
     ) -> None:
         self.settings = Settings.read(env)
         self.mask = mask
-        self.user, self.host = _user(), socket.gethostname()
+        self.user, self.host = user_name(), socket.gethostname()
         self.events = 0
         self.duplicates = 0
         self.disconnects = 0
         self._on_batch = on_batch
         self._clock = clock
-        self._channels = [_Channel(_checked(name)) for name in dict.fromkeys(names)]
+        self._channels = [_Channel(checked_name(name)) for name in dict.fromkeys(names)]
         self._numbers = {channel.name: number for number, channel in enumerate(self._channels)}
         self._circuits: dict[Address, Circuit] = {}
         self._opened: dict[Address, float] = {}
@@ -255,14 +255,16 @@ class Subscriber:
         task.add_done_callback(self._tasks.discard)
 
 
-def _user() -> str:
+def user_name() -> str:
+    """Return the user of the operating system, as servers are to see it."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
         return "labioc"
 
 
-def _checked(name: str) -> str:
+def checked_name(name: str) -> str:
+    """Return the name of a PV, a channel filter included. Raises ValueError when it cannot be searched for."""
     if not name or len(name) > _LONGEST_NAME or not name.isascii() or not name.isprintable() or " " in name:
         raise ValueError(f"PV name {name!r} cannot be searched for")
     try:

@@ -99,7 +99,7 @@ def _presentation(app: App, doors: Mapping[str, TextDoor], archiver: DemoArchive
         f"  caput -c {first}:VSET 500; caput {first}:ON 1",
         f"  camonitor {first}:VMON {first}:STATE",
         f"  labioc history {first}:VMON --since 10m --plot terminal --directory {archiver.directory}",
-        "Without EPICS base: caproto-get, caproto-put and caproto-monitor do the same.",
+        "Without EPICS base: labioc get, labioc put and labioc monitor do the same.",
         "",
         "Make something go wrong (bash; or telnet to the back door and type help):",
     ]

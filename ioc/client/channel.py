@@ -1,0 +1,201 @@
+"""One PV of a client: read, put, monitor, whichever server has it at the moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Final
+
+import caproto
+
+from archiver.ca.environment import Address
+from ioc.client.reading import CHAR, STRING, Meta, Reading, Scalar, encoded, reading_of
+
+_TIME: Final = 14
+_CONTROL: Final = 28
+_WRITE_ACCESS: Final = 2
+VALUE_AND_ALARM: Final = 1 | 4
+
+OnEvent = Callable[["Channel", Reading | None], None]
+
+
+class ReadError(Exception):
+    """A PV could not be read; the text says why."""
+
+
+class PutError(Exception):
+    """A put was refused, or its outcome is not known (``unknown``); the text says why."""
+
+    def __init__(self, reason: str, unknown: bool = False) -> None:
+        super().__init__(reason)
+        self.unknown = unknown
+
+
+class Link:
+    """What a channel needs of the circuit it lives on."""
+
+    def request(self, command: Any) -> asyncio.Future[Any]:
+        """Send a request and return the future of its response, which raises ConnectionError when it is lost."""
+        raise NotImplementedError
+
+    def send(self, *commands: Any) -> None:
+        """Send what has no response."""
+        raise NotImplementedError
+
+
+class Channel:
+    """A PV by its name; ``number`` stands for it in all messages.
+
+    ``connected`` completes when a server has it; after the loss of the connection there is a new one.
+    """
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+        self.placed = False
+        """Whether a circuit has it already, connected or not."""
+        self.meta: Meta | None = None
+        self.connection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.address: Address | None = None
+        self._link: Link | None = None
+        self._state: caproto.ClientChannel | None = None
+        self._on_event: OnEvent | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether a server has the PV."""
+        return self._state is not None
+
+    @property
+    def native(self) -> int:
+        """DBR type that the server has (0 to 6), 0 while there is no connection."""
+        return int(self._state.native_data_type) if self._state is not None else 0
+
+    @property
+    def count(self) -> int:
+        """How many elements the PV has at most, 0 while there is no connection."""
+        return int(self._state.native_data_count) if self._state is not None else 0
+
+    @property
+    def writable(self) -> bool:
+        """Whether the server permits this client to write."""
+        rights = self._state.access_rights if self._state is not None else 0
+        return rights is None or bool(int(rights) & _WRITE_ACCESS)
+
+    @property
+    def long_string(self) -> bool:
+        """Whether the characters of the array are a text (``NAME$``)."""
+        return self.native == CHAR and self.name.partition("{")[0].endswith("$")
+
+    async def read(self, timeout: float) -> Reading:
+        """Return value, time, alarm, unit and limits; raises ReadError."""
+        state, link = self._ready(ReadError)
+        futures = [link.request(state.read(data_type=_TIME + self.native, data_count=0))]
+        if self.native != STRING:
+            futures.append(link.request(self._describe(state)))
+        try:
+            async with asyncio.timeout(timeout):
+                responses = await asyncio.gather(*futures)
+        except TimeoutError as error:
+            raise ReadError(f"no answer within {timeout:g} s") from error
+        except ConnectionError as error:
+            raise ReadError(str(error)) from error
+        for response in responses:
+            if not response.status.success:
+                raise ReadError(response.status.description)
+        self.meta = Meta.of(responses[1].metadata) if len(responses) > 1 else Meta()
+        return reading_of(responses[0], self.long_string).with_meta(self.meta)
+
+    async def put(self, value: Scalar | tuple[Scalar, ...], timeout: float) -> None:
+        """Put and wait until the server has done it. Text is converted by the server. Raises PutError.
+
+        It is sent once and never again. When no answer came, its outcome is unknown.
+        """
+        state, link = self._ready(PutError)
+        future = link.request(self._write(state, value, notify=True))
+        try:
+            async with asyncio.timeout(timeout):
+                response = await future
+        except TimeoutError as error:
+            raise PutError(f"no answer within {timeout:g} s; the outcome is unknown", unknown=True) from error
+        except ConnectionError as error:
+            raise PutError(f"{error}; the outcome is unknown", unknown=True) from error
+        if not response.status.success:
+            raise PutError(response.status.description)
+
+    def send_put(self, value: Scalar | tuple[Scalar, ...]) -> None:
+        """Put without completion: nothing is known of what becomes of it. Raises PutError when it can't be sent."""
+        state, link = self._ready(PutError)
+        link.send(self._write(state, value, notify=False))
+
+    def monitor(self, on_event: OnEvent) -> None:
+        """Have a function called with each change, and with None when the connection is lost.
+
+        The first call is the present value; it is so again after each new connection.
+        """
+        self._on_event = on_event
+        if self._state is not None:
+            self._subscribe(self._state)
+
+    # ---- for the circuit
+
+    def opened(self, link: Link, address: Address, state: caproto.ClientChannel) -> None:
+        """Take note that a server has it."""
+        self._link, self.address, self._state = link, address, state
+        if not self.connection.done():
+            self.connection.set_result(None)
+        if self._on_event is not None:
+            self._subscribe(state)
+
+    def closed(self) -> None:
+        """Take note that no server has it any more."""
+        if self._state is None:
+            return
+        self._link = self.address = self._state = self.meta = None
+        self.connection = asyncio.get_running_loop().create_future()
+        if self._on_event is not None:
+            self._on_event(self, None)
+
+    def event(self, response: Any) -> None:
+        """Take a change."""
+        if self._on_event is not None and response.status.success:
+            self._on_event(self, reading_of(response, self.long_string).with_meta(self.meta or Meta()))
+
+    # ----
+
+    def _ready(self, kind: type[ReadError] | type[PutError]) -> tuple[caproto.ClientChannel, Link]:
+        if self._state is None or self._link is None:
+            raise kind("not connected")
+        return self._state, self._link
+
+    def _write(self, state: caproto.ClientChannel, value: Scalar | tuple[Scalar, ...], notify: bool) -> Any:
+        try:
+            data, kind, count = encoded(value, self.native, self.count)
+        except ValueError as error:
+            raise PutError(str(error)) from error
+        return state.write(data, data_type=kind, data_count=count, notify=notify)
+
+    def _subscribe(self, state: caproto.ClientChannel) -> None:
+        """Ask for unit and states, then for the events, which are shown with them."""
+        assert self._link is not None
+        link = self._link
+
+        def subscribe(description: asyncio.Future[Any] | None = None) -> None:
+            if description is not None:
+                if description.cancelled() or description.exception() is not None:
+                    return  # the connection is gone
+                response = description.result()
+                self.meta = Meta.of(response.metadata) if response.status.success else Meta()
+            link.send(
+                state.subscribe(
+                    data_type=_TIME + self.native, data_count=0, subscriptionid=self.number, mask=VALUE_AND_ALARM
+                )
+            )
+
+        if self.native == STRING:
+            subscribe()
+        else:
+            link.request(self._describe(state)).add_done_callback(subscribe)
+
+    def _describe(self, state: caproto.ClientChannel) -> Any:
+        return state.read(data_type=_CONTROL + self.native, data_count=min(self.count, 1))
