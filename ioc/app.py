@@ -33,10 +33,10 @@ from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
 from ioc.services.health import Health, Traffic
 from ioc.services.journal import Journal, journal_files
+from ioc.services.state import StateStore, state_folder
 from ioc.services.statistics import IocStatistics, about
 from ioc.services.supervision import Supervision
 from ioc.services.textserver import RegisterDevice, TextServer
-from ioc.services.thresholds import Thresholds, state_folder
 from ioc.site.config import Site, SiteError
 from ioc.site.expansion import expand
 
@@ -53,7 +53,7 @@ _CLOSE_SECONDS = 0.7
 """How long the links may take to close after that."""
 
 _DISK_SECONDS = 0.2
-"""How long the last limits, trips and puts may take to get to the disk; all less than the promised two seconds."""
+"""How long what clients tuned, trips and puts may take to get to the disk; all less than the promised two seconds."""
 
 MOST_FILES = 65536
 """Open files and sockets that one server asks the system for."""
@@ -64,8 +64,8 @@ class App:
 
     Raises DatabaseError for bad records, and SiteError for addresses that can't be listened at.
 
-    With ``local_only`` no other computer is answered. ``folder`` is where alarm limits that clients tune are kept, and
-    the journal of puts; None keeps nothing.
+    With ``local_only`` no other computer is answered. ``folder`` is where what clients tune is kept, and the journal of
+    puts; None keeps nothing.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class App:
         self._clock = clock or SystemClock()
         definitions = expand(site).records
         self.records = RecordSet.build(definitions.values(), time=self._clock.time)
+        self.state = StateStore(site, self.records, folder, self._clock)
         self._outputs = [self.records[name] for name, found in definitions.items() if OFF_TAG in found.info]
         self.simulators: dict[str, Simulator] = {}
         self.scanners: dict[str, DeviceScanner] = {}
@@ -91,8 +92,8 @@ class App:
             self._of_device[SERVER], self._clock, about(site), lambda: self.journal.failing, self._clients
         )
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
+        self.puts.on_applied = self.state.note
         self.policy = AccessPolicy(site.access)
-        self.thresholds = Thresholds(site, self.records, folder, self._clock, lambda: self.policy.asked_by)
         self.trips = TripMemory(site, self.records, self._clock, folder)
         self.text: TextServer | None = None
         try:
@@ -123,7 +124,6 @@ class App:
 
     async def start(self) -> None:
         """Serve and scan. Raises OSError, saying what could not be had, when the server can't listen."""
-        await self.thresholds.restore()
         turns = Turns(self._clock)
         for number, settings in enumerate(self.site.devices):
             driver = await self._make_driver(settings)
@@ -136,6 +136,8 @@ class App:
         for record in self.records.values():
             self.puts.attach(record)
         await self.trips.start(self.scanners)
+        if not self.statistics.armed:
+            await self.puts.pass_on_arming()
         if self._outputs:
             own = {record.signal or "": record for record in self._of_device[GROUPS]}
             AllOff(own, self._outputs, self.records, self.puts, self._clock)
@@ -189,7 +191,7 @@ class App:
         if self.text is not None:
             await self.text.stop()
         with suppress(TimeoutError):
-            kept = asyncio.gather(self.thresholds.flush(), self.trips.close(), self.journal.close())
+            kept = asyncio.gather(self.state.flush(), self.trips.close(), self.journal.close())
             await asyncio.wait_for(kept, _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()

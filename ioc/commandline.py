@@ -24,7 +24,7 @@ _COMMANDS = {
     "put": "set a PV of any IOC and wait until it is done, or say why not",
     "monitor": "show every change of PVs until Ctrl-C",
     "info": "show all that an IOC says about PVs: limits, states, fields",
-    "tuned": "list the alarm limits that clients have tuned at run time",
+    "tuned": "list what clients have tuned at run time",
     "journal": "list the puts that clients have made: who, what, and what came of it",
     "health": "ask the running servers of a site how they are",
     "trips": "list the trips that the servers remember, with what was read around each",

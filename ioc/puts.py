@@ -25,8 +25,8 @@ from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import APPLIED, OTHERWISE, UNKNOWN, Entry, Journal
+from ioc.services.state import field_text
 from ioc.services.statistics import IocStatistics
-from ioc.services.thresholds import as_text as field_text
 
 log = logging.getLogger("labioc.puts")
 
@@ -85,6 +85,8 @@ class PutPath:
         self._queue = PutQueue()
         self._journal = journal or Journal(clock)
         self._closing = False
+        self.on_applied: Callable[[Entry], None] = lambda entry: None
+        """Called with each put that has been applied."""
         for scanner in scanners.values():
             scanner.on_loss = self._withdraw_objectionable
 
@@ -211,6 +213,7 @@ class PutPath:
         self._statistics.note_put(f"{local_time(self._clock.time())} {entry.who} {entry.pv} {change}")
         entry.outcome, entry.reason, entry.seconds = APPLIED, "", self._clock.monotonic() - began
         self._journal.note(entry)
+        self.on_applied(entry)
 
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
@@ -321,7 +324,7 @@ class PutPath:
             permit.begin()
             self._statistics.put(signal, value)
             if signal == "ARMED":
-                await self._pass_on_arming()
+                await self.pass_on_arming()
             return
         scanner = self._scanners[record.device or ""]
         if signal == "DISABLE":
@@ -341,7 +344,7 @@ class PutPath:
             self._withdraw_objectionable()
         await scanner.disable(off)
 
-    async def _pass_on_arming(self) -> None:
+    async def pass_on_arming(self) -> None:
         """Have nothing written any more, or let drivers that write by themselves do so again.
 
         Returns when what is on the wire is over, so that who disarms the server knows when that holds.

@@ -6,10 +6,12 @@ Written in a thread, one write at a time; of what is saved while one is under wa
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import logging
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +41,7 @@ class StateFile:
         """Return what was saved; None when there is nothing, or nothing that can be read, which is put aside."""
         if self.path is None:
             return None
-        return await asyncio.to_thread(_load, self.path)
+        return await asyncio.to_thread(load_object, self.path)
 
     def save(self, data: dict[str, Any]) -> None:
         """Have an object written soon; ``data`` must not be changed afterwards."""
@@ -68,11 +70,15 @@ class StateFile:
         if self._task is not None:
             await asyncio.shield(self._task)
 
+    def _replace(self, path: Path, data: dict[str, Any]) -> None:
+        """Put an object in place of what the file holds. Raises OSError."""
+        write_json(path, data, self._indent)
+
     async def _write(self) -> None:
         while self._next is not None and self.path is not None:
             data, self._next = self._next, None
             try:
-                await asyncio.to_thread(write_json, self.path, data, self._indent)
+                await asyncio.to_thread(self._replace, self.path, data)
                 self.writes += 1
                 self._failed = False
             except OSError as error:
@@ -83,7 +89,49 @@ class StateFile:
                 return
 
 
-def _load(path: Path) -> dict[str, Any] | None:
+class SharedStateFile(StateFile):
+    """A readable file that several processes of one computer share, each with sections of its own.
+
+    What is saved are sections by name; those that are not named stay as they are in the file.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        super().__init__(path, readable=True)
+
+    def load_now(self) -> dict[str, Any] | None:
+        """Return all sections as ``load`` does, without a thread."""
+        return None if self.path is None else load_object(self.path)
+
+    def store_now(self, data: dict[str, Any]) -> bool:
+        """Write sections without a thread; return whether they are on the disk. A failure is logged."""
+        if self.path is None:
+            return False
+        try:
+            self._replace(self.path, data)
+        except OSError as error:
+            log.warning("%s cannot be written: %s; going on without", self.path, error.strerror or error)
+            return False
+        return True
+
+    def _replace(self, path: Path, data: dict[str, Any]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path.parent):
+            write_json(path, (load_object(path) or {}) | data, self._indent)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from changing a shared file of a folder meanwhile; the lock ends with the process."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def load_object(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file; None when there is nothing, or nothing that can be read, which is put aside."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
@@ -107,12 +155,16 @@ def write_json(path: Path, data: dict[str, Any], indent: int | None = None) -> N
     text = json.dumps(data, indent=indent)
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".new")
-    with open(beside, "w", encoding="utf-8") as file:
+    _write_text(beside, text)
+    os.replace(beside, path)
+    flush_folder(path.parent)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
-    flush_folder(path.parent)
 
 
 def flush_folder(path: Path) -> None:

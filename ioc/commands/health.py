@@ -8,8 +8,8 @@ from typing import Any
 
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.services.health import NOTE
+from ioc.services.state import state_folder
 from ioc.services.supervision import address_file
-from ioc.services.thresholds import state_folder
 from ioc.site.config import Site, load_site
 from labioc_pages.page import NotRunning, fetch
 

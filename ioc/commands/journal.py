@@ -15,7 +15,7 @@ from archiver.history.moments import moments
 from ioc.clock import local_time
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.services.journal import APPLIED, REFUSED, Entry, Follower, journal_files, stored
-from ioc.services.thresholds import state_folder
+from ioc.services.state import state_folder
 from ioc.site.config import SiteError, load_site
 
 _LOOK = 0.5

@@ -12,7 +12,7 @@ from ioc.client import Channel, Client, PutError, ReadError, Reading, reason_of
 from ioc.client.reading import Scalar
 from ioc.commands.pv_arguments import NamesError, Wanted, add_arguments, complain, connected, wanted
 from ioc.services.journal import journal_files, stored
-from ioc.services.thresholds import state_folder
+from ioc.services.state import state_folder
 from ioc.site.config import Site
 
 _CONNECT_SECONDS = 3.0

@@ -18,7 +18,7 @@ from archiver.history.moments import moments
 from archiver.history.samples import Sample
 from ioc.automation.trip_files import Trip, folder_of, load, stem, stored
 from ioc.clock import local_time
-from ioc.services.thresholds import state_folder
+from ioc.services.state import state_folder
 from ioc.site.config import Site, SiteError, load_site
 
 _NS = 1_000_000_000

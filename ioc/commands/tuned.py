@@ -1,4 +1,4 @@
-"""``labioc tuned SITE``: list the alarm limits that clients have tuned at run time, beside those of the site file."""
+"""``labioc tuned SITE``: list what clients have tuned at run time, beside what the site file says."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.commands.pvs import in_columns
 from ioc.records import RecordSet
-from ioc.services.thresholds import Finding, files, state_folder, weigh
+from ioc.services.state import Finding, sections, state_folder, state_path, weigh
 from ioc.site.config import load_site
 from ioc.site.expansion import expand_all
 
-_HEADINGS = ("limit", "tuned", "site file", "on", "by", "")
+_HEADINGS = ("PV", "tuned", "site file", "on", "by", "")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("--json", action="store_true", help="print the list as JSON")
     add_shares(parser)
     parser.set_defaults(func=run)
 
@@ -27,34 +28,37 @@ def register(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print the list; raises SiteError or DatabaseError, and OSError for a file that can't be read."""
     site = load_site(args.site)
-    parts, folder = shares_of(args, site), state_folder(site)
+    parts, path = shares_of(args, site), state_path(site, state_folder(site))
     records = RecordSet.build(expand_all(parts).records.values())
-    paths = dict.fromkeys(path for part in parts for path in files(part, folder).values())
-    rows = [_row(finding) for path in paths for finding in weigh(records, _entries(path))]
-    print(in_columns([_HEADINGS, *rows]) if rows else f"no limit is tuned, says {folder}")
+    own = {section for part in parts for section in sections(part).values()}
+    found = [
+        finding
+        for section, entries in _sections(path).items()
+        for finding in weigh(records if section in own else {}, entries)
+    ]
+    if args.json:
+        print(json.dumps([dict(zip(("pv", "tuned", "site", "on", "by", "note"), _row(one), strict=True))
+                          for one in found], indent=2))  # fmt: skip
+    else:
+        print(in_columns([_HEADINGS, *map(_row, found)]) if found else f"nothing is tuned, says {path}")
     return 0
 
 
-def _entries(path: Path) -> dict[str, Any]:
-    """Read a file without touching it; a server may be using it."""
+def _sections(path: Path) -> dict[str, Any]:
+    """Read the file without touching it; a server may be using it."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:
         raise OSError(f"{path} cannot be read: {error}") from error
-    if not isinstance(entries, dict):
-        raise OSError(f"{path} cannot be read: it holds no JSON object")
-    return entries
+    if not isinstance(found, dict) or not all(isinstance(entries, dict) for entries in found.values()):
+        raise OSError(f"{path} cannot be read: it holds no JSON object of sections")
+    return found
 
 
 def _row(finding: Finding) -> tuple[str, ...]:
-    limit = finding.limit
-    if limit is None:
-        return finding.key, "", finding.site, "", "", "cannot be used"
-    note = ""
-    if finding.record is None:
-        note = "not served"
-    elif not finding.holds:
-        note = f"dropped at the next start: the site file had {limit.site} then"
-    return finding.key, limit.value, finding.site, limit.when, limit.by, note
+    tuned = finding.tuned
+    if tuned is None:
+        return finding.key, "", finding.site, "", "", finding.reason
+    return finding.key, tuned.value, finding.site, tuned.when, tuned.by, finding.reason

@@ -18,7 +18,7 @@ from ioc.console.devices import details, find_device, overview, raw_request
 from ioc.console.pvs import CommandError, Watch, all_fields, find, local_context, names, put, value_line
 from ioc.console.terminal import StandardStreams, Terminal
 from ioc.records import PutRefused
-from ioc.services.thresholds import state_folder
+from ioc.services.state import state_folder
 from ioc.site.config import Site
 
 log = logging.getLogger("labioc.console")

@@ -40,6 +40,9 @@ OFF_TAG: Final = "off"
 OFF_ALL: Final = "all"
 """Info tag, and its only value, of a switch (bo) that ``ALL.GO`` puts to 0."""
 
+KEEP_TAG: Final = "keep"
+"""Info tag of an output of the server itself whose value survives a restart; the tag has its first value, as text."""
+
 STATUS_SIGNALS: Final = frozenset(
     {
         "COMM", "COMM.AGE", "COMM.RTT", "COMM.ERRORS", "COMM.RECONN", "COMM.MSG", "SCAN.TIME", "SCAN.LATE",

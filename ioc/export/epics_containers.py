@@ -45,7 +45,7 @@ def _instance(site: Site, file_name: str, records: int, image: str, names: Seque
         "image": image,
         "command": ["labioc"],
         "args": ["run", str(CONFIG / file_name), *only],
-        # tuned limits, records of power interruptions and counters of writes; the chart's home directory is /tmp
+        # tuned fields, records of power interruptions and counters of writes; the chart's home directory is /tmp
         "env": [{"name": "XDG_STATE_HOME", "value": str(STATE)}],
         # name searches are broadcasts, which do not leave the network of a pod
         "hostNetwork": True,

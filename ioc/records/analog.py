@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar, Final
 
 from ioc.database.dbfile import RecordDef
@@ -23,8 +22,6 @@ _LIMITS: Final = (
     ("HIGH", "HSV", st.HIGH, 1),
     ("LOW", "LSV", st.LOW, -1),
 )
-#: What decides when a number alarms.
-THRESHOLDS: Final = ("HIHI", "HIGH", "LOW", "LOLO", "HHSV", "HSV", "LSV", "LLSV", "HYST")
 
 
 def exceeds(old: float, new: float, deadband: float) -> bool:
@@ -42,12 +39,9 @@ def differs(old: float, new: float) -> bool:
 
 
 class NumberRecord(Record):
-    """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands.
+    """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands."""
 
-    ``tuned_hook`` is called with the field and its former value when a client has put to one of the ``THRESHOLDS``.
-    """
-
-    __slots__ = ("_quiet", "tuned_hook")
+    __slots__ = ("_quiet",)
 
     value_type: ClassVar[str] = "DOUBLE"
     no_units: ClassVar[frozenset[str]] = frozenset()
@@ -61,18 +55,10 @@ class NumberRecord(Record):
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
         super().__init__(defn, fields, link)
         self._quiet: tuple[float, float] | None = None
-        self.tuned_hook: Callable[[NumberRecord, FieldSpec, FieldValue], None] | None = None
 
-    def put(self, spec: FieldSpec, value: Value) -> None:
-        """Apply a put to the record alone, and report a threshold that it tuned. Raises PutRefused."""
-        before = self.get(spec.name)
-        super().put(spec, value)
-        if self.tuned_hook is not None and spec.name in THRESHOLDS:
-            self.tuned_hook(self, spec, before)
-
-    def preset(self, name: str, value: FieldValue) -> None:
-        """Give one of the ``THRESHOLDS`` another value before the record is served."""
-        self._fields[name] = value
+    def preset(self, spec: FieldSpec, value: FieldValue) -> None:
+        """Give a tunable field another value before the record is served."""
+        super().preset(spec, value)
         self._quiet = None
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
@@ -193,15 +179,27 @@ class _OutputLimits(NumberRecord):
     def check_put(self, spec: FieldSpec) -> None:
         """Refuse the limits too where the driver has them: it would go on with its own, whatever the field says."""
         super().check_put(spec)
-        if self.device is not None and spec.name in ("DRVH", "DRVL"):
+        if self._is_limit_in_force(spec):
             raise PutRefused(f"{self.name}.{spec.name} is a limit in force, set by the device and the site file")
+
+    def is_tunable(self, spec: FieldSpec) -> bool:
+        """Leave out the limits that the driver has."""
+        return not self._is_limit_in_force(spec) and super().is_tunable(spec)
+
+    def number_limits(self) -> tuple[float, float]:
+        """Return DRVL and DRVH where they are limits at all."""
+        low, high = self.number("DRVL"), self.number("DRVH")
+        return (low, high) if high > low else super().number_limits()
+
+    def _is_limit_in_force(self, spec: FieldSpec) -> bool:
+        return self.device is not None and spec.name in ("DRVH", "DRVL")
 
     def _control(self) -> tuple[float, float]:
         return self.number("DRVH"), self.number("DRVL")
 
     def _convert(self) -> None:
-        high, low = self.number("DRVH"), self.number("DRVL")
-        if high > low and not math.isnan(self.val):
+        if not math.isnan(self.val):
+            low, high = self.number_limits()
             self.val = min(max(self.val, low), high)
 
     def _publish(self, mask: int) -> int:

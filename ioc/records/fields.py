@@ -8,6 +8,7 @@ from typing import ClassVar
 from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.alarmed import Alarmed
+from ioc.records.convert import parse_text
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.meta import Meta
 
@@ -15,11 +16,14 @@ Value = float | int | str | bytes | tuple[float, ...]
 
 PASSIVE = "Passive"
 
+_SHOWN_AS_DEVICE_SAYS = frozenset({"HOPR", "LOPR", "PREC"})
+_NOTHING: frozenset[str] = frozenset()
+
 
 class Fields(Alarmed):
     """What a client can read of a record; a subclass adds its own live fields and metadata."""
 
-    __slots__ = ("_fields", "alst", "defn", "lalm", "mlst", "name", "udf", "val")
+    __slots__ = ("_chosen", "_fields", "alst", "defn", "lalm", "mlst", "name", "udf", "val")
 
     rtyp: ClassVar[str] = ""
 
@@ -32,6 +36,7 @@ class Fields(Alarmed):
         self.defn = defn
         self.name = defn.name
         self._fields = fields
+        self._chosen = _NOTHING
         self.udf = undefined
         super().__init__(st.UDF, self._undefined_severity() if undefined else st.NO_ALARM)
 
@@ -93,19 +98,26 @@ class Fields(Alarmed):
 
         Where the database gives no display range, they are that too: a slider needs one.
         """
-        values: dict[str, FieldValue] = {"DRVL": low, "DRVH": high}
-        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
-            values |= {"LOPR": low, "HOPR": high}
-        self._set_properties(values)
+        self._set_properties({"DRVL": low, "DRVH": high} | self._display_range(low, high))
 
     def set_display_range(self, low: float, high: float) -> None:
-        """Publish the range of the device as LOPR and HOPR, where the database gives none."""
-        if not {"HOPR", "LOPR"} & self.defn.fields.keys():
-            self._set_properties({"LOPR": low, "HOPR": high})
+        """Publish the range of the device as LOPR and HOPR, where neither the database nor a client gives one."""
+        self._set_properties(self._display_range(low, high))
+
+    def _display_range(self, low: float, high: float) -> dict[str, FieldValue]:
+        given = {"HOPR", "LOPR"} & (self.defn.fields.keys() | self._chosen)
+        return {} if given else {"LOPR": low, "HOPR": high}
 
     def set_precision(self, digits: int) -> None:
-        """Publish the decimals that the device itself shows, 0 to 15."""
-        self._set_properties({"PREC": min(max(digits, 0), 15)})
+        """Publish the decimals that the device itself shows, 0 to 15, where a client has not chosen others."""
+        if "PREC" not in self._chosen:
+            self._set_properties({"PREC": min(max(digits, 0), 15)})
+
+    def _mark(self, spec: FieldSpec, value: FieldValue) -> None:
+        """Note that a client has chosen a field that the device would set; the value of the database ends that."""
+        if spec.name in _SHOWN_AS_DEVICE_SAYS:
+            own = value == parse_text(spec, self.defn.fields.get(spec.name, ""))
+            self._chosen = self._chosen - {spec.name} if own else self._chosen | {spec.name}
 
     def _set_properties(self, values: Mapping[str, FieldValue]) -> None:
         specs = fields_of(self.rtyp)

@@ -21,6 +21,8 @@ from ioc.records.source import NO_SOURCE, Source
 
 # Implemented, but settled when the database is loaded, or derived from the value.
 _FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
+# Fields that last a moment, or that say whether a value is shown at all.
+_MOMENTARY = frozenset({"VAL", "PROC", "UDF", "ACKS", "ACKT", "DISA", "DISV"})
 _ALONE = links.Alone()
 
 
@@ -260,6 +262,24 @@ class Record(Fields):
         if spec.name == "VAL" and self.device is not None and not self.is_output:
             raise AccessDenied(f"{self.name} is read only")
 
+    def is_tunable(self, spec: FieldSpec) -> bool:
+        """Whether a client may change this field for good: a limit, a severity, SCAN, a dead-band, DISP, a text.
+
+        Not so the value and what lasts a moment, nor DISA and DISV: a record that starts disabled shows no alarm for a
+        value that it never had. Links belong to the database.
+        """
+        fixed = spec.nomod or not spec.implemented or spec.name in _FIXED
+        return not fixed and spec.name not in _MOMENTARY and spec.dbf not in LINK_TYPES
+
+    def preset(self, spec: FieldSpec, value: FieldValue) -> None:
+        """Give a tunable field another value before the record is served."""
+        self._fields[spec.name] = value
+        self._mark(spec, value)
+
+    def number_limits(self) -> tuple[float, float]:
+        """Return what a put of a number must lie between."""
+        return -math.inf, math.inf
+
     def check_enabled(self, spec: FieldSpec) -> None:
         """Raise PutRefused while DISP keeps clients from putting anything, acknowledgements included."""
         if spec.name != "DISP" and self._fields.get("DISP"):
@@ -320,6 +340,7 @@ class Record(Fields):
             self._fields[spec.name] = str(value)
         else:
             self._fields[spec.name] = value
+            self._mark(spec, value)
         if not (spec.name == "VAL" and spec.pp):
             self.post_events(spec.name, st.DBE_VALUE | st.DBE_LOG)
         if spec.prop and self.get(spec.name) != before:

@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.database.support import DEVICE_TYPE, parse_link
+from ioc.database.support import DEVICE_TYPE, KEEP_TAG, parse_link
 from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerOutput
 from ioc.records.array import Waveform
 from ioc.records.convert import parse_text
 from ioc.records.discrete import BinaryInput, BinaryOutput, MultiBitInput, MultiBitOutput
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.links import LINK_FIELDS
+from ioc.records.put import PutRefused
 from ioc.records.record import Record
 from ioc.records.text import MAX_LONG_STRING, LongString, StringInput, StringOutput
 
@@ -89,7 +90,15 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
         errors.append(f"{_where(defn, cls.link_field)}: a soft record of labioc has no such link")
     if link and cls.is_output and fields.get("PINI"):
         errors.append(f"{_where(defn, 'PINI')}: an output of a device is never written at start")
-    return cls(defn, fields, link) if len(errors) == before else None
+    if len(errors) > before:
+        return None
+    record = cls(defn, fields, link)
+    if KEEP_TAG in defn.info:
+        try:
+            record.convert(specs["VAL"], defn.info[KEEP_TAG].encode())
+        except PutRefused as error:
+            errors.append(f"{defn.file}:{defn.line}: record {defn.name}: info({KEEP_TAG}): {error}")
+    return record
 
 
 class RecordSet(Mapping[str, Record]):

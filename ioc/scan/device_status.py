@@ -38,7 +38,8 @@ class DeviceStatus:
         self._cycle = 0.0
         self._driver_error = driver.stats.last_error
         self._explained = ""
-        self._disabled = False
+        switches = [record for signal, record in self._records if signal == "DISABLE"]
+        self._disabled = any(record.val for record in switches if not record.udf)  # the value that was kept
         self._enabled_at = self._last_answer
         self._failed = False
         self.connected = False

@@ -1,1 +1,1 @@
-"""What the IOC does beside scanning: statistics, tuned fields, the text interface."""
+"""What the IOC does beside scanning: statistics, what clients tune, the text interface."""

@@ -75,8 +75,9 @@ class IocStatistics:
         self._meter = ProcessMeter()
         self._usage = self._meter.look()
         self._access = 0
-        self.armed = True
-        self.armed_name = next((record.name for signal, record in self._records if signal == "ARMED"), "ARMED")
+        switch = next((record for signal, record in self._records if signal == "ARMED"), None)
+        self.armed = switch is None or switch.udf or bool(switch.val)  # the value that was kept
+        self.armed_name = switch.name if switch is not None else "ARMED"
         self._values: dict[str, Callable[[], Value]] = {
             "HEARTBEAT": lambda: self._beats,
             "STARTTOD": lambda: self._started_at,

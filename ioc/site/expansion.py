@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from devices.model import DeviceSettings
@@ -15,6 +16,7 @@ from ioc.database.support import (
     DEVICE_TYPE,
     GROUP_SIGNALS,
     GROUPS,
+    KEEP_TAG,
     OFF_ALL,
     OFF_TAG,
     PERIODS,
@@ -30,6 +32,7 @@ from ioc.site.templates import all_off_template, family_templates, server_templa
 log = logging.getLogger("labioc")
 
 _RATES = {period: choice for choice, period in PERIODS.items()}
+_OUTPUTS = frozenset({"ao", "bo", "longout", "mbbo", "stringout"})
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*(:_?[A-Z0-9][A-Z0-9_]*)+")
 
 
@@ -68,6 +71,7 @@ def expand(site: Site) -> Database:
         errors += _name_errors(definition)
         errors += _link_errors(definition, signals)
         errors += _off_errors(definition)
+        errors += _keep_errors(definition, {settings.name for settings in site.devices})
         errors += _register(database, definition)
     if site.groups:
         errors += _guests(site, database)
@@ -181,6 +185,21 @@ def _off_errors(record: RecordDef) -> Iterator[str]:
     if tag is not None and (tag != OFF_ALL or record.rtyp != "bo" or record.fields.get("DTYP") != DEVICE_TYPE):
         found = f"found info({OFF_TAG}, {tag!r}) on a {record.rtyp}"
         yield _error(record, f'{found}, allowed: info({OFF_TAG}, "{OFF_ALL}") on a bo with DTYP {DEVICE_TYPE}')
+
+
+def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
+    """Check that what is to survive a restart is an output of the server itself, never one of a device."""
+    tag = record.info.get(KEEP_TAG)
+    if tag is None:
+        return
+    device, signal = "", ""
+    if record.fields.get("DTYP") == DEVICE_TYPE:
+        with suppress(ValueError):  # reported by _link_errors
+            device, signal = parse_link(record.fields.get("OUT", ""))
+    of_device = device in devices and signal not in STATUS_SIGNALS
+    if record.rtyp not in _OUTPUTS or of_device or "VAL" in record.fields:
+        found = f"found info({KEEP_TAG}, {tag!r}) on a {record.rtyp}{' of a device' if of_device else ''}"
+        yield _error(record, f"{found}, allowed: on an output of the server itself, without a VAL")
 
 
 def _register(database: Database, record: RecordDef) -> Iterator[str]:

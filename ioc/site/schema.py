@@ -121,7 +121,7 @@ def _server() -> _JSON:
             "state_dir": {
                 "type": "string",
                 "pattern": "^/",
-                "description": "Folder, as an absolute path, for tuned alarm limits and the journal of puts; "
+                "description": "Folder, as an absolute path, for what clients tune and the journal of puts; "
                 "~/.local/state/labioc when left out",
             },
             "status": {

@@ -9,7 +9,9 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +21,7 @@ from devices.caen.simulator.server import SimulatedSupply
 from ioc.access import policy
 from ioc.app import MOST_FILES, App, allow_many_files
 from ioc.records import PutContext, PutRefused, Record, fields_of
+from ioc.scan.scanner import DeviceScanner
 from ioc.server.dbr import DBR_PUT_ACKS
 from ioc.site.config import parse_site
 from tests.fair_time import FairClock
@@ -57,6 +60,10 @@ async def until(condition: Callable[[], bool], seconds: float, what: str = "") -
         assert clock() < seconds, f"{what or 'the condition'} still not true after {seconds} s"
         await asyncio.sleep(0.01)
     return clock()
+
+
+def _all_read(scanners: list[DeviceScanner]) -> bool:
+    return all(scanner.all_read for scanner in scanners)
 
 
 def supply(app: App, name: str = "HV1") -> SimulatedSupply:
@@ -185,6 +192,33 @@ async def test_GIVEN_DISABLE_WHEN_put_by_a_client_THEN_the_connection_is_closed_
         assert len(supply(app).received) == count
         await as_client(app, lambda context: context.channel("LAB:HV1:DISABLE").put_callback(0))
         await until(lambda: record(app, "CH00:VMON").sevr == 0, 3.0)
+
+
+async def test_GIVEN_a_disarmed_server_with_a_disabled_device_WHEN_started_again_THEN_both_are_still_so(
+    tmp_path: Path,
+) -> None:
+    site = parse_site({"site": {"prefix": "LAB"}, "server": {"interfaces": ["127.0.0.1"]}, "device": [
+        DEVICE, DEVICE | {"name": "HV2"}]})  # fmt: skip
+    names = "LAB:IOC:ARMED", "LAB:HV2:DISABLE"
+    for values in ((1, 0), (0, 1), (1, 0)):
+        app = App(site, port=0, folder=tmp_path)
+        try:
+            await app.start()
+            assert tuple(app.records[name].val for name in names) == values
+            assert [app.records[name].udf for name in names] == [False, False]
+            scanners = [app.scanners[name] for name in ("HV1", "HV2")[: 2 - values[1]]]
+            await until(partial(_all_read, scanners), 5.0)
+            vset = app.records["LAB:HV1:CH00:VSET"]
+            if values == (0, 1):
+                assert not supply(app, "HV2").received
+                with pytest.raises(PutRefused, match="not armed"):
+                    await vset.put_device(fields_of("ao")["VAL"], 5.0, PutContext())
+            for name, value in zip(names, values, strict=True):
+                await app.records[name].put_device(fields_of("bo")["VAL"], 1 - value, PutContext("ann", "desk"))
+        finally:
+            await app.stop()
+            gc.unfreeze()
+    assert '"by": "ann@desk"' in (tmp_path / "LAB-state.json").read_text()
 
 
 async def test_GIVEN_an_access_section_WHEN_a_stranger_puts_THEN_refused() -> None:

@@ -1,4 +1,4 @@
-"""Alarm limits tuned by a C client, a server that is killed, and what the next one serves."""
+"""Fields tuned by a C client, a server that is killed, and what the next one serves."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def until_saved(path: Path, text: str) -> None:
 
 
 @pytest.mark.timeout(90)
-async def test_GIVEN_limits_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the_next_one_has_them_and_writes_nothing(
+async def test_GIVEN_fields_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the_next_one_has_them_and_writes_nothing(
     tmp_path: Path,
 ) -> None:
     log = tmp_path / "log"
@@ -86,13 +86,13 @@ async def test_GIVEN_limits_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the
         site = write_site(tmp_path, unit.address)
         async with labioc(site, log) as (process, client):
             tuned = await client(tune)
-            await asyncio.to_thread(until_saved, tmp_path / "state" / "LAB.HV1-tuned.json", f"{VMON}.HYST")
+            await asyncio.to_thread(until_saved, tmp_path / "state" / "LAB-state.json", f"{VMON}.MDEL")
             process.kill()
             await process.wait()
         async with labioc(site, log) as (_, client):
             found = await client(limits)
-        assert found == tuned | {"MDEL": 0.0}, "a dead-band thins out what is archived and is not kept"
-        assert (found["HIHI"], found["HIGH"], found["HSV"], found["HYST"]) == (1450.0, 1400.5, 1, 2.0)
+        assert found == tuned
+        assert [found[field] for field in ("HIHI", "HIGH", "HSV", "HYST", "MDEL")] == [1450.0, 1400.5, 1, 2.0, 7.0]
         assert f"{VMON}.HIHI 1500 from the site file, 1450 as tuned on " in log.read_text()
         site = write_site(tmp_path, unit.address, hihi=1600)
         async with labioc(site, log) as (_, client):
@@ -108,13 +108,13 @@ async def test_GIVEN_a_file_that_is_garbage_WHEN_started_THEN_the_site_file_hold
 ) -> None:
     state, log = tmp_path / "state", tmp_path / "log"
     state.mkdir()
-    (state / "LAB.HV1-tuned.json").write_text('{"LAB:HV1')
+    (state / "LAB-state.json").write_text('{"LAB:HV1')
     async with (
         simulated_supply(CaenModel(Profile.A, channels=4)) as unit,
         labioc(write_site(tmp_path, unit.address), log) as (_, client),
     ):
         found = await client(limits)
     assert found["HIHI"] == 1500.0
-    assert (state / "LAB.HV1-tuned.bad").read_text() == '{"LAB:HV1'
+    assert (state / "LAB-state.bad").read_text() == '{"LAB:HV1'
     assert "ERROR" in log.read_text()
-    assert "LAB.HV1-tuned.json cannot be read" in log.read_text()
+    assert "LAB-state.json cannot be read" in log.read_text()

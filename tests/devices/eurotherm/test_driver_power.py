@@ -270,8 +270,8 @@ async def test_an_interruption_is_on_disk_before_the_reading_that_ends_it(
 ):
     """Killed in between, the program would take the flag for an old one and forget the interruption."""
     order: list[str] = []
-    store = state_file._store
-    monkeypatch.setattr(state_file, "_store", lambda path, *rest: (order.append(path.name), store(path, *rest)))
+    store = state_file.write_json
+    monkeypatch.setattr(state_file, "write_json", lambda path, *rest: (order.append(path.name), store(path, *rest)))
     bench = Bench(tmp_path)
     await hot(bench)
     for file in bench.driver._memory._files.values():

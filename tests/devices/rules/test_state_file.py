@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from devices.rules.state_file import StateFile
+from devices.rules import state_file
+from devices.rules.state_file import SharedStateFile, StateFile
 
 
 async def test_a_file_for_people_has_a_line_for_each_value(tmp_path: Path) -> None:
@@ -60,3 +63,105 @@ async def test_a_file_that_makes_no_sense_to_its_owner_is_put_aside(
     assert not path.exists()
     assert (tmp_path / "state.bad").read_text() == '{"n": "x"}'
     assert "n is no number" in caplog.text
+
+
+class Crash(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "replace", "flush_folder"])
+def test_a_crash_at_any_step_and_byte_leaves_the_old_state_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    file = SharedStateFile(tmp_path / "state.json")
+    old, new = {"A": {"n": 1}, "B": {"n": 7}}, {"A": {"n": 2, "more": "x" * 900}}
+    size = len(json.dumps(old | new, indent=2))
+    monkeypatch.setattr(state_file.os, "fsync", lambda descriptor: None)
+    for cut in range(size) if step == "write" else [0]:
+        assert file.store_now(old)
+        with monkeypatch.context() as patch:
+            _crash(patch, step, cut)
+            with pytest.raises(Crash):
+                file.store_now(new)
+        assert file.load_now() == (old | new if step == "flush_folder" else old)
+        assert file.store_now(new), "what a crash leaves behind is in nobody's way"
+        assert file.load_now() == old | new
+
+
+def _crash(patch: pytest.MonkeyPatch, step: str, cut: int) -> None:
+    def crash(*_: object) -> None:
+        raise Crash
+
+    if step == "write":
+
+        def write(path: Path, text: str) -> None:
+            path.write_text(text[:cut])
+            raise Crash
+
+        patch.setattr(state_file, "_write_text", write)
+    elif step == "flush_folder":
+        patch.setattr(state_file, step, crash)
+    else:
+        patch.setattr(state_file.os, step, crash)
+
+
+_KILLED = """
+import os, random, signal, sys, time
+from pathlib import Path
+from devices.rules.state_file import SharedStateFile
+
+path, kills = Path(sys.argv[1]), int(sys.argv[2])
+random.seed(1)
+reached = 0
+for _ in range(kills):
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        file = SharedStateFile(path)
+        number = reached
+        while True:
+            os.write(theirs, number.to_bytes(8, "big"))
+            number += 1
+            file.store_now({"A": {str(entry): number for entry in range(20)}})
+    acknowledged = os.read(ours, 8)
+    time.sleep(random.uniform(0, 0.008))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    os.close(theirs)
+    while found := os.read(ours, 65536):
+        acknowledged += found
+    os.close(ours)
+    numbers = set((SharedStateFile(path).load_now() or {"A": {"0": 0}})["A"].values())
+    assert len(numbers) == 1, numbers
+    least = int.from_bytes(acknowledged[-8:], "big")
+    reached = numbers.pop()
+    assert reached in (least, least + 1), (reached, least)
+    assert not path.with_suffix(".bad").exists()
+print(reached)
+"""
+
+
+def test_a_process_that_is_killed_again_and_again_leaves_a_whole_file_each_time(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "state.json"), "150"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0, "it was killed while it wrote, not before"
+
+
+async def test_processes_that_share_a_file_keep_the_sections_of_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    files = [SharedStateFile(path) for _ in range(8)]
+    for n in range(10):
+        for number, file in enumerate(files):
+            file.save({f"S{number}": {"n": n}})
+    for file in files:
+        await file.flush()
+    assert SharedStateFile(path).load_now() == {f"S{number}": {"n": 9} for number in range(8)}
+
+
+def test_a_shared_file_that_cannot_be_written_is_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "folder").write_text("")
+    assert not SharedStateFile(tmp_path / "folder" / "state.json").store_now({"A": {}})
+    assert "cannot be written" in caplog.text
+    assert not SharedStateFile(None).store_now({"A": {}})
+    assert SharedStateFile(None).load_now() is None

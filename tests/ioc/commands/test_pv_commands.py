@@ -17,7 +17,7 @@ import pytest
 from ioc.app import App
 from ioc.cli import main
 from ioc.clock import SystemClock
-from ioc.services.thresholds import state_folder
+from ioc.services.state import state_folder
 from ioc.site.config import load_site
 from tests.ioc.commands.test_commands_serving import COMMAND, ROOT
 from tests.ioc.test_app import record, until

@@ -91,6 +91,21 @@ def test_what_everything_off_switches_has_to_be_a_switch_of_a_device(channel_tem
     assert error.endswith('allowed: info(off, "all") on a bo with DTYP labioc')
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        'bo, "{0}") {{ field(DTYP, "labioc") field(OUT, "@$(DEV) CH$(CH).ON") info(keep, "0")',
+        'bi, "{0}") {{ info(keep, "0")',
+        'bo, "{0}") {{ field(VAL, "1") info(keep, "0")',
+    ],
+)
+def test_what_survives_a_restart_has_to_be_an_output_of_the_server_itself(channel_template: Any, wrong: str):
+    channel_template("record(" + wrong.format("$(P):$(DEV):CH$(CH):X") + " }\n")
+    (error,) = errors(SITE + "channels = 1\n")
+    assert error.startswith("c.template:1: record LAB:HV1:CH00:X: found info(keep, ")
+    assert error.endswith("allowed: on an output of the server itself, without a VAL")
+
+
 def test_mistakes_in_names_and_links_name_file_line_record_and_field(channel_template: Any):
     channel_template(
         """record(ai, "$(P):$(DEV):CH$(CH):vmon") { }
