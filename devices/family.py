@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl
 from devices.model import DeviceSettings, Driver
 
 if TYPE_CHECKING:
+    from devices.discovery import Discovery
     from devices.simulation.simulation import Simulation, Simulator
 
 Keys = Mapping[str, Any]
@@ -101,7 +102,7 @@ class Family:
 
     ``mistakes`` yields key and sentence for what a device may not have although the schema permits it. ``load_by`` is
     ``module:function``, which takes the DeviceSettings and returns the share of the time of its wire, 0 to 1, that
-    reading a device takes.
+    reading a device takes. ``found_by`` is ``module:NAME`` of a Discovery, empty when devices cannot be looked for.
 
     ``registers``: the driver knows 16-bit registers by number. ``measurement`` is where the archiver puts the points of
     such devices.
@@ -124,6 +125,7 @@ class Family:
     measurement: str = ""
     mistakes: Callable[[Keys], Iterator[tuple[str, str]]] = _none
     load_by: str = ""
+    found_by: str = ""
 
     @property
     def page(self) -> str:
@@ -145,6 +147,13 @@ class Family:
     def load(self, settings: DeviceSettings) -> float | None:
         """Return the share of the time of its wire that reading a device takes, None when that is not known."""
         return float(resolve_name(self.load_by)(settings)) if self.load_by else None
+
+    def discovery(self) -> Discovery | None:
+        """Return how devices of this family are looked for, None when they cannot be."""
+        if not self.found_by:
+            return None
+        discovery: Discovery = resolve_name(self.found_by)
+        return discovery
 
     def simulation(self) -> Simulation[Any]:
         """Return how this family is simulated; raises LookupError when it is not."""

@@ -15,6 +15,7 @@ from importlib import import_module
 from ioc.errors import MistakesError
 
 _COMMANDS = {
+    "init": "look for devices and write a first site file",
     "run": "serve a site until Ctrl-C or SIGTERM",
     "console": "serve a site and take commands, at a prompt or from standard input",
     "demo": "simulated devices and the IOC, to try it all without hardware",

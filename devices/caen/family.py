@@ -11,6 +11,7 @@ FAMILY = Family(
     template="caen-dt55xx.template",
     driver="devices.caen.driver:CaenDriver",
     simulated_by="devices.caen.simulator.command:SIMULATION",
+    found_by="devices.caen.discovery:DISCOVERY",
     address="tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600, with &xonxoff=1 for software flow control",
     default_channels=4,
     example={"name": "HV1", "address": "tcp://127.0.0.1:23"},

@@ -27,6 +27,7 @@ FAMILY = Family(
     template="eurotherm-3200.substitutions",
     driver="devices.eurotherm.driver:EurothermDriver",
     simulated_by="devices.eurotherm.simulator.command:SIMULATION",
+    found_by="devices.eurotherm.discovery:DISCOVERY",
     place=numbered("Modbus RTU", "unit", DEFAULT_UNIT, {"baudrate": "9600", "parity": "none"}),
     mistakes=_mistakes,
     load_by="devices.eurotherm.load:line_load",

@@ -21,6 +21,7 @@ FAMILY = Family(
     driver="devices.iseg.driver:IsegDriver",
     load_by="devices.iseg.load:bus_load",
     simulated_by="devices.iseg.simulator.command:SIMULATION",
+    found_by="devices.iseg.discovery:DISCOVERY",
     place=_place,
     required=("can", "module"),
     default_channels=16,

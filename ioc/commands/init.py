@@ -1,0 +1,163 @@
+"""``labioc init``: look for devices and write a first site file. Nothing is written to any device."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from devices.discovery import Found
+from devices.registry import FAMILIES
+from ioc.commands.questions import Questions
+from ioc.errors import MistakesError
+from ioc.site.draft import NewDevice, draft, free_name
+from ioc.site.schema import site_schema
+
+_DEFAULT_PREFIX, _DEFAULT_FILE = "LAB", "site.toml"
+
+
+class InitError(MistakesError):
+    """No site file can be made; the file is not touched."""
+
+    subject = "labioc init"
+    status = 2
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.description = (
+        "Look for devices and write a first site file. Nothing is written to any device. Asks at a terminal; in a "
+        "script say what to look at with --device."
+    )
+    parser.add_argument(
+        "--device",
+        action="append",
+        type=_device,
+        metavar="TYPE=PLACE",
+        help="look there, e.g. caen-dt55xx=tcp://192.168.1.50:1470, eurotherm-3200=serial:///dev/ttyUSB0 or "
+        "iseg-edcp=can://socketcan/can0; may be repeated",
+    )
+    parser.add_argument("--prefix", help=f"first part of every PV name (default: {_DEFAULT_PREFIX})")
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help=f"the file to write, a new one (default: {_DEFAULT_FILE})"
+    )
+    parser.set_defaults(func=run)
+
+
+def _device(text: str) -> tuple[str, str]:
+    """Read TYPE=PLACE. Raises ArgumentTypeError."""
+    type_, _, place = text.partition("=")
+    if not place or type_ not in FAMILIES or FAMILIES[type_].discovery() is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not TYPE=PLACE; types: {', '.join(_types())}")
+    return type_, place
+
+
+def _types() -> list[str]:
+    return [name for name in FAMILIES if FAMILIES[name].found_by]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make the file; exit status 1 when nothing was found. Raises InitError, SiteError or OSError."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="  %(message)s")
+    questions = Questions()
+    if not args.device and not questions.possible:
+        raise InitError(["no terminal to ask at: say where to look, e.g. --device caen-dt55xx=tcp://192.168.1.50:1470"])
+    if args.prefix is not None and (mistake := _prefix_mistake(args.prefix)):
+        raise InitError([f"--prefix: {mistake}"])
+    file = args.output or Path(_DEFAULT_FILE)
+    if args.output is not None or args.device:
+        _check_new(file)
+    found = _of_arguments(args.device) if args.device else None
+    if found is None:
+        print("This makes a site file. It only looks: nothing is written to any device. Ctrl-C ends it without a file.")
+        prefix = args.prefix or questions.ask("First part of every PV name", _DEFAULT_PREFIX, check=_prefix_mistake)
+        found = _asked(questions)
+        if args.output is None and found:
+            file = Path(questions.ask("File", _DEFAULT_FILE, check=_file_mistake))
+    else:
+        prefix = args.prefix or _DEFAULT_PREFIX
+    if not found:
+        print("labioc: no device to serve, no file was written", file=sys.stderr)
+        return 1
+    text = draft(prefix, found, str(file))
+    _check_new(file)
+    with file.open("x", encoding="utf-8") as stream:
+        stream.write(text)
+    print(f"{file}: written, with readonly = true for each device")
+    print(f"next: read it, then labioc check {file}, then labioc run {file}")
+    return 0
+
+
+def _check_new(file: Path) -> None:
+    """Raise InitError when a file cannot be a new one."""
+    if mistake := _file_mistake(str(file)):
+        raise InitError([mistake])
+
+
+def _file_mistake(text: str) -> str:
+    if Path(text).exists():
+        return f"{text} is there already and is left as it is; choose another name with -o"
+    return "" if Path(text).parent.is_dir() else f"there is no folder {Path(text).parent}"
+
+
+def _prefix_mistake(text: str) -> str:
+    schema = site_schema()["properties"]["site"]["properties"]["prefix"]
+    good = re.fullmatch(schema["pattern"], text) and len(text) <= schema["maxLength"]
+    return "" if good else f"found {text!r}, allowed: {schema['description']}"
+
+
+def _of_arguments(places: Sequence[tuple[str, str]]) -> list[NewDevice]:
+    """Look at every place; all have to have something. Raises InitError."""
+    devices: list[NewDevice] = []
+    for type_, place in places:
+        try:
+            found = _look(type_, place)
+        except ValueError as error:
+            raise InitError([f"--device {type_}={place}: {error}"]) from error
+        if not found:
+            print(f"labioc: nothing was found at {place}", file=sys.stderr)
+            return []
+        _add(devices, type_, found)
+    return devices
+
+
+def _look(type_: str, place: str) -> Sequence[Found]:
+    """Return what is at a place, and show it. Raises ValueError for a place that is none."""
+    discovery = FAMILIES[type_].discovery()
+    if discovery is None:
+        raise ValueError(f"devices of type {type_} cannot be looked for")
+    found = asyncio.run(discovery.look(place, lambda line: print(f"  {line}", file=sys.stderr)))
+    for one in found:
+        print(f"found: {one.text}")
+    return found
+
+
+def _add(devices: list[NewDevice], type_: str, found: Sequence[Found]) -> None:
+    for one in found:
+        name = free_name(FAMILIES[type_], one.number, [device.name for device in devices])
+        devices.append(NewDevice(name, type_, one))
+
+
+def _asked(questions: Questions) -> list[NewDevice]:
+    """Ask for devices until there are no more."""
+    devices: list[NewDevice] = []
+    kinds = {name: FAMILIES[name].title for name in _types()}
+    while True:
+        type_ = questions.choose(f"{'Another' if devices else 'Which'} kind of device", kinds, end="no more")
+        if not type_:
+            return devices
+        discovery = FAMILIES[type_].discovery()
+        if discovery is None:
+            continue
+        print(f"Where? {discovery.where}")
+        place = questions.choose("Place", dict.fromkeys(discovery.places(), ""), end="none", free=True)
+        if not place:
+            continue
+        try:
+            _add(devices, type_, _look(type_, place))
+        except ValueError as error:
+            print(error, file=sys.stderr)
