@@ -100,12 +100,14 @@ class LinkStats:
     """Counters of one device since start; ``rtt`` is the time of the last exchange in seconds.
 
     ``late`` are sentences about earlier writes that have come true since; the scan engine takes and shows them.
+    ``notice`` is what people have to know of the device that is connected now, empty when it is as expected.
     """
 
     errors: int = 0
     reconnects: int = 0
     rtt: float = 0.0
     last_error: str = ""
+    notice: str = ""
     late: list[str] = field(default_factory=list)
 
 

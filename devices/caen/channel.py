@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -64,7 +65,7 @@ class CaenChannel:
         cells = {name: cell for name in fresh if (cell := self._cell(name)) is not None}
         if not cells:
             return
-        status = cells.get("STAT")
+        status, allowed = cells.get("STAT"), self._number("TRIP")
         sample = Sample(
             time=max(cell.time for cell in cells.values()),
             now=now,
@@ -75,6 +76,7 @@ class CaenChannel:
             iset=self._number("ISET"),
             current_step=self.limits.resolution("IMON"),
             ramp_down=self._number("RDW"),
+            trip_time=math.inf if (allowed or 0.0) >= TRIP_INFINITE else allowed,
         )
         self.hv.update(sample)
         self._unit.link.stats.late += self.hv.late
@@ -98,6 +100,8 @@ class CaenChannel:
             return demand
         if row.needs or row.constants or row.context:
             if not self._unit.present(self.number) or any(name in self._unit.unsupported for name in row.needs):
+                return _invalid(suffix, now)
+            if any(self._unit.missed(name, self.number) > 1 for name in row.computed_with):
                 return _invalid(suffix, now)
             missed = max((self._unit.missed(name, self.number) for name in row.needs), default=0)
             if missed:
@@ -221,13 +225,15 @@ class _Row:
     """How a signal is read.
 
     ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
-    asked for when they have not been read yet, and ``constants`` what is read once. A ``demand`` is a memory.
+    asked for when they have not been read yet, and ``constants`` what is read once. ``computed_with`` are settings
+    without which it is INVALID, read at their own rate. A ``demand`` is a memory.
     """
 
     read: _Reader
     needs: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
+    computed_with: tuple[str, ...] = ()
     demand: bool = False
 
 
@@ -264,10 +270,10 @@ def _rows() -> dict[str, _Row]:
         "STAT": _Row(CaenChannel.word, _STAT),
         "ON": _Row(CaenChannel.derived, _STAT, demand=True),
         "IMON": _Row(CaenChannel.derived, ("IMON",), context=("ISET",)),
-        "VDIFF": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",)),
+        "VDIFF": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
         "EFFLOAD": _Row(CaenChannel.derived, ("VMON", "IMON")),
         "FROZEN": _Row(CaenChannel.derived, ("VMON", "IMON", "STAT")),
-        "SETTLED": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",)),
+        "SETTLED": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
         "POL": _Row(CaenChannel.polarity, ("POL",)),
         "IMON.RES": _Row(CaenChannel.resolution, context=("IMRANGE",), constants=constants_of("IMON.RES")),
         "MAXV.RBV": _Row(CaenChannel.read_back, ("MAXV",), context=("VSET",)),

@@ -92,9 +92,9 @@ class CaenDriver:
             self._unit.dialect.profile.value,
             self._unit.layout.name,
         )
-        if not self._unit.layout.known:
-            name, assumed = self._unit.value("BDNAME"), self._unit.layout.name
-            self.stats.last_error = f"model {name} is not known: its status words are read as those of {assumed}"
+        name, layout = self._unit.value("BDNAME"), self._unit.layout
+        assumed = f"model {name} is not known: its status words are read as those of {layout.name}"
+        self.stats.notice = "" if layout.known else assumed
 
     async def close(self) -> None:
         """Close the link; safe to call at any time and more than once."""

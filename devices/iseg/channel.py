@@ -49,6 +49,8 @@ _DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not su
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
 """What the readings of a fast scan also depend on; asked for when it has not been read yet."""
 _DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
+_COMPUTED_WITH = dict.fromkeys(("VDIFF", "SETTLED"), ("VoltageSet",))
+"""Settings without which a signal is INVALID, read at their own rate."""
 _CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stand still
 
 
@@ -242,6 +244,8 @@ class IsegChannel:
         if suffix == "POL" and self._cell(POLARITY) is not None:
             items = (POLARITY,)
         if self.number >= self._unit.channels or any(item in self._unit.unsupported for item in items):
+            return _invalid(suffix, now)
+        if any(self._missed(item) > 1 for item in _COMPUTED_WITH.get(suffix, ())):
             return _invalid(suffix, now)
         missed = max((self._missed(item) for item in items), default=0)
         if missed:

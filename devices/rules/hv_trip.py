@@ -5,6 +5,7 @@ Part of the vendor-independent meaning in devices.rules.hv_channel: no I/O and n
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -58,8 +59,8 @@ class Sample:
     """The numbers of one scan; None for what was not read in it or is not known.
 
     Voltages in V (magnitudes), currents in uA; ``current_step`` is the resolution of ``imon``, ``ramp_down`` the speed
-    in V/s with which the output goes down when it is switched off. ``time`` is Unix time of the answers, ``now``
-    monotonic time, both in seconds.
+    in V/s with which the output goes down when it is switched off, ``trip_time`` for how many seconds it may be at its
+    current limit, infinite when for ever. ``time`` is Unix time of the answers, ``now`` monotonic time, in seconds.
     """
 
     time: float
@@ -71,15 +72,17 @@ class Sample:
     iset: float | None = None
     current_step: float = 0.01
     ramp_down: float | None = None
+    trip_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _LastOn:
-    """The last look at an output that was on."""
+    """The last look at an output that was on; ``free`` is when it was last seen below its current limit."""
 
     now: float
     vmon: float
     limiting: bool
+    free: float
 
 
 class TripLatch:
@@ -90,8 +93,8 @@ class TripLatch:
 
     * the voltage has collapsed below half of its setting although the unit reports on: seen on supplies that never set
       their trip bit;
-    * the on bit has gone, and the unit's memory of alarms has a new trip, or the current limit was reached at the last
-      look, or the voltage has gone faster than the output ramps down.
+    * the on bit has gone, and the unit's memory of alarms has a new trip, or the current limit had been reached for as
+      long as the unit allows that, or the voltage has gone faster than the output ramps down.
 
     An output that may have been ramped down between two looks counts as switched off at the front panel: no event. It
     does not matter who switched the output on.
@@ -113,6 +116,7 @@ class TripLatch:
         self._switched_on = False  # by somebody else, while the demand was off
         self._was_off = True  # since the demand changed, or since the link came back
         self._gone = False  # at the last look the on bit was missing, and no ramp was going on
+        self._gone_at = 0.0  # the first such look
         self._before: tuple[float, float] = (0.0, 0.0)
 
     @property
@@ -144,7 +148,7 @@ class TripLatch:
         conditions = sample.conditions
         if conditions is None:
             return
-        self._follow(conditions, demanded_on)
+        self._follow(conditions, demanded_on, sample.now)
         event = conditions.tripped or self._lost(conditions, sample)
         if event and self._suspect and not self.active:
             self._latch(sample.time, conditions)
@@ -154,14 +158,16 @@ class TripLatch:
             self._remember(conditions, sample)
         self._suspect = event
 
-    def _follow(self, conditions: Conditions, demanded_on: bool) -> None:
+    def _follow(self, conditions: Conditions, demanded_on: bool, now: float) -> None:
         """Find out whether somebody else has switched the output on although it is to be off."""
         if demanded_on != self._demanded:
             self._demanded, self._switched_on, self._was_off = demanded_on, False, False
         if conditions.on and self._was_off and not demanded_on:
             self._switched_on = True
         self._was_off = self._was_off or not conditions.on
-        self._gone = not conditions.on and not conditions.down
+        gone, self._gone = self._gone, not conditions.on and not conditions.down
+        if not gone:
+            self._gone_at = now
 
     def _lost(self, conditions: Conditions, sample: Sample) -> bool:
         if conditions.explained_off or not (self._demanded or self._switched_on):
@@ -176,7 +182,8 @@ class TripLatch:
 
     def _has_tripped(self, last: _LastOn, sample: Sample) -> bool:
         """Whether an output that is off now, and was on at the last look, was lost and not switched off."""
-        if self._alarmed or last.limiting or self.active:
+        overloaded = last.limiting and (sample.trip_time is None or self._gone_at - last.free >= sample.trip_time)
+        if self._alarmed or overloaded or self.active:
             return True
         if sample.ramp_down is None or sample.vmon is None:
             return False
@@ -194,7 +201,10 @@ class TripLatch:
         if known:
             return
         voltage = sample.vmon if sample.vmon is not None else self._before[0]
-        self._last_on = _LastOn(sample.now, voltage, conditions.limiting and not conditions.moving)
+        before = self._last_on  # one odd word alone is no output at its limit
+        limiting = conditions.limiting and not conditions.moving and before is not None
+        free = sample.now if not conditions.limiting else -math.inf if before is None else before.free
+        self._last_on = _LastOn(sample.now, voltage, limiting, free)
         if sample.vmon is None or sample.imon is None:
             return
         self._before = sample.vmon, sample.imon

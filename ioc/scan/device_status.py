@@ -87,6 +87,8 @@ class DeviceStatus:
         self.connected = True
         self._failed = False
         self._explained = ""
+        if notice := self._driver.stats.notice:
+            self.message = f"{local_time(self._clock.time())} {notice}"
 
     def explain(self, text: str) -> None:
         """Put a text into COMM.MSG with the time at which it was first true since the device was there.

@@ -282,7 +282,7 @@ def test_the_layout_is_told_by_the_name_of_the_unit(name, layout):
 async def test_an_unknown_model_is_connected_and_says_so():
     rig = bench(CaenModel(name="DT9999X"))
     await rig.driver.connect()
-    assert "DT9999X is not known" in rig.driver.stats.last_error
+    assert "DT9999X is not known" in rig.driver.stats.notice
     found = await rig.driver.read(["BD.NAME", "CH00.STATE"])
     assert (found["BD.NAME"].value, found["BD.NAME"].level) == ("DT9999X", Level.MINOR)
     assert found["CH00.STATE"].level is Level.OK
@@ -309,3 +309,18 @@ async def test_a_trip_that_is_latched_stays_over_a_lost_link():
     assert list(latched) == ["CH02.TRIP"]
     trip = latched["CH02.TRIP"]
     assert (trip.value, trip.level, trip.cause) == (1, Level.MAJOR, Cause.STATE)
+
+
+async def test_what_is_computed_with_a_setting_is_invalid_while_the_setting_is():
+    rig = bench()
+    rig.model.channels[0].vset = 500.0
+    await rig.start()
+    await rig.driver.write("CH00.ON", 1)
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:?;" if b"PAR:VSET" in request else None
+    levels = []
+    for _ in range(3):
+        await rig.driver.read(["CH00.VSET.RBV"])
+        found = await rig.look("VDIFF", "SETTLED", "STATE")
+        levels.append([found[name].level for name in ("VDIFF", "SETTLED", "STATE", "VMON")])
+    assert levels[0] == [Level.OK] * 4
+    assert levels[2] == [Level.INVALID, Level.INVALID, Level.OK, Level.OK]

@@ -68,6 +68,18 @@ async def test_off_at_the_panel_is_no_trip_however_short_the_ramp(ramp_down, pro
     assert found["ON.RBV"] == (0, Level.MAJOR)
 
 
+@pytest.mark.parametrize("trip_time", [1000.0, 60.0])
+async def test_off_at_the_panel_at_the_current_limit_is_no_trip_before_the_trip_time(trip_time):
+    rig = bench()
+    channel = rig.model.channels[0]
+    channel.iset, channel.trip, channel.rdw = 30.0, trip_time, 500.0
+    await at_voltage(rig, 400.0)
+    assert (await rig.look("STAT.OVC"))["STAT.OVC"].value == 1
+    channel.switch_off()
+    found = await looks(rig, 8)
+    assert (found["TRIP.COUNT"][0], found["STATE"][0], found["ON.RBV"]) == (0, State.OFF, (0, Level.MAJOR))
+
+
 @pytest.mark.parametrize("profile", Profile)
 async def test_a_trip_that_only_the_alarm_word_shows_is_a_trip(profile):
     """The bit was cleared at the panel between two looks; the ramp may have been short enough."""

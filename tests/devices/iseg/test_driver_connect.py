@@ -200,6 +200,26 @@ async def test_GIVEN_a_measured_voltage_that_cannot_be_WHEN_read_THEN_it_is_left
         assert (await made.look())["VMON"].value == 0.0
 
 
+async def test_GIVEN_a_setting_that_cannot_be_read_WHEN_the_deviation_is_computed_with_it_THEN_that_is_invalid_too(
+    monkeypatch,
+):
+    def garbling(module, frame):
+        return [
+            one._replace(data=one.data[:3] + struct.pack(">f", float("nan")))
+            if one.data[:3] == b"\x41\x00\x03"
+            else one
+            for one in answers.respond(module, frame)
+        ]
+
+    async with bench() as made:
+        monkeypatch.setattr(bus, "respond", garbling)
+        for expected in (Level.OK, Level.INVALID):
+            await made.driver.read(["CH03.VSET.RBV"])
+            found = await made.look("VDIFF", "SETTLED", "STATE")
+            assert {found["VDIFF"].level, found["SETTLED"].level} == {expected}
+            assert found["STATE"].level is Level.OK
+
+
 async def test_GIVEN_channels_that_switch_their_polarity_WHEN_read_THEN_each_has_its_own():
     async with bench(NHR) as made:
         with made.segment.lock:

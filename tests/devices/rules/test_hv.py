@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from devices.caen.protocol import Profile
@@ -31,6 +32,7 @@ class Story:
     def __init__(self, ramp_down: float | None = 50.0, **settings: float) -> None:
         self.channel = HvChannel(**settings)
         self.ramp_down = ramp_down
+        self.trip_time: float | None = None
         self.now = 0.0
 
     def look(
@@ -38,8 +40,19 @@ class Story:
     ) -> dict[str, Reading]:
         self.now += dt
         return self.channel.update(
-            Sample(1_700_000_000.0 + self.now, self.now, conditions, vmon, imon, 1500.0, 100.0, 0.01, self.ramp_down)
-        )
+            Sample(
+                1_700_000_000.0 + self.now,
+                self.now,
+                conditions,
+                vmon,
+                imon,
+                1500.0,
+                100.0,
+                0.01,
+                self.ramp_down,
+                self.trip_time,
+            )
+        )  # fmt: skip
 
     def looks(self, count: int, conditions: Conditions, **values: float) -> dict[str, Reading]:
         for _ in range(count - 1):
@@ -100,6 +113,7 @@ def test_every_status_word_has_a_state_and_a_level(word, profile):
 
 
 @given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFF))
+@example(0, 9)  # ON and OVC
 def test_one_corrupted_word_is_never_a_trip(good, bad):
     story = Story()
     steady = conditions(good & ~128, Profile.A)
@@ -309,6 +323,18 @@ def test_an_output_that_went_at_its_current_limit_is_a_trip():
     story.looks(3, ON, vmon=450.0)
     story.look(replace(ON, limiting=True), vmon=440.0, imon=100.0)
     assert story.looks(2, OFF, vmon=0.0)["TRIP.COUNT"].value == 1
+
+
+@pytest.mark.parametrize(("trip_time", "trips"), [(math.inf, 0), (10.0, 0), (4.0, 1), (None, 1)])
+def test_an_output_at_its_current_limit_can_only_have_tripped_after_the_trip_time(trip_time, trips):
+    story, limiting = Story(500.0), replace(ON, limiting=True)
+    story.channel.accept_on(True)
+    story.trip_time = trip_time
+    story.looks(3, ON, vmon=450.0)
+    story.looks(3, limiting, vmon=440.0, imon=100.0)
+    found = story.looks(9, OFF, vmon=0.0, imon=0.0)  # gone 4 s after it was last seen below its limit
+    assert found["TRIP.COUNT"].value == trips
+    assert (found["ON.RBV"].level is Level.MAJOR) == (not trips)
 
 
 def test_an_output_that_went_with_a_new_alarm_of_the_unit_is_a_trip():

@@ -243,6 +243,16 @@ async def test_GIVEN_a_device_WHEN_lost_THEN_its_PVs_are_INVALID_and_keep_value_
         assert rig.scanner.ready
 
 
+async def test_GIVEN_a_device_with_a_peculiarity_WHEN_it_is_found_again_THEN_the_last_message_names_that() -> None:
+    async with Rig().running() as rig:
+        rig.driver.trouble = LinkDown("refused")
+        await rig.clock.advance(1.0)
+        assert "refused" in str(rig["COMM:MSG"].val)
+        rig.driver.trouble, rig.driver.stats.notice = None, "model X is not known"
+        await rig.clock.advance(1.0)
+        assert "model X is not known" in str(rig["COMM:MSG"].val)
+
+
 async def test_GIVEN_a_lost_device_WHEN_it_stays_away_THEN_attempts_back_off_and_age_counts() -> None:
     async with Rig().running() as rig:
         rig.driver.trouble = LinkDown("refused")
