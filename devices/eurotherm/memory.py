@@ -134,7 +134,7 @@ class FurnaceMemory:
         event, latched = self.power.event, self.power.latched
         alarm = (Level.MAJOR, Cause.STATE) if latched else (Level.OK, Cause.NONE)
         before = None if event is None else event.before
-        start = "" if event is None else ("unknown" if before is None else moment(before.time))
+        start = "" if event is None else (moment(before.time) if before is not None and before.dated else "unknown")
         temperatures = {
             "PWR.TBEFORE": None if before is None else before.temp,
             "PWR.TMIN": None if event is None else event.lowest,

@@ -7,8 +7,8 @@ the clock of a small computer may jump after its start. What tells the cases apa
   it proves an interruption, whether or not the link was silent too.
 * Silence with the flag clear is a lost link: cable, adapter or computer; the furnace went on.
 * Silence with a flag that was set before says nothing. Then traces decide: the programmer was reset, the working
-  setpoint or the temperature fell. Without any it cannot be told. (That the remote setpoint was lost is no trace: it is
-  lost with every link that is silent for some seconds.)
+  setpoint or the temperature fell further than setpoint, program or hand may have led it. Without any it cannot be
+  told. (That the remote setpoint was lost is no trace: it is lost with every link that is silent for some seconds.)
 * A flag that is clear after this program was not running may have been acknowledged at the front panel: traces again.
 
 An interruption began after the last reading before it and had ended at the first one after it, so its duration is an
@@ -19,6 +19,7 @@ duration is known once the computer's clock has been set. Within one run of the 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import Enum
 from typing import Any
@@ -28,16 +29,19 @@ STEP = 2.0  # seconds between clock and silence that say that the clock was set
 FELL = 5.0  # C that the temperature has to fall to count as a trace of missing power
 RECOVERED = 1.0  # C below the temperature before, at which it is back
 FOLLOWED = 3600.0  # seconds after the return during which the lowest temperature is watched
+SAGS = 600.0  # seconds after the return in which a temperature that has not fallen yet may still do so
+LATEST = 1e11  # s, Unix time of a year that no clock shows
 KEPT = 50  # interruptions in the history
 RUNNING = ("RUN", "HOLD")
 
 _NUMBER, _MAYBE = (int, float), (int, float, type(None))
 _TYPES: dict[str, tuple[type, ...]] = {
-    "time": _NUMBER, **dict.fromkeys(("flag", "dated"), (bool,)),
+    **dict.fromkeys(("time", "lowest_at"), _NUMBER), **dict.fromkeys(("flag", "dated", "restarted"), (bool,)),
     **dict.fromkeys(("temp", "target", "working", "output", "left", "uptime"), _MAYBE),
-    **dict.fromkeys(("mode", "remote", "program", "boot"), (str,)),
+    **dict.fromkeys(("lasted", "computer", "lowest", "back"), _MAYBE),
+    **dict.fromkeys(("mode", "remote", "program", "boot", "link"), (str,)),
 }  # fmt: skip
-"""Types of the fields of a Sample as they come from a file, which somebody may have edited."""
+"""Types of the fields of a Sample and an Interruption as they come from a file, which somebody may have edited."""
 
 
 class Kind(Enum):
@@ -83,9 +87,7 @@ class Sample:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> Sample:
         """Rebuild a reading. Raises TypeError or ValueError when it is none."""
-        for name, value in data.items():
-            if not isinstance(value, _TYPES.get(name, object)) or (isinstance(value, bool) and _TYPES[name] != (bool,)):
-                raise ValueError(f"{name}: {value!r}")
+        _check(data)
         return cls(**data)
 
     def differs(self, other: Sample) -> bool:
@@ -125,11 +127,12 @@ class Interruption:
     def from_json(cls, data: dict[str, Any]) -> Interruption:
         """Rebuild an event. Raises KeyError, TypeError or ValueError when it is none."""
         before = data["before"]
+        _check({name: value for name, value in data.items() if name in _TYPES})
         return cls(**data | {
             "kind": Kind(data["kind"]),
             "before": None if before is None else Sample.from_json(before),
             "after": Sample.from_json(data["after"]),
-            "traces": tuple(data["traces"]),
+            "traces": tuple(str(trace) for trace in data["traces"]),
         })  # fmt: skip
 
 
@@ -187,7 +190,7 @@ class PowerRecord:
         self.last, self._lost, self._seen, self._paused, self._seen_at = sample, "", True, False, now
         silent = first or bool(lost) or (gap or 0.0) > self.quiet
         if before is not None and gap is not None and abs(sample.time - before.time - gap) > STEP:
-            before = replace(before, time=sample.time - gap)  # the clock was set in between
+            before = replace(before, time=sample.time - gap, dated=sample.dated)  # the clock was set in between
         traces = _traces(before, sample, gap) if before is not None and silent else ()
         rebooted = first and before is not None and _rebooted(before, sample)
         kind: Kind | None = None
@@ -222,14 +225,16 @@ class PowerRecord:
             after = event.after
             if after.dated or after.started is None or after.boot != sample.boot:
                 continue
-            shift = sample.started - after.started
+            shift, before = sample.started - after.started, event.before
             dated = replace(after, time=after.time + shift, dated=True)
+            if before is not None and not before.dated and before.boot == after.boot:
+                before = replace(before, time=before.time + shift, dated=True)
+            gap = None if before is None else event.lasted or _gap(before, dated)
             self._replace(event, replace(
                 event,
+                before=before,
                 after=dated,
-                lasted=event.lasted if event.before is None or event.lasted is not None else _lasted(
-                    event.before, dated, _gap(event.before, dated)
-                ),
+                lasted=_lasted(before, dated, gap),
                 computer=None if event.computer is None else event.computer + shift,
                 lowest_at=event.lowest_at + shift,
                 back=None if event.back is None else event.back + shift,
@@ -246,19 +251,25 @@ class PowerRecord:
         event = self._watched
         if event is None or sample.temp is None:
             return
-        if sample.time - event.after.time > FOLLOWED:
+        since = sample.time - event.after.time
+        if since > FOLLOWED:
             self._watched, self.changed = None, True
             return
         newer = event
         if event.lowest is None or sample.temp < event.lowest:
             newer = replace(newer, lowest=sample.temp, lowest_at=sample.time)
         wanted = None if event.before is None else event.before.temp
-        if wanted is not None and sample.temp >= wanted - RECOVERED:
-            newer = replace(newer, back=sample.time)
+        over = False
+        if wanted is not None and newer.lowest is not None:
+            # A furnace may go on falling for a while, though its first reading is that of before.
+            fell = newer.lowest < wanted - RECOVERED
+            if fell and sample.temp >= wanted - RECOVERED:
+                newer = replace(newer, back=sample.time)
+            over = newer.back is not None or (not fell and since > SAGS)
         if newer is not event:
             self._replace(event, newer)
             self.moved = True
-        if newer.back is not None:
+        if over:
             self._watched, self.changed = None, True
 
     def as_json(self) -> dict[str, Any]:
@@ -306,21 +317,33 @@ def _traces(before: Sample, after: Sample, gap: float | None) -> tuple[str, ...]
     """Return what speaks for missing power when the flag cannot tell."""
     found = []
     running = before.program in RUNNING
-    ended = before.program == "RUN" and None not in (before.left, gap) and (gap or 0.0) >= (before.left or 0.0)
+    ended = before.program == "RUN" and before.left is not None and (gap is None or gap >= before.left)
     if running and after.program == "RESET" and not ended:
         found.append("the programmer was reset")
-    lowered = before.target is not None and after.target is not None and after.target < before.target
-    if lowered:
-        return tuple(found)
-    controlling = before.mode == after.mode == "AUTO" and "REMOTE" not in (before.remote, after.remote)
-    if _fell(before.working, after.working) and controlling and not running:
+    free = not running and "REMOTE" not in (before.remote, after.remote)  # the target decides
+    if free and before.mode == after.mode == "AUTO" and _fell(before.working, after.working, after.target):
         found.append("the working setpoint fell back")
-    cooling = before.output is not None and before.output <= 0
-    ramping = running and (after.working or 0.0) < (before.working or 0.0)
-    if _fell(before.temp, after.temp) and not cooling and not ramping:
+    off = before.output is not None and before.output <= 0
+    eased = before.mode == "MANUAL" and (after.output or 0.0) < (before.output or 0.0)
+    lowered = (after.target or 0.0) < (before.target or 0.0)
+    led = after.target if free or lowered else after.working
+    if before.mode == after.mode and not off and not eased and _fell(before.temp, after.temp, led):
         found.append("the temperature fell while the output was on")
     return tuple(found)
 
 
-def _fell(before: float | None, after: float | None) -> bool:
-    return before is not None and after is not None and before - after >= FELL
+def _fell(before: float | None, after: float | None, led: float | None) -> bool:
+    """Whether a temperature fell, and further than to where it was ``led``."""
+    if before is None or after is None:
+        return False
+    return min(before, before if led is None else led) - after >= FELL
+
+
+def _check(data: Mapping[str, Any]) -> None:
+    """Raise ValueError for a field of another type, or a number that none of them can have."""
+    for name, value in data.items():
+        types = _TYPES.get(name, ())
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise ValueError(f"{name}: {value!r}")
+        if isinstance(value, int | float) and not abs(value) < LATEST:
+            raise ValueError(f"{name}: {value!r}")

@@ -34,7 +34,8 @@ def _headline(event: Interruption) -> str:
         why = "the clock cannot be right" if before.dated else "the computer's clock was not set then"
         return f"{what} before {moment(after.time)}, last reading {moment(before.time)}: {why}."
     lasted = f"{'at most ' if event.kind in MAINS_KINDS else ''}{span(event.lasted)}"
-    return f"{what} between {moment(math.floor(before.time))} and {moment(math.ceil(after.time))}, {lasted}."
+    clock = "" if after.dated else " by a clock that is not set yet"
+    return f"{what} between {moment(math.floor(before.time))} and {moment(math.ceil(after.time))}{clock}, {lasted}."
 
 
 def _evidence(event: Interruption) -> str:

@@ -287,7 +287,7 @@ async def test_an_interruption_is_on_disk_before_the_reading_that_ends_it(
     assert order == ["FURN1-power.json"]
     await bench.scan()
     await bench.driver._memory._files["sample"].flush()
-    assert order == ["FURN1-power.json", "FURN1-sample.json"]
+    assert order[:2] == ["FURN1-power.json", "FURN1-sample.json"]
     await bench.driver.close()
 
 

@@ -148,6 +148,36 @@ def test_the_lowest_temperature_and_the_recovery_are_followed():
     assert "back at" in message(power)
 
 
+def see_all(power: PowerRecord, until: float, temp: float) -> None:
+    """Take a reading every 4 s, the temperature going there in a straight line."""
+    last = power.last
+    assert last is not None
+    start, begun = last.temp or 0.0, last.time
+    while (time := power.last.time + 4.0 if power.last else 0.0) <= until:
+        at = start + (temp - start) * (time - begun) / (until - begun)
+        see(power, replace(last, time=time, temp=at))
+
+
+def test_a_furnace_that_falls_only_after_its_first_reading_is_followed():
+    power = record()
+    see(power, replace(HOT, time=1000.0, flag=True, temp=599.8))
+    for time, temp in ((1200.0, 575.0), (1500.0, 599.5), (1600.0, 400.0)):
+        see_all(power, time, temp)
+    assert power.event is not None
+    assert (power.event.lowest, power.event.lowest_at, power.event.back) == (575.0, 1200.0, 1496.0)
+
+
+def test_a_furnace_that_has_not_fallen_after_ten_minutes_is_not_followed_any_more():
+    power = record()
+    see(power, replace(HOT, time=1000.0, flag=True, temp=600.2))
+    see_all(power, 1700.0, 600.1)
+    assert power.changed
+    before = power.event
+    see_all(power, 1800.0, 400.0)
+    assert before is not None
+    assert (power.event, before.back) == (before, None)
+
+
 def restarted(power: PowerRecord) -> PowerRecord:
     """What the next start of the program knows."""
     again = PowerRecord(quiet=5.0)
@@ -296,6 +326,24 @@ def test_a_clock_that_is_set_after_the_start_corrects_the_report(restart: bool):
     assert power.changed
 
 
+def test_a_cut_before_the_clock_was_set_is_moved_as_a_whole_when_it_is():
+    power = PowerRecord(quiet=5.0)
+    lost = replace(HOT, boot="first", dated=False, flag=False)
+    see(power, replace(lost, time=100.0, uptime=100.0))
+    power.lost("no answer")
+    see(power, replace(lost, time=160.0, uptime=160.0, flag=True))
+    assert power.event is not None
+    assert power.event.lasted == 60.0
+    assert "by a clock that is not set yet, at most 60 s" in message(power)
+    power.observe(replace(lost, time=1_000_200.5, uptime=200.0, flag=True, dated=True), 200.0)
+    event = power.event
+    assert event.before is not None
+    assert (event.before.time, event.before.dated, event.after.time) == (1_000_100.5, True, 1_000_160.5)
+    assert event.lasted == 61.0
+    assert "not set" not in message(power)
+    assert "at most 61 s" in message(power)
+
+
 def test_a_clock_that_was_never_set_before_leaves_the_duration_open_for_ever():
     power = PowerRecord(quiet=5.0, last=replace(OLD, dated=False))
     see(power, replace(NEXT_BOOT, time=1049.0, uptime=30.0))
@@ -346,6 +394,55 @@ def test_a_program_that_had_time_to_end_is_no_trace():
     power = PowerRecord(quiet=5.0, last=OLD)
     see(power, replace(OLD, time=6900.0, uptime=6800.0, program="RESET", output=0.0))
     assert power.history == []
+
+
+def test_a_program_that_may_have_had_time_to_end_is_no_trace():
+    power = PowerRecord(quiet=5.0, last=OLD)
+    see(power, replace(OLD, boot="second", time=1049.0, uptime=30.0, dated=False, program="RESET", temp=599.0))
+    assert power.history == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"target": 100.0}, {"temp": 560.0, "working": 558.0}),  # a ramp to a setpoint that was lowered before
+        ({"target": 500.0, "working": 500.0}, {"temp": 520.0, "working": 500.0}),  # cooling down to the setpoint
+        ({"mode": "MANUAL"}, {"mode": "MANUAL", "temp": 560.0, "output": 10.0}),  # less output by hand
+        ({}, {"mode": "STANDBY", "temp": 560.0}),
+        ({"remote": "REMOTE"}, {"remote": "REMOTE", "temp": 560.0, "working": 555.0}),
+    ],
+)
+def test_a_furnace_that_is_led_down_leaves_no_trace(before: dict[str, object], after: dict[str, object]):
+    power = PowerRecord(quiet=5.0)
+    steady = replace(HOT, flag=True, program="", **before)  # type: ignore[arg-type]
+    see(power, steady)
+    power.acknowledge()
+    power.lost("no answer")
+    see(power, replace(steady, time=1060.0, **after))  # type: ignore[arg-type]
+    assert power.history[-1].kind is Kind.UNKNOWN
+
+
+def test_a_furnace_that_falls_below_a_setpoint_that_was_lowered_leaves_a_trace():
+    power = PowerRecord(quiet=5.0)
+    steady = replace(HOT, flag=True, program="", target=590.0)
+    see(power, steady)
+    power.lost("no answer")
+    see(power, replace(steady, time=1060.0, temp=560.0))
+    assert power.history[-1].kind is Kind.LIKELY
+
+
+@pytest.mark.parametrize(
+    "fields", [{"lasted": "x"}, {"link": 3}, {"lowest": float("nan")}, {"back": 1e300}, {"traces": None}, {"kind": "?"}]
+)
+def test_an_event_on_disk_that_is_none_is_refused_and_changes_nothing(fields: dict[str, object]):
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True))
+    stored = power.as_json()
+    stored["history"][0] |= fields
+    again = PowerRecord(quiet=5.0)
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        again.restore(json.loads(json.dumps(stored)))
+    assert (again.count, again.history) == (0, [])
 
 
 def test_the_history_is_bounded():
