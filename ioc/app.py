@@ -231,13 +231,13 @@ class App:
 
 def _guests(site: Site, policy: AccessPolicy, puts: PutPath) -> Guests | None:
     """Return the PVs of the caproto groups of a site, None when it has none. Raises SiteError."""
-    if not site.groups:
+    if not site.pvgroups:
         return None
     from ioc.pvgroups.load import make_group  # noqa: PLC0415
     from ioc.server.guests import Guests  # noqa: PLC0415  the server of caproto takes long to import
 
     try:
-        return Guests([make_group(one) for one in site.groups], policy.may_put_group, puts.put_group)
+        return Guests([make_group(one) for one in site.pvgroups], policy.may_put_group, puts.put_group)
     except ValueError as error:
         raise SiteError([str(error)]) from error
 

@@ -56,7 +56,7 @@ def _checked(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "file": args.site,
         "good": True,
-        "devices": sum(len(part.devices) + len(part.groups) for part in parts),
+        "devices": sum(len(part.devices) + len(part.pvgroups) for part in parts),
         "pvs": len(database.served),
         "aliases": len(database.aliases),
         "wires": wires,

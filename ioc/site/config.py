@@ -92,7 +92,7 @@ class Site:
     ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
     ``engineer`` and ``location`` are texts for the PVs of the server, empty when not given.
-    ``groups`` are the devices that are PVGroups of caproto.
+    ``pvgroups`` are the devices that are PVGroups of caproto.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
@@ -106,7 +106,7 @@ class Site:
     textserver: TextSettings | None
     identity: str
     ioc: str = "IOC"
-    groups: tuple[GroupSettings, ...] = ()
+    pvgroups: tuple[GroupSettings, ...] = ()
     engineer: str = ""
     location: str = ""
 
@@ -126,15 +126,15 @@ def only(site: Site, names: Sequence[str]) -> Site:
     Its own PVs are called after its first device, ``LAB:IOC_HV1:HEARTBEAT``, so that no two IOCs have the same.
     Raises SiteError when there is no such device, or one is named twice.
     """
-    known = {device.name for device in site.devices} | {group.name for group in site.groups}
+    known = {device.name for device in site.devices} | {group.name for group in site.pvgroups}
     errors = [f"--only: there is no device {name!r}" for name in names if name not in known]
     errors += [f"--only: {name} is named twice" for name in sorted({one for one in names if names.count(one) > 1})]
     if errors:
         raise SiteError(errors)
     text = site.textserver if site.textserver is not None and site.textserver.device in names else None
     devices = tuple(device for device in site.devices if device.name in names)
-    groups = tuple(group for group in site.groups if group.name in names)
-    return replace(site, devices=devices, groups=groups, textserver=text, ioc=f"IOC_{names[0]}")
+    pvgroups = tuple(group for group in site.pvgroups if group.name in names)
+    return replace(site, devices=devices, pvgroups=pvgroups, textserver=text, ioc=f"IOC_{names[0]}")
 
 
 def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
@@ -159,7 +159,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
     if found:
         raise SiteError([str(mistake) for mistake in found])
     devices = [device for device in data.get("device", []) if device["type"] != GROUP_TYPE]
-    groups = [device for device in data.get("device", []) if device["type"] == GROUP_TYPE]
+    pvgroups = [device for device in data.get("device", []) if device["type"] == GROUP_TYPE]
     return Site(
         prefix=data["site"]["prefix"],
         devices=tuple(_settings(device, data.get("can", {})) for device in devices),
@@ -169,7 +169,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
-        groups=tuple(_group(device, data["site"]["prefix"]) for device in groups),
+        pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
@@ -220,7 +220,7 @@ def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceS
     )
 
 
-def _group(device: Mapping[str, Any], prefix: str) -> GroupSettings:
+def _pvgroup(device: Mapping[str, Any], prefix: str) -> GroupSettings:
     usual = f"{prefix}:{device['name']}:"
     return GroupSettings(device["name"], device["group"], device.get("prefix", usual), device.get("arguments", {}))
 

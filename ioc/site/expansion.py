@@ -73,7 +73,7 @@ def expand(site: Site) -> Database:
         errors += _off_errors(definition)
         errors += _keep_errors(definition, {settings.name for settings in site.devices})
         errors += _register(database, definition)
-    if site.groups:
+    if site.pvgroups:
         errors += _guests(site, database)
     if errors:
         raise DatabaseError(errors)
@@ -95,7 +95,7 @@ def _guests(site: Site, database: Database) -> Iterator[str]:
     """Add the PVs of caproto groups; yields why a group cannot be made, and names that are taken."""
     from ioc.pvgroups.load import definitions  # noqa: PLC0415  the server of caproto takes long to import
 
-    for group in site.groups:
+    for group in site.pvgroups:
         try:
             for definition in definitions(group):
                 name = definition.name

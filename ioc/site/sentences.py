@@ -16,6 +16,9 @@ from ioc.site.source import KeyPath
 Found = Iterator[tuple[KeyPath, str]]
 """Mistakes: the path of the key, and what is wrong with it."""
 
+_NAMED = ("device", "group", "interlock")
+"""Sections that are lists of tables with a name."""
+
 _TYPES = {
     "object": "a table",
     "array": "a list",
@@ -41,20 +44,24 @@ class Mistake:
 
 def device_label(data: Mapping[str, Any], index: int) -> str:
     """Return what messages call a device: its name, or its number in the file."""
-    entry = data["device"][index]
+    return _label(data, "device", index)
+
+
+def _label(data: Mapping[str, Any], section: str, index: int) -> str:
+    entry = data[section][index]
     name = entry.get("name") if isinstance(entry, dict) else None
-    same = [one for one in data["device"] if isinstance(one, dict) and one.get("name") == name]
+    same = [one for one in data[section] if isinstance(one, dict) and one.get("name") == name]
     number = f"number {index + 1}"
     if not isinstance(name, str) or not name:
-        return f"device {number}"
-    return f"device {name}" if len(same) == 1 else f"device {name} ({number})"
+        return f"{section} {number}"
+    return f"{section} {name}" if len(same) == 1 else f"{section} {name} ({number})"
 
 
 def key_of(path: KeyPath, data: Mapping[str, Any]) -> str:
     """Write a path the way people look for it: ``device HV1.channel.7.limits.VSET``."""
     text, rest = "", path
-    if len(path) > 1 and path[0] == "device" and isinstance(path[1], int):
-        text, rest = device_label(data, path[1]), path[2:]
+    if len(path) > 1 and path[0] in _NAMED and isinstance(path[1], int):
+        text, rest = _label(data, str(path[0]), path[1]), path[2:]
     for part in rest:
         if isinstance(part, int):
             text += f"[{part}]"

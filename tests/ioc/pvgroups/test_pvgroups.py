@@ -311,4 +311,4 @@ def test_a_group_may_be_served_by_an_ioc_of_its_own():
     site = parse_site(data(HV, GROUP))
     assert [one.name for one in only(site, ["G1"]).groups] == ["G1"]
     assert only(site, ["G1"]).devices == ()
-    assert only(site, ["HV1"]).groups == ()
+    assert only(site, ["HV1"]).pvgroups == ()
