@@ -309,6 +309,6 @@ def test_wrong_arguments_and_names_used_twice_are_told():
 
 def test_a_group_may_be_served_by_an_ioc_of_its_own():
     site = parse_site(data(HV, GROUP))
-    assert [one.name for one in only(site, ["G1"]).groups] == ["G1"]
+    assert [one.name for one in only(site, ["G1"]).pvgroups] == ["G1"]
     assert only(site, ["G1"]).devices == ()
     assert only(site, ["HV1"]).pvgroups == ()
