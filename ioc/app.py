@@ -22,10 +22,10 @@ from devices.model import DeviceSettings, Driver
 from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
 from ioc.access import AccessPolicy
-from ioc.automation.all_off import AllOff
+from ioc.automation.automation import Automation
 from ioc.automation.trip_memory import TripMemory
 from ioc.clock import Clock, SystemClock
-from ioc.database.support import GROUPS, OFF_TAG, SERVER
+from ioc.database.support import OFF_TAG, SERVER
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
@@ -107,6 +107,7 @@ class App:
         except NetworkError as error:
             raise SiteError([str(error)]) from error
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
+        self.automation: Automation | None = None
         self._tasks: list[asyncio.Task[None]] = []
         health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
                         lambda: Traffic(*self._clients(), self._server.service.events))  # fmt: skip
@@ -138,9 +139,7 @@ class App:
         await self.trips.start(self.scanners)
         if not self.statistics.armed:
             await self.puts.pass_on_arming()
-        if self._outputs:
-            own = {record.signal or "": record for record in self._of_device[GROUPS]}
-            AllOff(own, self._outputs, self.records, self.puts, self._clock)
+        self.automation = Automation(self.site, self.records, self._outputs, self.puts, self._clock)
         try:
             await self._server.start()
         except OSError as error:
@@ -158,6 +157,8 @@ class App:
             self._spawn(scanner.run, name)
         await self.supervision.start()
         self._spawn(self.supervision.run, "supervision")
+        for name, work in self.automation.work():
+            self._spawn(work, name)
         gc.collect()
         gc.freeze()  # records live for ever: walking over them again and again would pause everything
 
@@ -180,6 +181,8 @@ class App:
         """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
         await self.supervision.stop()
         await self.puts.close(_PUTS_SECONDS)
+        if self.automation is not None:
+            await self.automation.stop()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

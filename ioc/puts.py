@@ -87,6 +87,8 @@ class PutPath:
         self._closing = False
         self.on_applied: Callable[[Entry], None] = lambda entry: None
         """Called with each put that has been applied."""
+        self.observers: list[Callable[[Record, PutContext], None]] = []
+        """Called with each put to a device, and who puts, before it is queued."""
         for scanner in scanners.values():
             scanner.on_loss = self._withdraw_objectionable
 
@@ -100,6 +102,8 @@ class PutPath:
         Raises PutRefused with the reason when it was not applied. Cancelling a put that has begun leaves it to finish
         by itself.
         """
+        for observe in self.observers:
+            observe(record, context)
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
         entry = self._entry(record.name, as_text(record, record.val), as_text(record, value), context)
         began = self._clock.monotonic()
@@ -235,7 +239,7 @@ class PutPath:
             return "not read yet"  # switching something off is always tried
         return None
 
-    def _server_closed(self) -> str | None:
+    def server_closed(self) -> str | None:
         """Return why nothing at all can be written at the moment."""
         if self._closing:
             return "the server is stopping"
@@ -245,7 +249,7 @@ class PutPath:
 
     def _closed_to_writes(self, scanner: DeviceScanner, losses: int | None) -> str | None:
         """Return why nothing can be written to a device at the moment; ``losses`` as counted when it was asked for."""
-        if (reason := self._server_closed()) is not None:
+        if (reason := self.server_closed()) is not None:
             return reason
         if losses is None:
             return self._disabled_reason(scanner)
@@ -316,7 +320,7 @@ class PutPath:
             self._note_put(entry, began, f"set to {value}")
 
         note, way = partial(self._note_refusal, None, entry, began), Way(name, urgent=urgent)
-        await self._submit(Order(name, name, way, lambda: denied or self._server_closed(), work, note), context)
+        await self._submit(Order(name, name, way, lambda: denied or self.server_closed(), work, note), context)
 
     async def _write(self, record: Record, value: Value, permit: Permit) -> None:
         signal = record.signal or ""

@@ -23,7 +23,7 @@ from ioc.database.dbfile import RecordDef
 from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.schema import site_schema
-from ioc.site.templates import all_off_template, family_templates, server_template
+from ioc.site.templates import all_off_template, family_templates, group_template, server_template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 INDEX = FOLDER.parent / "README.md"
@@ -198,6 +198,12 @@ def server_page() -> str:
     lines += ["## All outputs: `LAB:GRP:...`", ""]
     lines += ["Where a device has outputs of high voltage: [how to use it](../how-to/switch-everything-off.md).", ""]
     lines += pv_table(everything)
+    group = {
+        record.name.removeprefix("P:GRP:NAME:"): record
+        for record in group_template().expand({**MACROS, "NAME": "NAME"})
+    }
+    lines += ["", "## Groups: `LAB:GRP:NAME:...`", ""]
+    lines += ["For each [`[[group]]`](../how-to/groups.md) of the site file.", "", *pv_table(group)]
     return "\n".join(lines)
 
 

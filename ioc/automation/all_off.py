@@ -8,13 +8,13 @@ goes on, also when its client has gone, and however long a slow line takes. It i
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
 from devices.model import Cause, Level
+from ioc.automation.sequence import failures
 from ioc.clock import Clock, local_time
 from ioc.puts import PutPath
 from ioc.records import Cancelled, FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, Value
@@ -82,12 +82,9 @@ class AllOff(Source):
             self._running -= 1
             if not self._running:
                 self._show(self._go, IDLE)
-        reasons: defaultdict[str, list[str]] = defaultdict(list)
-        for record, reason in zip(outputs, found, strict=True):
-            if reason is not None:
-                reasons[reason].append(record.name)
+        reasons = {record.name: reason for record, reason in zip(outputs, found, strict=True) if reason is not None}
         if reasons:
-            text = _failure(reasons, len(outputs))
+            text = f"{len(reasons)} of {len(outputs)} outputs not known to be off: {failures(reasons)}"
             self._show(self._msg, f"{text} [{asked}]", Level.MAJOR)
             raise PutRefused(text)
         self._show(self._msg, f"all {len(outputs)} outputs are off [{asked}]")
@@ -111,12 +108,3 @@ class AllOff(Source):
 
 def _asked(context: PutContext, clock: Clock) -> str:
     return f"by {context.user}@{context.host}, {local_time(clock.time())}"
-
-
-def _failure(reasons: Mapping[str, Sequence[str]], outputs: int) -> str:
-    """Name the outputs by what kept them from being off, the count first: a plain caget shows 39 characters."""
-    parts = []
-    for reason, names in reasons.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        parts.append(f"{names[0]}{more}: {reason}")
-    return f"{sum(map(len, reasons.values()))} of {outputs} outputs not known to be off: {'; '.join(parts)}"

@@ -33,8 +33,8 @@ SERVER_SIGNALS: Final = frozenset(
 GROUPS: Final = "GRP"
 """Name in links of the pseudo device that acts on several devices at once."""
 
-GROUP_SIGNALS: Final = frozenset({"ALL.GO", "ALL.MSG"})
-"""Signals of that pseudo device."""
+GROUP_SIGNALS: Final = ("GO", "STATE", "PLAN.MSG", "PROGRESS", "HOLD.CMD", "MSG")
+"""Signals of each group of that pseudo device, after the name of the group; ALL has the first and the last."""
 
 OFF_TAG: Final = "off"
 OFF_ALL: Final = "all"

@@ -40,7 +40,7 @@ class Alarm:
 
 
 def alarms(plant: Plant) -> Iterator[Alarm]:
-    """Yield every PV with an ``alarm`` tag, servers first. Raises DatabaseError naming a tag that cannot be read."""
+    """Yield every PV with an ``alarm`` tag: servers, groups, devices. Raises DatabaseError for a tag that is wrong."""
     for name, records in plant.servers.items():
         heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
         screen = "server.bob", {"P": plant.prefix}
@@ -48,6 +48,12 @@ def alarms(plant: Plant) -> Iterator[Alarm]:
             yield from _alarm(record, ["Server", name], "", "" if suffix == "HEARTBEAT" else heartbeat, screen)
         for record in plant.all_off(name)[1].values():
             yield from _alarm(record, ["Server", name], "", heartbeat, screen)
+    for part in plant.parts:
+        needs = f"'{plant.prefix}:{part.ioc}:HEARTBEAT' >= 0"
+        for group in part.groups:
+            for record in plant.groups[group.name].values():
+                screen = f"group-{group.name}.bob", {"P": plant.prefix}
+                yield from _alarm(record, ["Groups", group.name], f"group {group.name}", needs, screen)
     for device, channel, records in plant.walk():
         link = f"{plant.prefix}:{device.name}:COMM"
         path = [device.area, device.name, *([f"CH{channel.number:02d}"] if channel else [])]

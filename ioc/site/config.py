@@ -20,6 +20,7 @@ from ioc.errors import MistakesError
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.pvgroups.settings import GroupSettings
 from ioc.site.check import mistakes
+from ioc.site.groups import Group, groups_of
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
 from ioc.site.source import Source, SourceError, read_source, shown
@@ -92,7 +93,7 @@ class Site:
     ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
     ``engineer`` and ``location`` are texts for the PVs of the server, empty when not given.
-    ``pvgroups`` are the devices that are PVGroups of caproto.
+    ``pvgroups`` are the devices that are PVGroups of caproto, ``groups`` what is moved together.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
@@ -109,6 +110,7 @@ class Site:
     pvgroups: tuple[GroupSettings, ...] = ()
     engineer: str = ""
     location: str = ""
+    groups: tuple[Group, ...] = ()
 
 
 def load_site(path: Path | str) -> Site:
@@ -124,7 +126,7 @@ def only(site: Site, names: Sequence[str]) -> Site:
     """Return the part of a site with these devices, as one of several IOCs serves it.
 
     Its own PVs are called after its first device, ``LAB:IOC_HV1:HEARTBEAT``, so that no two IOCs have the same.
-    Raises SiteError when there is no such device, or one is named twice.
+    Raises SiteError when there is no such device, one is named twice, or a group would be cut in two.
     """
     known = {device.name for device in site.devices} | {group.name for group in site.pvgroups}
     errors = [f"--only: there is no device {name!r}" for name in names if name not in known]
@@ -134,7 +136,11 @@ def only(site: Site, names: Sequence[str]) -> Site:
     text = site.textserver if site.textserver is not None and site.textserver.device in names else None
     devices = tuple(device for device in site.devices if device.name in names)
     pvgroups = tuple(group for group in site.pvgroups if group.name in names)
-    return replace(site, devices=devices, pvgroups=pvgroups, textserver=text, ioc=f"IOC_{names[0]}")
+    groups = tuple(group for group in site.groups if group.devices & set(names))
+    for group in groups:
+        if missing := sorted(group.devices - set(names)):
+            raise SiteError([f"--only: group {group.name} needs {', '.join(missing)}, too: one server moves all of it"])
+    return replace(site, devices=devices, pvgroups=pvgroups, groups=groups, textserver=text, ioc=f"IOC_{names[0]}")
 
 
 def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
@@ -172,6 +178,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
+        groups=tuple(groups_of(data)[0]),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 

@@ -27,7 +27,7 @@ from ioc.database.support import (
 )
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
-from ioc.site.templates import all_off_template, family_templates, server_template
+from ioc.site.templates import all_off_template, family_templates, group_template, server_template
 
 log = logging.getLogger("labioc")
 
@@ -62,8 +62,13 @@ def expand(site: Site) -> Database:
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
         definitions += _device_records(site.prefix, settings, site.tuning[settings.name])
-    if any(OFF_TAG in definition.info for definition in definitions):
-        signals[GROUPS] = GROUP_SIGNALS
+    off_all = any(OFF_TAG in definition.info for definition in definitions)
+    if off_all or site.groups:
+        names = ["ALL", *(group.name for group in site.groups)]
+        signals[GROUPS] = frozenset(f"{name}.{signal}" for name in names for signal in GROUP_SIGNALS)
+    for group in site.groups:
+        definitions += group_template().expand({"P": site.prefix, "NAME": group.name})
+    if off_all:
         definitions += all_off_template().expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []
     database = Database({}, {})

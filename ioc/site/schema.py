@@ -14,6 +14,7 @@ from ioc.access.settings import EVERYBODY, LOCAL
 from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import PORT_PATTERN, archiver_schema
+from ioc.site.groups import group_schema
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -82,6 +83,7 @@ def site_schema() -> _JSON:
                     ],
                 },
             },
+            "group": group_schema(),
             "archiver": archiver_schema(),
             "textserver": _textserver(),
         },

@@ -21,6 +21,7 @@ FOLDER = Path(db.__file__).parent
 SERVER = "ioc.template"
 """Template of the server's own records."""
 ALL_OFF = "all-off.template"
+GROUP = "group.template"
 ARCHIVER = "archiver.template"
 
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
@@ -51,6 +52,12 @@ def archiver_template() -> Template:
 def all_off_template() -> Template:
     """Return the template of the put that switches every output of the site off."""
     return parse_template(FOLDER / ALL_OFF)
+
+
+@cache
+def group_template() -> Template:
+    """Return the template of one group of channels and furnaces."""
+    return parse_template(FOLDER / GROUP)
 
 
 @cache

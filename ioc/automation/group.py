@@ -1,0 +1,337 @@
+"""``GRP:NAME:*``: channels and furnaces that are moved together by one put. It is no safety system."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from devices.model import Cause, Level
+from ioc.automation.member import Member
+from ioc.automation.sequence import MoveSequence, Stopped, effective, failures, stages_of, titles
+from ioc.clock import Clock, local_time
+from ioc.puts import PutPath
+from ioc.records import (
+    Cancelled,
+    FieldSpec,
+    FieldValue,
+    PutContext,
+    PutRefused,
+    Record,
+    RecordSet,
+    Source,
+    Value,
+    fields_of,
+)
+from ioc.records.status import DBE_ALARM, DBE_VALUE
+from ioc.scan.device_status import ALARM_STATUS
+from ioc.site.groups import KEEP, OFF, STATES, Group, Target
+
+log = logging.getLogger("labioc.groups")
+
+RAMPING, MIXED, FAULT, LOST = 1, 4, 5, 6
+_STATE_VALUES: Final = {"OFF": 0, "STANDBY": 2, "ON": 3}
+"""States of STATE."""
+
+REFRESH: Final = 1.0
+"""Seconds between two looks at the members when nothing changes."""
+
+_LONGEST_PLAN: Final = 4000
+
+
+class GroupControl(Source):
+    """The source of the PVs of one group, and the monitor of what its members do."""
+
+    mask = DBE_VALUE | DBE_ALARM
+
+    def __init__(
+        self, group: Group, own: Mapping[str, Record], records: RecordSet, prefix: str, puts: PutPath, clock: Clock
+    ) -> None:
+        self.name = group.name
+        self.user = f"labioc:GRP:{group.name}"
+        self.held = False
+        """Whether somebody, or something, has stopped it on its way, and it has not been put anywhere since."""
+        self._group = group
+        self._own = {signal.removeprefix(f"{group.name}."): record for signal, record in own.items()}
+        self._puts = puts
+        self._clock = clock
+        self._members = {base: Member(one, records, prefix) for base, one in group.members.items()}
+        self._sequence: MoveSequence | None = None
+        self._engaged = False
+        self._last = ""
+        self._faults: frozenset[str] = frozenset()
+        self._plan = ""
+        self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._moved = {record.name for member in self._members.values() for record in member.moved_by}
+        for member in self._members.values():
+            for record in member.watched:
+                record.subscribe("VAL", self)
+        for signal in ("GO", "HOLD.CMD"):
+            self._own[signal].source = self
+        puts.observers.append(self._observe)
+        self._show("HOLD.CMD", 0)
+        self._show("PROGRESS", 0.0)
+        self._say("not used since the server started")
+
+    # ---- hooks of its records, and of those of its members
+
+    def event(self, mask: int, shared: dict[object, bytes]) -> None:
+        """Take note that a member has changed."""
+        self._wake.set()
+        if self._sequence is not None:
+            self._sequence.wake()
+
+    async def put(self, record: Record, value: Value, context: PutContext) -> None:
+        """Move the group, or stop it where it is; complete when it has arrived or stands. Raises PutRefused."""
+        if record is self._own["HOLD.CMD"]:
+            if value:
+                text, work = "HOLD", partial(self._hold, context)
+                await self._puts.put_group(record.name, text, context, None, work, urgent=True)
+        elif isinstance(value, int) and 0 <= value < len(STATES):
+            await self.go(STATES[value], context)
+        else:
+            raise PutRefused(f"{record.name}: found {value!r}, allowed: {', '.join(self._group.states)}")
+
+    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Take note of a put that the record or the access rules refused."""
+        self._puts.note_refusal(record, field, value, context, reason)
+
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
+        """Take note of a put to a field of the record."""
+        self._puts.note_field(record, spec, old, new, context)
+
+    def _observe(self, record: Record, context: PutContext) -> None:
+        """End the sequence when anybody else puts to what it moves."""
+        if self._sequence is not None and context.user != self.user and record.name in self._moved:
+            self._sequence.stop(Stopped(f"{context.user}@{context.host} has put to {record.name}", hold=False))
+
+    # ---- moving
+
+    async def go(self, state: str, context: PutContext) -> None:
+        """Move the group to OFF, STANDBY or ON; returns when it has arrived. Raises PutRefused.
+
+        It takes the place of what the group was doing. Once begun it goes on, also when its client has gone.
+        """
+        work = partial(self._go, state, context)
+        await self._puts.put_group(self._own["GO"].name, state, context, None, work, urgent=True)
+
+    async def _go(self, state: str, context: PutContext, left_out: frozenset[str] = frozenset()) -> None:
+        members = {base: member for base, member in self._members.items() if base not in left_out}
+        who = f"{context.user}@{context.host}, {local_time(self._clock.time())}"
+        if (reason := self.objection(state, members)) is not None:
+            if self._sequence is None:
+                self._say(f"{state} refused: {reason} [by {who}]")
+            raise PutRefused(reason)
+        if self._sequence is not None:
+            self._sequence.stop(Stopped(f"{state} by {context.user}@{context.host} took its place", hold=False))
+        self._engaged, self.held, self._last = state != "OFF", False, state
+        self._faults = self._faulty()
+        cancelled = Cancelled()
+        mine = replace(context, user=self.user, callback=True, cancelled=cancelled)
+        sequence = MoveSequence(
+            self._group, members, state, partial(self._put_member, mine), cancelled, self._clock,
+            self._puts.server_closed, lambda text: self._say(f"{text} [by {who}]"),
+        )  # fmt: skip
+        self._sequence = sequence
+        self._show("GO", STATES.index(state))
+        self._wake.set()
+        try:
+            await sequence.run()
+            self._say(f"{state} [by {who}]")
+        except Stopped as stopped:
+            await self._ended(sequence, stopped)
+            raise PutRefused(str(stopped)) from stopped
+        except PutRefused as refusal:
+            self._say(f"{refusal} [by {who}]", Level.MAJOR)
+            raise
+        finally:
+            if self._sequence is sequence:
+                self._show("PROGRESS", sequence.progress)
+                self._sequence = None
+            self._wake.set()
+
+    async def _put_member(self, context: PutContext, record: Record, value: Value) -> None:
+        """Put to a member as a client does, but wait for its turn without limit. Raises PutRefused."""
+        try:
+            record.check_device_put(fields_of(record.rtyp)["VAL"], value)
+        except PutRefused as refusal:
+            self._puts.note_refusal(record, "VAL", str(value), context, str(refusal))
+            raise
+        await self._puts.put(record, value, context, patient=True)
+
+    async def _ended(self, sequence: MoveSequence, stopped: Stopped) -> None:
+        """Do what is to be done when a sequence ended on its way."""
+        if self._sequence is not sequence:
+            return  # another one has taken its place
+        sequence.stop(stopped)
+        self._sequence = None
+        if stopped.tripped and self._react(str(stopped)):
+            return
+        self.held = True
+        if not stopped.hold:
+            self._say(f"stopped on the way to {sequence.state}: {stopped}")
+            return
+        failed = await self._stand_still()
+        self._say(f"held on the way to {sequence.state}: {stopped}{failed}", Level.MAJOR)
+
+    def _react(self, reason: str) -> bool:
+        """Do what the site file wants when a member trips, if that is to move the others."""
+        if self._group.on_trip == "hold":
+            return False
+        state, left_out = self._group.on_trip.upper(), frozenset[str]()
+        if state != "OFF":
+            left_out = frozenset(base for base, one in self._members.items() if one.fault() or one.problem())
+        log.warning("%s: %s; the others go to %s", self.name, reason, state)
+        self._spawn(self._move_others(state, reason, left_out))
+        return True
+
+    async def _move_others(self, state: str, reason: str, left_out: frozenset[str]) -> None:
+        context = PutContext(self.user, socket.gethostname(), ("labioc", 0), callback=False)
+        work = partial(self._go, state, context, left_out)
+        try:
+            await self._puts.put_group(self._own["GO"].name, state, context, None, work, urgent=True)
+            self._say(f"{reason}; the others are in {state}", Level.MAJOR)
+        except PutRefused as refusal:
+            log.warning("%s: %s: %s", self.name, state, refusal)
+            self._say(f"{reason}; {state} of the others: {refusal}", Level.MAJOR)
+
+    async def _hold(self, context: PutContext) -> None:
+        who = f"{context.user}@{context.host}"
+        self._show("HOLD.CMD", 1)
+        try:
+            if self._sequence is not None:
+                self._sequence.stop(Stopped(f"HOLD by {who}", hold=False))
+            self.held = True
+            failed = await self._stand_still()
+        finally:
+            self._show("HOLD.CMD", 0)
+        self._say(f"held by {who}, {local_time(self._clock.time())}{failed}", Level.MAJOR if failed else Level.OK)
+        if failed:
+            raise PutRefused(failed.removeprefix("; "))
+
+    async def _stand_still(self) -> str:
+        """Set everything that ramps to where it is; returns what could not be, empty when nothing."""
+        context = PutContext(self.user, socket.gethostname(), ("labioc", 0), callback=False)
+        moving = [one for one in self._members.values() if not one.problem() and one.on and one.moving]
+
+        async def stay(member: Member) -> str:
+            try:
+                await self._put_member(context, member.setting, member.here())
+            except PutRefused as refusal:
+                return str(refusal)
+            return ""
+
+        found = await asyncio.gather(*(stay(member) for member in moving))
+        reasons = {member.title: reason for member, reason in zip(moving, found, strict=True) if reason}
+        return f"; still ramping: {failures(reasons)}" if reasons else ""
+
+    # ---- what it would do, and what it does
+
+    def objection(self, state: str, members: Mapping[str, Member] | None = None) -> str | None:
+        """Return why the group cannot be put to a state now; OFF is always tried."""
+        if state not in self._group.states:
+            return f"group {self.name} has no {state}: its members have no values for it in the site file"
+        if state == "OFF":
+            return None
+        for member in (self._members if members is None else members).values():
+            if reason := member.problem() or member.fault():
+                return reason
+            target, (low, high) = member.settings.targets[state], member.limits()
+            if isinstance(target, float) and not low <= target <= high:
+                return f"{member.title}: {target:g} {member.unit} is outside {low:g} to {high:g}"
+        return None
+
+    async def run(self) -> None:
+        """Show state, progress and plan, and look after the members, until cancelled."""
+        while True:
+            self._wake.clear()
+            self._look()
+            timer = self._clock.call_later(REFRESH, self._wake.set)
+            try:
+                await self._wake.wait()
+            finally:
+                timer.cancel()
+            await self._clock.sleep(0.05)  # the readings of one scan come together
+
+    async def stop(self) -> None:
+        """End what it does by itself; what a client has asked for ends with its put."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        faults, before = self._faulty(), self._faults
+        self._faults = faults
+        if self._engaged and self._sequence is None and (new := faults - before):
+            self._react(self._members[min(new)].fault())
+        self._show("STATE", self.state())
+        if self._sequence is not None:
+            self._show("PROGRESS", self._sequence.progress)
+        plan = "\n".join(f"{state}: {self.plan(state)}" for state in self._group.states)[:_LONGEST_PLAN]
+        if plan != self._plan:
+            self._plan = plan
+            self._show("PLAN.MSG", plan)
+        if self._own["GO"].udf and (state := next((s for s, v in _STATE_VALUES.items() if v == self.state()), "")):
+            self._show("GO", STATES.index(state))  # as a setting shows what the device has, when the server starts
+
+    def _faulty(self) -> frozenset[str]:
+        return frozenset(base for base, member in self._members.items() if not member.problem() and member.fault())
+
+    def state(self) -> int:
+        """Return the STATE of the group: that of the worst member."""
+        members = self._members.values()
+        if any(member.problem() for member in members):
+            return LOST
+        if any(member.fault() for member in members):
+            return FAULT
+        if self._sequence is not None or any(member.moving for member in members):
+            return RAMPING
+        states = [s for s in self._group.states if all(one.at(one.settings.targets[s]) for one in members)]
+        if not states:
+            return MIXED
+        return _STATE_VALUES[self._last if self._last in states else states[-1]]
+
+    def plan(self, state: str) -> str:
+        """Say what a put of this state to GO would do, in order."""
+        if (reason := self.objection(state)) is not None:
+            return f"refused: {reason}"
+        stages = []
+        for stage in stages_of(self._group, self._members, state):
+            moves: dict[str, list[Member]] = {}
+            for member in stage:
+                if move := _move_in_words(member, member.settings.targets[state]):
+                    moves.setdefault(move, []).append(member)
+            if moves:
+                stages.append(", ".join(f"{titles(some)} {move}" for move, some in moves.items()))
+        return "; ".join(f"{number}. {text}" for number, text in enumerate(stages, 1)) or "nothing to do"
+
+    def _say(self, text: str, level: Level = Level.OK) -> None:
+        if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
+            self._show("MSG", text, level)
+
+    def _show(self, signal: str, value: Value, level: Level = Level.OK) -> None:
+        status = ALARM_STATUS[Cause.STATE if level else Cause.NONE]
+        self._own[signal].post(value, self._clock.time(), level, status)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.create_task(work, name=f"group {self.name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _move_in_words(member: Member, target: Target) -> str:
+    """Say what a target means for a member, empty when it is there."""
+    if member.problem():
+        return "is not known" if target != OFF else "off"
+    if member.at(target):
+        return ""
+    if target == OFF:
+        return "off" if member.settings.safe is None else f"to its safe {member.settings.safe:g} C"
+    if target == KEEP:
+        return f"on at {member.set_to:g} {member.unit}"
+    return f"{effective(member):g} -> {target:g} {member.unit}"

@@ -1,0 +1,416 @@
+"""``[[group]]``: channels and furnaces that are moved together, from the site file to what a sequence needs.
+
+One reading of the section gives the groups and every mistake in them, so that what is checked is what is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import combinations, pairwise
+from typing import Any, Final
+
+from devices.registry import FAMILIES
+from ioc.site.sentences import Found, did_you_mean, in_words
+from ioc.site.source import KeyPath
+from ioc.site.templates import family_records
+
+KEEP: Final = "keep"
+OFF: Final = "off"
+Target = float | str
+"""Where a member goes: a value of its setting (V or C), ``keep`` for the one it has, or ``off``."""
+
+STATES: Final = ("OFF", "STANDBY", "ON")
+"""What a group can be put to, in the order of the states of GO."""
+
+TIMEOUT: Final = 3600.0
+"""Usual seconds that one stage may take."""
+
+SUPPLY, FURNACE = "supply", "furnace"
+_NEEDED: Final = {SUPPLY: {"ON", "VSET", "VMON", "STATE", "SETTLED"}, FURNACE: {"TSET", "TEMP", "SETTLED", "SAFE:CMD"}}
+SETTING: Final = {SUPPLY: "VSET", FURNACE: "TSET"}
+"""The setting of a member of each kind."""
+
+_UNIT: Final = {SUPPLY: "V", FURNACE: "C"}
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSettings:
+    """One member: ``base`` is its name without prefix (``HV1:CH03``, ``FURN1``), ``title`` its alias if it has one.
+
+    ``targets`` holds where it goes for each of the ``STATES`` that the group has; ``safe`` is the temperature in C to
+    which a furnace goes when it is made safe.
+    """
+
+    base: str
+    kind: str
+    title: str
+    targets: Mapping[str, Target]
+    safe: float | None = None
+
+    @property
+    def device(self) -> str:
+        """Name of its device."""
+        return self.base.partition(":")[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Members of which each two that follow one another may differ by at most ``difference`` V."""
+
+    names: tuple[str, ...]
+    difference: float
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group. ``stages`` are the bases of its members in the order up; down it is the other way round.
+
+    ``on_trip`` is hold, standby or off; ``timeout`` the seconds that a stage may take.
+    """
+
+    name: str
+    members: Mapping[str, MemberSettings]
+    stages: tuple[tuple[str, ...], ...]
+    neighbours: tuple[Neighbours, ...] = ()
+    on_trip: str = "hold"
+    timeout: float = TIMEOUT
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """The states that it can be put to."""
+        return tuple(state for state in STATES if all(state in one.targets for one in self.members.values()))
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """Names of the devices of its members."""
+        return frozenset(member.device for member in self.members.values())
+
+
+def group_schema() -> dict[str, Any]:
+    """Return the schema of the ``[[group]]`` sections."""
+    names = {
+        "type": "array",
+        "minItems": 1,
+        "items": {"type": "string", "minLength": 1},
+        "description": 'Names or aliases of channels or furnaces without the prefix, with * ? [...]: ["CALO:*"]',
+    }
+    target = {"anyOf": [{"type": "number", "minimum": 0}, {"enum": [KEEP]}]}
+    standby = {"anyOf": [{"type": "number", "minimum": 0}, {"enum": [KEEP, OFF]}]}
+    about = 'a number in V or C, or "keep" for the setting that it has'
+    values = {
+        "standby": {**standby, "description": f'Setting in STANDBY: {about}, or "off"'},
+        "on": {**target, "description": f"Setting in ON: {about}"},
+    }
+    return {
+        "type": "array",
+        "description": "Channels and furnaces that are moved together by GRP:NAME:GO",
+        "items": {
+            "type": "object",
+            "required": ["name", "members"],
+            "additionalProperties": False,
+            "description": "A group; no safety system",
+            "properties": {
+                "name": {
+                    "type": "string",
+                    "pattern": "^[A-Z][A-Z0-9_]*$",
+                    "maxLength": 30,
+                    "description": "Capital letters, digits and _; not ALL",
+                },
+                "members": names,
+                **values,
+                "order": {
+                    "type": "array",
+                    "minItems": 1,
+                    "description": "The stages up, each a name or a list of names; the next begins when all of one "
+                    "have arrived. Down it is reversed. All at once when left out",
+                    "items": {
+                        "anyOf": [{"type": "string", "minLength": 1}, names], "description": names["description"]
+                    },
+                },
+                "on_trip": {
+                    "enum": ["hold", "standby", "off"],
+                    "default": "hold",
+                    "description": "What the others do when a member trips: stop ramping, go to STANDBY, or OFF",
+                },
+                "timeout": {
+                    "type": "number",
+                    "exclusiveMinimum": 0,
+                    "maximum": 604800,
+                    "default": TIMEOUT,
+                    "description": "Seconds that one stage may take, before it is held",
+                },
+                "neighbours": {
+                    "type": "array",
+                    "description": "Channels whose voltages must not differ by more while they ramp",
+                    "items": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "required": ["names", "max_difference"],
+                        "properties": {
+                            "names": {**names, "minItems": 2, "description": "Each two that follow one another"},
+                            "max_difference": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6,
+                                               "description": "Largest difference in V"},
+                        },
+                    },
+                },
+                "member": {
+                    "type": "object",
+                    "description": "Settings of single members, by name, alias or pattern",
+                    "additionalProperties": {
+                        "type": "object",
+                        "additionalProperties": False,
+                        "properties": {
+                            **values,
+                            "off": {"enum": [OFF, KEEP], "default": OFF,
+                                    "description": "In OFF: off (a furnace is made safe), or, for a furnace, keep"},
+                        },
+                    },
+                },
+            },
+        },
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """Something that may be a member: ``limits`` are those of the site for its setting."""
+
+    base: str
+    kind: str
+    alias: str
+    limits: tuple[float, float] | None
+    readonly: bool
+    safe: float | None = None
+
+    def named(self, pattern: str) -> bool:
+        return fnmatchcase(self.base, pattern) or (self.alias != "" and fnmatchcase(self.alias, pattern))
+
+
+def groups_of(data: Mapping[str, Any]) -> tuple[list[Group], list[tuple[KeyPath, str]]]:
+    """Return the groups of a site file, and every mistake that a schema cannot find: path of the key, and the text."""
+    sections = data.get("group")
+    groups: list[Group] = []
+    mistakes: list[tuple[KeyPath, str]] = []
+    candidates = list(_candidates(data))
+    site = data.get("site")
+    prefix = f"{site.get('prefix')}:" if isinstance(site, dict) else ""
+    for index, section in enumerate(sections if isinstance(sections, list) else ()):
+        if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+            continue
+        reader = _Reader(("group", index), section, candidates, prefix)
+        group = reader.read()
+        if group.name in {"ALL", *(one.name for one in groups)} or group.name.startswith("ALL_"):
+            taken = "which is that of everything off" if group.name.startswith("ALL") else "which is already a group"
+            reader.mistakes.append((("group", index, "name"), f"found {in_words(group.name)}, {taken}"))
+        groups.append(group)
+        mistakes += reader.mistakes
+    return groups, mistakes
+
+
+def group_mistakes(data: Mapping[str, Any]) -> Found:
+    """Yield every mistake in the groups."""
+    yield from groups_of(data)[1]
+
+
+def _candidates(data: Mapping[str, Any]) -> Iterator[_Candidate]:
+    """Yield every channel and device that can be a member."""
+    devices = data.get("device")
+    for device in devices if isinstance(devices, list) else ():
+        if not isinstance(device, dict) or not isinstance(device.get("type"), str) or device["type"] not in FAMILIES:
+            continue
+        family, name = FAMILIES[device["type"]], str(device.get("name"))
+        of_device, of_channel = family_records(family.type)
+        readonly = device.get("readonly") is True
+        if of_device.keys() >= _NEEDED[FURNACE]:
+            safe = device.get("safe_temperature", family.options.get("safe_temperature", {}).get("default"))
+            yield _Candidate(name, FURNACE, "", _limits("TSET", device), readonly, safe if _number(safe) else None)
+        count = device.get("channels", family.default_channels)
+        if of_channel.keys() >= _NEEDED[SUPPLY] and isinstance(count, int):
+            channels = device.get("channel")
+            for number in range(min(count, 100)):
+                own = channels.get(str(number), {}) if isinstance(channels, dict) else {}
+                own = own if isinstance(own, dict) else {}
+                alias = str(own.get("alias", ""))
+                yield _Candidate(f"{name}:CH{number:02d}", SUPPLY, alias, _limits("VSET", device, own), readonly)
+
+
+def _limits(suffix: str, *sections: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Return the tightest limits of a setting that the site file has."""
+    found = None
+    for section in sections:
+        table = section.get("limits")
+        pair = table.get(suffix) if isinstance(table, dict) else None
+        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, int | float) for one in pair):
+            found = (
+                (float(pair[0]), float(pair[1])) if found is None else (max(found[0], pair[0]), min(found[1], pair[1]))
+            )
+    return found
+
+
+class _Reader:
+    """Reads one section and collects its mistakes."""
+
+    def __init__(
+        self, path: KeyPath, section: Mapping[str, Any], candidates: Sequence[_Candidate], prefix: str
+    ) -> None:
+        self.mistakes: list[tuple[KeyPath, str]] = []
+        self._path = path
+        self._section = section
+        self._all = candidates
+        self._prefix = prefix
+        self._members: dict[str, _Candidate] = {}
+
+    def read(self) -> Group:
+        """Return the group, as far as it can be understood."""
+        for pattern, found in self._matches("members", self._section.get("members"), self._all):
+            del pattern
+            self._members.update((one.base, one) for one in found)
+        members = {base: self._member(one) for base, one in self._members.items()}
+        group = Group(
+            str(self._section["name"]),
+            members,
+            self._stages(),
+            tuple(self._neighbours()),
+            str(self._section.get("on_trip", "hold")),
+            float(self._section.get("timeout", TIMEOUT)) if _number(self._section.get("timeout", TIMEOUT)) else TIMEOUT,
+        )
+        self._check(group)
+        return group
+
+    def _bad(self, text: str, *path: str | int) -> None:
+        self.mistakes.append(((*self._path, *path), text))
+
+    def _matches(
+        self, key: str, patterns: Any, among: Sequence[_Candidate], *path: str | int
+    ) -> Iterator[tuple[str, list[_Candidate]]]:
+        """Yield what each pattern names; one that names nothing is a mistake."""
+        patterns = [patterns] if isinstance(patterns, str) else patterns
+        for pattern in patterns if isinstance(patterns, list) else ():
+            if isinstance(pattern, str):
+                bare = pattern.removeprefix(self._prefix)
+                found = [one for one in among if one.named(bare)]
+                if not found:
+                    self._nothing(bare, among, key, *path)
+                yield pattern, found
+
+    def _nothing(self, pattern: str, among: Sequence[_Candidate], *path: str | int) -> None:
+        what = "no channel or furnace" if among is self._all else "no member of the group"
+        hint = did_you_mean(pattern, [name for one in among for name in (one.base, one.alias) if name])
+        self._bad(f"found {in_words(pattern)}, which is {what}{hint}", *path)
+
+    def _member(self, one: _Candidate) -> MemberSettings:
+        """Return a member with its targets: its own settings go before those of the group, the last pattern wins."""
+        own: dict[str, tuple[Any, KeyPath]] = {
+            key: (self._section[key], (key,)) for key in ("standby", "on") if key in self._section
+        }
+        section = self._section.get("member")
+        for pattern, values in section.items() if isinstance(section, dict) else ():
+            if one.named(pattern.removeprefix(self._prefix)) and isinstance(values, dict):
+                own |= {key: (value, ("member", pattern, key)) for key, value in values.items()}
+        if one.readonly:
+            self._bad(f"{one.alias or one.base} can't be moved, {one.base.partition(':')[0]} is readonly", "members")
+        targets: dict[str, Target] = {"OFF": OFF, "ON": KEEP}
+        for key, (value, path) in own.items():
+            if _number(value) or value in (KEEP, OFF):
+                targets[key.upper()] = float(value) if _number(value) else value
+                self._check_target(one, key, value, path)
+        if targets["ON"] == KEEP and targets.get("STANDBY", KEEP) != KEEP and _number(targets["STANDBY"]):
+            text = f"missing for {one.alias or one.base}, allowed: a number, since STANDBY changes its setting"
+            self._bad(text, *own["on"][1] if "on" in own else ("on",))
+        if one.kind == FURNACE and OFF in targets.values() and one.safe is None:
+            text = f'{one.base} has no safe_temperature to go to, allowed: that, or off = "keep" for it'
+            self._bad(text, "members")
+        return MemberSettings(one.base, one.kind, one.alias or one.base, targets, one.safe)
+
+    def _check_target(self, one: _Candidate, key: str, value: Any, path: KeyPath) -> None:
+        name = one.alias or one.base
+        if key == "off" and value == KEEP and one.kind != FURNACE:
+            self._bad(f'found "keep" for {name}, allowed: "off", which is what OFF is for a channel', *path)
+        if _number(value) and len(path) == 1 and len({member.kind for member in self._members.values()}) > 1:
+            self._bad(f"found {in_words(value)} for members in V and in C, allowed: numbers by member", *path)
+        if _number(value) and one.limits is not None and not one.limits[0] <= value <= one.limits[1]:
+            low, high = one.limits
+            limits = f"{low:g} to {high:g} {_UNIT[one.kind]} (limits.{SETTING[one.kind]})"
+            self._bad(f"found {in_words(value)} for {name}, allowed: {limits}", *path)
+
+    def _stages(self) -> tuple[tuple[str, ...], ...]:
+        order = self._section.get("order")
+        members = list(self._members.values())
+        if not isinstance(order, list):
+            return (tuple(self._members),)
+        stages: list[tuple[str, ...]] = []
+        placed: dict[str, int] = {}
+        for index, entry in enumerate(order):
+            stage: dict[str, None] = {}
+            for pattern, found in self._matches("order", entry, members, index):
+                for base in (one.base for one in found):
+                    if base in placed and placed[base] != index:
+                        text = f"found {in_words(pattern)}, but {base} is in stage {placed[base] + 1} already"
+                        self._bad(text, "order", index)
+                    elif base not in placed:
+                        placed[base] = index
+                        stage[base] = None
+            stages.append(tuple(stage))
+        if missing := [base for base in self._members if base not in placed]:
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            self._bad(f"{missing[0]}{more} of the members missing, allowed: every member in one stage", "order")
+        return tuple(stage for stage in stages if stage)
+
+    def _neighbours(self) -> Iterator[Neighbours]:
+        section = self._section.get("neighbours")
+        supplies = [one for one in self._members.values() if one.kind == SUPPLY]
+        for index, entry in enumerate(section if isinstance(section, list) else ()):
+            if not isinstance(entry, dict) or not _number(entry.get("max_difference")):
+                continue
+            bases = []
+            for pattern, found in self._matches("neighbours", entry.get("names"), supplies, index, "names"):
+                if len(found) > 1:
+                    text = f"found {in_words(pattern)}, which is {len(found)} channels, allowed: one channel each"
+                    self._bad(text, "neighbours", index, "names")
+                bases += [one.base for one in found[:1]]
+            yield Neighbours(tuple(bases), float(entry["max_difference"]))
+
+    def _check(self, group: Group) -> None:
+        """Find what is wrong with the whole: values that only some members have, differences that cannot be kept."""
+        section = self._section.get("member")
+        for pattern in section if isinstance(section, dict) else ():
+            if not any(one.named(pattern.removeprefix(self._prefix)) for one in self._members.values()):
+                self._nothing(pattern, list(self._members.values()), "member", pattern)
+        without = [one.title for one in group.members.values() if "STANDBY" not in one.targets]
+        if without and len(without) < len(group.members):
+            self._bad(f"missing for {without[0]}, allowed: for all members or none", "standby")
+        if group.on_trip == "standby" and "STANDBY" not in group.states and group.members:
+            self._bad('found "standby", but the group has no standby values', "on_trip")
+        for index, chain in enumerate(group.neighbours):
+            for text in _differences(group, chain):
+                self._bad(text, "neighbours", index, "max_difference")
+
+
+def _differences(group: Group, chain: Neighbours) -> Iterator[str]:
+    """Say where two neighbours would differ by more than they may: in a state, or on the way between two stages."""
+    members = [group.members[base] for base in dict.fromkeys(chain.names)]
+    for member in members:
+        if KEEP in (member.targets.get(state) for state in ("STANDBY", "ON")):
+            yield f"{member.title} keeps its setting, allowed: numbers for standby and on of neighbours"
+            return
+    for before, state in combinations(group.states, 2):
+        volts = {member.base: _volts(member.targets[before]) for member in members}
+        for number, stage in enumerate(group.stages, 1):
+            volts |= {base: _volts(group.members[base].targets[state]) for base in stage if base in volts}
+            for one, other in pairwise(chain.names):
+                difference = abs(volts[one] - volts[other])
+                if difference > chain.difference:
+                    names = f"{group.members[one].title} and {group.members[other].title}"
+                    when = f"in {state}" if number == len(group.stages) else f"from {before} to {state}, stage {number}"
+                    yield f"{names} differ by {difference:g} V {when}, allowed: {chain.difference:g}"
+                    return
+
+
+def _volts(target: Target) -> float:
+    return target if isinstance(target, float) else 0.0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,347 @@
+"""Groups of channels and furnaces, in simulated time behind the real records, scan and put path."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ioc.records.status import INVALID, MAJOR, MINOR
+from tests.ioc.automation.plant import Plant, tick
+
+OFF, STANDBY, ON = 0, 1, 2
+RAMPING, MIXED, FAULT, LOST = 1, 4, 5, 6
+
+HV = {
+    "name": "HV1",
+    "type": "caen-dt55xx",
+    "address": "tcp://127.0.0.1:23",
+    "channels": 4,
+    "channel": {"0": {"alias": "GEM:DRIFT"}, "1": {"alias": "GEM:G3"}, "2": {"alias": "GEM:G2"}},
+}
+OVEN = {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyUSB0", "safe_temperature": 20.0}
+GEM = {"name": "GEM", "members": ["GEM:*"], "standby": 300.0, "on": 1000.0, "order": ["GEM:DRIFT", "GEM:G3", "GEM:G2"]}
+
+
+@asynccontextmanager
+async def site(group: Mapping[str, Any] | None = None, **changes: Any) -> AsyncIterator[Plant]:
+    data = {"site": {"prefix": "LAB"}, "device": [HV, OVEN], "group": [{**(group or GEM), **changes}]}
+    async with Plant(data).running() as plant:
+        yield plant
+
+
+def writes(plant: Plant) -> list[tuple[str, Any]]:
+    return [(name, value) for _, name, value in plant.devices["HV1"].writes]
+
+
+async def arrive(plant: Plant, state: int) -> None:
+    assert await plant.outcome(plant.start("GRP:GEM:GO", state), 200.0) == ""
+
+
+async def test_GIVEN_a_group_that_is_off_WHEN_put_to_ON_THEN_stages_follow_one_another_and_the_put_completes_at_the_end(
+) -> None:  # fmt: skip
+    async with site() as plant:
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:GO"].val) == (0, OFF)
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(10.0)
+        assert writes(plant) == [("CH00.VSET", 1000.0), ("CH00.ON", 1)], "the setting goes before the switch"
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:GO"].val) == (RAMPING, ON)
+        assert 10.0 < float(plant["GRP:GEM:PROGRESS"].val) < 30.0
+        assert str(plant["GRP:GEM:MSG"].val).startswith("to ON, stage 1 of 3: GEM:DRIFT [by olga@desk1, 20")
+        assert await plant.outcome(put, 200.0) == ""
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(4)] == [1000.0, 1000.0, 1000.0, 0.0]
+        assert [name for name, _ in writes(plant)] == [f"CH0{n}.{what}" for n in range(3) for what in ("VSET", "ON")]
+        await plant.clock.advance(1.0)
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:PROGRESS"].val) == (3, 100.0)
+        assert (plant["GRP:GEM:STATE"].sevr, plant["GRP:GEM:MSG"].sevr) == (0, 0)
+        users = {entry.user for entry in plant.journal.entries if entry.pv.startswith("LAB:HV1")}
+        assert users == {"labioc:GRP:GEM"}
+
+
+async def test_GIVEN_a_group_that_is_on_WHEN_put_to_STANDBY_and_OFF_THEN_it_goes_down_in_reverse_order() -> None:
+    async with site() as plant:
+        await arrive(plant, ON)
+        plant.devices["HV1"].writes.clear()
+        await arrive(plant, STANDBY)
+        assert writes(plant) == [("CH02.VSET", 300.0), ("CH01.VSET", 300.0), ("CH00.VSET", 300.0)]
+        await plant.clock.advance(1.0)
+        assert plant["GRP:GEM:STATE"].val == 2
+        plant.devices["HV1"].writes.clear()
+        await arrive(plant, OFF)
+        assert writes(plant) == [("CH02.ON", 0), ("CH01.ON", 0), ("CH00.ON", 0)]
+        await plant.clock.advance(1.0)
+        assert plant["GRP:GEM:STATE"].val == 0
+
+
+async def test_GIVEN_members_at_their_target_WHEN_put_again_THEN_nothing_is_sent_and_it_is_done_at_once() -> None:
+    async with site() as plant:
+        await arrive(plant, ON)
+        plant.devices["HV1"].writes.clear()
+        assert await plant.outcome(plant.start("GRP:GEM:GO", ON), 1.0) == ""
+        assert writes(plant) == []
+
+
+async def test_GIVEN_the_plan_WHEN_nothing_is_put_THEN_it_names_every_move_and_nothing_is_sent() -> None:
+    async with site(order=["GEM:DRIFT", "GEM:G*"]) as plant:
+        lines = str(plant["GRP:GEM:PLAN:MSG"].val).splitlines()
+        assert lines == [
+            "OFF: nothing to do",
+            "STANDBY: 1. GEM:DRIFT 0 -> 300 V; 2. GEM:G3 and 1 more 0 -> 300 V",
+            "ON: 1. GEM:DRIFT 0 -> 1000 V; 2. GEM:G3 and 1 more 0 -> 1000 V",
+        ]
+        assert writes(plant) == []
+
+
+async def test_GIVEN_keep_WHEN_put_to_ON_THEN_channels_are_switched_on_with_the_setting_that_they_have() -> None:
+    async with site({"name": "GEM", "members": ["HV1:CH0[12]"]}) as plant:
+        plant.channel("HV1:CH01").setting = 120.0
+        await plant.clock.advance(6.0)
+        await arrive(plant, ON)
+        assert sorted(writes(plant)) == [("CH01.ON", 1), ("CH02.ON", 1)]
+        assert await plant.outcome(plant.start("GRP:GEM:GO", STANDBY), 1.0) == (
+            "group GEM has no STANDBY: its members have no values for it in the site file"
+        )
+
+
+async def test_GIVEN_a_member_that_trips_on_the_way_WHEN_hold_THEN_the_others_stand_still_and_the_put_says_why() -> (
+    None
+):
+    async with site(order=["GEM:*"]) as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        plant.channel("HV1:CH01").trip()
+        assert await plant.outcome(put, 5.0) == "GEM:G3 is TRIPPED"
+        await plant.clock.advance(30.0)
+        volts = plant.channel("HV1:CH00").volts
+        assert 200.0 < volts < 500.0
+        assert plant.channel("HV1:CH00").setting == round(volts, 1)
+        msg = plant["GRP:GEM:MSG"]
+        assert (str(msg.val), msg.sevr) == ("held on the way to ON: GEM:G3 is TRIPPED", MAJOR)
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (FAULT, MAJOR)
+        assert plant.automation.groups["GEM"].held
+        assert await plant.outcome(plant.start("GRP:GEM:GO", ON), 1.0) == "GEM:G3 is TRIPPED"
+
+
+async def test_GIVEN_a_member_that_trips_later_WHEN_on_trip_is_standby_THEN_the_others_go_there_by_themselves() -> None:
+    async with site(on_trip="standby") as plant:
+        await arrive(plant, ON)
+        plant.channel("HV1:CH01").trip()
+        await plant.clock.advance(90.0)
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(3)] == [300.0, 0.0, 300.0]
+        msg = plant["GRP:GEM:MSG"]
+        assert (str(msg.val), msg.sevr) == ("GEM:G3 is TRIPPED; the others are in STANDBY", MAJOR)
+        moves = [entry for entry in plant.journal.entries if entry.new == "300" and entry.pv.startswith("LAB:HV1")]
+        assert {entry.user for entry in moves} == {"labioc:GRP:GEM"}
+
+
+async def test_GIVEN_a_member_that_trips_on_the_way_WHEN_on_trip_is_off_THEN_everything_is_off() -> None:
+    async with site(on_trip="off", order=["GEM:*"]) as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        plant.channel("HV1:CH01").trip()
+        assert await plant.outcome(put, 5.0) == "GEM:G3 is TRIPPED"
+        await plant.clock.advance(60.0)
+        assert [plant.channel(f"HV1:CH0{n}").on for n in range(3)] == [False] * 3
+        assert str(plant["GRP:GEM:MSG"].val) == "GEM:G3 is TRIPPED; the others are in OFF"
+
+
+async def test_GIVEN_a_group_nobody_has_moved_WHEN_a_member_trips_THEN_nothing_is_sent() -> None:
+    async with site(on_trip="off") as plant:
+        for number in range(3):
+            plant.channel(f"HV1:CH0{number}").on = True
+            plant.channel(f"HV1:CH0{number}").setting = 100.0
+        await plant.clock.advance(10.0)
+        plant.channel("HV1:CH01").trip()
+        await plant.clock.advance(10.0)
+        assert writes(plant) == []
+
+
+async def test_GIVEN_a_sequence_WHEN_the_supply_is_lost_THEN_it_is_held_and_does_not_go_on_when_it_is_back() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        plant.lose("HV1")
+        reason = await plant.outcome(put, 10.0)
+        assert reason == "LAB:HV1:CH00:VMON is INVALID (TIMEOUT)"
+        await plant.clock.advance(1.0)
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (LOST, INVALID)
+        assert str(plant["GRP:GEM:MSG"].val).startswith(f"held on the way to ON: {reason}")
+        before = writes(plant)
+        plant.devices["HV1"].lost = False
+        await plant.clock.advance(60.0)
+        assert writes(plant) == before
+
+
+async def test_GIVEN_a_sequence_WHEN_OFF_is_put_THEN_it_takes_its_place_and_the_first_put_fails() -> None:
+    async with site() as plant:
+        first = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(30.0)
+        plant.devices["HV1"].writes.clear()
+        second = plant.start("GRP:GEM:GO", OFF)
+        await tick()
+        assert await plant.outcome(first, 0.5) == "OFF by olga@desk1 took its place"
+        assert await plant.outcome(second, 100.0) == ""
+        assert writes(plant) == [("CH02.ON", 0), ("CH01.ON", 0), ("CH00.ON", 0)]
+
+
+async def test_GIVEN_a_put_under_way_at_a_member_WHEN_OFF_is_put_THEN_it_is_not_waited_for() -> None:
+    async with site(order=["GEM:*"]) as plant:
+        plant.devices["HV1"].gate = asyncio.Event()
+        first = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        second = plant.start("GRP:GEM:GO", OFF)
+        await plant.clock.advance(1.0)
+        plant.devices["HV1"].gate.set()
+        plant.devices["HV1"].gate = None
+        assert await plant.outcome(first, 0.5) == "OFF by olga@desk1 took its place"
+        assert await plant.outcome(second, 100.0) == ""
+        assert not any(name.endswith("ON") and value for name, value in writes(plant))
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(4))
+
+
+async def test_GIVEN_a_ramp_WHEN_held_THEN_it_stands_still_and_a_new_GO_goes_on_from_there() -> None:
+    async with site() as plant:
+        first = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(8.0)
+        assert await plant.outcome(plant.start("GRP:GEM:HOLD:CMD", 1), 2.0) == ""
+        assert await plant.outcome(first, 0.5) == "HOLD by olga@desk1"
+        volts = plant.channel("HV1:CH00").volts
+        await plant.clock.advance(20.0)
+        assert abs(plant.channel("HV1:CH00").volts - volts) < 1.0
+        assert (plant["GRP:GEM:HOLD:CMD"].val, plant["GRP:GEM:MSG"].sevr) == (0, 0)
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (MIXED, MINOR)
+        assert plant.automation.groups["GEM"].held
+        await arrive(plant, ON)
+        assert not plant.automation.groups["GEM"].held
+
+
+async def test_GIVEN_a_sequence_WHEN_somebody_puts_to_a_member_THEN_it_ends_and_the_member_stays_as_put() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        await plant.put("GEM:DRIFT:ON", 0)
+        assert await plant.outcome(put, 0.5) == "olga@desk1 has put to LAB:HV1:CH00:ON"
+        await plant.clock.advance(60.0)
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(3))
+
+
+async def test_GIVEN_a_sequence_WHEN_everything_is_put_to_OFF_THEN_nothing_is_switched_on_after_it() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(20.0)
+        await plant.put("GRP:ALL:GO", 0)
+        assert "has put to LAB:HV1:CH0" in await plant.outcome(put, 0.5)
+        after = len(writes(plant))
+        await plant.clock.advance(60.0)
+        assert writes(plant)[after:] == []
+
+
+async def test_GIVEN_a_sequence_WHEN_a_member_is_changed_at_the_front_panel_THEN_it_ends_and_says_so() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        plant.channel("HV1:CH00").setting = 777.0
+        assert await plant.outcome(put, 10.0) == "GEM:DRIFT was changed to 777 V, not by this group"
+
+
+async def test_GIVEN_a_sequence_WHEN_a_member_goes_off_without_a_trip_THEN_it_counts_as_tripped_after_the_grace() -> (
+    None
+):
+    async with site(on_trip="off") as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(40.0)
+        plant.channel("HV1:CH00").on = False
+        assert await plant.outcome(put, 10.0) == "GEM:DRIFT is off, not by this group"
+        await plant.clock.advance(60.0)
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(3))
+
+
+async def test_GIVEN_a_sequence_WHEN_the_server_is_disarmed_THEN_it_ends_within_a_second() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        disarm = plant.start("IOC:ARMED", 0)
+        assert await plant.outcome(disarm, 1.0) == ""
+        assert "not armed" in await plant.outcome(put, 1.0)
+        before = writes(plant)
+        await plant.clock.advance(60.0)
+        assert writes(plant) == before
+
+
+async def test_GIVEN_a_stage_that_does_not_settle_WHEN_its_time_is_over_THEN_held() -> None:
+    async with site(timeout=20.0) as plant:
+        plant.channel("HV1:CH00").stuck = True
+        put = plant.start("GRP:GEM:GO", ON)
+        assert await plant.outcome(put, 30.0) == "stage 1 has taken 20 s: GEM:DRIFT not settled"
+
+
+async def test_GIVEN_a_member_that_refuses_WHEN_put_to_ON_THEN_held_with_its_reason() -> None:
+    async with site() as plant:
+        plant.devices["HV1"].refusal = "front panel is in LOCAL"
+        assert await plant.outcome(plant.start("GRP:GEM:GO", ON), 5.0) == "GEM:DRIFT: front panel is in LOCAL"
+
+
+async def test_GIVEN_a_supply_that_is_lost_WHEN_put_to_OFF_THEN_the_others_are_switched_off_at_once_and_it_is_named(
+) -> None:  # fmt: skip
+    devices = [HV, {**HV, "name": "HV2", "address": "tcp://127.0.0.1:24", "channel": {"0": {"alias": "GEM:TOP"}}}]
+    group = {**GEM, "order": ["GEM:TOP", "GEM:*[3T2]"], "members": ["GEM:*"]}
+    group["order"] = ["GEM:TOP", ["GEM:DRIFT", "GEM:G?"]]
+    async with Plant({"site": {"prefix": "LAB"}, "device": devices, "group": [group]}).running() as plant:
+        await arrive(plant, ON)
+        plant.lose("HV1")
+        await plant.clock.advance(5.0)
+        reason = await plant.outcome(plant.start("GRP:GEM:GO", OFF), 20.0)
+        assert reason.startswith("3 of 4 members not known to be off: GEM:DRIFT and 2 more: HV1 is not connected")
+        assert not plant.channel("HV2:CH00").on
+        assert plant["GRP:GEM:MSG"].sevr == MAJOR
+
+
+async def test_GIVEN_a_furnace_and_a_channel_WHEN_moved_THEN_temperature_and_voltage_arrive_and_OFF_makes_it_safe() -> (
+    None
+):
+    group = {
+        "name": "GEM",
+        "members": ["FURN1", "GEM:DRIFT"],
+        "order": ["FURN1", "GEM:DRIFT"],
+        "member": {"FURN1": {"on": 80.0}, "GEM:DRIFT": {"on": 500.0}},
+    }
+    async with site(group) as plant:
+        assert plant["GRP:GEM:STATE"].val == 0
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(60.0)
+        assert writes(plant) == []
+        assert await plant.outcome(put, 400.0) == ""
+        assert abs(plant.furnace.temperature - 80.0) < 2.0
+        assert plant.channel("HV1:CH00").volts == 500.0
+        assert await plant.outcome(plant.start("GRP:GEM:GO", OFF), 60.0) == ""
+        assert [name for _, name, _ in plant.furnace.writes] == ["TSET", "SAFE.CMD"]
+        await plant.clock.advance(5.0)
+        assert plant.furnace.target == 20.0
+
+
+async def test_GIVEN_neighbours_WHEN_moved_up_and_down_THEN_they_never_differ_by_more_than_permitted() -> None:
+    group = {
+        "name": "GEM",
+        "members": ["GEM:*"],
+        "neighbours": [{"names": ["GEM:DRIFT", "GEM:G3", "GEM:G2"], "max_difference": 200.0}],
+        "member": {"GEM:DRIFT": {"on": 1100.0}, "GEM:G3": {"on": 950.0}, "GEM:G2": {"on": 800.0}},
+    }
+    async with site(group) as plant:
+        plant.channel("HV1:CH01").ramp = 13.0  # one is slower than the others
+        plant.channel("HV1:CH02").setting = 900.0  # what the setting happens to be before it is switched on
+        await plant.clock.advance(6.0)
+        worst = 0.0
+        for state in (ON, OFF):
+            put = plant.start("GRP:GEM:GO", state)
+            until = plant.clock.now + 600.0
+            while not put.done() and plant.clock.now < until:
+                await plant.clock.advance(0.5)
+                for device in plant.devices.values():
+                    device.pass_time()
+                volts = [plant.channel(f"HV1:CH0{n}").volts for n in range(3)]
+                worst = max(worst, abs(volts[0] - volts[1]), abs(volts[1] - volts[2]))
+            assert put.done()
+            put.result()
+        assert 150.0 <= worst <= 200.5
+        assert len(writes(plant)) < 120
