@@ -16,7 +16,7 @@ from ioc.database.support import OFF_TAG, SERVER
 from ioc.puts import PutPath
 from ioc.records import PutContext, Record, RecordSet, fields_of
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.statistics import IocStatistics
+from ioc.services.statistics import IocStatistics, about
 from ioc.site.config import Site, parse_site
 from ioc.site.expansion import expand
 from tests.ioc.fakes import FakeClock, settle
@@ -219,7 +219,7 @@ class Plant:
             self.scanners[settings.name] = DeviceScanner(self.devices[settings.name], mine, self.clock)
         server = [one for one in self.records.values() if one.device == SERVER]
         self.journal = KeptJournal(self.clock)
-        self.statistics = IocStatistics(server, self.clock, "0123456789ab")
+        self.statistics = IocStatistics(server, self.clock, about(self.site))
         self.puts = PutPath(self.scanners, self.statistics, self.clock, journal=self.journal)
         for record in self.records.values():
             self.puts.attach(record)
