@@ -33,6 +33,7 @@ from ioc.scan.turns import Turns, phase
 from ioc.server import NetworkError, Server
 from ioc.services.health import Health, Traffic
 from ioc.services.journal import Journal, journal_files
+from ioc.services.remotes import remotes
 from ioc.services.state import StateStore, state_folder
 from ioc.services.statistics import IocStatistics, about
 from ioc.services.supervision import Supervision
@@ -53,7 +54,7 @@ _CLOSE_SECONDS = 0.7
 """How long the links may take to close after that."""
 
 _DISK_SECONDS = 0.2
-"""How long what clients tuned, trips and puts may take to get to the disk; all less than the promised two seconds."""
+"""How long what clients tuned, trips and puts may take to get to disk or log server; all less than the promised 2 s."""
 
 MOST_FILES = 65536
 """Open files and sockets that one server asks the system for."""
@@ -109,8 +110,9 @@ class App:
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
         self.automation: Automation | None = None
         self._tasks: list[asyncio.Task[None]] = []
+        self._remotes = remotes(site, self.journal, self._clock)
         health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
-                        lambda: Traffic(*self._clients(), self._server.service.events))  # fmt: skip
+                        lambda: Traffic(*self._clients(), self._server.service.events), self._remotes)  # fmt: skip
         self.supervision = Supervision(site, folder, health, self._clock)
 
     @property
@@ -155,6 +157,8 @@ class App:
             self._guests.start()
         for name, scanner in self.scanners.items():
             self._spawn(scanner.run, name)
+        for remote in self._remotes:
+            remote.start()
         await self.supervision.start()
         self._spawn(self.supervision.run, "supervision")
         for name, work in self.automation.work():
@@ -194,7 +198,8 @@ class App:
         if self.text is not None:
             await self.text.stop()
         with suppress(TimeoutError):
-            kept = asyncio.gather(self.state.flush(), self.trips.close(), self.journal.close())
+            sent = (remote.close() for remote in self._remotes)
+            kept = asyncio.gather(self.state.flush(), self.trips.close(), self.journal.close(), *sent)
             await asyncio.wait_for(kept, _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()

@@ -24,7 +24,7 @@ from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, S
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.journal import APPLIED, OTHERWISE, UNKNOWN, Entry, Journal
+from ioc.services.journal import APPLIED, OTHERWISE, UNKNOWN, Entry, Journal, Typed
 from ioc.services.state import field_text
 from ioc.services.statistics import IocStatistics
 
@@ -133,7 +133,9 @@ class PutPath:
     ) -> None:
         """Show a put to a field of a record, which no device is concerned by, and note it in the journal."""
         entry = self._entry(f"{record.name}.{spec.name}", field_text(spec, old), field_text(spec, new), context)
-        entry.read_back = field_text(spec, record.get(spec.name))
+        now = record.get(spec.name)
+        entry.read_back = field_text(spec, now)
+        entry.values = (entry.old, entry.read_back) if spec.choices else (_typed(old), _typed(now))
         self._note_applied(entry, self._clock.monotonic(), f"{entry.old} -> {entry.read_back}")
 
     async def read_raw(self, device: str, request: RawRequest) -> Sequence[str]:
@@ -214,7 +216,7 @@ class PutPath:
         self._note_applied(entry, began, change)
 
     def _note_applied(self, entry: Entry, began: float, change: str) -> None:
-        self._statistics.note_put(f"{local_time(self._clock.time())} {entry.who} {entry.pv} {change}")
+        self._statistics.note_put(f"{entry.who} {entry.pv} {change}")
         entry.outcome, entry.reason, entry.seconds = APPLIED, "", self._clock.monotonic() - began
         self._journal.note(entry)
         self.on_applied(entry)
@@ -271,7 +273,7 @@ class PutPath:
 
     async def _perform(self, record: Record, value: Any, entry: Entry, began: float, permit: Permit) -> None:
         """Apply a put. Raises PutRefused when it was not applied."""
-        entry.old = as_text(record, record.val)
+        entry.old, before = as_text(record, record.val), record.val
         command = is_command(record.signal or "")
         try:
             with _judged(entry, permit):
@@ -279,6 +281,7 @@ class PutPath:
         finally:
             if not command:
                 entry.read_back = as_text(record, record.val)
+            entry.values = _typed(before), _typed(value if command else record.val)
         if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
             raise PutRefused(permit.ended)
         self._note_put(entry, began, f"{entry.old} -> {entry.read_back or entry.new}")
@@ -377,6 +380,10 @@ class PutPath:
         finally:
             level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
+
+
+def _typed(value: Any) -> Typed:
+    return value if isinstance(value, int | float) else str(value)
 
 
 def _about(entry: Entry) -> dict[str, str]:

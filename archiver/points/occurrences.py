@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from archiver.ca.events import Event, Kind, Value
@@ -36,6 +36,12 @@ class _Announced:
 RULES: Final = (":TRIP:COUNT", ":PUT:MSG", ":PUTS", ":COMM", ":PWR:COUNT")
 """How the names of the PVs end that announce something; ``:PUTS`` is the IOC's."""
 
+_LIST: Final = ":PUTS"
+"""Shows the last puts, one a line, the newest first: what came while no event arrived is still there."""
+
+_APART_NS: Final = 1_000
+"""Two puts of one event get stamps so far apart, because points with the same stamp replace each other."""
+
 _DETAILS: Final = (":TRIP:V", ":TRIP:I", ":COMM:MSG", ":PWR:MSG")
 
 
@@ -54,12 +60,17 @@ class Occurrences:
     def take(self, name: str, event: Event, now_ns: int) -> None:
         """Look at an event of a PV that is ``watched``; ``now_ns`` is monotonic."""
         if event.kind == Kind.CONNECTION:
-            if not name.endswith(_DETAILS):
+            if not name.endswith((*_DETAILS, _LIST)):
                 self._values.pop(name, None)
             return
         before = self._values.get(name)
         self._values[name] = event.value
         rule = self._rules.get(name)
+        if rule == _LIST and before is not None:
+            for number, line in enumerate(_new_lines(str(before), str(event.value))):
+                one = replace(event, value=line, seconds_ns=event.seconds_ns - number * _APART_NS)
+                self._announced.append(_Announced(rule, self._pvs[name], one, now_ns))
+            return
         if rule is None or before is None or before == event.value:
             return
         if rule in (":TRIP:COUNT", ":PWR:COUNT") and not _more(before, event.value):
@@ -113,6 +124,13 @@ def occurrence(kind: str, title: str, text: str, severity: int, stamp: int, pv: 
         tags["device"] = pv.device
     tags["kind"] = kind
     return Point(MEASUREMENT, tags, {"title": title, "text": text, "severity": severity}, stamp).line() + "\n"
+
+
+def _new_lines(before: str, now: str) -> list[str]:
+    """Return the lines in front of those that were there before."""
+    old, lines = before.splitlines(), now.splitlines()
+    kept = next(number for number in range(len(lines) + 1) if lines[number:] == old[: len(lines) - number])
+    return lines[:kept]
 
 
 def _more(before: Value, now: Value) -> bool:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from ioc.clock import Clock
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import Journal
+from ioc.services.remotes import Remote
 from ioc.services.statistics import LAG_MAJOR, IocStatistics
 from labioc_pages.metrics import Metric, exposition, single
 
@@ -51,6 +52,7 @@ class Health:
         journal: Journal,
         tasks: Sequence[asyncio.Task[None]],
         traffic: Callable[[], Traffic],
+        remotes: Sequence[Remote] = (),
     ) -> None:
         self._clock = clock
         self._scanners = scanners
@@ -58,6 +60,7 @@ class Health:
         self._journal = journal
         self._tasks = tasks
         self._traffic = traffic
+        self._remotes = remotes
         self._started = clock.time()
 
     def failing(self) -> list[Finding]:
@@ -72,6 +75,7 @@ class Health:
     def findings(self) -> list[Finding]:
         """Return everything that is to be known, the worst first."""
         found = [*self.failing(), *self._devices()]
+        found += [Finding(PROBLEM, text) for remote in self._remotes for text in remote.problems()]
         if self._journal.failing:
             found.append(Finding(PROBLEM, "the journal of puts cannot be written"))
         if self._statistics.lag > LAG_MAJOR:
@@ -108,7 +112,9 @@ class Health:
                    int(not journal.failing)),
             single("journal_lost_total", "counter", "Puts that the journal has lost", journal.lost),
         ]  # fmt: skip
-        return exposition("labioc_ioc", [*server, *self._of_devices()])
+        return exposition(
+            "labioc_ioc", [*server, *self._of_devices(), *(one for remote in self._remotes for one in remote.metrics())]
+        )
 
     def _of_devices(self) -> list[Metric]:
         of_device: tuple[tuple[str, str, str, Callable[[DeviceScanner], float]], ...] = (

@@ -13,9 +13,9 @@ import json
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -48,6 +48,9 @@ RETRY = 1.0
 LATE = 1.0
 """Seconds after which a write that has not ended is reported."""
 
+Typed = float | int | str
+"""A value as its record has it: the number of a state for the value of a switch, its name for any other menu."""
+
 LONGEST = 400
 """Characters of a value that are kept; an array or a long text is cut there."""
 
@@ -57,7 +60,8 @@ class Entry:
     """One put; values as text, as an operator knows them, and empty where there are none.
 
     ``time`` is when it came, as Unix time; ``seconds`` is how long its answer took. User and host are what the client
-    says, ``address`` is what the socket says.
+    says, ``address`` is what the socket says. ``values`` are the typed values before and after, for other programs; the
+    journal itself has texts.
     """
 
     time: float
@@ -71,11 +75,17 @@ class Entry:
     outcome: str = REFUSED
     reason: str = ""
     seconds: float = 0.0
+    values: tuple[Typed, Typed] | None = field(default=None, compare=False)
 
     @property
     def who(self) -> str:
         """Who put: ``user@host (address)``."""
         return f"{self.user}@{self.host} ({self.address})"
+
+    @property
+    def typed(self) -> tuple[Typed, Typed]:
+        """The values before and after; the texts where no others are known."""
+        return self.values or (self.old, self.read_back or self.new)
 
     def line(self) -> str:
         """Return the entry as a line of the journal."""
@@ -110,6 +120,8 @@ class Journal:
         self._refused = _File(clock, refused)
         self.puts = Counter(dict.fromkeys((APPLIED, REFUSED, OTHERWISE, UNKNOWN), 0))
         """Puts by outcome, since the start."""
+        self.on_put: Callable[[Entry], None] = lambda entry: None
+        """Called with each put that was begun, when it is over."""
 
     @property
     def lost(self) -> int:
@@ -124,7 +136,11 @@ class Journal:
     def note(self, entry: Entry) -> None:
         """Have an entry written soon; it may be changed afterwards."""
         self.puts[entry.outcome] += 1
-        (self._refused if entry.outcome == REFUSED else self._begun).add(entry.line())
+        if entry.outcome == REFUSED:
+            self._refused.add(entry.line())
+        else:
+            self._begun.add(entry.line())
+            self.on_put(entry)
 
     def reopen(self) -> None:
         """Try at once to write what waits, as after the disk or the folder has been mended."""

@@ -47,6 +47,10 @@ def about(site: Site) -> dict[str, str]:
     }
 
 
+MOST_PUTS, PUTS_BYTES = 16, 2048
+"""What PUTS shows: the last puts, one a line, and its size with the zero at the end."""
+
+
 class IocStatistics:
     """Statistics of this process, posted once a second, and the switch that stops all writes.
 
@@ -70,7 +74,7 @@ class IocStatistics:
         self._beats = 0
         self.lag = 0.0
         """Longest pause of the event loop in ms, in the last second."""
-        self._last_put = ""
+        self._last_puts: list[str] = []
         self._journal_fails = journal_fails
         self._meter = ProcessMeter()
         self._usage = self._meter.look()
@@ -92,7 +96,7 @@ class IocStatistics:
             "CA_CONN_CNT": lambda: clients()[1],
             "VERSION": release,
             "EPICS_VERS": protocol_version,
-            "PUTS": lambda: self._last_put,
+            "PUTS": lambda: "\n".join(self._last_puts),
         }
 
     @property
@@ -129,8 +133,12 @@ class IocStatistics:
         self.post(signal)
 
     def note_put(self, text: str) -> None:
-        """Show the last accepted put."""
-        self._last_put = text
+        """Show an accepted put, the newest first, with its time; as many as there is room for, in whole lines."""
+        now = self._clock.time()
+        lines = [f"{local_time(now)}.{int(now % 1 * 1000):03d} {text}", *self._last_puts[: MOST_PUTS - 1]]
+        while len(lines) > 1 and len("\n".join(lines).encode()) >= PUTS_BYTES:
+            lines.pop()
+        self._last_puts = lines
         self.post("PUTS")
 
     async def _watch(self, until: float) -> float:
@@ -149,7 +157,7 @@ class IocStatistics:
         if signal == "ARMED":
             return (1, Level.OK, Cause.NONE) if self.armed else (0, Level.MINOR, Cause.STATE)
         if signal == "PUTS" and self._journal_fails():
-            return self._last_put, Level.MINOR, Cause.WRITE
+            return self._values[signal](), Level.MINOR, Cause.WRITE
         if signal == "FD_CNT":
             few = self._usage.descriptors > FEW_DESCRIPTORS * self._usage.most_descriptors
             return (self._usage.descriptors, *((Level.MINOR, Cause.HIGH) if few else (Level.OK, Cause.NONE)))

@@ -40,7 +40,7 @@ class Supervision:
         self._manager = manager or ServiceManager()
         self._pages: StatusPages | None = None
         self._failing = False
-        self._served = f"serves {len(site.devices) + len(site.groups)} devices as {site.prefix}"
+        self._served = f"serves {len(site.devices) + len(site.pvgroups)} devices as {site.prefix}"
         if folder is not None and self._listen is not None:
             pages = {"/healthz": self._healthz, "/status": self._status, "/metrics": self._metrics}
             self._pages = StatusPages(pages, address_file(site, folder))

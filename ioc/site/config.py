@@ -59,6 +59,19 @@ class TextSettings:
     allow_set: bool = False
 
 
+PUTLOG_PORT = 7011
+"""The port of caPutLog."""
+
+
+@dataclass(frozen=True, slots=True)
+class PutLogSettings:
+    """The ``[putlog]`` section: where the log server is, and in which form it is sent puts, ``line`` or ``json``."""
+
+    host: str
+    port: int = PUTLOG_PORT
+    form: str = "line"
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where the server listens: no interfaces means all, no port what the environment says (or 5064).
@@ -108,6 +121,7 @@ class Site:
     identity: str
     ioc: str = "IOC"
     pvgroups: tuple[GroupSettings, ...] = ()
+    putlog: PutLogSettings | None = None
     engineer: str = ""
     location: str = ""
     groups: tuple[Group, ...] = ()
@@ -175,6 +189,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
+        putlog=_putlog(data["putlog"]) if "putlog" in data else None,
         pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
@@ -186,6 +201,11 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
 def _access(section: Mapping[str, Any]) -> Access:
     lists = {key: tuple(section[key]) for key in ("operators", "experts", "hosts") if key in section}
     return Access(**lists, write=section.get("write"))
+
+
+def _putlog(section: Mapping[str, Any]) -> PutLogSettings:
+    host, port = listen_address(section["server"] if ":" in section["server"] else f"{section['server']}:{PUTLOG_PORT}")
+    return PutLogSettings(host, port, section.get("format", "line"))
 
 
 def _server(section: Mapping[str, Any]) -> ServerSettings:

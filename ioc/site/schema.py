@@ -86,6 +86,7 @@ def site_schema() -> _JSON:
             "group": group_schema(),
             "archiver": archiver_schema(),
             "textserver": _textserver(),
+            "putlog": _putlog(),
         },
         "$defs": {name: _device(family) for name, family in FAMILIES.items()}
         | {GROUP_TYPE: _group(), "limits": _limits(), "alarms": _alarms()},
@@ -180,6 +181,25 @@ def _textserver() -> _JSON:
         },
         required=["device"],
         description="Text interface for programs made for an older furnace server; off without this section",
+    )
+
+
+def _putlog() -> _JSON:
+    return _section(
+        {
+            "server": {
+                "type": "string",
+                "pattern": rf"^[^\s:]+(?::{PORT_PATTERN})?$(?!\n)",
+                "description": "HOST or HOST:PORT of the log server; port 7011 when left out",
+            },
+            "format": {
+                "enum": ["line", "json"],
+                "default": "line",
+                "description": "Form of a line: the original one of caPutLog, or its JSON",
+            },
+        },
+        required=["server"],
+        description="A log server that gets every put, as from caPutLog; off without this section",
     )
 
 

@@ -93,6 +93,27 @@ def test_puts_are_told_with_who_and_what() -> None:
     }
 
 
+def test_puts_of_one_event_are_told_one_by_one_also_those_of_an_interruption() -> None:
+    one = Announcing()
+    lines = [f"12:00:0{second}.000 ann@desk LAB:HV1:CH02:VSET 0 -> {second}" for second in range(8)]
+
+    def shown(*seconds: int) -> str:
+        return "\n".join(lines[second] for second in seconds)
+
+    one.send(IOC_PUTS=shown(1, 0))
+    one.send(IOC_PUTS=shown(3, 2, 1))
+    one.builder.build([Event("LAB:IOC:PUTS", Kind.CONNECTION, None, NOW, connected=state) for state in (False, True)])
+    one.send(IOC_PUTS=shown(5, 4, 3, 2))  # two while the connection was interrupted
+    one.send(IOC_PUTS="")  # the server was restarted
+    one.send(IOC_PUTS=shown(6))
+    one.send(IOC_PUTS=shown(6, 6))  # twice the same, in one millisecond
+    one.send(IOC_PUTS=shown(6, 6))
+    one.pass_time(1)
+    told = sorted(one.events, key=lambda point: point.time or 0)
+    assert [point.fields["text"] for point in told] == [lines[number] for number in (2, 3, 4, 5, 6, 6)]
+    assert len({point.time for point in told}) == 6
+
+
 def test_links_and_power_interruptions_are_told() -> None:
     one = Announcing()
     one.send(HV1_COMM=1, COMM_MSG="", PWR_COUNT=1, PWR_MSG="old")

@@ -14,7 +14,7 @@ import pytest
 from ioc.database.support import SERVER_SIGNALS
 from ioc.records import PutRefused
 from ioc.services.process import ProcessMeter, Usage
-from ioc.services.statistics import IocStatistics, about
+from ioc.services.statistics import MOST_PUTS, PUTS_BYTES, IocStatistics, about
 from ioc.site.config import parse_site
 from ioc.version import release
 from tests.ioc.fakes import FakeClock, alarm, build, definition, settle
@@ -168,3 +168,23 @@ def test_ACCESS_is_a_note_of_the_experts(value: int, expected: str) -> None:
     assert statistics.armed
     with pytest.raises(PutRefused, match="HEARTBEAT can't be set"):
         statistics.put("HEARTBEAT", 1)
+
+
+def test_the_last_puts_are_shown_in_whole_lines_the_newest_first() -> None:
+    clock = FakeClock()
+    records = build([definition("LAB:IOC:PUTS", "lsi", "IOC PUTS", SIZV=str(PUTS_BYTES))])
+    statistics = IocStatistics(records.values(), clock, {})
+    shown = records["LAB:IOC:PUTS"]
+    for number in range(MOST_PUTS + 4):
+        clock.now += 0.25
+        statistics.note_put(f"anna@desk1 (127.0.0.1) LAB:HV1:CH00:VSET {number} -> {number + 1}")
+    lines = str(shown.val).split("\n")
+    assert len(lines) == MOST_PUTS
+    assert lines[0].endswith(f"VSET {MOST_PUTS + 3} -> {MOST_PUTS + 4}")
+    assert lines[1].endswith(f"VSET {MOST_PUTS + 2} -> {MOST_PUTS + 3}")
+    assert [line[19:23] for line in lines[:2]] == [".000", ".750"]
+    for _ in range(MOST_PUTS):
+        statistics.note_put("é" * 400)
+    lines = str(shown.val).split("\n")
+    assert len(lines) == 2
+    assert all(line.endswith("é" * 400) for line in lines)
