@@ -45,6 +45,9 @@ _ALWAYS = frozenset({"VMON", "IMON", "STAT", "VSET", "ISET"})  # every firmware 
 
 _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
+OTHER_UNIT = 3
+"""Attempts to reach the unit of the last connection, of which the last one also looks for another."""
+
 IDENTITY = ("BDSNUM", "BDFREL")
 """What distinguishes one unit, and one firmware, from another."""
 
@@ -73,7 +76,7 @@ class CaenUnit:
         self._again: set[str] = set()  # of the last connection, not confirmed in this one
         self._layout = layout_of("", Profile.A)
         self._spoken = self.dialect
-        self._answered = False  # in that dialect, and has not been silent since
+        self._silences = 0  # in a row when asked in that dialect while connecting
         self._understood = False
         self._groups = Groups(name, clock)
         self._absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
@@ -163,7 +166,8 @@ class CaenUnit:
     async def identify(self) -> None:
         """Find out which unit answers; what is known of it is kept when it is the one of the last connection.
 
-        Raises Garbled when neither dialect gives a name or the channel count makes no sense.
+        That one is asked for its serial number alone, so that it is back soon. Raises Garbled when neither dialect
+        gives a name or the channel count makes no sense.
         """
         self.answers.reset()
         self._groups.forget()
@@ -176,11 +180,10 @@ class CaenUnit:
             kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
             self.cells = {place: cell for place, cell in self.cells.items() if place[0] in kept}
             return
-        self._again.clear()
-        self.unsupported.clear()
-        self.cells.clear()
-        self._known = set(_ALWAYS)
-        await self._detect()
+        name = await self._detect()
+        self._forget()
+        self._store("BDNAME", None, name)
+        self._layout = layout_of(name, self.dialect.profile)
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise Garbled(f"the supply does not tell its number of channels ({count})")
@@ -188,31 +191,44 @@ class CaenUnit:
         for parameter in IDENTITY:
             await self.read_board(parameter)
 
+    def _forget(self) -> None:
+        """Begin anew with a unit of which nothing is known."""
+        self._again.clear()
+        self.unsupported.clear()
+        self.cells.clear()
+        self._known = set(_ALWAYS)
+        self._silences = 0
+
     async def _is_same(self) -> bool:
         """Ask for the serial number of the last connection. Raises ReplyTimeout when there is no answer at all."""
         serial = self.value("BDSNUM")
-        if not self._answered or not self.channels or serial is None:
+        if not self.channels or serial is None:
             return False
+        self.dialect = self._spoken
         try:
-            return await self.read_back("BDSNUM", None) == serial
+            same = await self.read_back("BDSNUM", None) == serial
         except (ErrorReply, Garbled):
-            return False
+            same = False
         except ReplyTimeout:
-            self._answered = False  # next time it may be another unit, one that does not react to this dialect
-            raise
+            self._silences += 1
+            if self._silences % OTHER_UNIT:
+                raise
+            return False  # nothing is forgotten yet: another unit may be there, one that does not react to this dialect
+        self._silences = 0
+        if not same:
+            self._forget()
+        return same
 
-    async def _detect(self) -> None:
+    async def _detect(self) -> str:
+        """Return the name of the unit that answers, in whatever dialect."""
         failure: Exception = Garbled("no answer of a CAEN supply")
-        # What it spoke last time comes first: a wrong dialect may cost a whole timeout.
-        for dialect in sorted(self._candidates, key=lambda candidate: candidate != self._spoken):
+        # What it spoke last time comes first, a wrong dialect may cost a whole timeout; last when that was silent.
+        for dialect in sorted(self._candidates, key=lambda one: (one != self._spoken) != bool(self._silences)):
             self.dialect = dialect
             try:
                 reply = await self.monitor("BDNAME")
                 name = reply.word()
             except (ErrorReply, Garbled, ReplyTimeout) as error:
-                if isinstance(error, ReplyTimeout) and self._answered:
-                    self._answered = False
-                    raise
                 failure = error
                 continue
             if dialect.profile is Profile.A and reply.board is not None:
@@ -221,10 +237,8 @@ class CaenUnit:
             if dialect.profile is Profile.B and reply.board is None:
                 # Units without an address take requests with one, but their answers tell what they are.
                 self.dialect = Dialect(Profile.A)
-            self._spoken, self._answered = self.dialect, True
-            self._store("BDNAME", None, name)
-            self._layout = layout_of(name, self.dialect.profile)
-            return
+            self._spoken = self.dialect
+            return name
         if isinstance(failure, ReplyTimeout):
             raise failure
         raise Garbled(f"not a CAEN supply of the DT55xxE or N1470 family: {failure}")
@@ -240,7 +254,7 @@ class CaenUnit:
         value = await self._read_one(parameter, None)
         self.answers.exchanged(self._understood, self.link.stats.last_error)
         if parameter in IDENTITY and None not in (known, value) and value != known:
-            self._answered = False
+            self._forget()
             raise LinkDown(f"another unit or firmware answers: {parameter} was {known} and is {value}; connecting anew")
         return value
 

@@ -88,6 +88,7 @@ class DeviceStatus:
         self._failed = False
         self._explained = ""
         if notice := self._driver.stats.notice:
+            self._driver_error = self._driver.stats.last_error  # of before
             self.message = f"{local_time(self._clock.time())} {notice}"
 
     def explain(self, text: str) -> None:

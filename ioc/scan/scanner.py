@@ -202,7 +202,8 @@ class DeviceScanner(Source):
                 await self._session()
             except Exception as error:
                 if self.status.connected:
-                    pause, begun = FIRST_PAUSE, self._clock.monotonic()
+                    pause = FIRST_PAUSE
+                    begun = self._clock.monotonic() - (pause if isinstance(error, ReplyTimeout) else 0.0)
                 await self._lose(error)
                 # An attempt that waited for an answer has already been a pause.
                 await self._back_off(max(SHORTEST_PAUSE, begun + pause - self._clock.monotonic()))

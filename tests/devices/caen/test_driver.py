@@ -6,6 +6,7 @@ import pytest
 
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
+from devices.caen.unit import OTHER_UNIT
 from devices.errors import Garbled, LinkDown, OutOfLimits, ReplyTimeout
 from devices.model import Cause, Level
 from devices.rules.hv_channel import State
@@ -72,8 +73,25 @@ async def test_a_unit_that_fell_silent_costs_one_timeout_and_may_have_been_repla
     assert len(rig.sent(since)) == 1
     rig.link.model = CaenModel(Profile.B)
     rig.link.intercept = deaf_without_an_address
+    for _ in range(OTHER_UNIT - 2):
+        with pytest.raises(ReplyTimeout):
+            await rig.driver.connect()
     await rig.start()
     assert (await rig.driver.read(["BD.NAME"]))["BD.NAME"].value == "NDT1470"
+
+
+async def test_a_unit_that_was_silent_for_long_is_back_after_one_question():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda _: ReplyTimeout("no answer")
+    for _ in range(OTHER_UNIT + 1):
+        with pytest.raises(ReplyTimeout):
+            await rig.driver.connect()
+    rig.link.intercept = lambda _: None
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    assert rig.sent(since) == ["$CMD:MON,PAR:BDSNUM"]
+    assert (await rig.driver.read(["CH00.VSET.HI"]))["CH00.VSET.HI"].value == 4000.0
 
 
 async def test_a_unit_that_answers_with_its_address_is_one_of_profile_b():

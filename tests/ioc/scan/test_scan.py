@@ -248,8 +248,9 @@ async def test_GIVEN_a_device_with_a_peculiarity_WHEN_it_is_found_again_THEN_the
         rig.driver.trouble = LinkDown("refused")
         await rig.clock.advance(1.0)
         assert "refused" in str(rig["COMM:MSG"].val)
+        rig.driver.stats.last_error = "no answer"
         rig.driver.trouble, rig.driver.stats.notice = None, "model X is not known"
-        await rig.clock.advance(1.0)
+        await rig.clock.advance(2.0)
         assert "model X is not known" in str(rig["COMM:MSG"].val)
 
 
