@@ -21,11 +21,13 @@ from typing import TYPE_CHECKING
 from devices.model import DeviceSettings, Driver
 from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
-from ioc.access import AccessPolicy
+from ioc.access import Policy, make_policy
+from ioc.access.acf import AcfError
 from ioc.automation.automation import Automation
 from ioc.automation.trip_memory import TripMemory
 from ioc.clock import Clock, SystemClock
 from ioc.database.support import OFF_TAG, SERVER
+from ioc.inputs import Inputs
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
@@ -94,10 +96,10 @@ class App:
         )
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
         self.puts.on_applied = self.state.note
-        self.policy = AccessPolicy(site.access)
         self.trips = TripMemory(site, self.records, self._clock, folder)
         self.text: TextServer | None = None
         try:
+            self.policy = make_policy(site.access, lambda: Inputs(self.records, self._clock, site.prefix))
             self._server = Server(
                 self.records,
                 self.policy,
@@ -105,6 +107,8 @@ class App:
                 port=site.server.port if port is None else port,
                 local_only=local_only,
             )
+        except AcfError as error:
+            raise SiteError(error.errors) from error
         except NetworkError as error:
             raise SiteError([str(error)]) from error
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
@@ -152,6 +156,7 @@ class App:
             except OSError as error:
                 raise OSError(f"can't serve the text interface: {error.strerror or error}") from error
         log.info("%s", self.policy.summary)
+        await self.policy.start()
         self._spawn(self.statistics.run, "statistics")
         if self._guests is not None:
             self._guests.start()
@@ -194,6 +199,7 @@ class App:
         self._tasks.clear()
         if self._guests is not None:
             await self._guests.stop()
+        await self.policy.stop()
         await self._server.stop()
         if self.text is not None:
             await self.text.stop()
@@ -237,7 +243,7 @@ class App:
         self._tasks.append(asyncio.create_task(watched(), name=name))
 
 
-def _guests(site: Site, policy: AccessPolicy, puts: PutPath) -> Guests | None:
+def _guests(site: Site, policy: Policy, puts: PutPath) -> Guests | None:
     """Return the PVs of the caproto groups of a site, None when it has none. Raises SiteError."""
     if not site.pvgroups:
         return None
@@ -245,7 +251,7 @@ def _guests(site: Site, policy: AccessPolicy, puts: PutPath) -> Guests | None:
     from ioc.server.guests import Guests  # noqa: PLC0415  the server of caproto takes long to import
 
     try:
-        return Guests([make_group(one) for one in site.pvgroups], policy.may_put_group, puts.put_group)
+        return Guests([make_group(one) for one in site.pvgroups], policy, puts.put_group)
     except ValueError as error:
         raise SiteError([str(error)]) from error
 

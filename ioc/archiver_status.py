@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from archiver.status.snapshot import BridgeState, Snapshot
+from ioc.access import Policy
 from ioc.records import PutContext, Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status
 from ioc.server import Server
@@ -33,7 +34,7 @@ _VALUES: Final[dict[str, Callable[[Snapshot], Value]]] = {
 }
 
 
-class ReadOnly:
+class ReadOnly(Policy):
     """The policy of the bridge's PVs."""
 
     def may_put(self, record: Record, field: str, client: PutContext) -> str | None:

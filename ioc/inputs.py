@@ -78,6 +78,7 @@ class Inputs:
         self._clock = clock
         self._prefix = prefix
         self._env = env
+        self._local: list[_Local] = []
         self._remote: dict[str, _Remote] = {}
         self._subscriber: Subscriber | None = None
 
@@ -88,9 +89,11 @@ class Inputs:
         change of value, alarm or connection, from within the posting: it must only take note. With ``unit`` the unit
         of a PV of another server is asked for, too, as its field EGU.
         """
+        name = name.removesuffix(".VAL")
         record = self._records.find(name) or self._records.find(f"{self._prefix}:{name}")
         if record is not None:
-            return _Local(record, self._clock, on_update)
+            self._local.append(local := _Local(record, self._clock, on_update))
+            return local
         remote = self._remote_input(name)
         remote.on_update.append(on_update)
         if unit and remote.egu is None and "." not in name:
@@ -112,7 +115,10 @@ class Inputs:
         await self._subscriber.start()
 
     async def stop(self) -> None:
-        """End the client; inputs of other servers count as disconnected from then on."""
+        """Report no more changes; inputs of other servers count as disconnected from then on."""
+        for local in self._local:
+            local.end()
+        self._local.clear()
         subscriber, self._subscriber = self._subscriber, None
         if subscriber is not None:
             await subscriber.stop()
@@ -142,6 +148,10 @@ class _Local:
     def event(self, mask: int, shared: dict[object, bytes]) -> None:
         """Take note of a change."""
         self._on_update()
+
+    def end(self) -> None:
+        """Report no more changes."""
+        self._record.unsubscribe("VAL", self)
 
     def unit(self) -> str | None:
         """Return its unit; empty for what has none."""

@@ -1,7 +1,7 @@
 """labioc's record layer and server alone, as a process for tests: soft records from database files.
 
-Run as ``python -m tests.labioc_server JSON`` with ``[port, [[file, {macro: value}], ...]]``; prints
-``ready PORT`` and ends when its standard input is closed.
+Run as ``python -m tests.labioc_server JSON`` with ``[port, [[file, {macro: value}], ...], acf]``; prints
+``ready PORT`` and ends when its standard input is closed. A line there has the access security file read anew.
 """
 
 from __future__ import annotations
@@ -11,8 +11,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ioc.access import Access, make_policy
+from ioc.clock import SystemClock
+from ioc.inputs import Inputs
 from ioc.records import Record, RecordSet, Source
 from tests.softioc import Databases, ServerProcess, free_port
 
@@ -20,17 +24,10 @@ if TYPE_CHECKING:
     from ioc.database.dbfile import RecordDef
 
 
-class OpenPolicy:
-    """Everybody may write everything, like an IOC without an access security file."""
-
-    def may_put(self, record: object, field: str, client: object) -> str | None:
-        """Refuse nothing."""
-        return None
-
-
-def start_labioc(databases: Databases, deadline: float = 20.0, port: int = 0) -> ServerProcess:
-    """Run labioc's server with database files, each with its macros; port 0 takes a free one."""
-    arguments = json.dumps([port or free_port(), [(str(path), dict(macros)) for path, macros in databases]])
+def start_labioc(databases: Databases, deadline: float = 20.0, port: int = 0, acf: Path | None = None) -> ServerProcess:
+    """Run labioc's server with database files, each with its macros, and access security; port 0 takes a free one."""
+    dbs = [(str(path), dict(macros)) for path, macros in databases]
+    arguments = json.dumps([port or free_port(), dbs, str(acf or "")])
     return ServerProcess("labioc", [sys.executable, "-m", "tests.labioc_server", arguments], {}, deadline)
 
 
@@ -63,7 +60,7 @@ class SoftScan(Source):
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
-async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -> None:
+async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]], acf: str = "") -> None:
     """Serve until standard input ends."""
     from ioc.database.dbfile import parse_template
     from ioc.server import Server
@@ -74,13 +71,18 @@ async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]]) -
     records = RecordSet.build(definitions)
     records.start()
     os.environ.setdefault("EPICS_CAS_INTF_ADDR_LIST", "127.0.0.1")
-    server = Server(records, OpenPolicy(), port=port)
+    access = Access(acf=Path(acf)) if acf else Access(write="everybody")
+    policy = make_policy(access, lambda: Inputs(records, SystemClock()))
+    server = Server(records, policy, port=port)
     await server.start()
+    await policy.start()
     scan = SoftScan(records)
     print("ready", server.port, flush=True)
     try:
-        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+        while await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline):
+            print("done", await policy.reload(), flush=True)
     finally:
+        await policy.stop()
         await scan.stop()
         await server.stop()
 

@@ -61,7 +61,7 @@ def event_mask(mask: int) -> bytes:
 class RawCircuit:
     """A connection to a server on the loopback interface; to be used as a context manager."""
 
-    def __init__(self, port: int, greeting: bool = True) -> None:
+    def __init__(self, port: int, greeting: bool = True, user: str = "user", host: str = "host") -> None:
         self._socket = socket.create_connection(("127.0.0.1", port), 5)
         self._data = b""
         self._cids = iter(range(1, 1 << 30))
@@ -70,8 +70,8 @@ class RawCircuit:
         if greeting:
             self.send(
                 Message(VERSION, count=13),
-                Message(HOST_NAME, payload=b"host\0"),
-                Message(CLIENT_NAME, payload=b"user\0"),
+                Message(HOST_NAME, payload=host.encode() + b"\0"),
+                Message(CLIENT_NAME, payload=user.encode() + b"\0"),
             )
 
     def __enter__(self) -> RawCircuit:

@@ -26,8 +26,10 @@ Databases = Sequence[tuple[Path, Mapping[str, str]]]
 # Reads iocsh commands from standard input until it is closed.
 _SOFTIOC = """
 import json, sys
-from epicscorelibs.ioc import ioc, start_ioc
-port, databases = json.loads(sys.argv[1])
+from epicscorelibs.ioc import dbCore, ioc, start_ioc
+port, databases, acf = json.loads(sys.argv[1])
+if acf:
+    dbCore.asSetFilename(acf.encode())
 start_ioc(dbs=[tuple(one) for one in databases])
 print("ready", port, flush=True)
 for line in sys.stdin:
@@ -155,8 +157,10 @@ def free_port() -> int:
     raise RuntimeError(f"no port from {_LOWEST} on is free")
 
 
-def start_softioc(databases: Databases, deadline: float = 20.0, port: int = 0) -> ServerProcess:
-    """Run the C softIoc with database files, each with its macros; port 0 takes a free one."""
+def start_softioc(
+    databases: Databases, deadline: float = 20.0, port: int = 0, acf: Path | None = None
+) -> ServerProcess:
+    """Run the C softIoc with database files, each with its macros, and access security; port 0 takes a free one."""
     port = port or free_port()
     dbs = [(str(path), ",".join(f"{k}={v}" for k, v in macros.items())) for path, macros in databases]
     environment = {
@@ -167,5 +171,5 @@ def start_softioc(databases: Databases, deadline: float = 20.0, port: int = 0) -
         "EPICS_CA_ADDR_LIST": "127.0.0.1",
         "EPICS_CA_AUTO_ADDR_LIST": "NO",
     }
-    command = [sys.executable, "-c", _SOFTIOC, json.dumps([port, dbs])]
+    command = [sys.executable, "-c", _SOFTIOC, json.dumps([port, dbs, str(acf or "")])]
     return ServerProcess("softioc", command, environment, deadline)

@@ -1,4 +1,4 @@
-"""Who may write what: the ``[access]`` section of the site file.
+"""Who may write what, by addresses and names in the ``[access]`` section of the site file.
 
 The address is that of the connection. User and host are what the client says about itself; Channel Access has no proof
 of either. Names keep honest people from mistakes and are no protection against others.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
+from ioc.access.base import Policy
 from ioc.access.settings import EVERYBODY, Access
 from ioc.addresses import is_own_address
 from ioc.records import PutContext, Record
@@ -17,23 +18,18 @@ _ACKNOWLEDGE = frozenset({"ACKS", "ACKT", "PROC"})
 """Fields that an operator may write on every record: acknowledging an alarm, reading now."""
 
 
-class AccessPolicy:
-    """Judges each put by the address that it comes from and by the names of its client.
-
-    ``asked_by`` is who was judged last, as ``user@host``. A put to a field of a record is judged and applied in one go,
-    so that meanwhile it is who puts.
-    """
+class AccessPolicy(Policy):
+    """Judges each put by the address that it comes from and by the names of its client; reading is free."""
 
     def __init__(self, access: Access | None = None) -> None:
-        self.asked_by = "nobody"
+        super().__init__()
         self._access = access = access or Access()
         self._networks = access.networks
         self._experts = frozenset(_normal(name) for name in access.experts or ())
         self._operators = self._experts | {_normal(name) for name in access.operators or ()}
+        self.summary = self._in_one_line()
 
-    @property
-    def summary(self) -> str:
-        """Who may write, in one line for the log."""
+    def _in_one_line(self) -> str:
         who = " by operators and experts" if self._access.by_name else ""
         if self._networks is None:
             return f"writing is possible{who} from every computer"
@@ -52,14 +48,13 @@ class AccessPolicy:
         ``E`` from experts. Every other field (alarm limits, SCAN, DISP...) is for experts, acknowledging
         for operators.
         """
-        self.asked_by = f"{client.user}@{client.host}"
         if field == "PROC" and record.is_output:
             field = "VAL"  # processing an output sends its value once more
         if field == "VAL" and not _writable(record):
             return f"{record.name} is a read-only PV"
         return self._lacks_right(field not in _ACKNOWLEDGE and (field != "VAL" or record.access != "O"), client)
 
-    def may_put_group(self, name: str, field: str, client: PutContext) -> str | None:
+    def may_put_group(self, field: str, client: PutContext) -> str | None:
         """Return why this client may not write a PV of a caproto group, None when it may.
 
         The value is for operators, like a setting; the fields of a record (alarm limits, SCAN) are for experts.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 EVERYBODY: Final = "everybody"
@@ -18,12 +20,18 @@ class Access:
     both asks for no name. ``hosts`` are IPv4 addresses and networks beside this computer. ``write`` stands in place of
     them: ``local`` is this computer alone, ``everybody`` any address and any name. With neither, names may write from
     any address, and without names this computer alone.
+
+    ``acf`` is an access security file, which stands in place of all that; ``macros`` are for it, and with ``client_ip``
+    its hosts are compared with the address of a client, not with the name that the client gives.
     """
 
     operators: tuple[str, ...] | None = None
     experts: tuple[str, ...] | None = None
     hosts: tuple[str, ...] | None = None
     write: str | None = None
+    acf: Path | None = None
+    macros: Mapping[str, str] = field(default_factory=dict)
+    client_ip: bool = False
 
     @property
     def by_name(self) -> bool:

@@ -7,6 +7,8 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ioc.access.acf import AcfError, load_acf
+from ioc.access.settings import Access
 from ioc.addresses import is_own_address
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.records import RecordSet
@@ -38,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     count = found["devices"]
     devices = f"{count} device{'' if count == 1 else 's'}"
     print(f"{args.site}: good, {devices}, {found['pvs']} PVs, {found['aliases']} aliases")
+    for warning in found["warnings"]:
+        print(f"warning: {warning}")
     for wire in found["wires"]:
         busy = "; that is too much, choose a longer period or a faster line" if wire["load"] > BUSY else ""
         print(f"{wire['wire']}: reading {', '.join(wire['devices'])} takes {wire['load']:.0%} of its time{busy}")
@@ -50,6 +54,7 @@ def _checked(args: argparse.Namespace) -> dict[str, Any]:
     parts = shares_of(args, site)
     if errors := list(_interface_mistakes(site.server.interfaces)):
         raise SiteError(errors)
+    warnings = _access_warnings(site.access)
     database = expand_all(parts)
     RecordSet.build(database.records.values())
     wires = [{"wire": wire, "load": load, "devices": names} for wire, (load, names) in wire_loads(site).items()]
@@ -60,7 +65,18 @@ def _checked(args: argparse.Namespace) -> dict[str, Any]:
         "pvs": len(database.served),
         "aliases": len(database.aliases),
         "wires": wires,
+        "warnings": warnings,
     }
+
+
+def _access_warnings(access: Access) -> list[str]:
+    """Return what is strange in the access security file, if there is one. Raises SiteError for a bad one."""
+    if access.acf is None:
+        return []
+    try:
+        return load_acf(access).warnings
+    except AcfError as error:
+        raise SiteError(error.errors) from error
 
 
 def _interface_mistakes(interfaces: Sequence[str]) -> Iterator[str]:

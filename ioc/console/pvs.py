@@ -9,7 +9,7 @@ import socket
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
-from ioc.access import AccessPolicy
+from ioc.access import Policy
 from ioc.clock import local_time
 from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.convert import DBR_STRING, STRING_SIZE
@@ -85,7 +85,7 @@ def all_fields(record: Record) -> Iterator[str]:
         yield f"  info({tag}) {text}"
 
 
-async def put(target: Target, text: str, policy: AccessPolicy, context: PutContext) -> None:
+async def put(target: Target, text: str, policy: Policy, context: PutContext) -> None:
     """Put like any client, and return when it has been applied. Raises PutRefused."""
     record, spec = target.record, target.spec
     try:

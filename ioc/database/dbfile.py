@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput, UnexpectedToken
+from lark.exceptions import UnexpectedInput
 
 from ioc.database.macros import MACRO_NAME, Text, harmless, split_text, unescape
+from ioc.database.syntax import where
 from ioc.database.template import Alias, Block, DatabaseError, Define, Insert, RecordDef, Statement, Template
 
 __all__ = ["DatabaseError", "RecordDef", "Template", "parse_template", "parse_text"]
@@ -100,7 +101,7 @@ def _parse(text: str, path: str, start: str) -> tuple[Tree[Token] | None, list[s
         try:
             tree = _grammar().parse(text, start)
         except UnexpectedInput as error:
-            errors.append(f"{path}:{_where(error, text)}")
+            errors.append(f"{path}:{where(error, text)}")
             resume = _STATEMENT[start].search(text, _line_end(text, error.pos_in_stream or 0))
             if resume is None:
                 return None, errors
@@ -112,37 +113,6 @@ def _parse(text: str, path: str, start: str) -> tuple[Tree[Token] | None, list[s
 def _line_end(text: str, position: int) -> int:
     end = text.find("\n", position)
     return len(text) if position < 0 or end < 0 else end
-
-
-def _where(error: UnexpectedInput, text: str) -> str:
-    """Say line, column, what was found and what the grammar wants there."""
-    if isinstance(error, UnexpectedToken):
-        found = "end of file" if error.token.type == "$END" else repr(str(error.token))
-        wanted = error.accepts or error.expected
-    else:
-        found, wanted = repr(text[error.pos_in_stream or 0]), getattr(error, "allowed", None) or set()
-    at_end = found == "end of file"
-    line = text.count("\n") + 1 if at_end else error.line
-    names = sorted({_terminal(name) for name in wanted if name not in {"COMMENT", "WHITE"}})
-    return f"{line}:{'' if at_end else f' column {error.column}:'} found {found}, expected {' or '.join(names)}"
-
-
-def _terminal(name: str) -> str:
-    """Return the text of a terminal of the grammar for people."""
-    shown = {
-        "STRING": "a quoted string",
-        "QUOTED": "a quoted string",
-        "BARE": "a word",
-        "LOOSE": "a word",
-        "LPAR": "'('",
-        "RPAR": "')'",
-        "LBRACE": "'{'",
-        "RBRACE": "'}'",
-        "COMMA": "','",
-        "EQUAL": "'='",
-        "$END": "the end of the file",
-    }
-    return shown.get(name, name.lower())
 
 
 class _Builder:

@@ -16,7 +16,8 @@ from ioc.export.plant import Plant
 from ioc.site.config import Site
 from ioc.version import release
 
-_SITE: Final = "/etc/labioc/site.toml"
+_FOLDER: Final = "/etc/labioc"
+_SITE: Final = f"{_FOLDER}/site.toml"
 _DOCKERFILE: Final = """\
 # The folder with labioc's source is the context: docker build -t labioc:{release} -f Dockerfile SOURCE
 FROM python:3.12-slim
@@ -77,6 +78,8 @@ def _database(plant: Plant) -> str:
 
 def _ioc(part: Site, alone: bool) -> dict[str, Any]:
     service = _labioc("run", [] if alone else _only(part), "state")
+    if part.access.acf is not None:  # it lies beside the site file
+        service["volumes"].append(f"./{part.access.acf.name}:{_FOLDER}/{part.access.acf.name}:ro")
     nodes = device_nodes(part.devices)
     return {**service, "devices": [f"{node}:{node}" for node in nodes]} if nodes else service
 

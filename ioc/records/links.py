@@ -38,6 +38,9 @@ class Target(Protocol):
 class Database(Protocol):
     """The records of the IOC, and its clock."""
 
+    def regrouped(self) -> None:
+        """Take note that a record is in another group of access security (ASG)."""
+
     def find(self, name: str) -> Target | None:
         """Record of this name or alias, None when there is none."""
 
@@ -47,6 +50,9 @@ class Database(Protocol):
 
 class Alone:
     """The database of a record that stands alone."""
+
+    def regrouped(self) -> None:
+        """Do nothing."""
 
     def find(self, name: str) -> Target | None:
         """Find nothing."""

@@ -20,7 +20,7 @@ from ioc.records.put import AccessDenied, PutContext, PutRefused
 from ioc.records.source import NO_SOURCE, Source
 
 # Implemented, but settled when the database is loaded, or derived from the value.
-_FIXED = frozenset({"INP", "OUT", "DTYP", "ASG", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
+_FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
 # Fields that last a moment, or that say whether a value is shown at all.
 _MOMENTARY = frozenset({"VAL", "PROC", "UDF", "ACKS", "ACKT", "DISA", "DISV"})
 _ALONE = links.Alone()
@@ -345,6 +345,8 @@ class Record(Fields):
             self.post_events(spec.name, st.DBE_VALUE | st.DBE_LOG)
         if spec.prop and self.get(spec.name) != before:
             self.post_all(st.DBE_PROPERTY)
+        if spec.name == "ASG":
+            self.database.regrouped()
 
     def _store_value(self, value: Value) -> None:
         self.val = value

@@ -102,12 +102,16 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
 
 
 class RecordSet(Mapping[str, Record]):
-    """The records by name; ``aliases`` are further names of some of them, ``time`` gives Unix time in seconds."""
+    """The records by name; ``aliases`` are further names of some of them, ``time`` gives Unix time in seconds.
+
+    ``on_regroup`` is called when a client has changed the group of access security of a record.
+    """
 
     def __init__(self, records: dict[str, Record], aliases: dict[str, str], time: Callable[[], float]) -> None:
         self._records = records
         self.aliases = aliases
         self.time = time
+        self.on_regroup: Callable[[], object] | None = None
         for record in records.values():
             record.database = self
 
@@ -159,6 +163,11 @@ class RecordSet(Mapping[str, Record]):
             target = self.aliases.get(name)
             record = self._records.get(target) if target is not None else None
         return record
+
+    def regrouped(self) -> None:
+        """Take note that a record is in another group of access security (ASG)."""
+        if self.on_regroup is not None:
+            self.on_regroup()
 
     def start(self) -> None:
         """Process the soft records that ask for it with PINI."""

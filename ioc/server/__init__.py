@@ -1,7 +1,6 @@
 """Channel Access server: circuits, searches and monitors over caproto's protocol."""
 
-from ioc.server.channel import Policy
 from ioc.server.context import Server
 from ioc.server.network import NetworkError
 
-__all__ = ["NetworkError", "Policy", "Server"]
+__all__ = ["NetworkError", "Server"]

@@ -7,30 +7,28 @@ import math
 import re
 import struct
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 import caproto as ca
 from caproto import parse_channel_filter
 
+from ioc.access import Policy
 from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.analog import exceeds
 from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE
 from ioc.records.fieldtable import LINK_TYPES
 from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
 from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT, TIME, CannotConvert, decode, element_size, encode
+from ioc.server.wire import ECA_NORDACCESS, pack
 
 _NAME: Final = re.compile(r"^(?P<record>[^.\[{$]+)(?:\.(?P<field>[A-Z0-9_]*))?(?P<long>\$)?(?P<filter>[\[{].*)?$")
 
 
 #: Bytes of a link as a long string (PVLINK_STRINGSZ of base).
 LINK_SIZE: Final = 1024
-
-
-class Policy(Protocol):
-    """Who may write what."""
-
-    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
-        """Return None when the put is allowed, else the reason why not."""
+#: Access rights of a channel (CA_PROTO_ACCESS_RIGHT_READ and _WRITE of caProto.h).
+READABLE: Final = 1
+WRITABLE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +90,14 @@ def _parse_filter(text: str) -> ca.ChannelFilter:
 class Channel:
     """One channel of one circuit: reads and writes of its field in any DBR type.
 
-    ``native`` is the plain DBR type and ``count`` the number of elements that is reported to the client.
+    ``native`` is the plain DBR type and ``count`` the number of elements that is reported to the client, as are
+    ``rights``.
     """
 
-    __slots__ = ("cid", "count", "filters", "long_string", "name", "native", "record", "sid", "spec", "subscriptions")
+    __slots__ = (
+        *("cid", "count", "filters", "long_string", "name", "native", "record", "rights", "sid", "spec"),
+        "subscriptions",
+    )
 
     def __init__(self, name: str, target: Target, cid: int, sid: int) -> None:
         self.name = name
@@ -105,6 +107,7 @@ class Channel:
         self.filters = target.filters
         self.cid = cid
         self.sid = sid
+        self.rights = READABLE
         self.subscriptions: set[int] = set()
         dbf, count = target.record.field_type(target.spec)
         self.native = NATIVE[dbf]
@@ -146,6 +149,11 @@ class Channel:
         if self.filters is None:
             return encode(self.record, self.spec, dbr, elements, self.long_string), elements
         return self._read_filtered(dbr, elements)
+
+    def without_right(self, command: int, dbr: int, count: int, number: int) -> bytes:
+        """Return the answer to a client that may not read: the status, with zeros for the value as base has them."""
+        payload, elements = self.read(dbr, count)
+        return pack(command, dbr, elements, ECA_NORDACCESS, number, bytes(len(payload)))
 
     def _read_filtered(self, dbr: int, elements: int) -> tuple[bytes, int]:
         kind, plain = divmod(dbr, 7)
@@ -209,23 +217,31 @@ def alarm_put(channel: Channel, dbr: int, payload: bytes, context: PutContext) -
     record.source.applied(record, fields_of(record.rtyp)[name], before, value, context)
 
 
-def check_access(channel: Channel, policy: Policy, context: PutContext, field: str | None = None) -> None:
-    """Raise AccessDenied when this client may not put to the channel, or to another field of its record."""
-    reason = policy.may_put(channel.record, field or channel.spec.name, context)
-    if reason is not None:
+def check_access(channel: Channel, policy: Policy, client: PutContext) -> None:
+    """Raise AccessDenied when this client may not put to the channel."""
+    if (reason := policy.may_put(channel.record, channel.spec.name, client)) is not None:
         raise AccessDenied(reason)
 
 
-def may_write(channel: Channel, policy: Policy, client: PutContext) -> bool:
-    """Whether the access rights reported to the client include writing.
+def check_acknowledge(channel: Channel, policy: Policy, client: PutContext) -> None:
+    """Raise AccessDenied when this client may not acknowledge the alarm of the channel's record."""
+    if (reason := policy.may_acknowledge(channel.record, client)) is not None:
+        raise AccessDenied(reason)
+
+
+def rights_of(channel: Channel, policy: Policy, client: PutContext) -> int:
+    """Return the access rights that are reported to the client, READABLE and WRITABLE.
 
     The value channel of an input counts as writable for those who may acknowledge its alarm: alarm handlers do so
     through it. A put of a value is refused all the same.
     """
+    record, field = channel.record, channel.spec.name
+    rights = READABLE if policy.may_read(record, field, client) else 0
     if channel.spec.nomod:
-        return False
-    acknowledges = channel.spec.name == "VAL" and not channel.record.is_output
-    return policy.may_put(channel.record, "ACKS" if acknowledges else channel.spec.name, client) is None
+        return rights
+    by_value = field == "VAL" and not record.is_output
+    denied = policy.may_acknowledge(record, client) if by_value else policy.may_put(record, field, client)
+    return rights if denied is not None else rights | WRITABLE
 
 
 def raw_value(dbr: int, payload: bytes) -> object:

@@ -14,7 +14,17 @@ from typing import Final
 from ioc.addresses import is_own_address
 from ioc.records import AccessDenied, PutContext, PutRefused, Record
 from ioc.server import wire
-from ioc.server.channel import Channel, alarm_put, check_access, may_write, raw_value, resolve, shown
+from ioc.server.channel import (
+    READABLE,
+    Channel,
+    alarm_put,
+    check_access,
+    check_acknowledge,
+    raw_value,
+    resolve,
+    rights_of,
+    shown,
+)
 from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
 from ioc.server.requests import Requests
 from ioc.server.service import Guest, Service
@@ -211,11 +221,24 @@ class Circuit(Requests):
             return
         channel = Channel(name, target, cid, sid)
         self.channels[sid] = channel
-        rights = 3 if may_write(channel, self.service.policy, self.client()) else 1
+        channel.rights = rights_of(channel, self.service.policy, self.client())
         self.send(
-            wire.pack(Command.ACCESS_RIGHTS, 0, 0, cid, rights)
+            wire.pack(Command.ACCESS_RIGHTS, 0, 0, cid, channel.rights)
             + wire.pack(Command.CREATE_CHAN, channel.native, channel.count, cid, sid)
         )
+
+    def update_rights(self) -> None:
+        """Report the access rights that have changed; monitors show that a value may not be read, or may again."""
+        client = self.client()
+        for channel in self.channels.values():
+            before = channel.rights
+            channel.rights = rights_of(channel, self.service.policy, client)
+            if channel.rights != before:
+                self.send(wire.pack(Command.ACCESS_RIGHTS, 0, 0, channel.cid, channel.rights))
+                for subid in channel.subscriptions:
+                    self.subscriptions[subid].send_now()
+        for guest in self.guests.values():
+            guest.update_rights()
 
     def _channel(self, message: Message) -> Channel | None:
         channel = self.channels.get(message.parameter1)
@@ -248,6 +271,11 @@ class Circuit(Requests):
         notify = message.command == Command.READ_NOTIFY
         if message.data_type not in _READABLE:
             self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, f"DBR type {message.data_type}"))
+            return
+        if not channel.rights & READABLE:
+            reply = channel.without_right(message.command, message.data_type, message.elements, message.parameter2)
+            error = wire.error(message, channel.cid, wire.ECA_NORDACCESS, f"{channel.name} may not be read")
+            self.send(reply if notify else error)
             return
         try:
             payload, elements = channel.read(message.data_type, message.elements)
@@ -291,7 +319,7 @@ class Circuit(Requests):
         self.subscriptions[subid] = subscription
         channel.subscriptions.add(subid)
         channel.record.subscribe(channel.spec.name, subscription)
-        subscription.event(mask, {})
+        subscription.send_now()
 
     def _event_cancel(self, message: Message) -> None:
         channel = self._channel(message)
@@ -318,7 +346,7 @@ class Circuit(Requests):
         value: object = raw_value(message.data_type, message.payload)
         try:
             if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
-                check_access(channel, self.service.policy, context, "ACKS")
+                check_acknowledge(channel, self.service.policy, context)
                 alarm_put(channel, message.data_type, message.payload, context)
             else:
                 check_access(channel, self.service.policy, context)

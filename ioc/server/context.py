@@ -15,8 +15,8 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from ioc.records import PutContext, Record, RecordSet
-from ioc.server.channel import Policy
+from ioc.access import Policy
+from ioc.records import RecordSet
 from ioc.server.circuit import Circuit
 from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
@@ -29,14 +29,6 @@ _MIN_BEACON_PERIOD: Final = 0.02
 _BEACON: Final = struct.Struct(">HHHHII")
 BACKLOG: Final = 512
 """Connections that wait to be taken: many clients come back at once when an IOC is restarted."""
-
-
-class Everybody:
-    """The policy without any rule: who reaches the server may write."""
-
-    def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
-        """Allow it."""
-        return None
 
 
 class Server:
@@ -59,7 +51,9 @@ class Server:
     ) -> None:
         self._guest_port = guest_port
         self.network: Network = network(os.environ, interfaces, port, local_only)
-        self.service = Service(records, policy or Everybody(), self.network.max_array_bytes, local_only)
+        self.service = Service(records, policy or Policy(), self.network.max_array_bytes, local_only)
+        self.service.policy.on_change.append(self._rights_changed)
+        records.on_regroup = self.service.policy.changed
         self._listeners: list[asyncio.Server] = []
         self._responders: list[asyncio.DatagramTransport] = []
         self._beacons: asyncio.Task[None] | None = None
@@ -73,6 +67,17 @@ class Server:
     def knows(self, name: str) -> bool:
         """Whether a channel of this name can be made."""
         return self.service.knows(name)
+
+    def _rights_changed(self) -> None:
+        """Report new access rights, one client after the other in turns of the loop: each may have thousands of PVs."""
+        circuits = list(self.service.circuits)
+
+        def update_next() -> None:
+            if circuits:
+                circuits.pop().update_rights()
+                asyncio.get_running_loop().call_soon(update_next)
+
+        update_next()
 
     async def start(self) -> None:
         """Open the sockets and serve until ``stop``. Raises OSError when an address or port can't be had."""

@@ -19,6 +19,7 @@ from caproto.asyncio.server import AsyncioAsyncLayer
 from caproto.server import PVGroup
 from caproto.server.common import Context, SubscriptionSpec
 
+from ioc.access import Policy
 from ioc.records import PutContext, PutRefused
 from ioc.server import wire
 from ioc.server.subscription import mask_of
@@ -34,9 +35,6 @@ END_SECONDS = 0.5
 READ_AFTER_WRITE = 0.8
 """Seconds that a read waits for a put of the same client, as for a record."""
 
-
-MayPut = Callable[[str, str, PutContext], str | None]
-"""Returns why a client may not write: PV, field, client; None when it may."""
 
 Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Applies a put by calling the last argument, and notes it: PV, value in words, who, why not. Raises PutRefused."""
@@ -75,8 +73,8 @@ class _Database(Context):  # type: ignore[misc]
 class Guests:
     """The PVs of all groups of a site; ``start`` runs their hooks, ``stop`` those for the end."""
 
-    def __init__(self, groups: Sequence[PVGroup], may_put: MayPut, put: Put) -> None:
-        self.may_put, self.put = may_put, put
+    def __init__(self, groups: Sequence[PVGroup], policy: Policy, put: Put) -> None:
+        self.policy, self.put = policy, put
         self._groups = groups
         self._database = _Database({name: pv for group in groups for name, pv in group.pvdb.items()})
         self._tasks: list[asyncio.Task[None]] = []
@@ -153,19 +151,37 @@ class GuestChannel:
         self._last: asyncio.Task[None] | None = None
         self._puts: dict[asyncio.Task[None], PutContext] = {}
         self._closed = False
+        self._rights = 0
 
     def greeting(self) -> bytes:
         """Return the answer to the request for the channel: rights, type and number of elements."""
-        client = self._connection.client()
-        rights = int(self._entry.check_access(client.host, client.user))
-        if self._guests.may_put(self._name, self._field, client) is not None:
-            rights &= ~int(AccessRights.WRITE)
+        self._rights = self._rights_now()
         kind, count = self._entry.data_type, self._entry.max_length
         if self._long and kind == ChannelType.STRING:
             kind, count = ChannelType.CHAR, self._entry.long_string_max_length
-        return wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, rights) + wire.pack(
+        return wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights) + wire.pack(
             Command.CREATE_CHAN, int(kind), count, self.cid, self._sid
         )
+
+    def _rights_now(self) -> int:
+        client, policy = self._connection.client(), self._guests.policy
+        rights = int(self._entry.check_access(client.host, client.user))
+        if not policy.may_read_group(self._field, client):
+            rights &= ~int(AccessRights.READ)
+        if policy.may_put_group(self._field, client) is not None:
+            rights &= ~int(AccessRights.WRITE)
+        return rights
+
+    @property
+    def readable(self) -> bool:
+        """Whether the client may read the PV."""
+        return bool(self._rights & int(AccessRights.READ))
+
+    def update_rights(self) -> None:
+        """Report the access rights if they have changed; a monitor of what may not be read any more is silent."""
+        before, self._rights = self._rights, self._rights_now()
+        if self._rights != before:
+            self._connection.send(wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights))
 
     def handle(self, message: Message) -> None:
         """Serve one request of the channel, after those before it."""
@@ -226,6 +242,9 @@ class GuestChannel:
         return ChannelType(dbr)
 
     async def _read(self, message: Message) -> None:
+        if not self.readable:
+            self._connection.failed(message, self.cid, wire.ECA_NORDACCESS, f"{self._name} may not be read")
+            return
         try:
             kind = self._kind(message.data_type)
             metadata, data = await self._entry.auth_read(
@@ -248,7 +267,7 @@ class GuestChannel:
 
     async def _write(self, message: Message, context: PutContext) -> None:
         connection = self._connection
-        denied = self._guests.may_put(self._name, self._field, context)
+        denied = self._guests.policy.may_put_group(self._field, context)
         try:
             data = extract_data(message.payload, message.data_type, message.elements)
             metadata = extract_metadata(message.payload, message.data_type)
@@ -277,7 +296,7 @@ class GuestChannel:
     async def _subscribe(self, message: Message) -> None:
         try:
             kind = self._kind(message.data_type)
-            monitor = _Monitor(self._connection, self._entry, kind, message)
+            monitor = _Monitor(self, self._connection, self._entry, kind, message)
             if (old := self._monitors.pop(message.parameter2, None)) is not None:
                 old.end()
             self._monitors[message.parameter2] = monitor
@@ -299,7 +318,10 @@ class GuestChannel:
 class _Monitor:
     """One subscription of a client. It is the queue that caproto puts updates into, and sends them on at once."""
 
-    def __init__(self, connection: Connection, entry: ChannelData, kind: Any, message: Message) -> None:
+    def __init__(
+        self, channel: GuestChannel, connection: Connection, entry: ChannelData, kind: Any, message: Message
+    ) -> None:
+        self._channel = channel
         self._connection = connection
         self._entry = entry
         self._message = message
@@ -317,7 +339,7 @@ class _Monitor:
 
     async def put(self, update: Any) -> None:
         """Take an update from the PV."""
-        if self._ended:
+        if self._ended or not self._channel.readable:
             return
         count = self._message.elements or len(update.values)
         event = ca.EventAddResponse(

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ioc.access import Policy
 from ioc.records import RecordSet
-from ioc.server.channel import Policy, resolve
+from ioc.server.channel import resolve
 from ioc.server.wire import Message
 
 
@@ -20,6 +21,9 @@ class Guest(Protocol):
 
     def handle(self, message: Message) -> None:
         """Serve a request of the channel."""
+
+    def update_rights(self) -> None:
+        """Report the access rights if they have changed."""
 
     def close(self) -> None:
         """Forget the channel."""
@@ -46,6 +50,9 @@ class Client(Protocol):
 
     async def finish_puts(self) -> None:
         """Wait for the puts under way."""
+
+    def update_rights(self) -> None:
+        """Report the access rights that have changed."""
 
     def close(self) -> None:
         """End the connection at once."""

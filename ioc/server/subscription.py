@@ -6,7 +6,7 @@ import logging
 import struct
 from typing import Final
 
-from ioc.server.channel import Channel
+from ioc.server.channel import READABLE, Channel
 from ioc.server.connection import Connection
 from ioc.server.dbr import CannotConvert
 from ioc.server.wire import ECA_GETFAIL, ECA_NORMAL, Command, pack
@@ -42,8 +42,17 @@ class Subscription:
         self._size = -1
         self._head = b""
 
+    def send_now(self) -> None:
+        """Queue the present value, or that the client may not read it."""
+        self.event(self.mask, {})
+        if not self.channel.rights & READABLE:
+            denied = self.channel.without_right(Command.EVENT_ADD, self.dbr, self.count, self.subid)
+            self.circuit.send_event(self, denied)
+
     def event(self, mask: int, shared: dict[object, bytes]) -> None:
-        """Queue the present value for the client."""
+        """Queue the present value for the client, if it may read."""
+        if not self.channel.rights & READABLE:
+            return
         if self.channel.filters is not None:
             through, self._last = self.channel.passes(self._last, mask)
             if not through:

@@ -23,6 +23,7 @@ _EXTENDED_SIZE: Final = 0xFFFF
 ECA_NORMAL: Final = CAStatus.ECA_NORMAL.value.code_with_severity
 ECA_GETFAIL: Final = CAStatus.ECA_GETFAIL.value.code_with_severity
 ECA_PUTFAIL: Final = CAStatus.ECA_PUTFAIL.value.code_with_severity
+ECA_NORDACCESS: Final = CAStatus.ECA_NORDACCESS.value.code_with_severity
 ECA_NOWTACCESS: Final = CAStatus.ECA_NOWTACCESS.value.code_with_severity
 ECA_BADTYPE: Final = CAStatus.ECA_BADTYPE.value.code_with_severity
 ECA_BADCOUNT: Final = CAStatus.ECA_BADCOUNT.value.code_with_severity

@@ -23,7 +23,7 @@ from typing import Protocol, runtime_checkable
 
 from devices.errors import DeviceError
 from devices.model import Value
-from ioc.access import AccessPolicy
+from ioc.access import Policy
 from ioc.records import AccessDenied, PutContext, PutRefused, Record, fields_of
 from ioc.site.config import TextSettings
 
@@ -68,7 +68,7 @@ class TextServer:
         settings: TextSettings,
         device: RegisterDevice,
         records: Mapping[str, Record],
-        policy: AccessPolicy,
+        policy: Policy,
         link: Link,
         patience: float = PATIENCE,
     ) -> None:

@@ -22,3 +22,9 @@ def access_mistakes(data: Mapping[str, Any]) -> Found:
     for other in others:
         if other in section:
             yield ("access", "write"), f"found {in_words(write)} beside {other}, allowed: one of the two"
+    for other in ("operators", "experts", "hosts", "write") if "acf" in section else ():
+        if other in section:
+            yield ("access", "acf"), f"found {in_words(section['acf'])} beside {other}, allowed: one of the two"
+    for other in ("macros", "client_ip") if "acf" not in section else ():
+        if other in section:
+            yield ("access", other), "is for an access security file, and there is no acf"

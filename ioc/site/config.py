@@ -184,7 +184,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         prefix=data["site"]["prefix"],
         devices=tuple(_settings(device, data.get("can", {})) for device in devices),
         tuning={device["name"]: _tuning(device) for device in devices},
-        access=_access(data.get("access", {})),
+        access=_access(data.get("access", {}), Path(source.path if source is not None else "").parent),
         server=_server(data.get("server", {})),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
@@ -198,9 +198,15 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
     )
 
 
-def _access(section: Mapping[str, Any]) -> Access:
+def _access(section: Mapping[str, Any], folder: Path) -> Access:
     lists = {key: tuple(section[key]) for key in ("operators", "experts", "hosts") if key in section}
-    return Access(**lists, write=section.get("write"))
+    return Access(
+        **lists,
+        write=section.get("write"),
+        acf=folder / section["acf"] if "acf" in section else None,
+        macros=section.get("macros", {}),
+        client_ip=section.get("client_ip", False),
+    )
 
 
 def _putlog(section: Mapping[str, Any]) -> PutLogSettings:

@@ -161,6 +161,21 @@ def _access() -> _JSON:
                 "enum": [LOCAL, EVERYBODY],
                 "description": f"In place of hosts: {LOCAL} is this computer alone, {EVERYBODY} any computer and user",
             },
+            "acf": {
+                "type": "string",
+                "minLength": 1,
+                "description": "Access security file of EPICS base, in place of all the above; beside the site file",
+            },
+            "macros": {
+                "type": "object",
+                "additionalProperties": {"type": "string"},
+                "description": 'Macros of that file, e.g. { AREA = "hall" }',
+            },
+            "client_ip": {
+                "type": "boolean",
+                "default": False,
+                "description": "Compare its hosts with the address of a client, not with the name that it gives",
+            },
         },
         description="Who may write; without this section this computer alone",
     )

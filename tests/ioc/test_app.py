@@ -7,6 +7,7 @@ import gc
 import resource
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -23,7 +24,7 @@ from ioc.app import MOST_FILES, App, allow_many_files
 from ioc.records import PutContext, PutRefused, Record, fields_of
 from ioc.scan.scanner import DeviceScanner
 from ioc.server.dbr import DBR_PUT_ACKS
-from ioc.site.config import parse_site
+from ioc.site.config import SiteError, parse_site
 from tests.fair_time import FairClock
 from tests.ioc.fakes import alarm
 from tests.libca import CaError, Channel, Context
@@ -261,6 +262,45 @@ async def test_GIVEN_no_access_section_WHEN_another_computer_puts_THEN_refused_w
         assert "hosts = " in str(record(app, "PUT:MSG").val)
         assert (record(app, "CH00:VSET").val, record(app, "CH00:VSET").get("DISP")) == (0, 0)
         assert not [line for line in supply(app).received if b"CMD:SET" in line]
+
+
+async def test_GIVEN_an_access_security_file_WHEN_it_changes_THEN_a_connected_client_is_told(tmp_path: Path) -> None:
+    acf = tmp_path / "site.acf"
+    armed = 'INPA("LAB:IOC:ARMED") RULE(1, WRITE) {CALC("A=1")}'
+    acf.write_text(f"ASG(DEFAULT) {{ RULE(1, READ) {armed} }}")
+
+    def client(context: Context, loop: asyncio.AbstractEventLoop) -> None:
+        setting, switch, reading = context.connect(["LAB:HV1:CH00:VSET", "LAB:IOC:ARMED", "LAB:HV1:CH00:VMON"])
+        assert (setting.may_write, reading.may_write) == (True, True)  # who may write acknowledges
+        assert not failed(setting, 20.0)
+        switch.put_callback(0)
+        wait_for(lambda: not setting.may_write)
+        assert failed(setting, 30.0)
+        acf.write_text("ASG(DEFAULT) { RULE(1, READ) } ASG(OPERATOR) { RULE(0, WRITE) }")
+        assert "read anew" in asyncio.run_coroutine_threadsafe(app.policy.reload(), loop).result(5)
+        wait_for(lambda: setting.may_write)
+        assert not switch.may_write
+        assert not reading.may_write
+
+    async with running(access={"acf": str(acf)}) as app:
+        loop = asyncio.get_running_loop()
+        await as_client(app, lambda context: client(context, loop))
+        assert record(app, "CH00:VSET").val == 20.0
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait for a condition in the thread of a client."""
+    end = time.monotonic() + 5.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_GIVEN_a_bad_access_security_file_WHEN_the_site_is_made_THEN_it_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "site.acf").write_text("ASG(DEFAULT) {RULE(0,WRITE) {UAG(ops)}}")
+    site = {"site": {"prefix": "LAB"}, "device": [DEVICE], "access": {"acf": str(tmp_path / "site.acf")}}
+    with pytest.raises(SiteError, match=r"site\.acf:1: found UAG ops, allowed: those defined before"):
+        App(parse_site(site), port=0)
 
 
 async def test_GIVEN_a_taken_port_WHEN_started_THEN_another_one_serves_the_circuits() -> None:

@@ -74,16 +74,16 @@ async def test_values_and_alarms_are_those_of_the_bridge(search_port: int) -> No
 
 
 async def test_a_client_reads_them_and_may_not_write(search_port: int) -> None:
-    def client(port: int) -> tuple[object, int]:
+    def client(port: int) -> tuple[object, bool]:
         with Context(f"127.0.0.1:{port}") as context:
             channel = context.channel("LAB:ARCH:QUEUE")
-            return channel.get().value, channel.put_callback(7)
+            return channel.get().value, channel.may_write
 
     async with serving() as pvs:
         pvs.show(replace(FINE, queue=5))
-        value, code = await asyncio.to_thread(client, pvs.port)
+        value, may_write = await asyncio.to_thread(client, pvs.port)
         assert value == 5
-        assert code != ECA_NORMAL
+        assert not may_write
         assert pvs.records["LAB:ARCH:QUEUE"].val == 5
 
 

@@ -12,7 +12,6 @@ from ioc.records import RecordSet, alarm_status
 from ioc.records.status import INVALID, MAJOR
 from ioc.server import Server
 from tests.ioc.fakes import EPOCH, FakeClock, definition
-from tests.labioc_server import OpenPolicy
 
 TEMP = definition("LAB:FURN1:TEMP", "ai", "FURN1 TEMP", SCAN="1 second", EGU="C")
 VALVE = definition("GAS:VALVE", "bi", ZNAM="SHUT", ONAM="OPEN")
@@ -91,7 +90,7 @@ def test_what_no_server_has_is_not_connected() -> None:
 @asynccontextmanager
 async def other_server(definitions: Iterable[RecordDef], port: int = 0) -> AsyncIterator[tuple[RecordSet, Server]]:
     records = RecordSet.build(definitions)
-    server = Server(records, OpenPolicy(), ["127.0.0.1"], port=port, local_only=True)
+    server = Server(records, None, ["127.0.0.1"], port=port, local_only=True)
     await server.start()
     try:
         yield records, server

@@ -29,6 +29,20 @@ def test_check_says_what_there_is(capsys: pytest.CaptureFixture[str]):
     assert err == ""
 
 
+def test_check_reads_the_access_security_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    site, acf = tmp_path / "site.toml", tmp_path / "site.acf"
+    text = Path(EXAMPLE).read_text(encoding="utf-8") + '\n[access]\nacf = "site.acf"\nmacros = { WHO = "ann" }\n'
+    site.write_text(text, encoding="utf-8")
+    acf.write_text("UAG(u) {$(WHO)}\nASG(DEFAULT) {RULE(1,READ) RULE(0,WRITE) {UAG(v)}}\n")
+    assert main(["check", str(site)]) == 2
+    assert f"  {acf}:2: found UAG v, allowed: those defined before (u)\n" in capsys.readouterr().err
+    acf.write_text("NEW(x) ASG(DEFAULT) {RULE(1,READ)}\n")
+    assert main(["check", str(site)]) == 0
+    assert f"\nwarning: {acf}:1: NEW is not known here and is read over\n" in capsys.readouterr().out
+    assert main(["check", "--json", str(site)]) == 0
+    assert json.loads(capsys.readouterr().out)["warnings"] == [f"{acf}:1: NEW is not known here and is read over"]
+
+
 def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = tmp_path / "bad.toml"
     path.write_text('[site]\nprefix = "lab"\n[[device]]\nname = "HV1"\ntype = "caen"\n')

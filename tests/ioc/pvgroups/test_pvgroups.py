@@ -171,7 +171,11 @@ def guests_of(denied: str | None = None) -> tuple[Guests, list[Any]]:
             raise PutRefused(reason)
         await perform()
 
-    return Guests([group.Laboratory("G:")], lambda *_: denied, put), arrived
+    class Denied(policy.Policy):
+        def may_put_group(self, field: str, client: PutContext) -> str | None:
+            return denied
+
+    return Guests([group.Laboratory("G:")], Denied(), put), arrived
 
 
 def request(command: Command, ioid: int, payload: bytes = b"") -> Message:

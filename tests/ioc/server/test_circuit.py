@@ -7,6 +7,7 @@ import struct
 
 import pytest
 
+from ioc.access import Policy
 from ioc.database.dbfile import parse_text
 from ioc.records import PutContext, PutRefused, Record, RecordSet, Source, Value
 from ioc.server import Server, wire
@@ -103,7 +104,7 @@ async def test_GIVEN_a_large_array_WHEN_a_client_asks_without_reading_THEN_few_a
     assert most < 2 * HIGH_WATER
 
 
-class Closed:
+class Closed(Policy):
     """A policy under which no client may put anything."""
 
     def may_put(self, record: Record, field: str, client: PutContext) -> str | None:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from ioc.access import Policy
 from ioc.database.dbfile import parse_template
 from ioc.records import RecordSet
 from ioc.server.circuit import Circuit
-from ioc.server.context import Everybody
 from ioc.server.service import Service
 from ioc.server.wire import Command, pack
 from tests.conftest import rounds
@@ -106,7 +106,7 @@ async def test_GIVEN_requests_by_chance_WHEN_they_arrive_THEN_none_fails_within_
     seed: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     records = RecordSet.build(parse_template(RECORDS).expand({}))
-    service = Service(records, Everybody(), max_array_bytes=1 << 20, port=5064)
+    service = Service(records, Policy(), max_array_bytes=1 << 20, port=5064)
     chance = random.Random(seed)
     with caplog.at_level(logging.INFO, "labioc"):
         for _ in range(20):

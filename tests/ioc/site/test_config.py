@@ -189,6 +189,14 @@ timeout = 0
             HEAD + '[access]\nwrite = "local"\nhosts = ["10.0.0.1"]\n',
             'access.write: found "local" beside hosts, allowed: one of the two',
         ),
+        (
+            HEAD + '[access]\nacf = "site.acf"\nhosts = ["10.0.0.1"]\n',
+            'access.acf: found "site.acf" beside hosts, allowed: one of the two',
+        ),
+        (
+            HEAD + "[access]\nclient_ip = true\n",
+            "access.client_ip: is for an access security file, and there is no acf",
+        ),
         (HEAD + '[access]\nexperts = "a"\n', 'access.experts: found "a", allowed: a list'),
         (HEAD + "[can.main]\nbitrate = 1\n", "can.main.interface: missing"),
         (HEAD + HV + 'can = "main"\n', "device HV1.can: unknown key"),
