@@ -81,7 +81,8 @@ class App:
     ) -> None:
         self.site = site
         self._clock = clock or SystemClock()
-        definitions = expand(site).records
+        database = expand(site)
+        definitions = database.records
         self.records = RecordSet.build(definitions.values(), time=self._clock.time)
         self.state = StateStore(site, self.records, folder, self._clock)
         self._outputs = [self.records[name] for name, found in definitions.items() if OFF_TAG in found.info]
@@ -114,7 +115,7 @@ class App:
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
         self.automation: Automation | None = None
         self._tasks: list[asyncio.Task[None]] = []
-        self._remotes = remotes(site, self.journal, self._clock)
+        self._remotes = remotes(site, database.served, self.records, self.journal, self._clock, lambda: self.tcp_port)
         health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
                         lambda: Traffic(*self._clients(), self._server.service.events), self._remotes)  # fmt: skip
         self.supervision = Supervision(site, folder, health, self._clock)

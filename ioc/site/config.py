@@ -72,6 +72,22 @@ class PutLogSettings:
     form: str = "line"
 
 
+RECSYNC_PORT = 5049
+"""UDP port of the announcements of RecSync receivers."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecSyncSettings:
+    """The ``[recsync]`` section: where receivers announce themselves, what they get beside the usual, and what not.
+
+    ``environment`` are more variables, ``exclude`` are names of records, with wildcards.
+    """
+
+    port: int = RECSYNC_PORT
+    environment: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class ServerSettings:
     """Where the server listens: no interfaces means all, no port what the environment says (or 5064).
@@ -122,6 +138,7 @@ class Site:
     ioc: str = "IOC"
     pvgroups: tuple[GroupSettings, ...] = ()
     putlog: PutLogSettings | None = None
+    recsync: RecSyncSettings | None = None
     engineer: str = ""
     location: str = ""
     groups: tuple[Group, ...] = ()
@@ -190,6 +207,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         archiver=data.get("archiver", {}),
         textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
         putlog=_putlog(data["putlog"]) if "putlog" in data else None,
+        recsync=_recsync(data["recsync"]) if "recsync" in data else None,
         pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
@@ -207,6 +225,11 @@ def _access(section: Mapping[str, Any], folder: Path) -> Access:
         macros=section.get("macros", {}),
         client_ip=section.get("client_ip", False),
     )
+
+
+def _recsync(section: Mapping[str, Any]) -> RecSyncSettings:
+    lists = {key: tuple(section[key]) for key in ("environment", "exclude") if key in section}
+    return RecSyncSettings(section.get("port", RECSYNC_PORT), **lists)
 
 
 def _putlog(section: Mapping[str, Any]) -> PutLogSettings:

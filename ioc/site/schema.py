@@ -87,6 +87,7 @@ def site_schema() -> _JSON:
             "archiver": archiver_schema(),
             "textserver": _textserver(),
             "putlog": _putlog(),
+            "recsync": _recsync(),
         },
         "$defs": {name: _device(family) for name, family in FAMILIES.items()}
         | {GROUP_TYPE: _group(), "limits": _limits(), "alarms": _alarms()},
@@ -215,6 +216,32 @@ def _putlog() -> _JSON:
         },
         required=["server"],
         description="A log server that gets every put, as from caPutLog; off without this section",
+    )
+
+
+def _recsync() -> _JSON:
+    return _section(
+        {
+            "port": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": 65535,
+                "default": 5049,
+                "description": "UDP port at which receivers announce themselves",
+            },
+            "environment": {
+                "type": "array",
+                "items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"},
+                "description": "More variables of the environment that are sent",
+            },
+            "exclude": {
+                "type": "array",
+                "items": {"type": "string", "minLength": 1},
+                "description": "Records that are not registered: names, with * and ? as wildcards",
+            },
+        },
+        description="Register the PVs with a RecSync receiver, for ChannelFinder; off without this section, which may "
+        "be empty",
     )
 
 
