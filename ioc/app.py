@@ -114,6 +114,7 @@ class App:
             raise SiteError([str(error)]) from error
         self._guests = self._server.service.guests = _guests(site, self.policy, self.puts)
         self.automation: Automation | None = None
+        self._reloading: asyncio.Task[str] | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._remotes = remotes(site, database.served, self.records, self.journal, self._clock, lambda: self.tcp_port)
         health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
@@ -185,7 +186,8 @@ class App:
         """Read anew what may change while the server runs: files that have been put aside, and who may write."""
         self.supervision.reloading()
         self.journal.reopen()
-        self.supervision.reloaded()
+        self._reloading = asyncio.get_running_loop().create_task(self.policy.reload(), name="access rules")
+        self._reloading.add_done_callback(lambda _: self.supervision.reloaded())
 
     async def stop(self) -> None:
         """Take no more puts, finish those that have begun, close every link, end every task; within 2 s."""
@@ -200,6 +202,9 @@ class App:
         self._tasks.clear()
         if self._guests is not None:
             await self._guests.stop()
+        if self._reloading is not None:
+            self._reloading.cancel()
+            await asyncio.wait({self._reloading})
         await self.policy.stop()
         await self._server.stop()
         if self.text is not None:

@@ -40,10 +40,11 @@ class _Conditions:
         self.bad = {place for place, _ in group.inputs}
         self._values = [0.0] * len(LETTERS)
         self._inputs = [(place, connect(name)) for place, name in group.inputs]
+        self.holding = self._holding()
 
-    def update(self) -> None:
-        """Take the present values."""
-        changed = set()
+    def update(self) -> bool:
+        """Take the present values; return whether a rule holds now that did not, or the other way round."""
+        before, changed = self.holding, set()
         for place, source in self._inputs:
             state = source.state()
             number = None if state.problem else _number(state.value)
@@ -57,17 +58,26 @@ class _Conditions:
             if rule.calc is not None and rule.calc.inputs & changed:
                 result = rule.calc.evaluate(self._values, self.results[index])
                 self.results[index] = 1.0 if 0.99 < result < 1.01 else 0.0
+        self.holding = self._holding()
+        return self.holding != before
+
+    def _holding(self) -> list[bool]:
+        """Return which rules hold, as far as their CALC goes."""
+        return [
+            rule.calc is None or (result == 1 and not rule.calc.inputs & self.bad)
+            for rule, result in zip(self.group.rules, self.results, strict=True)
+        ]
 
     def grant(self, level: int, user: str, host: str) -> int:
         """Return the most that any rule grants to a client for a field of this level."""
         granted = NONE
-        for rule, result in zip(self.group.rules, self.results, strict=True):
+        for rule, holds in zip(self.group.rules, self.holding, strict=True):
             if (
-                granted < rule.grant
+                holds
+                and granted < rule.grant
                 and level <= rule.level
                 and (rule.users is None or user in rule.users)
                 and (rule.hosts is None or host in rule.hosts)
-                and (rule.calc is None or (result == 1 and not rule.calc.inputs & self.bad))
             ):
                 granted = rule.grant
         return granted
@@ -105,6 +115,7 @@ class AcfPolicy(Policy):
             for group in acf.groups.values()
         }
         self._update()
+        self.changed()
 
     def _note_update(self) -> None:
         """Look at the inputs soon: an input has changed, perhaps in the middle of a put."""
@@ -114,9 +125,9 @@ class AcfPolicy(Policy):
 
     def _update(self) -> None:
         self._update_due = False
-        for group in self._groups.values():
-            group.update()
-        self.changed()
+        changed = [group.update() for group in self._groups.values()]
+        if any(changed):
+            self.changed()
 
     def changed(self) -> None:
         """Have the rights of all clients judged anew."""

@@ -6,6 +6,7 @@ import asyncio
 import gc
 import json
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,8 +25,10 @@ from ioc.server.wire import Command, Message
 from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import SiteError, only, parse_site
 from ioc.site.expansion import expand
+from tests import raw_ca
 from tests.ioc.pvgroups import group
 from tests.libca import CaError, Channel, Context
+from tests.raw_ca import ERROR, READ_NOTIFY, RawCircuit
 
 GROUP = {"name": "G1", "type": "caproto", "group": "tests.ioc.pvgroups.group:Laboratory"}
 HV = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
@@ -133,6 +136,30 @@ async def test_who_may_write_is_decided_as_for_every_pv(monkeypatch: pytest.Monk
         await as_client(app, client)
     monkeypatch.setattr(policy, "is_own_address", lambda address: False)
     async with running() as app:  # no section, and a client that counts as one of another computer
+        await as_client(app, client)
+
+
+async def test_an_access_security_file_rules_who_may_read(tmp_path: Path):
+    acf = tmp_path / "site.acf"
+    acf.write_text('ASG(DEFAULT) {INPA("LAB:IOC:ARMED") RULE(1, READ) {CALC("A=1")}}')
+
+    def client(context: Context) -> None:
+        setpoint = context.channel("LAB:G1:SP")
+        monitor = setpoint.monitor()
+        assert (setpoint.value(), setpoint.may_read, setpoint.may_write) == (1.0, True, False)
+        monitor.wait(1)
+        loop.call_soon_threadsafe(app.statistics.put, "ARMED", 0)
+        end = time.monotonic() + 5.0
+        while setpoint.may_read:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        with RawCircuit(app.tcp_port) as circuit:  # libca does not even ask
+            circuit.channel("LAB:G1:SP")
+            circuit.send(raw_ca.Message(READ_NOTIFY, 6, 1, circuit.sids["LAB:G1:SP"], 5))
+            assert b"may not be read" in circuit.until(lambda one: one.command == ERROR)[-1].payload
+
+    async with running(access={"acf": str(acf)}) as app:
+        loop = asyncio.get_running_loop()
         await as_client(app, client)
 
 
