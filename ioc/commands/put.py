@@ -62,7 +62,7 @@ async def _put(what: Wanted, args: argparse.Namespace) -> int:
             failure = error
         took = time.monotonic() - began
         after = await _read(channel)
-        reason = "" if failure is None else await _reason(client, channel, failure, what.site, asked)
+        reason = "" if failure is None else await words_of(client, what.site, channel, failure, asked)
     if args.json:
         outcome = "done" if failure is None else "unknown" if failure.unknown else "refused"
         print(json.dumps(_as_json(channel, before, after) | {"outcome": outcome, "reason": reason, "seconds": took}))
@@ -73,7 +73,7 @@ async def _put(what: Wanted, args: argparse.Namespace) -> int:
     return int(failure is not None)
 
 
-async def _reason(client: Client, channel: Channel, failure: PutError, site: Site | None, asked: float) -> str:
+async def words_of(client: Client, site: Site | None, channel: Channel, failure: PutError, asked: float) -> str:
     """Return the words of the device or the journal where there are some, or else what Channel Access has to say."""
     told = None
     if not failure.unknown and channel.connected:

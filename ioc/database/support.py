@@ -43,6 +43,18 @@ OFF_ALL: Final = "all"
 KEEP_TAG: Final = "keep"
 """Info tag of an output of the server itself whose value survives a restart; the tag has its first value, as text."""
 
+RESTORE_TAG: Final = "restore"
+"""Info tag of a setting: its part in the order of a restore, one of ``RESTORE_PARTS``."""
+
+VALUE: Final = "value"
+RAMP: Final = "ramp"
+HIGH_LIMIT: Final = "high limit"
+LOW_LIMIT: Final = "low limit"
+RANGE: Final = "range"
+RESTORE_PARTS: Final = frozenset({VALUE, RAMP, HIGH_LIMIT, LOW_LIMIT, RANGE})
+"""What is bounded; how fast it moves; what bounds it from above or from below, a protection too; a choice of ranges,
+the widest first, that bounds the high limits. Without the tag a setting of operators is a value."""
+
 STATUS_SIGNALS: Final = frozenset(
     {
         "COMM", "COMM.AGE", "COMM.RTT", "COMM.ERRORS", "COMM.RECONN", "COMM.MSG", "SCAN.TIME", "SCAN.LATE",

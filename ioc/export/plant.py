@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
-from ioc.database.support import SERVER
+from ioc.database.support import DEVICE_TYPE, OFF_TAG, RESTORE_TAG, SERVER, STATUS_SIGNALS, VALUE, parse_link
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
@@ -22,6 +22,9 @@ Records = Mapping[str, RecordDef]
 
 OUTPUTS = frozenset({"ao", "bo", "mbbo", "longout", "stringout", "lso"})
 """Record types that a client may write."""
+
+MODE = "mode"
+OUTPUT = "output"
 
 _CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
 
@@ -176,6 +179,55 @@ def _archiver(prefix: str) -> Records:
 def is_setting(suffix: str, record: RecordDef) -> bool:
     """Return whether a record holds a setting, and not a command."""
     return record.rtyp in OUTPUTS and not suffix.endswith(":CMD")
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A setting of a device that is saved; ``part`` is its part in a restore, empty for what has none.
+
+    ``MODE`` is what a restore leaves alone and values depend on, ``OUTPUT`` what it switches only if asked to.
+    """
+
+    record: RecordDef
+    readback: RecordDef | None
+    device: Device
+    channel: Channel | None
+    part: str
+
+    @property
+    def owner(self) -> str:
+        """What the setting belongs to: the device, or the channel."""
+        return f"{self.device.name}:CH{self.channel.number:02d}" if self.channel else self.device.name
+
+    @property
+    def restored(self) -> bool:
+        """Whether a restore writes it without being asked to."""
+        return self.part not in (MODE, OUTPUT)
+
+
+def settings(plant: Plant) -> Iterator[Setting]:
+    """Yield the settings that devices keep, in the order of the site and of the templates.
+
+    What the server keeps by itself is none of them, nor are commands, and settings of the moment (tag ``saveset``).
+    """
+    for device, channel, records in plant.walk():
+        for suffix, record in records.items():
+            part = _part(device, suffix, record, f"{suffix}:RBV" in records)
+            if part is not None:
+                yield Setting(record, records.get(f"{suffix}:RBV"), device, channel, part)
+
+
+def _part(device: Device, suffix: str, record: RecordDef, readback: bool) -> str | None:
+    if not is_setting(suffix, record) or record.fields.get("DTYP") != DEVICE_TYPE:
+        return None
+    link = parse_link(record.fields["OUT"])
+    if link[0] != device.name or link[1] in STATUS_SIGNALS:
+        return None
+    if OFF_TAG in record.info:
+        return OUTPUT
+    if record.info.get("saveset") == "-":
+        return MODE if readback and record.rtyp in ("bo", "mbbo") else None
+    return record.info.get(RESTORE_TAG, VALUE if record.info.get("access") == "O" else "")
 
 
 def states(record: RecordDef) -> list[tuple[str, str]]:

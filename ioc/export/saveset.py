@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ioc.export.plant import Device, Plant, is_setting
+from ioc.export.plant import Device, Plant, settings
 
 _SETS = (("1-limits", "E", "Limits, ramps and protections: restore these first"),
          ("2-values", "O", "What operators set: restore these when the limits are in force"))  # fmt: skip
@@ -30,11 +30,6 @@ def write(plant: Plant) -> dict[str, str]:
 
 
 def _rows(plant: Plant, device: Device, access: str) -> Iterator[str]:
-    for one, _, records in plant.walk():
-        if one is not device:
-            continue
-        for suffix, record in records.items():
-            wanted = record.info.get("access") == access and record.info.get("saveset") != "-"
-            if wanted and is_setting(suffix, record):
-                readback = f"{suffix}:RBV"
-                yield f"{record.name},{records[readback].name if readback in records else ''},0"
+    for one in settings(plant):
+        if one.device is device and one.restored and one.record.info.get("access") == access:
+            yield f"{one.record.name},{one.readback.name if one.readback else ''},0"

@@ -20,6 +20,8 @@ from ioc.database.support import (
     OFF_ALL,
     OFF_TAG,
     PERIODS,
+    RESTORE_PARTS,
+    RESTORE_TAG,
     SERVER,
     SERVER_SIGNALS,
     STATUS_SIGNALS,
@@ -76,6 +78,7 @@ def expand(site: Site) -> Database:
         errors += _name_errors(definition)
         errors += _link_errors(definition, signals)
         errors += _off_errors(definition)
+        errors += _restore_errors(definition)
         errors += _keep_errors(definition, {settings.name for settings in site.devices})
         errors += _register(database, definition)
     if site.pvgroups:
@@ -190,6 +193,14 @@ def _off_errors(record: RecordDef) -> Iterator[str]:
     if tag is not None and (tag != OFF_ALL or record.rtyp != "bo" or record.fields.get("DTYP") != DEVICE_TYPE):
         found = f"found info({OFF_TAG}, {tag!r}) on a {record.rtyp}"
         yield _error(record, f'{found}, allowed: info({OFF_TAG}, "{OFF_ALL}") on a bo with DTYP {DEVICE_TYPE}')
+
+
+def _restore_errors(record: RecordDef) -> Iterator[str]:
+    """Check that the part in a restore is one that there is."""
+    tag = record.info.get(RESTORE_TAG)
+    if tag is not None and (tag not in RESTORE_PARTS or record.rtyp not in _OUTPUTS):
+        found = f"found info({RESTORE_TAG}, {tag!r}) on a {record.rtyp}"
+        yield _error(record, f"{found}, allowed: one of {', '.join(sorted(RESTORE_PARTS))} on a setting")
 
 
 def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
