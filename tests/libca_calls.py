@@ -9,12 +9,21 @@ from __future__ import annotations
 import ctypes
 import itertools
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
-from epicscorelibs import path
+from tests.conftest import needs
 
-_Com = ctypes.CDLL(path.get_lib("Com"), ctypes.RTLD_GLOBAL)
-_ca = ctypes.CDLL(path.get_lib("ca"), ctypes.RTLD_GLOBAL)
+
+@cache
+def _library() -> ctypes.CDLL:
+    """Load the library when it is first called, so that only tests that use it need it."""
+    needs("epicscorelibs")
+    from epicscorelibs import path
+
+    ctypes.CDLL(path.get_lib("Com"), ctypes.RTLD_GLOBAL)
+    return ctypes.CDLL(path.get_lib("ca"), ctypes.RTLD_GLOBAL)
+
 
 CONNECTION_UP = 6
 
@@ -50,9 +59,16 @@ class ExceptionArgs(ctypes.Structure):
 
 
 def _declare(name: str, result: Any, *arguments: Any) -> Callable[..., Any]:
-    function = getattr(_ca, name)
-    function.restype, function.argtypes = result, arguments
-    return function  # type: ignore[no-any-return]
+    @cache
+    def function() -> Callable[..., Any]:
+        found: Any = getattr(_library(), name)
+        found.restype, found.argtypes = result, arguments
+        return found  # type: ignore[no-any-return]
+
+    def call(*values: Any) -> Any:
+        return function()(*values)
+
+    return call
 
 
 _P, _I, _L, _U, _D = ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_ulong, ctypes.c_double

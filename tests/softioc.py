@@ -19,6 +19,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.conftest import needs
+
 ROOT = Path(__file__).resolve().parents[1]
 
 Databases = Sequence[tuple[Path, Mapping[str, str]]]
@@ -161,6 +163,7 @@ def start_softioc(
     databases: Databases, deadline: float = 20.0, port: int = 0, acf: Path | None = None
 ) -> ServerProcess:
     """Run the C softIoc with database files, each with its macros, and access security; port 0 takes a free one."""
+    needs("epicscorelibs")
     port = port or free_port()
     dbs = [(str(path), ",".join(f"{k}={v}" for k, v in macros.items())) for path, macros in databases]
     environment = {

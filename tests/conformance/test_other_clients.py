@@ -15,6 +15,7 @@ import pytest
 from caproto.sync import client as caproto_client
 
 from tests import dbr
+from tests.conftest import needs
 from tests.libca import ECA_NORMAL, Context
 from tests.softioc import ServerProcess
 
@@ -157,6 +158,7 @@ print("agreed")
 
 
 def test_GIVEN_pyepics_WHEN_it_reads_writes_and_monitors_THEN_it_gets_what_it_expects(server: ServerProcess) -> None:
+    needs("pyepics")
     with socket.socket(type=socket.SOCK_DGRAM) as repeater:
         repeater.bind(("", 0))  # keeps libca from starting a repeater process
         environment = {

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import needs
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "tutorial" / "first-five-minutes.md"
 BLOCK = re.compile(r"^```(console|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -134,4 +136,6 @@ def test_GIVEN_the_demo_WHEN_the_tutorial_is_followed_THEN_each_command_prints_w
     followed = steps()
     assert len(followed) > 15
     for step in followed:
+        if step.is_python:
+            needs("pyepics")
         demo.run(step)

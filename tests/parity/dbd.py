@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from epicscorelibs import path
+from tests.conftest import needs
 
 _FIELD = re.compile(r"\bfield\((\w+)\s*,\s*DBF_(\w+)\)")
 _INCLUDE = re.compile(r'\binclude\s+"([^"]+)"')
@@ -19,6 +19,9 @@ def fields(rtyp: str) -> dict[str, str]:
 
 
 def _read(name: str) -> dict[str, str]:
+    needs("epicscorelibs")
+    from epicscorelibs import path
+
     text = (Path(path.base_path) / "dbd" / name).read_text(encoding="utf-8")
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith(("%", "#")))
     found: dict[str, str] = {}

@@ -12,7 +12,7 @@ from devices.iseg.simulator import answers
 from devices.iseg.simulator.bus import simulated_bus
 from devices.links import can_bus
 from devices.links.can_options import option_mistakes
-from tests.conftest import unavailable
+from tests.conftest import needs_multicast, unavailable
 from tests.devices.iseg.bench import bench, make_driver, make_module, until
 from tests.softioc import free_port
 
@@ -53,6 +53,7 @@ async def test_GIVEN_an_interface_that_echoes_WHEN_a_value_is_refused_THEN_the_e
 
 
 async def test_GIVEN_udp_multicast_WHEN_put_THEN_it_works_although_all_frames_come_back():
+    needs_multicast()
     options = {"channel": "239.74.163.77", "port": free_port(), "hop_limit": 0}
     try:
         with simulated_bus(make_module(), interface="udp_multicast", **options) as segment:

@@ -11,7 +11,7 @@ from devices.iseg.edcp.messages import (
 )
 from devices.iseg.edcp.protocol import decode, read, registration
 from devices.links.can_frame import Frame
-from tests.conftest import unavailable
+from tests.conftest import needs_multicast, unavailable
 from tests.ioc.commands.test_commands_serving import ask, command
 
 
@@ -41,6 +41,7 @@ def test_GIVEN_two_modules_behind_an_adapter_WHEN_another_process_asks_THEN_both
 
 
 def test_GIVEN_udp_multicast_WHEN_another_process_asks_THEN_the_module_answers():
+    needs_multicast()
     pytest.importorskip("msgpack")
     with command("simulate", "iseg-edcp", "--interface", "udp_multicast", "--channel", "239.74.163.7") as simulator:
         simulator.wait_for("Ctrl-C ends it")

@@ -16,6 +16,7 @@ from ioc.database.dbfile import DatabaseError, RecordDef, parse_template, parse_
 from ioc.database.macros import UndefinedError, quote, resolve, split_text
 from ioc.export.db import write_db
 from ioc.site.templates import FOLDER
+from tests.conftest import needs
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.text(st.sampled_from("ABCXYZ019_:"), min_size=1, max_size=8)
@@ -258,6 +259,7 @@ _TYPES = "ai ao bi bo mbbi mbbo longin longout stringin stringout lsi waveform"
 
 def dumped_by_base(db: Path, folder: Path, macros: dict[str, str]) -> dict[str, RecordDef]:
     """What the C database library made of a file: its own dump, read back."""
+    needs("epicscorelibs")
     dbd = folder / "labioc.dbd"
     dbd.write_text("".join(f'device({rtyp}, INST_IO, devLabioc_{rtyp}, "labioc")\n' for rtyp in _TYPES.split()))
     arguments = json.dumps([str(dbd), str(db), ",".join(f"{k}={v}" for k, v in macros.items())])

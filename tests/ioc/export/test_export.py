@@ -15,6 +15,7 @@ from ioc.database.dbfile import RecordDef, parse_text
 from ioc.export.db import write_db
 from ioc.site.config import load_site
 from ioc.site.expansion import Database, expand
+from tests.conftest import needs
 from tests.softioc import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -40,6 +41,7 @@ def database() -> Database:
 
 def softioc(db: Path, commands: list[str]) -> list[str]:
     """Load a file into the C softIoc, start it, and return what it prints to these commands."""
+    needs("epicscorelibs")
     done = subprocess.run(
         [sys.executable, "-c", _SOFTIOC, json.dumps([str(db), commands])],
         stdout=subprocess.PIPE,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import rounds, unavailable
+from tests.conftest import needs, rounds, unavailable
 from tests.softioc import ROOT, ServerProcess
 
 TYPES = Path(__file__).parents[2] / "conformance" / "records.db"
@@ -151,6 +151,8 @@ def test_GIVEN_a_client_90_s_without_its_server_WHEN_it_starts_again_THEN_the_cl
     if rounds(1) == 1:
         pytest.skip("takes 95 s, see make test-long")
     running = server.server(EPICS_CAS_INTF_ADDR_LIST="")
+    needs("epicscorelibs")
+    needs("pyepics")
     other.run("repeater", [sys.executable, "-c", _REPEATER])
     client = other.run(
         "client",

@@ -19,7 +19,7 @@ from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.wire import HOST, Wire, frame_bits
 from devices.links.can_frame import ControllerState, Frame, controller_error
-from tests.conftest import unavailable
+from tests.conftest import needs_multicast, unavailable
 from tests.softioc import free_port
 
 STATUS, VOLTS = BY_NAME["ModuleStatus"], BY_NAME["VoltageMeasure"]
@@ -127,6 +127,7 @@ def test_GIVEN_slcan_WHEN_the_adapter_says_nonsense_THEN_the_host_sees_those_byt
 
 
 def test_GIVEN_udp_multicast_WHEN_a_module_is_asked_THEN_it_answers_and_ignores_its_own_echo(module):
+    needs_multicast()
     options = {"channel": "239.74.163.2", "hop_limit": 0, "port": free_port()}
     try:
         with simulated_bus(module, interface="udp_multicast", **options) as segment:
