@@ -168,6 +168,7 @@ class App:
             remote.start()
         await self.supervision.start()
         self._spawn(self.supervision.run, "supervision")
+        await self.automation.start()
         for name, work in self.automation.work():
             self._spawn(work, name)
         gc.collect()

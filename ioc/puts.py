@@ -89,8 +89,10 @@ class PutPath:
         """Called with each put that has been applied."""
         self.observers: list[Callable[[Record, PutContext], None]] = []
         """Called with each put to a device, and who puts, before it is queued."""
+        self.objections: list[Callable[[Record, Any], str | None]] = []
+        """Each returns why a value must not be put to a record now, if so; asked from the threads of links, too."""
         for scanner in scanners.values():
-            scanner.on_loss = self._withdraw_objectionable
+            scanner.on_loss = self.withdraw_objectionable
 
     def attach(self, record: Record) -> None:
         """Become the way of this record's puts, and note those that are refused on the way here."""
@@ -194,7 +196,7 @@ class PutPath:
             if timer is not None:
                 timer.cancel()
 
-    def _withdraw_objectionable(self) -> None:
+    def withdraw_objectionable(self) -> None:
         """Refuse at once whatever has not begun and must not be sent any more."""
         for order in self._queue:
             if (reason := order.objection()) is not None:
@@ -235,11 +237,15 @@ class PutPath:
 
     def _objection(self, scanner: DeviceScanner, record: Record, value: Any, losses: int | None) -> str | None:
         """Return why this put can't be applied at the moment; ``losses`` as in ``_closed_to_writes``."""
-        if (reason := self._closed_to_writes(scanner, losses)) is not None:
+        if (reason := self._closed_to_writes(scanner, losses) or self.forbidden(record, value)) is not None:
             return reason
         if record.udf and not is_command(record.signal or "") and not (record.rtyp == "bo" and value == 0):
             return "not read yet"  # switching something off is always tried
         return None
+
+    def forbidden(self, record: Record, value: Any) -> str | None:
+        """Return why an interlock does not permit this put at the moment, None when none objects."""
+        return next((reason for object_to in self.objections if (reason := object_to(record, value)) is not None), None)
 
     def server_closed(self) -> str | None:
         """Return why nothing at all can be written at the moment."""
@@ -348,7 +354,7 @@ class PutPath:
         """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
         scanner.status.disabled = off
         if off:
-            self._withdraw_objectionable()
+            self.withdraw_objectionable()
         await scanner.disable(off)
 
     async def pass_on_arming(self) -> None:
@@ -362,7 +368,7 @@ class PutPath:
             for guard in guards:
                 guard.permit_writes()
             return
-        self._withdraw_objectionable()
+        self.withdraw_objectionable()
         begun = [order.task for order in self._queue if order.device != SWITCH and order.permit.begun]
         reason = f"{self._statistics.armed_name} is 0"
         await asyncio.gather(

@@ -23,7 +23,7 @@ from ioc.database.dbfile import RecordDef
 from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.schema import site_schema
-from ioc.site.templates import all_off_template, family_templates, group_template, server_template
+from ioc.site.templates import all_off_template, family_templates, group_template, interlock_template, server_template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 INDEX = FOLDER.parent / "README.md"
@@ -204,6 +204,12 @@ def server_page() -> str:
     }
     lines += ["", "## Groups: `LAB:GRP:NAME:...`", ""]
     lines += ["For each [`[[group]]`](../how-to/groups.md) of the site file.", "", *pv_table(group)]
+    interlock = {
+        record.name.removeprefix("P:ILK:NAME:"): record
+        for record in interlock_template().expand({**MACROS, "NAME": "NAME"})
+    }
+    lines += ["", "## Interlocks: `LAB:ILK:NAME:...`", ""]
+    lines += ["For each [`[[interlock]]`](../how-to/interlocks.md) of the site file.", "", *pv_table(interlock)]
     return "\n".join(lines)
 
 

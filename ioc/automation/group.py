@@ -120,6 +120,12 @@ class GroupControl(Source):
         work = partial(self._go, state, context)
         await self._puts.put_group(self._own["GO"].name, state, context, None, work, urgent=True)
 
+    async def lower(self, context: PutContext) -> None:
+        """Bring what is above its STANDBY there; nothing is switched on or raised. Raises PutRefused."""
+        left_out = frozenset(base for base, one in self._members.items() if not _above(one, "STANDBY"))
+        work = partial(self._go, "STANDBY", context, left_out)
+        await self._puts.put_group(self._own["GO"].name, "STANDBY", context, None, work, urgent=True)
+
     async def _go(self, state: str, context: PutContext, left_out: frozenset[str] = frozenset()) -> None:
         members = {base: member for base, member in self._members.items() if base not in left_out}
         who = f"{context.user}@{context.host}, {local_time(self._clock.time())}"
@@ -241,6 +247,10 @@ class GroupControl(Source):
         for member in (self._members if members is None else members).values():
             if reason := member.problem() or member.fault():
                 return reason
+            if not member.on and (switch := member.find("ON")) is not None:
+                forbidden = self._puts.forbidden(switch, 1)
+                if forbidden is not None:
+                    return forbidden
             target, (low, high) = member.settings.targets[state], member.limits()
             if isinstance(target, float) and not low <= target <= high:
                 return f"{member.title}: {target:g} {member.unit} is outside {low:g} to {high:g}"
@@ -322,6 +332,14 @@ class GroupControl(Source):
         task = asyncio.create_task(work, name=f"group {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _above(member: Member, state: str) -> bool:
+    """Whether a member is known to be on, and set to more than in a state."""
+    if member.problem() or member.fault() or not member.on:
+        return False
+    target = member.settings.targets[state]
+    return target == OFF or (isinstance(target, float) and effective(member) > target + member.tolerance)
 
 
 def _move_in_words(member: Member, target: Target) -> str:

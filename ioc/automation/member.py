@@ -9,7 +9,8 @@ from typing import Final
 from devices.model import Value
 from ioc.records import STATUS_NAMES, Record
 from ioc.records.status import EPICS_EPOCH, INVALID
-from ioc.site.groups import FURNACE, KEEP, OFF, SETTING, SUPPLY, MemberSettings, Target
+from ioc.site.groups import KEEP, OFF, SETTING, MemberSettings, Target
+from ioc.site.members import FURNACE, SUPPLY
 
 Put = Callable[[Record, Value], Awaitable[None]]
 """Puts a value to a record and returns when it has been read back; raises PutRefused."""
@@ -65,6 +66,10 @@ class Member:
     def moved_by(self) -> Iterator[Record]:
         """The records that move it."""
         yield from (self._of[name] for name in ("VSET", "TSET", "ON", "SAFE:CMD", "EMCY:CMD") if name in self._of)
+
+    def find(self, suffix: str) -> Record | None:
+        """Return the record of this suffix, None when it has none."""
+        return self._of.get(suffix)
 
     # ---- what it is doing
 

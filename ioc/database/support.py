@@ -36,6 +36,12 @@ GROUPS: Final = "GRP"
 GROUP_SIGNALS: Final = ("GO", "STATE", "PLAN.MSG", "PROGRESS", "HOLD.CMD", "MSG")
 """Signals of each group of that pseudo device, after the name of the group; ALL has the first and the last."""
 
+INTERLOCKS: Final = "ILK"
+"""Name in links of the pseudo device that the interlocks are."""
+
+INTERLOCK_SIGNALS: Final = ("OK", "MSG", "BYPASS", "ACK.CMD")
+"""Signals of each of them, after its name."""
+
 OFF_TAG: Final = "off"
 OFF_ALL: Final = "all"
 """Info tag, and its only value, of a switch (bo) that ``ALL.GO`` puts to 0."""

@@ -40,7 +40,7 @@ class Alarm:
 
 
 def alarms(plant: Plant) -> Iterator[Alarm]:
-    """Yield every PV with an ``alarm`` tag: servers, groups, devices. Raises DatabaseError for a tag that is wrong."""
+    """Yield every PV with an ``alarm`` tag: servers, groups, interlocks, devices. Raises DatabaseError for a tag that is wrong."""
     for name, records in plant.servers.items():
         heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
         screen = "server.bob", {"P": plant.prefix}
@@ -51,9 +51,15 @@ def alarms(plant: Plant) -> Iterator[Alarm]:
     for part in plant.parts:
         needs = f"'{plant.prefix}:{part.ioc}:HEARTBEAT' >= 0"
         for group in part.groups:
+            screen = f"group-{group.name}.bob", {"P": plant.prefix}
             for record in plant.groups[group.name].values():
-                screen = f"group-{group.name}.bob", {"P": plant.prefix}
                 yield from _alarm(record, ["Groups", group.name], f"group {group.name}", needs, screen)
+        for interlock in part.interlocks:
+            name, screen = interlock.name, ("overview.bob", {"P": plant.prefix})
+            command = f"{plant.prefix}:ILK:{name}:ACK:CMD", "Acknowledge that it was not OK"
+            for suffix, record in plant.interlocks[name].items():
+                given = command if suffix == "OK" else None
+                yield from _alarm(record, ["Interlocks", name], f"interlock {name}", needs, screen, given)
     for device, channel, records in plant.walk():
         link = f"{plant.prefix}:{device.name}:COMM"
         path = [device.area, device.name, *([f"CH{channel.number:02d}"] if channel else [])]

@@ -86,6 +86,7 @@ class Plant:
     servers: Mapping[str, Records]
     devices: Sequence[Device]
     groups: Mapping[str, Records]
+    interlocks: Mapping[str, Records]
     archiver: Records
     records: Mapping[str, RecordDef]
     aliases: Mapping[str, str]
@@ -101,15 +102,12 @@ class Plant:
         for name, record in database.records.items():
             area, _, rest = name.removeprefix(f"{prefix}:").partition(":")
             areas.setdefault(area, {})[rest] = record
-        groups: dict[str, dict[str, RecordDef]] = {}
-        for rest, record in areas.get("GRP", {}).items():
-            group, _, suffix = rest.partition(":")
-            groups.setdefault(group, {})[suffix] = record
         return cls(
             prefix=prefix,
             servers={part.ioc: areas[part.ioc] for part in parts},
             devices=_with_kinds([_device(part, index, areas) for part in parts for index in range(len(part.devices))]),
-            groups=groups,
+            groups=_by_name(areas.get("GRP", {})),
+            interlocks=_by_name(areas.get("ILK", {})),
             archiver=_archiver(prefix) if parts[0].archiver else {},
             records=database.records,
             aliases=database.aliases,
@@ -133,6 +131,15 @@ class Plant:
             yield device, None, device.records
             for channel in device.channels:
                 yield device, channel, channel.records
+
+
+def _by_name(records: Records) -> dict[str, Records]:
+    """Sort records by the first part of their names."""
+    found: dict[str, dict[str, RecordDef]] = {}
+    for rest, record in records.items():
+        name, _, suffix = rest.partition(":")
+        found.setdefault(name, {})[suffix] = record
+    return dict(found)
 
 
 def _device(site: Site, index: int, areas: Mapping[str, Records]) -> Device:

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -21,6 +21,7 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.pvgroups.settings import GroupSettings
 from ioc.site.check import mistakes
 from ioc.site.groups import Group, groups_of
+from ioc.site.interlocks import Interlock, interlocks_of
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
 from ioc.site.source import Source, SourceError, read_source, shown
@@ -122,7 +123,8 @@ class Site:
     ``can`` holds the options of each adapter by name,
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
     ``engineer`` and ``location`` are texts for the PVs of the server, empty when not given.
-    ``pvgroups`` are the devices that are PVGroups of caproto, ``groups`` what is moved together.
+    ``pvgroups`` are the devices that are PVGroups of caproto, ``groups`` what is moved together,
+    ``interlocks`` what is done while a condition does not hold.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
@@ -142,6 +144,7 @@ class Site:
     engineer: str = ""
     location: str = ""
     groups: tuple[Group, ...] = ()
+    interlocks: tuple[Interlock, ...] = ()
 
 
 def load_site(path: Path | str) -> Site:
@@ -167,11 +170,23 @@ def only(site: Site, names: Sequence[str]) -> Site:
     text = site.textserver if site.textserver is not None and site.textserver.device in names else None
     devices = tuple(device for device in site.devices if device.name in names)
     pvgroups = tuple(group for group in site.pvgroups if group.name in names)
-    groups = tuple(group for group in site.groups if group.devices & set(names))
-    for group in groups:
-        if missing := sorted(group.devices - set(names)):
-            raise SiteError([f"--only: group {group.name} needs {', '.join(missing)}, too: one server moves all of it"])
-    return replace(site, devices=devices, pvgroups=pvgroups, groups=groups, textserver=text, ioc=f"IOC_{names[0]}")
+    groups = _whole("group", site.groups, names)
+    interlocks = _whole("interlock", site.interlocks, names)
+    kept = replace(site, devices=devices, pvgroups=pvgroups, groups=groups, interlocks=interlocks)
+    return replace(kept, textserver=text, ioc=f"IOC_{names[0]}")
+
+
+Several = TypeVar("Several", Group, Interlock)
+"""What concerns several devices at once."""
+
+
+def _whole(what: str, several: Sequence[Several], names: Sequence[str]) -> tuple[Several, ...]:
+    """Return those that act on one of these devices. Raises SiteError when one of them acts on others, too."""
+    found = tuple(one for one in several if one.devices & set(names))
+    for one in found:
+        if missing := sorted(one.devices - set(names)):
+            raise SiteError([f"--only: {what} {one.name} needs {', '.join(missing)}, too: one server moves all of it"])
+    return found
 
 
 def shares(site: Site, lists: Sequence[Sequence[str]]) -> list[Site]:
@@ -212,6 +227,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
         groups=tuple(groups_of(data)[0]),
+        interlocks=tuple(interlocks_of(data)[0]),
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 

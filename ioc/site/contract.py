@@ -10,9 +10,8 @@ from devices.family import Family
 from devices.model import Kind, Signal
 from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.database.support import is_of_server
-from ioc.records.fieldtable import STATE_STRINGS
 from ioc.site.schema import BINARY_FIELDS, RISING_LIMITS, STATE_FIELDS
-from ioc.site.templates import load_templates
+from ioc.site.templates import labels, load_templates
 
 OUTPUTS = frozenset({"ao", "bo", "mbbo", "longout", "stringout"})
 TYPES: Mapping[Kind, frozenset[str]] = {
@@ -28,12 +27,6 @@ ACCESS = {"R": "READONLY", "O": "OPERATOR", "E": "EXPERT"}
 SEVERITY_FIELDS = frozenset({*RISING_LIMITS.values(), *BINARY_FIELDS, *STATE_FIELDS})
 _ARCHIVE = re.compile(r"monitor( [0-9.]+%?)?")
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
-
-
-def labels(record: RecordDef) -> tuple[str, ...]:
-    """Return the texts of the states that a record has, in their order."""
-    names = ("ZNAM", "ONAM") if record.rtyp in {"bi", "bo"} else STATE_STRINGS
-    return tuple(record.fields[name] for name in names if name in record.fields)
 
 
 def contract_mistakes(family: Family) -> list[str]:

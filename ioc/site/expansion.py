@@ -16,6 +16,8 @@ from ioc.database.support import (
     DEVICE_TYPE,
     GROUP_SIGNALS,
     GROUPS,
+    INTERLOCK_SIGNALS,
+    INTERLOCKS,
     KEEP_TAG,
     OFF_ALL,
     OFF_TAG,
@@ -29,7 +31,7 @@ from ioc.database.support import (
 )
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
-from ioc.site.templates import all_off_template, family_templates, group_template, server_template
+from ioc.site.templates import all_off_template, family_templates, group_template, interlock_template, server_template
 
 log = logging.getLogger("labioc")
 
@@ -70,6 +72,11 @@ def expand(site: Site) -> Database:
         signals[GROUPS] = frozenset(f"{name}.{signal}" for name in names for signal in GROUP_SIGNALS)
     for group in site.groups:
         definitions += group_template().expand({"P": site.prefix, "NAME": group.name})
+    if site.interlocks:
+        names = [interlock.name for interlock in site.interlocks]
+        signals[INTERLOCKS] = frozenset(f"{name}.{signal}" for name in names for signal in INTERLOCK_SIGNALS)
+        for name in names:
+            definitions += interlock_template().expand({"P": site.prefix, "NAME": name})
     if off_all:
         definitions += all_off_template().expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from itertools import combinations, pairwise
 from typing import Any, Final
 
-from devices.registry import FAMILIES
-from ioc.site.sentences import Found, did_you_mean, in_words
+from ioc.site.members import FURNACE, SUPPLY, Candidate, candidates, is_number, no_such
+from ioc.site.sentences import Found, in_words
 from ioc.site.source import KeyPath
-from ioc.site.templates import family_records
 
 KEEP: Final = "keep"
 OFF: Final = "off"
@@ -27,8 +25,6 @@ STATES: Final = ("OFF", "STANDBY", "ON")
 TIMEOUT: Final = 3600.0
 """Usual seconds that one stage may take."""
 
-SUPPLY, FURNACE = "supply", "furnace"
-_NEEDED: Final = {SUPPLY: {"ON", "VSET", "VMON", "STATE", "SETTLED"}, FURNACE: {"TSET", "TEMP", "SETTLED", "SAFE:CMD"}}
 SETTING: Final = {SUPPLY: "VSET", FURNACE: "TSET"}
 """The setting of a member of each kind."""
 
@@ -173,33 +169,18 @@ def group_schema() -> dict[str, Any]:
     }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    """Something that may be a member: ``limits`` are those of the site for its setting."""
-
-    base: str
-    kind: str
-    alias: str
-    limits: tuple[float, float] | None
-    readonly: bool
-    safe: float | None = None
-
-    def named(self, pattern: str) -> bool:
-        return fnmatchcase(self.base, pattern) or (self.alias != "" and fnmatchcase(self.alias, pattern))
-
-
 def groups_of(data: Mapping[str, Any]) -> tuple[list[Group], list[tuple[KeyPath, str]]]:
     """Return the groups of a site file, and every mistake that a schema cannot find: path of the key, and the text."""
     sections = data.get("group")
     groups: list[Group] = []
     mistakes: list[tuple[KeyPath, str]] = []
-    candidates = list(_candidates(data))
+    everything = list(candidates(data))
     site = data.get("site")
     prefix = f"{site.get('prefix')}:" if isinstance(site, dict) else ""
     for index, section in enumerate(sections if isinstance(sections, list) else ()):
         if not isinstance(section, dict) or not isinstance(section.get("name"), str):
             continue
-        reader = _Reader(("group", index), section, candidates, prefix)
+        reader = _Reader(("group", index), section, everything, prefix)
         group = reader.read()
         if group.name in {"ALL", *(one.name for one in groups)} or group.name.startswith("ALL_"):
             taken = "which is that of everything off" if group.name.startswith("ALL") else "which is already a group"
@@ -214,53 +195,16 @@ def group_mistakes(data: Mapping[str, Any]) -> Found:
     yield from groups_of(data)[1]
 
 
-def _candidates(data: Mapping[str, Any]) -> Iterator[_Candidate]:
-    """Yield every channel and device that can be a member."""
-    devices = data.get("device")
-    for device in devices if isinstance(devices, list) else ():
-        if not isinstance(device, dict) or not isinstance(device.get("type"), str) or device["type"] not in FAMILIES:
-            continue
-        family, name = FAMILIES[device["type"]], str(device.get("name"))
-        of_device, of_channel = family_records(family.type)
-        readonly = device.get("readonly") is True
-        if of_device.keys() >= _NEEDED[FURNACE]:
-            safe = device.get("safe_temperature", family.options.get("safe_temperature", {}).get("default"))
-            yield _Candidate(name, FURNACE, "", _limits("TSET", device), readonly, safe if _number(safe) else None)
-        count = device.get("channels", family.default_channels)
-        if of_channel.keys() >= _NEEDED[SUPPLY] and isinstance(count, int):
-            channels = device.get("channel")
-            for number in range(min(count, 100)):
-                own = channels.get(str(number), {}) if isinstance(channels, dict) else {}
-                own = own if isinstance(own, dict) else {}
-                alias = str(own.get("alias", ""))
-                yield _Candidate(f"{name}:CH{number:02d}", SUPPLY, alias, _limits("VSET", device, own), readonly)
-
-
-def _limits(suffix: str, *sections: Mapping[str, Any]) -> tuple[float, float] | None:
-    """Return the tightest limits of a setting that the site file has."""
-    found = None
-    for section in sections:
-        table = section.get("limits")
-        pair = table.get(suffix) if isinstance(table, dict) else None
-        if isinstance(pair, list) and len(pair) == 2 and all(isinstance(one, int | float) for one in pair):
-            found = (
-                (float(pair[0]), float(pair[1])) if found is None else (max(found[0], pair[0]), min(found[1], pair[1]))
-            )
-    return found
-
-
 class _Reader:
     """Reads one section and collects its mistakes."""
 
-    def __init__(
-        self, path: KeyPath, section: Mapping[str, Any], candidates: Sequence[_Candidate], prefix: str
-    ) -> None:
+    def __init__(self, path: KeyPath, section: Mapping[str, Any], everything: Sequence[Candidate], prefix: str) -> None:
         self.mistakes: list[tuple[KeyPath, str]] = []
         self._path = path
         self._section = section
-        self._all = candidates
+        self._all = everything
         self._prefix = prefix
-        self._members: dict[str, _Candidate] = {}
+        self._members: dict[str, Candidate] = {}
 
     def read(self) -> Group:
         """Return the group, as far as it can be understood."""
@@ -274,7 +218,9 @@ class _Reader:
             self._stages(),
             tuple(self._neighbours()),
             str(self._section.get("on_trip", "hold")),
-            float(self._section.get("timeout", TIMEOUT)) if _number(self._section.get("timeout", TIMEOUT)) else TIMEOUT,
+            float(self._section.get("timeout", TIMEOUT))
+            if is_number(self._section.get("timeout", TIMEOUT))
+            else TIMEOUT,
         )
         self._check(group)
         return group
@@ -283,8 +229,8 @@ class _Reader:
         self.mistakes.append(((*self._path, *path), text))
 
     def _matches(
-        self, key: str, patterns: Any, among: Sequence[_Candidate], *path: str | int
-    ) -> Iterator[tuple[str, list[_Candidate]]]:
+        self, key: str, patterns: Any, among: Sequence[Candidate], *path: str | int
+    ) -> Iterator[tuple[str, list[Candidate]]]:
         """Yield what each pattern names; one that names nothing is a mistake."""
         patterns = [patterns] if isinstance(patterns, str) else patterns
         for pattern in patterns if isinstance(patterns, list) else ():
@@ -295,12 +241,11 @@ class _Reader:
                     self._nothing(bare, among, key, *path)
                 yield pattern, found
 
-    def _nothing(self, pattern: str, among: Sequence[_Candidate], *path: str | int) -> None:
+    def _nothing(self, pattern: str, among: Sequence[Candidate], *path: str | int) -> None:
         what = "no channel or furnace" if among is self._all else "no member of the group"
-        hint = did_you_mean(pattern, [name for one in among for name in (one.base, one.alias) if name])
-        self._bad(f"found {in_words(pattern)}, which is {what}{hint}", *path)
+        self._bad(no_such(pattern, among, what), *path)
 
-    def _member(self, one: _Candidate) -> MemberSettings:
+    def _member(self, one: Candidate) -> MemberSettings:
         """Return a member with its targets: its own settings go before those of the group, the last pattern wins."""
         own: dict[str, tuple[Any, KeyPath]] = {
             key: (self._section[key], (key,)) for key in ("standby", "on") if key in self._section
@@ -313,10 +258,10 @@ class _Reader:
             self._bad(f"{one.alias or one.base} can't be moved, {one.base.partition(':')[0]} is readonly", "members")
         targets: dict[str, Target] = {"OFF": OFF, "ON": KEEP}
         for key, (value, path) in own.items():
-            if _number(value) or value in (KEEP, OFF):
-                targets[key.upper()] = float(value) if _number(value) else value
+            if is_number(value) or value in (KEEP, OFF):
+                targets[key.upper()] = float(value) if is_number(value) else value
                 self._check_target(one, key, value, path)
-        if targets["ON"] == KEEP and targets.get("STANDBY", KEEP) != KEEP and _number(targets["STANDBY"]):
+        if targets["ON"] == KEEP and targets.get("STANDBY", KEEP) != KEEP and is_number(targets["STANDBY"]):
             text = f"missing for {one.alias or one.base}, allowed: a number, since STANDBY changes its setting"
             self._bad(text, *own["on"][1] if "on" in own else ("on",))
         if one.kind == FURNACE and OFF in targets.values() and one.safe is None:
@@ -324,13 +269,13 @@ class _Reader:
             self._bad(text, "members")
         return MemberSettings(one.base, one.kind, one.alias or one.base, targets, one.safe)
 
-    def _check_target(self, one: _Candidate, key: str, value: Any, path: KeyPath) -> None:
+    def _check_target(self, one: Candidate, key: str, value: Any, path: KeyPath) -> None:
         name = one.alias or one.base
         if key == "off" and value == KEEP and one.kind != FURNACE:
             self._bad(f'found "keep" for {name}, allowed: "off", which is what OFF is for a channel', *path)
-        if _number(value) and len(path) == 1 and len({member.kind for member in self._members.values()}) > 1:
+        if is_number(value) and len(path) == 1 and len({member.kind for member in self._members.values()}) > 1:
             self._bad(f"found {in_words(value)} for members in V and in C, allowed: numbers by member", *path)
-        if _number(value) and one.limits is not None and not one.limits[0] <= value <= one.limits[1]:
+        if is_number(value) and one.limits is not None and not one.limits[0] <= value <= one.limits[1]:
             low, high = one.limits
             limits = f"{low:g} to {high:g} {_UNIT[one.kind]} (limits.{SETTING[one.kind]})"
             self._bad(f"found {in_words(value)} for {name}, allowed: {limits}", *path)
@@ -362,7 +307,7 @@ class _Reader:
         section = self._section.get("neighbours")
         supplies = [one for one in self._members.values() if one.kind == SUPPLY]
         for index, entry in enumerate(section if isinstance(section, list) else ()):
-            if not isinstance(entry, dict) or not _number(entry.get("max_difference")):
+            if not isinstance(entry, dict) or not is_number(entry.get("max_difference")):
                 continue
             bases = []
             for pattern, found in self._matches("neighbours", entry.get("names"), supplies, index, "names"):
@@ -410,7 +355,3 @@ def _differences(group: Group, chain: Neighbours) -> Iterator[str]:
 
 def _volts(target: Target) -> float:
     return target if isinstance(target, float) else 0.0
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

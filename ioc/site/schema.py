@@ -15,6 +15,7 @@ from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import PORT_PATTERN, archiver_schema
 from ioc.site.groups import group_schema
+from ioc.site.interlocks import interlock_schema
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -84,6 +85,7 @@ def site_schema() -> _JSON:
                 },
             },
             "group": group_schema(),
+            "interlock": interlock_schema(),
             "archiver": archiver_schema(),
             "textserver": _textserver(),
             "putlog": _putlog(),

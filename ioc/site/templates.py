@@ -16,12 +16,14 @@ import db
 from devices.family import Family
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef, Template, parse_template
+from ioc.records.fieldtable import STATE_STRINGS
 
 FOLDER = Path(db.__file__).parent
 SERVER = "ioc.template"
 """Template of the server's own records."""
 ALL_OFF = "all-off.template"
 GROUP = "group.template"
+INTERLOCK = "interlock.template"
 ARCHIVER = "archiver.template"
 
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
@@ -61,6 +63,12 @@ def group_template() -> Template:
 
 
 @cache
+def interlock_template() -> Template:
+    """Return the template of one interlock."""
+    return parse_template(FOLDER / INTERLOCK)
+
+
+@cache
 def family_templates(family: str) -> Templates:
     """Return the templates of the family of this type; raises DatabaseError when one of them is broken."""
     return load_templates(FAMILIES[family])
@@ -89,3 +97,9 @@ def full_only(family: str) -> frozenset[str]:
     """Return the names of the records that a device has in full detail only."""
     full = family_templates(family).full
     return frozenset(record.name.removeprefix("P:D:") for record in (full.expand(_MARKS) if full is not None else ()))
+
+
+def labels(record: RecordDef) -> tuple[str, ...]:
+    """Return the texts of the states that a record has, in their order."""
+    names = ("ZNAM", "ONAM") if record.rtyp in {"bi", "bo"} else STATE_STRINGS
+    return tuple(record.fields[name] for name in names if name in record.fields)

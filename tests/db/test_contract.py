@@ -6,8 +6,8 @@ import pytest
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
-from ioc.site.contract import SEVERITY_FIELDS, labels
-from ioc.site.templates import family_records
+from ioc.site.contract import SEVERITY_FIELDS
+from ioc.site.templates import family_records, labels
 
 CAEN, ISEG, EUROTHERM = "caen-dt55xx", "iseg-edcp", "eurotherm-3200"
 HIGH_VOLTAGE = (CAEN, ISEG)

@@ -12,9 +12,9 @@ from ioc.database.dbfile import RecordDef
 from ioc.database.support import SERVER_SIGNALS, STATUS_SIGNALS, parse_link
 from ioc.records import RecordSet
 from ioc.site.config import load_site
-from ioc.site.contract import OUTPUTS, SEVERITY_FIELDS, contract_mistakes, labels
+from ioc.site.contract import OUTPUTS, SEVERITY_FIELDS, contract_mistakes
 from ioc.site.expansion import Database, expand
-from ioc.site.templates import family_records
+from ioc.site.templates import family_records, labels
 
 EXAMPLES = sorted((Path(__file__).resolve().parents[2] / "examples").glob("*.toml"))
 

@@ -1,11 +1,15 @@
-"""A group of a simulated supply over Channel Access."""
+"""A group and an interlock of a simulated supply over Channel Access."""
 
 from __future__ import annotations
 
+from tests.fair_time import FairClock
 from tests.ioc.test_app import DEVICE, as_client, failed, running, supply, until
 from tests.libca import ECA_NORMAL, Context
 
 NAME = "LAB:GRP:CALO"
+REACTION = 0.1
+"""Seconds from the reading that is wrong to the first byte to the supply, as docs/how-to/interlocks.md promises."""
+
 HV = {
     **DEVICE,
     "settle": 1,
@@ -31,3 +35,28 @@ async def test_GIVEN_a_group_WHEN_a_client_puts_ON_and_OFF_THEN_each_put_complet
         assert await as_client(app, lambda context: go(context, "OFF")) == ECA_NORMAL
         await until(lambda: app.records[f"{NAME}:STATE"].val == 0, 5.0, "the group is off")
         assert not any(app.records[f"LAB:HV1:CH0{n}:ON:RBV"].val for n in range(4))
+
+
+async def test_GIVEN_channels_that_are_on_WHEN_an_input_goes_wrong_THEN_off_within_a_scan_and_100_ms() -> None:
+    interlock = {"name": "LOAD", "condition": "HV1:CH03:STAT:KILL == NO", "action": "off", "members": ["CALO:*"]}
+    async with running(HV, interlock=[interlock]) as app:
+        wire, killed, ok = supply(app).received, app.records["LAB:HV1:CH03:STAT:KILL"], app.records["LAB:ILK:LOAD:OK"]
+        await until(lambda: ok.val == 1, 5.0, "the interlock is OK")
+
+        def client(context: Context) -> list[int]:
+            setting, switch, ack = context.connect(["CALO:A:VSET", "CALO:A:ON", "LAB:ILK:LOAD:ACK:CMD"])
+            return [setting.put_callback(20.0), switch.put_callback(1), ack.put_callback(1)]
+
+        assert await as_client(app, client) == [ECA_NORMAL] * 3
+        before = len(wire)
+        supply(app).model.channels[3].killed = True
+        began = FairClock()
+        await until(lambda: bool(killed.val), 3.0, "the reading is there")
+        scanned = began()
+        await until(lambda: any(b"PAR:OFF" in line for line in list(wire)[before:]), 2.0, "off was sent")
+        reaction = began() - scanned
+        assert scanned <= 1.0 + 0.3
+        assert reaction <= REACTION
+        await until(lambda: not app.records["LAB:HV1:CH00:ON:RBV"].val, 3.0, "the channel is off")
+        assert (ok.val, ok.sevr) == (0, 2)
+        assert await as_client(app, lambda context: failed(context.channel("CALO:A:ON"), 1))

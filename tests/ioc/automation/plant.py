@@ -271,7 +271,7 @@ class Plant:
         until = self.clock.now + seconds
         while not put.done() and self.clock.now < until:
             await self.clock.advance(0.5)
-        assert put.done(), f"still under way: {self['GRP:GEM:MSG'].val}"
+        assert put.done(), "still under way"
         error = put.exception()
         return str(error) if error is not None else ""
 
