@@ -40,7 +40,7 @@ class Alarm:
 
 
 def alarms(plant: Plant) -> Iterator[Alarm]:
-    """Yield every PV with an ``alarm`` tag: servers, groups, interlocks, devices. Raises DatabaseError for a tag that is wrong."""
+    """Yield every PV with an ``alarm`` tag, from servers to devices. Raises DatabaseError for a tag that is wrong."""
     for name, records in plant.servers.items():
         heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
         screen = "server.bob", {"P": plant.prefix}
