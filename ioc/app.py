@@ -212,7 +212,7 @@ class App:
             await self.text.stop()
         with suppress(TimeoutError):
             sent = (remote.close() for remote in self._remotes)
-            kept = asyncio.gather(self.state.flush(), self.trips.close(), self.journal.close(), *sent)
+            kept = asyncio.gather(self.state.close(), self.trips.close(), self.journal.close(), *sent)
             await asyncio.wait_for(kept, _DISK_SECONDS)
         for simulator in self.simulators.values():
             await simulator.stop()

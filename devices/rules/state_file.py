@@ -97,6 +97,38 @@ class SharedStateFile(StateFile):
 
     def __init__(self, path: Path | None) -> None:
         super().__init__(path, readable=True)
+        self._held: int | None = None
+
+    def hold(self) -> None:
+        """Let ``unused`` know that a process has the contents in memory, until it releases them or ends."""
+        if self.path is not None and self._held is None:
+            with suppress(OSError):
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._held = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+                fcntl.flock(self._held, fcntl.LOCK_SH)
+
+    def release(self) -> None:
+        """End what ``hold`` began."""
+        if self._held is not None:
+            os.close(self._held)
+            self._held = None
+
+    @contextmanager
+    def unused(self) -> Iterator[bool]:
+        """Give whether no process holds the file; none can begin to meanwhile if so. Raises OSError."""
+        if self.path is None or not self.path.parent.exists():
+            yield True
+            return
+        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+        try:
+            yield free
+        finally:
+            os.close(lock)
 
     def load_now(self) -> dict[str, Any] | None:
         """Return all sections as ``load`` does, without a thread."""

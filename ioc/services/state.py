@@ -130,6 +130,7 @@ class StateStore:
             if KEEP_TAG in record.defn.info:
                 spec = fields_of(record.rtyp)["VAL"]
                 record.post(_value(record, spec, record.defn.info[KEEP_TAG]), clock.time())
+        self._file.hold()
         if folder is not None:
             self._restore(folder / site.prefix.replace(":", "."))
 
@@ -197,10 +198,13 @@ class StateStore:
     def _section(self, name: str) -> str:
         return self._sections.get(name[self._start :].partition(":")[0], self._own)
 
-    async def flush(self) -> None:
+    async def close(self) -> None:
         """Wait until everything is on the disk, also what it did not take before."""
-        self._file.again()
-        await self._file.flush()
+        try:
+            self._file.again()
+            await self._file.flush()
+        finally:
+            self._file.release()
 
 
 def field_text(spec: FieldSpec, value: FieldValue) -> str:

@@ -165,3 +165,18 @@ def test_a_shared_file_that_cannot_be_written_is_reported(tmp_path: Path, caplog
     assert "cannot be written" in caplog.text
     assert not SharedStateFile(None).store_now({"A": {}})
     assert SharedStateFile(None).load_now() is None
+
+
+def test_a_shared_file_says_whether_a_process_holds_it(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "state.json"
+    one, other, command = (SharedStateFile(path) for _ in range(3))
+    with command.unused() as free:
+        assert free, "there is not even a folder"
+    for file in (one, other):
+        file.hold()
+    for file in (one, other):
+        with command.unused() as free:
+            assert not free
+        file.release()
+    with command.unused() as free:
+        assert free

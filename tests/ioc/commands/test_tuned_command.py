@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ioc.cli import main
+from ioc.records import PutContext, fields_of
+from tests.ioc.commands.test_pv_commands import labioc, served
+
+__all__ = ["labioc"]
 
 VMON = "LAB:HV1:CH00:VMON"
 
@@ -73,3 +78,32 @@ def test_a_file_that_cannot_be_read_is_told_and_left_alone(
     assert main(["tuned", site]) == 1
     assert f"{path} cannot be read" in capsys.readouterr().err
     assert path.read_text() == text
+
+
+def test_what_matches_is_reset_in_the_file_while_no_server_runs(
+    tmp_path: Path, site: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(
+        tmp_path, HV1={f"{VMON}.HIHI": entry("1450", "1500"), f"{VMON}.LOW": 7}, OTHER={"LAB:X.HIHI": entry("1", "2")}
+    )
+    assert main(["tuned", site, "--reset", "HV1:*.HIHI"]) == 0
+    assert capsys.readouterr().out == f"{VMON}.HIHI: reset\n"
+    found = json.loads((tmp_path / "state" / "LAB-state.json").read_text())
+    assert found == {"HV1": {f"{VMON}.LOW": 7}, "OTHER": {"LAB:X.HIHI": entry("1", "2")}}
+    assert main(["tuned", site, "--reset", "HV1:*.HIHI"]) == 1
+    assert "nothing that is tuned matches" in capsys.readouterr().err
+    assert main(["tuned", site, "--reset", "*"]) == 0
+    assert not any(json.loads((tmp_path / "state" / "LAB-state.json").read_text()).values())
+
+
+async def test_a_running_server_resets_by_a_put(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labioc: Any) -> None:
+    async with served(tmp_path, monkeypatch) as app:
+        site, vmon, armed = str(tmp_path / "site.toml"), app.records[VMON], app.records["LAB:IOC:ARMED"]
+        spec = fields_of("ai")["HIHI"]
+        vmon.put_by(spec, 1450.0, PutContext("ann", "desk", ("127.0.0.1", 1)))
+        await armed.put_device(fields_of("bo")["VAL"], 0, PutContext("ann", "desk", ("127.0.0.1", 1)))
+        assert (await labioc("tuned", site, "--reset", "HV1:*", "--reset", "IOC:ARMED")) == (
+            0, ["LAB:IOC:ARMED: reset to ARMED", f"{VMON}.HIHI: reset to 0"], []
+        )  # fmt: skip
+        assert (vmon.get("HIHI"), armed.val) == (0, 1)
+    assert await labioc("tuned", site) == (0, [f"nothing is tuned, says {tmp_path / 'state' / 'LAB-state.json'}"], [])
