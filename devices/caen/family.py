@@ -8,7 +8,7 @@ from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BA
 FAMILY = Family(
     type="caen-dt55xx",
     title="CAEN DT55xxE / N1470 high voltage",
-    template="caen-dt55xx.template",
+    template="caen-dt55xx.substitutions",
     driver="devices.caen.driver:CaenDriver",
     simulated_by="devices.caen.simulator.command:SIMULATION",
     found_by="devices.caen.discovery:DISCOVERY",

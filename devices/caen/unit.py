@@ -45,7 +45,7 @@ _ALWAYS = frozenset({"VMON", "IMON", "STAT", "VSET", "ISET"})  # every firmware 
 
 _REFUSALS = 2  # by one channel in a row, before it is taken for absent
 
-OTHER_UNIT = 3
+OTHER_UNIT = 10
 """Attempts to reach the unit of the last connection, of which the last one also looks for another."""
 
 IDENTITY = ("BDSNUM", "BDFREL")

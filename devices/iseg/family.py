@@ -17,7 +17,7 @@ def _place(device: Keys) -> Place | None:
 FAMILY = Family(
     type="iseg-edcp",
     title="Iseg high voltage modules on CAN (EDCP)",
-    template="iseg-edcp.template",
+    template="iseg-edcp.substitutions",
     driver="devices.iseg.driver:IsegDriver",
     load_by="devices.iseg.load:bus_load",
     simulated_by="devices.iseg.simulator.command:SIMULATION",

@@ -154,12 +154,18 @@ def _resolve_all(texts: dict[str, Text], macros: Macros) -> dict[str, str]:
     return {key: text if isinstance(text, str) else resolve(text, macros) for key, text in texts.items()}
 
 
+def _resolve_info(texts: dict[str, Text], macros: Macros) -> dict[str, str]:
+    """Leave out what macros have made empty: a row of a table that has nothing to say in this column."""
+    found = _resolve_all(texts, macros)
+    return {key: text for key, text in found.items() if text or isinstance(texts[key], str)}
+
+
 def _expand_block(block: Block, macros: Macros) -> RecordDef:
     return RecordDef(
         resolve(block.name, macros),
         resolve(block.rtyp, macros),
         _resolve_all(block.fields, macros),
-        _resolve_all(block.info, macros),
+        _resolve_info(block.info, macros),
         tuple(resolve(alias, macros) for alias in block.aliases),
         block.file,
         block.line,
