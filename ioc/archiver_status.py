@@ -16,6 +16,7 @@ from ioc.access import Policy
 from ioc.records import PutContext, Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status
 from ioc.server import Server
+from ioc.site.config import ServerSettings
 from ioc.site.templates import archiver_template
 
 log = logging.getLogger("labioc.archiver")
@@ -43,13 +44,17 @@ class ReadOnly(Policy):
 
 
 class ArchiverPvs:
-    """Serves the PVs, if asked for this computer only; ``port`` is that of circuits and unicast searches, 0 for any."""
+    """Serves the PVs, if asked for this computer only; ``port`` is that of circuits and unicast searches, 0 for any.
 
-    def __init__(self, prefix: str, port: int = 0, local_only: bool = False) -> None:
+    ``ioc`` says where the IOC of the site listens: at the same addresses, and for broadcasts at the same port.
+    """
+
+    def __init__(self, prefix: str, port: int = 0, local_only: bool = False, ioc: ServerSettings | None = None) -> None:
         self.records = RecordSet.build(archiver_template().expand({"P": prefix}))
         self._by_signal = {record.signal: record for record in self.records.values()}
         self._wanted_port = port
         self._local_only = local_only
+        self._ioc = ioc or ServerSettings()
         self._server: Server | None = None
 
     @property
@@ -60,9 +65,9 @@ class ArchiverPvs:
     async def start(self) -> None:
         """Serve. Raises OSError when the port is taken, NetworkError for a bad setting of the environment."""
         self.records.start()
-        interfaces = ["127.0.0.1"] if self._local_only else ()
+        interfaces = ["127.0.0.1"] if self._local_only else self._ioc.interfaces
         self._server = Server(
-            self.records, ReadOnly(), interfaces, local_only=self._local_only, guest_port=self._wanted_port
+            self.records, ReadOnly(), interfaces, self._ioc.port, self._local_only, guest_port=self._wanted_port
         )
         await self._server.start()
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from archiver import cli
+from archiver.ca.environment import SERVER_PORT
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
 from archiver.points.series import conflicts
 from ioc.archiver_status import ArchiverPvs
 from ioc.commands.arguments import add_logging, add_shares, begin_logging, shares_of
+from ioc.server.network import ANY, LOOPBACK, interface_address
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
@@ -65,7 +68,22 @@ def run(args: argparse.Namespace) -> int:
         return cli.set_up_servers(config.servers)
     pvs = shard(archived(site, config, shares_of(args, site)), *args.shard)
     begin_logging(args)
-    return cli.run_bridge(config, pvs, ArchiverPvs(config.prefix, config.port, config.local_only))
+    config = replace(config, addresses=(*config.addresses, *ioc_addresses(site, os.environ)))
+    return cli.run_bridge(config, pvs, ArchiverPvs(config.prefix, config.port, config.local_only, site.server))
+
+
+def ioc_addresses(site: Site, env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return where to search for the IOC of a site on this computer, when a search by the environment misses it.
+
+    What a search by broadcast finds anyhow is left out: it would be found twice. Raises NetworkError for an interface
+    that cannot be.
+    """
+    port = site.server.port or SERVER_PORT
+    interfaces = [interface_address("server.interfaces", name) for name in site.server.interfaces]
+    alone = bool(interfaces) and all(address.startswith("127.") for address in interfaces)
+    if not alone and str(port) == (env.get("EPICS_CA_SERVER_PORT", "").strip() or str(SERVER_PORT)):
+        return ()
+    return tuple(f"{LOOPBACK if address == ANY else address}:{port}" for address in interfaces or (ANY,))
 
 
 def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> ArchiverConfig:

@@ -15,6 +15,7 @@ import pytest
 
 from archiver.status.snapshot import BridgeState
 from ioc.archiver_status import ArchiverPvs
+from ioc.site.config import ServerSettings
 from tests.archiver.status.test_snapshot import SERVER, SNAPSHOT
 from tests.libca import Context
 from tests.softioc import free_port
@@ -114,6 +115,22 @@ async def test_searches_are_answered_without_taking_any_from_an_ioc_at_the_same_
             assert await loop.sock_recv(ioc, 1024)  # the IOC's alone
             with pytest.raises(BlockingIOError):
                 cl.recv(1024)
+
+
+async def test_they_are_served_where_the_ioc_of_the_site_listens(search_port: int) -> None:
+    own = free_port()
+    pvs = ArchiverPvs("LAB", ioc=ServerSettings(("127.0.0.1",), own))
+    await pvs.start()
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, socket.socket() as other:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            client.setblocking(False)
+            client.sendto(request("LAB:ARCH:STATE"), ("127.255.255.255", own))
+            async with asyncio.timeout(10):
+                assert await asyncio.get_running_loop().sock_recv(client, 1024)
+            other.bind(("127.0.0.2", pvs.port))  # free, since only that of the IOC is in use
+    finally:
+        await pvs.stop()
 
 
 async def test_a_port_that_is_taken_is_named(search_port: int) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from archiver.points.series import Series
 from ioc.cli import main
-from ioc.commands.archive import archived, archiver_config, shard_number
+from ioc.commands.archive import archived, archiver_config, ioc_addresses, shard_number
 from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import Site, SiteError, parse_site
 from ioc.site.expansion import expand
@@ -50,6 +50,27 @@ def test_the_fields_of_a_row_are_those_of_the_predecessor() -> None:
     expected = {"VSET", "VMON", "ISET", "IMON", "TRIP", "STAT", *(f"IS_{flag}" for flag in flags)}
     assert {pv.field for pv in rows} - {"IS_CALERR"} == expected
     assert {pv.row_period for pv in rows} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("server", "env", "expected"),
+    [
+        ({}, {}, ()),
+        ({"port": 5064}, {}, ()),
+        ({"port": 5070}, {"EPICS_CA_SERVER_PORT": "5070"}, ()),
+        ({"port": 5070}, {}, ("127.0.0.1:5070",)),
+        ({}, {"EPICS_CA_SERVER_PORT": "5070"}, ("127.0.0.1:5064",)),
+        ({"interfaces": ["127.0.0.1"]}, {}, ("127.0.0.1:5064",)),
+        ({"interfaces": ["0.0.0.0"], "port": 5070}, {}, ("127.0.0.1:5070",)),
+        ({"interfaces": ["10.1.2.3"], "port": 5070}, {}, ("10.1.2.3:5070",)),
+        ({"interfaces": ["10.1.2.3"]}, {}, ()),
+    ],
+)
+def test_the_ioc_of_the_site_is_searched_where_it_listens(
+    server: dict[str, object], env: dict[str, str], expected: tuple[str, ...]
+) -> None:
+    one = parse_site({"site": {"prefix": "LAB"}, "device": [DEVICE], "server": server})
+    assert ioc_addresses(one, env) == expected
 
 
 def test_shards_keep_apart() -> None:
