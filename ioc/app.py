@@ -13,7 +13,7 @@ import resource
 import signal
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -263,7 +263,11 @@ def _guests(site: Site, policy: Policy, puts: PutPath) -> Guests | None:
         raise SiteError([str(error)]) from error
 
 
-async def run(site: Site, port: int | None = None) -> None:
+Beside = Callable[["App", Path, asyncio.Event], AbstractAsyncContextManager[None]]
+"""What goes on beside a server that runs, with its state folder and the event that ends it."""
+
+
+async def run(site: Site, port: int | None = None, beside: Beside | None = None) -> None:
     """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
     faulthandler.enable()  # the watchdog of systemd ends a server that is stuck with SIGABRT: say where it was
     allow_many_files()
@@ -272,8 +276,9 @@ async def run(site: Site, port: int | None = None) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
     try:
         await app.start()
-        await stop.wait()
-        log.info("asked to stop")
+        async with beside(app, state_folder(site), stop) if beside is not None else nullcontext():
+            await stop.wait()
+            log.info("asked to stop")
     finally:
         await app.stop()
 

@@ -17,7 +17,7 @@ from ioc.errors import MistakesError
 _COMMANDS = {
     "init": "look for devices and write a first site file",
     "run": "serve a site until Ctrl-C or SIGTERM",
-    "console": "serve a site and take commands, at a prompt or from standard input",
+    "console": "give commands to a running server, at a prompt or from standard input",
     "demo": "simulated devices and the IOC, to try it all without hardware",
     "check": "check a site file and report every mistake",
     "pvs": "list the PVs of a site",

@@ -341,7 +341,10 @@ def command_line_page() -> str:
     ]
     lines += ["event. `labioc --version` prints the release.", ""]
     for words, parser, about in commands(commandline.parser()):
-        arguments = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+        hidden = argparse._HelpAction
+        arguments = [
+            action for action in parser._actions if not isinstance(action, hidden) and action.help != argparse.SUPPRESS
+        ]
         places = [str(action.metavar or action.dest) for action in arguments if not action.option_strings]
         lines += [f"## `{' '.join([words, *places])}`", "", about[:1].upper() + about[1:] + ".", ""]
         if arguments:

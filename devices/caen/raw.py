@@ -19,7 +19,14 @@ from devices.model import RawRequest, Value, Way
 from devices.rules.channels import channel_prefix
 from devices.rules.raw_words import number_in, whole_number
 
-USAGE = "PARAMETER [CHANNEL] [= VALUE]; commands take no value: BDCLR ="
+USAGE = "PARAMETER [CHANNEL] [= VALUE], or a whole command as on the wire; commands take no value: BDCLR ="
+
+_WIRE = re.compile(
+    r"\$(?:BD:(?P<board>\d{1,3}),)?CMD:(?P<command>MON|SET)(?:,CH:(?P<channel>\d{1,3}))?,PAR:(?P<parameter>\w+)"
+    r"(?:,VAL:(?P<value>[^;]*);?)?",
+    re.IGNORECASE,
+)
+"""A command as the manuals write it, in either dialect: ``$BD:00,CMD:SET,CH:0,PAR:VSET,VAL:500``."""
 
 _PARAMETER = re.compile(r"[A-Z][A-Z0-9]{0,15}")
 _BY_WIRE = {setting.wire: setting for setting in SETTINGS.values()}
@@ -40,6 +47,8 @@ class CaenRaw:
 
     def request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access. Raises Refused when the words make no sense."""
+        if len(words) == 1 and words[0].startswith("$") and value is None:
+            words, value = self._of_wire(words[0])
         if not 1 <= len(words) <= 2 or not _PARAMETER.fullmatch(words[0].upper()):
             raise Refused(f"expected {USAGE}")
         parameter = words[0].upper()
@@ -56,6 +65,19 @@ class CaenRaw:
         suffix, number = _COMMANDS.get(parameter, ("", 0))
         way = self._way(suffix if channel is None else channel_prefix(channel) + suffix, number)
         return RawRequest(what, value, perform, way)
+
+    def _of_wire(self, text: str) -> tuple[list[str], str | None]:
+        """Return the words that say the same as a command of the wire: it goes their way, with all its guards."""
+        match = _WIRE.fullmatch(text)
+        if match is None:
+            raise Refused(f"{text}: expected $BD:nn,CMD:MON|SET,CH:n,PAR:NAME,VAL:value; BD, CH and VAL may be missing")
+        board, value, setting = match["board"], match["value"], match["command"].upper() == "SET"
+        if board is not None and int(board) != self._unit.board:
+            raise Refused(f"{text}: this is board {self._unit.board}")
+        if value is not None and not setting:
+            raise Refused(f"{text}: MON takes no VAL")
+        words = [match["parameter"], *filter(None, [match["channel"]])]
+        return words, (value or "") if setting else None
 
     def _writing(
         self, what: str, parameter: str, channel: int | None, value: str

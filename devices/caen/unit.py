@@ -64,6 +64,7 @@ class CaenUnit:
     def __init__(self, name: str, link: LineLink, board: int, configured: int, clock: DriverClock) -> None:
         self.link = link
         self.name = name
+        self.board = board
         self.channels = 0
         self.unsupported: set[str] = set()
         self.answers = BadAnswers()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import socket
+from functools import partial
 
 from ioc.app import run as run_app
 from ioc.commands.arguments import add_logging, begin_logging, device_names, port_number
+from ioc.console.server import consoles
 from ioc.site.config import Site, load_site, only
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_arguments(parser)
+    parser.add_argument("--console-fd", type=int, help=argparse.SUPPRESS)  # the connection of labioc console --serve
     parser.set_defaults(func=run)
 
 
@@ -38,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
     site = site_of(args)
     begin_logging(args)
-    asyncio.run(run_app(site, args.port))
+    sock = None if args.console_fd is None else socket.socket(fileno=args.console_fd)
+    asyncio.run(run_app(site, args.port, partial(consoles, sock=sock)))
     return 0
 
 

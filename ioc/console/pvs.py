@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
-import os
-import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ioc.access import Policy
@@ -22,30 +20,41 @@ LONGEST_BACKLOG = 1000
 
 
 class CommandError(Exception):
-    """A command can't be carried out; the text is a sentence for whoever typed it."""
+    """A command cannot be carried out; the text is a sentence for the user who typed it."""
 
 
-def local_context() -> PutContext:
-    """Return who puts from the terminal of the server: the user of the operating system, on this computer."""
-    try:
-        user = getpass.getuser()
-    except (KeyError, OSError):  # no name for this number, as in a container
-        user = str(os.getuid())
-    return PutContext(user, socket.gethostname(), ("127.0.0.1", 0), callback=True)
-
-
-def find(records: RecordSet, name: str) -> Target:
-    """Return the record and field of a PV name. Raises CommandError."""
-    target = resolve(records, name)
+def find(records: RecordSet, name: str, prefix: str = "") -> Target:
+    """Return the record and field of a PV name, which may lack the prefix of the site. Raises CommandError."""
+    target = resolve(records, name) or (resolve(records, f"{prefix}:{name}") if prefix else None)
     if target is None or target.filters is not None:
         raise CommandError(f"there is no PV {name}; dbl lists them")
     return target
 
 
-def names(records: RecordSet, pattern: str) -> Iterator[str]:
+def names(records: RecordSet, pattern: str, prefix: str) -> Iterator[str]:
     """Yield the PV names, and aliases behind them, that match a pattern with ``*``, ``?`` and ``[...]``."""
-    yield from (name for name in records if fnmatchcase(name, pattern))
-    yield from (f"{alias} -> {name}" for alias, name in records.aliases.items() if fnmatchcase(alias, pattern))
+    patterns = pattern, f"{prefix}:{pattern}"
+    yield from (name for name in records if _matches(name, patterns))
+    yield from (f"{alias} -> {name}" for alias, name in records.aliases.items() if _matches(alias, patterns))
+
+
+def targets(records: RecordSet, words: list[str], prefix: str) -> list[Target]:
+    """Return what PV names and wildcards stand for. Raises CommandError for one that stands for nothing."""
+    found: list[Target] = []
+    for word in words:
+        base, dot, field = word.partition(".")
+        if not {"*", "?", "["} & set(base):
+            found.append(find(records, word, prefix))
+            continue
+        matching = [name for name in records if _matches(name, (base, f"{prefix}:{base}"))]
+        if not matching:
+            raise CommandError(f"no PV matches {word}")
+        found += [find(records, f"{name}{dot}{field}") for name in matching]
+    return found
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def field_text(record: Record, spec: FieldSpec) -> str:
@@ -62,16 +71,24 @@ def field_text(record: Record, spec: FieldSpec) -> str:
     return " ".join(cell.split(b"\0")[0].decode("utf-8", "replace").strip() for cell in cells)
 
 
-def value_line(target: Target) -> str:
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an answer, and the alarm severity (0 to 3) of what it shows."""
+
+    text: str
+    severity: int = 0
+
+
+def value_line(target: Target) -> Line:
     """Return name, value and unit of a PV, with its time and alarm; of another field the value alone."""
     record, spec = target.record, target.spec
     text = field_text(record, spec)
     if spec.name != "VAL":
-        return f"{record.name}.{spec.name} = {text}"
+        return Line(f"{record.name}.{spec.name} = {text}")
     units = str(record.get("EGU")) if "EGU" in fields_of(record.rtyp) else ""
     stamp = local_time(record.seconds + EPICS_EPOCH) if record.seconds or record.nanoseconds else "never"
     alarm = f"  {SEVERITY_NAMES[record.sevr]} {STATUS_NAMES[record.stat]}" if record.sevr else ""
-    return f"{record.name} = {text} {units}".rstrip() + f"  ({stamp}){alarm}"
+    return Line(f"{record.name} = {text} {units}".rstrip() + f"  ({stamp}){alarm}", record.sevr)
 
 
 def all_fields(record: Record) -> Iterator[str]:
@@ -114,33 +131,48 @@ def _converted(target: Target, text: str) -> Value:
 
 
 class Watch:
-    """A monitor of one PV; ``lines`` is its present value and then each change, as text."""
+    """Monitors PVs; ``line`` is the present value of each and then each change."""
 
     mask = DBE_VALUE | DBE_ALARM | DBE_LOG
 
-    def __init__(self, target: Target) -> None:
-        self._target = target
-        self._waiting: asyncio.Queue[str] = asyncio.Queue(LONGEST_BACKLOG)
+    def __init__(self, watched: list[Target]) -> None:
+        self._waiting: asyncio.Queue[Line] = asyncio.Queue(LONGEST_BACKLOG)
         self._left_out = 0
+        self._monitors = [_Monitor(target, self._take) for target in watched]
 
     def __enter__(self) -> Watch:
-        self._target.record.subscribe(self._target.spec.name, self)
-        self.event(self.mask, {})
+        for monitor in self._monitors:
+            monitor.target.record.subscribe(monitor.target.spec.name, monitor)
+            self._take(monitor.target)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._target.record.unsubscribe(self._target.spec.name, self)
+        for monitor in self._monitors:
+            monitor.target.record.unsubscribe(monitor.target.spec.name, monitor)
 
-    def event(self, mask: int, shared: dict[object, bytes]) -> None:
-        """Take the present value."""
+    def _take(self, target: Target) -> None:
         try:
-            self._waiting.put_nowait(value_line(self._target))
+            self._waiting.put_nowait(value_line(target))
         except asyncio.QueueFull:
             self._left_out += 1
 
-    async def line(self) -> str:
+    async def line(self) -> Line:
         """Return the next line."""
         if self._left_out and self._waiting.empty():
             count, self._left_out = self._left_out, 0
-            return f"({count} changes not shown)"
+            return Line(f"({count} changes not shown)")
         return await self._waiting.get()
+
+
+class _Monitor:
+    """The subscription to one PV of a watch."""
+
+    mask = Watch.mask
+
+    def __init__(self, target: Target, take: Callable[[Target], None]) -> None:
+        self.target = target
+        self._take = take
+
+    def event(self, mask: int, shared: dict[object, bytes]) -> None:
+        """Take the present value."""
+        self._take(self.target)

@@ -62,6 +62,8 @@ async def supply() -> caen_bench.Bench:
         (("bdname",), "$CMD:MON,PAR:BDNAME", "BDNAME = DT5533E"),
         (("VSET", "2"), "$CMD:MON,CH:2,PAR:VSET", "VSET of channel 2 = 0000.0"),
         (("VSET", "4"), "$CMD:MON,CH:4,PAR:VSET", "VSET of channel 4 = 0000.0;0000.0;0000.0;0000.0"),
+        (("$BD:00,CMD:MON,CH:2,PAR:VSET",), "$CMD:MON,CH:2,PAR:VSET", "VSET of channel 2 = 0000.0"),
+        (("$CMD:MON,PAR:BDNAME",), "$CMD:MON,PAR:BDNAME", "BDNAME = DT5533E"),
     ],
 )
 async def test_a_parameter_is_read(supply: caen_bench.Bench, words: tuple[str, ...], sent: str, shown: str) -> None:
@@ -94,9 +96,34 @@ async def test_what_has_a_pv_is_written_the_way_of_that_pv(
 
 
 @pytest.mark.parametrize(
+    ("text", "value", "sent"),
+    [
+        ("$BD:00,CMD:SET,CH:0,PAR:VSET,VAL:500", "500", "$CMD:SET,CH:0,PAR:VSET,VAL:500.0"),
+        ("$cmd:set,ch:1,par:pdwn,val:kill;", "kill", "$CMD:SET,CH:1,PAR:PDWN,VAL:KILL"),
+        ("$CMD:SET,CH:1,PAR:OFF", "", "$CMD:SET,CH:1,PAR:OFF"),
+    ],
+)
+async def test_a_command_of_the_wire_goes_the_way_of_the_words_that_say_the_same(
+    supply: caen_bench.Bench, text: str, value: str, sent: str
+) -> None:
+    request = supply.driver.raw_request([text], None)
+    assert request.value == value
+    assert supply.sets() == []
+    await request.perform()
+    assert supply.sets() == [sent]
+
+
+@pytest.mark.parametrize(
     ("words", "value", "reason"),
     [
         ((), None, "expected PARAMETER"),
+        (("$BD:00,CMD:SET,CH:0,PAR:VSET,VAL:9999",), None, "above 4000 V"),
+        (("$BD:07,CMD:SET,CH:0,PAR:VSET,VAL:1",), None, "this is board 0"),
+        (("$CMD:SET,CH:0,PAR:VMON,VAL:1",), None, "cannot be set"),
+        (("$CMD:MON,CH:0,PAR:VSET,VAL:1",), None, "MON takes no VAL"),
+        (("$CMD:SET,CH:0,PAR:VSET",), None, "is not a number"),
+        (("$CMD:GO,PAR:VSET",), None, "expected .BD:nn,CMD:MON"),
+        (("$CMD:MON,PAR:VSET\r\n$CMD:SET",), None, "expected .BD:nn,CMD:MON"),
         (("VSET", "0", "1"), None, "expected PARAMETER"),
         (("V,SET",), None, "expected PARAMETER"),
         (("VSET", "x"), None, "is not a channel"),

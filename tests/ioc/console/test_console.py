@@ -4,45 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ioc.console.console import Session
-from ioc.console.pvs import LONGEST_BACKLOG, Watch, find, local_context
+from ioc.console.pvs import LONGEST_BACKLOG, Line, Watch, find
+from ioc.console.session import Session
 from ioc.records import PutContext
 from tests.ioc.test_app import DEVICE, record, running, supply, until
 
+USER = PutContext("karl", "labpc", ("127.0.0.1", 0), callback=True)
+
 
 class ScriptedTerminal:
-    """Answers questions from a list, and keeps what it was told."""
+    """Answers every question alike, and keeps what was shown."""
 
-    def __init__(self, *lines: str, interactive: bool = False) -> None:
+    def __init__(self, answer: str = "", interactive: bool = False) -> None:
         self.interactive = interactive
-        self.lines = list(lines)
-        self.prompts: list[str] = []
+        self.answer = answer
+        self.questions: list[str] = []
         self.said: list[str] = []
+        self.severities: list[int] = []
         self.complaints: list[str] = []
-        self.deaf = False
+        self.gone = False
 
-    async def ask(self, prompt: str) -> str | None:
-        self.prompts.append(prompt)
-        return self.lines.pop(0) if self.lines else None
+    async def ask(self, question: str) -> str:
+        self.questions.append(question)
+        return self.answer
 
-    async def say(self, text: str) -> None:
-        if self.deaf:
+    async def say(self, lines: Iterable[Line]) -> None:
+        if self.gone:
             raise BrokenPipeError
-        self.said += text.splitlines()
+        for line in lines:
+            self.said.append(line.text)
+            self.severities.append(line.severity)
 
     async def complain(self, text: str) -> None:
         self.complaints.append(text)
 
 
 async def carry_out(app: Any, *lines: str) -> ScriptedTerminal:
-    terminal = ScriptedTerminal(*lines)
-    await Session(app, terminal).run()
+    terminal = ScriptedTerminal()
+    session = Session(app, terminal, USER)
+    for line in lines:
+        failed = len(terminal.complaints)
+        assert await session.take(line) == (len(terminal.complaints) == failed)
     return terminal
 
 
@@ -79,8 +87,8 @@ async def test_GIVEN_a_served_site_WHEN_commands_about_PVs_are_taken_THEN_they_s
 BAD_INPUT = [
     ("foo", "foo is not a command; help lists them"),
     ("help foo", "foo is not a command; help lists them"),
-    ("get", "expected get PV[.FIELD]"),
-    ("get A B", "expected get PV[.FIELD]"),
+    ("get", "expected get PV[.FIELD]..."),
+    ("get NIX*", "no PV matches NIX*"),
     ('get "LAB', 'No closing quotation in get "LAB'),
     ("get LAB:NIX", "there is no PV LAB:NIX; dbl lists them"),
     ("get LAB:IOC:ARMED.NIX", "there is no PV LAB:IOC:ARMED.NIX; dbl lists them"),
@@ -91,13 +99,24 @@ BAD_INPUT = [
     ("put LAB:IOC:ARMED perhaps", "LAB:IOC:ARMED: 'perhaps' is not one of its states"),
     ("put LAB:IOC:LAG 3", "LAB:IOC:LAG is a read-only PV"),
     ("put LAB:IOC:LAG.RTYP ao", "LAB:IOC:LAG.RTYP is fixed by the database"),
-    ("watch LAB:IOC:LAG soon", "soon is not a number of seconds, 0 to 86400"),
+    ("watch LAB:IOC:LAG soon", "there is no PV soon"),
+    ("watch LAB:IOC:LAG", "watch in a script needs a number of seconds"),
+    ("watch LAB:IOC:LAG 1e9", "1e9 is not a number of seconds, 0 to 86400"),
     ("watch LAB:IOC:LAG nan", "nan is not a number of seconds, 0 to 86400"),
     ("devices NIX", "there is no device NIX; there are HV1"),
     ("raw", "expected raw DEVICE ITEM... [= VALUE]"),
     ("raw NIX VSET", "there is no device NIX; there are HV1"),
     ("raw HV1", "expected raw HV1 PARAMETER [CHANNEL] [= VALUE]"),
     ("raw HV1 VSET 0 = much", "VSET: 'much' is not a number"),
+    ("raw HV1 $BD:00,CMD:SET,CH:0,PAR:VSET,VAL:9999", "VSET 9999 V is above 4000 V"),
+    ("set HV1.0 foo 1", "HV1.0 has no setting foo; it has "),
+    ("set HV1.0 vmon 1", "HV1.0 has no setting vmon; it has "),
+    ("set HV1.9 vset 1", "there is no device or channel HV1.9; expected HV1.0 for example"),
+    ("set HV1.0 vset 9999", "VSET 9999 V is above 4000 V"),
+    ("on HV1", "HV1 cannot be switched; expected a channel, HV1.0 for example"),
+    ("off NIX.*", "NIX has no channels"),
+    ("period HV1 3", "3 is no period; there are 0.1, 0.2, 0.5, 1, 2, 5, 10 s"),
+    ("stop NIX", "there is no device NIX; there are HV1"),
     ("raw HV1 FOO", "FOO: device refused: PAR"),
     ("quit now", "expected quit"),
 ]
@@ -116,34 +135,29 @@ async def test_GIVEN_a_command_WHEN_it_goes_wrong_inside_THEN_the_session_goes_o
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with running() as app:
-        monkeypatch.setattr("ioc.console.console.value_line", lambda _: 1 / 0)
+        monkeypatch.setattr("ioc.console.session.value_line", lambda _: 1 / 0)
         told = await carry_out(app, "get LAB:IOC:LAG", "dbl LAB:IOC:LAG")
         assert told.complaints == ["internal error: ZeroDivisionError: division by zero"]
         assert told.said == ["LAB:IOC:LAG"]
 
 
-async def test_GIVEN_nobody_who_reads_WHEN_a_command_answers_THEN_the_session_ends() -> None:
+async def test_GIVEN_a_console_that_has_gone_WHEN_a_command_answers_THEN_the_session_ends() -> None:
     async with running() as app:
-        terminal = ScriptedTerminal("watch LAB:IOC:LAG 5", "dbl")
-        terminal.deaf = True
+        terminal = ScriptedTerminal()
+        terminal.gone = True
         with pytest.raises(BrokenPipeError):
-            await Session(app, terminal).run()
+            await Session(app, terminal, USER).take("watch LAB:IOC:LAG 5")
+        assert app.records["LAB:IOC:LAG"].monitors is None
 
 
 async def test_GIVEN_help_WHEN_asked_THEN_every_command_is_there() -> None:
     async with running() as app:
         told = await carry_out(app, "help", "help raw")
         assert [line.split()[0] for line in told.said] == [
-            *("help", "dbl", "dbpr", "get", "put", "watch", "devices", "raw", "quit"),
+            *("help", "dbl", "dbpr", "get", "put", "watch", "devices", "set", "on", "off", "kill"),
+            *("start", "stop", "period", "raw", "asreload", "quit"),
             "raw",
         ]
-
-
-async def test_GIVEN_quit_WHEN_taken_THEN_nothing_behind_it_is_done() -> None:
-    async with running() as app:
-        for word in ("quit", "exit", " quit "):
-            assert (await carry_out(app, word, "put LAB:IOC:ARMED 0")).lines == ["put LAB:IOC:ARMED 0"]
-        assert app.statistics.armed
 
 
 # ---- watching
@@ -154,7 +168,7 @@ async def test_GIVEN_a_PV_that_moves_WHEN_watched_for_a_while_THEN_each_change_i
         session = asyncio.create_task(carry_out(app, "watch LAB:HV1:CH00:VSET 0.6", "dbl LAB:IOC:LAG"))
         target = find(app.records, "LAB:HV1:CH00:VSET")
         await until(lambda: target.record.monitors is not None, 2.0)
-        await target.record.put_device(target.spec, 12.0, local_context())
+        await target.record.put_device(target.spec, 12.0, USER)
         said = (await session).said
         assert [re.sub(r"  \(.*", "", line) for line in said] == [
             "LAB:HV1:CH00:VSET = 0.0 V",
@@ -164,19 +178,117 @@ async def test_GIVEN_a_PV_that_moves_WHEN_watched_for_a_while_THEN_each_change_i
         assert target.record.monitors is None
 
 
-async def test_GIVEN_a_watch_WHEN_Enter_is_pressed_THEN_it_ends() -> None:
+async def test_GIVEN_a_person_WHEN_several_PVs_are_watched_THEN_it_goes_on_until_it_is_given_up() -> None:
     async with running() as app:
-        told = await carry_out(app, "watch LAB:IOC:ARMED", "", "get LAB:IOC:ARMED")
-        assert told.prompts == ["LAB> ", "", "LAB> ", "LAB> "]
-        assert told.said[-1].startswith("LAB:IOC:ARMED = ARMED")
+        terminal = ScriptedTerminal(interactive=True)
+        watch = asyncio.create_task(Session(app, terminal, USER).take("watch HV1:CH0[01]:VSET LAB:IOC:ARMED"))
+        await until(lambda: len(terminal.said) == 3, 2.0)
+        record(app, "CH01:VSET").post(3.0, 1.7e9, 2, 4)
+        await until(lambda: len(terminal.said) == 4, 2.0)
+        assert terminal.said[3].startswith("LAB:HV1:CH01:VSET = 3.0 V")
+        assert terminal.severities == [0, 0, 0, 2]
+        watch.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watch
+        assert record(app, "CH01:VSET").monitors is None
+
+
+# ---- short names
+
+
+async def test_GIVEN_short_commands_WHEN_taken_THEN_each_is_a_put_like_any_other() -> None:
+    async with running(DEVICE | {"channel": {"0": {"alias": "CALO:PMT07"}}}) as app:
+        told = await carry_out(app, "set hv1.0 vset 300", "set CALO:PMT07 rampup 500", "on HV1.0", "set HV1.1 on ON")
+        assert told.complaints == []
+        assert [line.partition("  (")[0] for line in told.said] == [
+            "LAB:HV1:CH00:VSET = 300.0 V",
+            "LAB:HV1:CH00:RAMPUP = 500 V/s",
+            "LAB:HV1:CH00:ON = ON",
+            "LAB:HV1:CH01:ON = ON",
+        ]
+        assert [channel.on for channel in supply(app).model.channels[:2]] == [True, True]
+        assert "karl@labpc (127.0.0.1) LAB:HV1:CH01:ON OFF -> ON" in str(app.records["LAB:IOC:PUTS"].val)
+        await carry_out(app, "off HV1.*")
+        assert not any(channel.on for channel in supply(app).model.channels)
+
+
+async def test_GIVEN_a_channel_that_is_on_WHEN_killed_THEN_it_is_off_without_ramp_also_if_the_mode_is_refused() -> None:
+    async with running() as app:
+        await carry_out(app, "set HV1.0 pdwn RAMP", "set HV1.0 vset 100", "on HV1.0")
+        told = await carry_out(app, "kill HV1.0")
+        assert [line.partition("  (")[0] for line in told.said] == [
+            "LAB:HV1:CH00:PDWN = KILL",
+            "LAB:HV1:CH00:ON = OFF",
+        ]
+        await carry_out(app, "on HV1.0", "put HV1:CH00:PDWN.DISP 1")
+        told = await carry_out(app, "kill HV1.0")
+        assert len(told.complaints) == 1
+        assert told.complaints[0].startswith("LAB:HV1:CH00:PDWN")
+        assert not supply(app).model.channels[0].on
+
+
+async def test_GIVEN_the_scan_of_a_device_WHEN_stopped_started_and_changed_THEN_it_follows() -> None:
+    async with running() as app:
+        await carry_out(app, "stop hv1")
+        assert app.scanners["HV1"].status.disabled
+        await carry_out(app, "start HV1")
+        assert not app.scanners["HV1"].status.disabled
+        assert (await carry_out(app, "period HV1", "period HV1 .5", "period HV1 1.0")).said == [
+            "HV1 is read every 1 s",
+            "HV1 is read every .5 s",
+            "HV1 is read every 1 s",
+        ]
+        await carry_out(app, "period HV1 2")
+        assert record(app, "CH00:VMON").scan == record(app, "CH03:STATE").scan == "2 second"
+        assert record(app, "CH00:VSET:RBV").scan != "2 second"
+
+
+COMPLETIONS = [
+    ("", ["help", "dbl", "dbpr", "get", "put", "watch", "devices", "set", "on", "off", "kill", "start", "stop",
+          "period", "raw", "asreload", "quit"]),
+    ("he", ["help"]),
+    ("help wa", ["watch"]),
+    ("get LAB:IOC:HEARTB", ["LAB:IOC:HEARTBEAT"]),
+    ("get IOC:HEARTB", ["IOC:HEARTBEAT"]),
+    ("get LAB:HV1:C", ["LAB:HV1:CH00:", "LAB:HV1:CH01:", "LAB:HV1:CH02:", "LAB:HV1:CH03:", "LAB:HV1:COMM",
+                       "LAB:HV1:COMM:"]),
+    ("watch LAB:IOC:LAG LAB:IOC:HEARTB", ["LAB:IOC:HEARTBEAT"]),
+    ("get LAB:HV1:CH00:VMON.HI", ["LAB:HV1:CH00:VMON.HIHI", "LAB:HV1:CH00:VMON.HIGH"]),
+    ("put LAB:HV1:CH00:ON ", ["OFF", "ON"]),
+    ("put LAB:HV1:CH00:ON o", ["OFF", "ON"]),
+    ("put HV1:CH00:VMON.HHSV M", ["MINOR", "MAJOR"]),
+    ("devices H", ["HV1"]),
+    ("raw ", ["HV1"]),
+    ("set HV1.", ["HV1.0", "HV1.1", "HV1.2", "HV1.3"]),
+    ("set HV1.0 vs", ["vset"]),
+    ("set HV1.0 pdwn ", ["RAMP", "KILL"]),
+    ("off HV1.0 HV1.2", ["HV1.2"]),
+    ("set NIX vs", []),
+    ("nonsense ", []),
+]  # fmt: skip
+
+
+async def test_GIVEN_the_beginning_of_a_line_WHEN_completed_THEN_what_may_follow_is_offered() -> None:
+    async with running() as app:
+        session = Session(app, ScriptedTerminal(), USER)
+        for line, expected in COMPLETIONS:
+            assert sorted(session.candidates(line)) == sorted(expected), line
+
+
+async def test_GIVEN_access_rights_WHEN_reloaded_THEN_it_takes_an_expert() -> None:
+    async with running(access={"operators": [USER.user], "experts": []}) as app:
+        told = await carry_out(app, "asreload")
+        assert "is not an expert in the [access] section" in told.complaints[0]
+    async with running() as app:
+        assert (await carry_out(app, "asreload")).said == ["reloaded"]
 
 
 async def test_GIVEN_a_terminal_that_stands_still_WHEN_a_PV_is_watched_THEN_the_backlog_is_bounded() -> None:
     async with running() as app:
-        with Watch(find(app.records, "LAB:IOC:LAG")) as watch:
-            for _ in range(LONGEST_BACKLOG + 4):
-                watch.event(1, {})
-            lines = [await watch.line() for _ in range(LONGEST_BACKLOG + 1)]
+        with Watch([find(app.records, "LAB:IOC:LAG")]) as watch:
+            for number in range(LONGEST_BACKLOG + 4):
+                app.records["LAB:IOC:LAG"].post(number + 1.0, 1.7e9)
+            lines = [(await watch.line()).text for _ in range(LONGEST_BACKLOG + 1)]
         assert lines[-1] == "(5 changes not shown)"
 
 
@@ -206,8 +318,8 @@ async def test_GIVEN_an_armed_server_WHEN_written_past_the_PVs_THEN_it_is_noted_
     async with running() as app:
         told = await carry_out(app, "raw HV1 VSET 0=41", "raw HV1 VSET 0", "raw HV1 BDNAME")
         assert told.said == ["VSET of channel 0 = 41.0 V", "VSET of channel 0 = 0041.0", "BDNAME = DT5533E"]
-        who = local_context()
-        assert f"{who.user}@{who.host} (console) HV1 raw VSET of channel 0 set to 41" in str(
+        who = USER
+        assert f"{who.user}@{who.host} (127.0.0.1) HV1 raw VSET of channel 0 set to 41" in str(
             app.records["LAB:IOC:PUTS"].val
         )
         await until(lambda: record(app, "CH00:VSET").val == record(app, "CH00:VSET:RBV").val == 41.0, 2.0)
@@ -245,7 +357,7 @@ async def test_GIVEN_a_guard_of_puts_WHEN_written_past_the_PVs_THEN_it_guards_th
 
 
 async def test_GIVEN_access_rights_WHEN_the_user_is_no_expert_THEN_reading_is_all_that_is_left() -> None:
-    user = local_context().user
+    user = USER.user
     for roles, expert in (({"operators": [user]}, False), ({"experts": [user]}, True)):
         async with running(access={"operators": [], "experts": []} | roles) as app:
             assert (await carry_out(app, "raw HV1 BDNAME")).said == ["BDNAME = DT5533E"]
@@ -275,9 +387,9 @@ async def test_GIVEN_a_person_WHEN_written_past_the_PVs_THEN_a_yes_is_needed() -
     async with running() as app:
         question = "HV1: VSET of channel 0: write 9? [y/N] "
         for answer, vset in (("", 0.0), ("n", 0.0), ("yes", 9.0)):
-            terminal = ScriptedTerminal("raw HV1 VSET 0 = 9", answer, "quit", interactive=True)
-            await Session(app, terminal).run()
-            assert terminal.prompts == ["LAB> ", question, "LAB> "]
+            terminal = ScriptedTerminal(answer, interactive=True)
+            await Session(app, terminal, USER).take("raw HV1 VSET 0 = 9")
+            assert terminal.questions == [question]
             assert terminal.complaints == ([] if vset else ["nothing was written"])
             assert supply(app).model.channels[0].vset == vset
 

@@ -1,0 +1,254 @@
+"""One user at the console of a server: takes one command after the other and never holds up the server.
+
+The user has the rights that the ``[access]`` section gives to that name on this computer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from ioc.app import App
+from ioc.console.completion import Completer
+from ioc.console.devices import details, find_device, overview, raw_request
+from ioc.console.pvs import CommandError, Line, Watch, all_fields, find, names, put, targets, value_line
+from ioc.console.verbs import Places, Put
+from ioc.records import AccessDenied, Cancelled, PutContext, PutRefused
+
+log = logging.getLogger("labioc.console")
+
+QUIT = ("quit", "exit")
+
+
+class Terminal(Protocol):
+    """What a session needs of the outside; ``interactive`` is whether a person is there to be asked."""
+
+    interactive: bool
+
+    async def ask(self, question: str) -> str:
+        """Ask a question and return the answer; empty when there is none."""
+
+    async def say(self, lines: Iterable[Line]) -> None:
+        """Show lines of an answer."""
+
+    async def complain(self, text: str) -> None:
+        """Show why a command failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command: its arguments, what it does, how many words it takes, and the method."""
+
+    usage: str
+    about: str
+    least: int
+    most: int
+    run: Callable[[list[str]], Awaitable[None]]
+
+
+class Session:
+    """Takes commands of one user, who is known by ``context``."""
+
+    def __init__(self, app: App, terminal: Terminal, context: PutContext) -> None:
+        self._app = app
+        self._terminal = terminal
+        self._user = context
+        self._prefix = app.site.prefix
+        self._places = Places(app.records, app.scanners)
+        self._commands = {
+            "help": Command("[COMMAND]", "list the commands", 0, 1, self._help),
+            "dbl": Command("[PATTERN]", "list PVs; PATTERN may have * and ?", 0, 1, self._list),
+            "dbpr": Command("PV", "print all fields of a record", 1, 1, self._print),
+            "get": Command("PV[.FIELD]...", "show values, their time and alarm; wildcards too", 1, 99, self._get),
+            "put": Command("PV[.FIELD] VALUE", "set a value and wait until it is applied", 2, 99, self._put),
+            "watch": Command(
+                "PV... [SECONDS]", "show changes until Ctrl-C, or for so many seconds", 1, 99, self._watch
+            ),
+            "devices": Command("[DEVICE]", "state of the devices, or all about one, with limits", 0, 1, self._devices),
+            "set": Command("CHANNEL NAME VALUE", "set by short names: set HV1.0 vset 500", 3, 99, self._set),
+            "on": Command("CHANNEL...", "switch channels on: on HV1.0 HV1.1", 1, 99, self._on),
+            "off": Command("CHANNEL...", "switch channels off; HV1.* are all of a supply", 1, 99, self._off),
+            "kill": Command("CHANNEL...", "switch channels off without a ramp", 1, 99, self._kill),
+            "start": Command("DEVICE", "talk to a device again", 1, 1, self._start),
+            "stop": Command("DEVICE", "do not talk to a device until start; outputs stay", 1, 1, self._stop),
+            "period": Command("DEVICE [SECONDS]", "show or set how often it is read", 1, 2, self._period),
+            "raw": Command("DEVICE ITEM... [= VALUE]", "read or write past the PVs (experts)", 1, 99, self._raw),
+            "asreload": Command("", "read the access rights anew (experts)", 0, 0, self._reload),
+            "quit": Command("", "end this console; Ctrl-D or exit do the same", 0, 0, self._nothing),
+        }
+        self._completer = Completer(self._commands, app.records, self._places, self._prefix)
+
+    def candidates(self, line: str) -> list[str]:
+        """Return what may stand in place of the last word of an unfinished command."""
+        return self._completer.candidates(line)
+
+    async def take(self, line: str) -> bool:
+        """Carry out one command and return whether it succeeded; what goes wrong is said in a sentence."""
+        if not line.strip() or line.lstrip().startswith("#"):
+            return True
+        try:
+            await self._carry_out(line)
+        except (CommandError, PutRefused) as error:
+            await self._terminal.complain(f"{error}")
+        except ConnectionError:
+            raise
+        except Exception as error:
+            log.exception("console: %s", line)
+            await self._terminal.complain(f"internal error: {type(error).__name__}: {error}")
+        else:
+            return True
+        return False
+
+    async def _carry_out(self, line: str) -> None:
+        try:
+            name, *words = shlex.split(line)
+        except ValueError as error:
+            raise CommandError(f"{error} in {line.strip()}") from error
+        command = self._commands.get(name)
+        if command is None:
+            raise CommandError(f"{name} is not a command; help lists them")
+        if not command.least <= len(words) <= command.most:
+            raise CommandError(f"expected {name} {command.usage}".rstrip())
+        await command.run(words)
+
+    async def _say(self, *lines: str | Line) -> None:
+        await self._terminal.say([Line(line) if isinstance(line, str) else line for line in lines])
+
+    @property
+    def _context(self) -> PutContext:
+        """Who puts; each put can be given up by itself."""
+        return replace(self._user, cancelled=Cancelled())
+
+    # ---- commands about PVs
+
+    async def _help(self, words: list[str]) -> None:
+        if words and words[0] not in self._commands:
+            raise CommandError(f"{words[0]} is not a command; help lists them")
+        chosen = {name: self._commands[name] for name in words or self._commands}
+        await self._say(*(f"{name + ' ' + command.usage:<32}{command.about}" for name, command in chosen.items()))
+
+    async def _list(self, words: list[str]) -> None:
+        found = list(names(self._app.records, words[0] if words else "*", self._prefix))
+        if not found:
+            raise CommandError(f"no PV matches {words[0]}" if words else "there are no PVs")
+        await self._say(*found)
+
+    async def _print(self, words: list[str]) -> None:
+        await self._say(*all_fields(find(self._app.records, words[0], self._prefix).record))
+
+    async def _get(self, words: list[str]) -> None:
+        await self._say(*map(value_line, targets(self._app.records, words, self._prefix)))
+
+    async def _put(self, words: list[str]) -> None:
+        await self._perform(Put(words[0], " ".join(words[1:])))
+
+    async def _watch(self, words: list[str]) -> None:
+        seconds = _seconds(words.pop()) if len(words) > 1 and _is_number(words[-1]) else None
+        watched = targets(self._app.records, words, self._prefix)
+        if seconds is None and not self._terminal.interactive:
+            raise CommandError("watch in a script needs a number of seconds: watch PV... SECONDS")
+        with Watch(watched) as watch, suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while True:
+                    await self._say(await watch.line())
+
+    # ---- commands about devices and channels
+
+    async def _devices(self, words: list[str]) -> None:
+        scanners = self._app.scanners
+        lines = details(find_device(scanners, self._places.device(words[0]))) if words else overview(scanners)
+        await self._say(*lines)
+
+    async def _set(self, words: list[str]) -> None:
+        await self._perform(self._places.set(words[0], words[1], " ".join(words[2:])))
+
+    async def _on(self, words: list[str]) -> None:
+        await self._for_each([[self._places.set(place, "ON", "ON")] for place in self._places.switches(words)])
+
+    async def _off(self, words: list[str]) -> None:
+        await self._for_each([[self._places.set(place, "ON", "OFF")] for place in self._places.switches(words)])
+
+    async def _kill(self, words: list[str]) -> None:
+        await self._for_each([self._places.kill(place) for place in self._places.switches(words)])
+
+    async def _start(self, words: list[str]) -> None:
+        await self._perform(self._places.disable(words[0], off=False))
+
+    async def _stop(self, words: list[str]) -> None:
+        await self._perform(self._places.disable(words[0], off=True))
+
+    async def _period(self, words: list[str]) -> None:
+        for change in self._places.period(*words) if len(words) == 2 else ():
+            await put(find(self._app.records, change.name), change.value, self._app.policy, self._context)
+        await self._say(f"{self._places.device(words[0])} is read every {', '.join(self._places.periods(words[0]))}")
+
+    async def _raw(self, words: list[str]) -> None:
+        scanner = find_device(self._app.scanners, self._places.device(words[0]))
+        request = raw_request(scanner, words[1:])
+        if request.value is None:
+            lines = await self._app.puts.read_raw(scanner.name, request)
+        else:
+            denied = self._app.policy.may_write_raw(self._context)
+            if denied is None and not await self._confirmed(f"{scanner.name}: {request.what}", request.value):
+                raise CommandError("nothing was written")
+            lines = await self._app.puts.write_raw(scanner.name, request, self._context, denied)
+        await self._say(*lines)
+
+    async def _reload(self, words: list[str]) -> None:
+        if (denied := self._app.policy.may_write_raw(self._context)) is not None:
+            raise AccessDenied(denied)
+        self._app.reload()
+        await self._say("reloaded")
+
+    async def _perform(self, change: Put) -> None:
+        """Put, and show what it has become. Raises CommandError and PutRefused."""
+        target = find(self._app.records, change.name, self._prefix)
+        await put(target, change.value, self._app.policy, self._context)
+        await self._say(value_line(target))
+
+    async def _for_each(self, channels: list[list[Put]]) -> None:
+        """Put to several channels at once, to each one after the other, also when one is refused."""
+        outcomes = await asyncio.gather(*map(self._in_order, channels))
+        refused = [text for texts in outcomes for text in texts]
+        if refused:
+            raise CommandError("\n".join(refused))
+
+    async def _in_order(self, changes: list[Put]) -> list[str]:
+        refused = []
+        for change in changes:
+            try:
+                await self._perform(change)
+            except PutRefused as refusal:
+                refused.append(
+                    f"{change.name}: {refusal}".replace(f"{change.name}: {change.name}: ", f"{change.name}: ")
+                )
+        return refused
+
+    async def _confirmed(self, what: str, value: str) -> bool:
+        """Ask the user; a script has to know what it does."""
+        if not self._terminal.interactive:
+            return True
+        answer = await self._terminal.ask(f"{what}: write {value or 'this command'}? [y/N] ")
+        return answer.strip().lower() in ("y", "yes")
+
+    async def _nothing(self, words: list[str]) -> None:
+        """Stand for what ends the console before it gets here."""
+
+
+def _is_number(word: str) -> bool:
+    return word[0].isdigit() or word in ("nan", "inf")
+
+
+def _seconds(word: str) -> float:
+    try:
+        seconds = float(word)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 86400:
+        raise CommandError(f"{word} is not a number of seconds, 0 to 86400")
+    return seconds
