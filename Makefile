@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
 # How many tests run at once; many of them only wait for time to pass.
 JOBS   ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
 
-.PHONY: run test test-long coverage lint bench changelog clean
+.PHONY: run test test-long coverage docs lint bench changelog clean
 
 run: $(VENV)/run.stamp
 	$(BIN)/labioc demo
@@ -28,6 +29,11 @@ bench: $(VENV)/bench.stamp
 coverage: $(VENV)/test.stamp
 	$(PYTEST) --cov --cov-report=term --cov-report=html $(TESTS)
 
+# The documentation as a site, in site/; make test builds it too.
+docs: $(VENV)/test.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "open site/index.html; searching needs a web server: $(PYTHON) -m http.server -d site"
+
 # Move the fragments of changes/ into CHANGELOG.md: make changelog VERSION=0.2.0
 changelog: $(VENV)/run.stamp
 	$(BIN)/python scripts/changelog.py $(VERSION)
@@ -40,25 +46,28 @@ lint: $(VENV)/lint.stamp
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "labioc needs Python 3.11 or newer; try make PYTHON=python3.12 (found: $$($(PYTHON) --version))" >&2; exit 1; }
+	@echo "making a Python environment in $(VENV) ..."
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/run.stamp: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[terminal]'
+	@echo "installing labioc and what it needs into $(VENV) ..."
+	$(INSTALL) --editable '.[terminal]'
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml $(VENV)/run.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@echo "installing what the tests need, a few minutes the first time ..."
+	$(INSTALL) --editable '.[test]'
 	@touch $@
 
 $(VENV)/lint.stamp: pyproject.toml $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,lint]'
+	$(INSTALL) --quiet --editable '.[test,lint]'
 	@touch $@
 
 # pcaspy needs a compiler where there is no wheel for it; without it the comparison leaves it out.
 $(VENV)/bench.stamp: pyproject.toml $(VENV)/test.stamp
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,bench]'
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check pcaspy
+	$(INSTALL) --quiet --editable '.[test,bench]'
+	-$(INSTALL) --quiet pcaspy
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov site

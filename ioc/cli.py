@@ -6,6 +6,7 @@ ends the command quietly from the first moment on.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 INTERRUPTED = 130
@@ -14,6 +15,9 @@ INTERRUPTED = 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; wrong usage ends in SystemExit(2) as argparse does it."""
+    if sys.platform == "win32":
+        print("labioc needs Linux: on Windows run it in WSL 2 or on another computer", file=sys.stderr)
+        return 1
     try:
         from ioc.commandline import main as run  # noqa: PLC0415  see above
 

@@ -48,7 +48,7 @@ async def look(place: str, report: Report) -> Sequence[Found]:
             await opened.close()
         if found:
             return found
-    report(f"{line}: no controller answers: is its address (Addr) within {units[0]} to {units[-1]}?")
+    report(f"{line}: no controller answers: is its address (ADDR) within {units[0]} to {units[-1]}?")
     return []
 
 

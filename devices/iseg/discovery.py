@@ -34,7 +34,7 @@ SECONDS: Final = 12
 """How long to listen: announcements come every 10 s at least."""
 
 BITRATE: Final = 125_000
-"""How modules are delivered (EDCP guide)."""
+"""What many modules are set to; a label on the side panel of each has its own rate (EDCP guide)."""
 
 _CLASSES: Final = {
     21: "E16D0, E16D1 or E24D1", 22: "HPS", 23: "HPS", 24: "E08C0", 25: "E08F0", 26: "E08F2", 27: "E08C2",

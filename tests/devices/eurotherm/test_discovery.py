@@ -72,7 +72,7 @@ async def test_GIVEN_no_controller_WHEN_looked_for_THEN_the_report_says_what_to_
         found, said = await look(f"serial://{furnaces.device}")
         assert found == []
         assert said.count("asking addresses 1 to 8") == len(discovery.LINES)
-        assert "is its address (Addr) within 1 to 8?" in said
+        assert "is its address (ADDR) within 1 to 8?" in said
 
 
 async def test_GIVEN_another_kind_of_instrument_WHEN_looked_for_THEN_it_is_not_taken_for_one() -> None:

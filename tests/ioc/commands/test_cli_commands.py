@@ -249,3 +249,12 @@ def test_ctrl_c_during_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("ioc.commands.check.load_site", interrupted)
     assert main(["check", EXAMPLE]) == 130
     assert capsys.readouterr() == ("", "")
+
+
+def test_windows_ends_with_one_sentence():
+    """Nothing is imported that is not there on Windows, termios for one."""
+    ends = f"sys.exit(main(['check', {EXAMPLE!r}]))"
+    code = f"import sys; sys.platform = 'win32'; sys.modules['termios'] = None; from ioc.cli import main; {ends}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "labioc needs Linux: on Windows run it in WSL 2 or on another computer\n"
