@@ -147,7 +147,7 @@ class App:
         await self.trips.start(self.scanners)
         if not self.statistics.armed:
             await self.puts.pass_on_arming()
-        self.automation = Automation(self.site, self.records, self._outputs, self.puts, self._clock)
+        self.automation = Automation(self.site, self.records, self._outputs, self.puts, self._clock, self.scanners)
         try:
             await self._server.start()
         except OSError as error:

@@ -91,6 +91,8 @@ class PutPath:
         """Called with each put to a device, and who puts, before it is queued."""
         self.objections: list[Callable[[Record, Any], str | None]] = []
         """Each returns why a value must not be put to a record now, if so; asked from the threads of links, too."""
+        self.raw_observers: list[Callable[[str, PutContext], None]] = []
+        """Called with the device of each write past the PVs, and who writes, before it is queued."""
         for scanner in scanners.values():
             scanner.on_loss = self.withdraw_objectionable
 
@@ -134,9 +136,12 @@ class PutPath:
         self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext
     ) -> None:
         """Show a put to a field of a record, which no device is concerned by, and note it in the journal."""
-        entry = self._entry(f"{record.name}.{spec.name}", field_text(spec, old), field_text(spec, new), context)
+        name, text = f"{record.name}.{spec.name}", partial(field_text, spec)
+        if spec.name == "VAL":
+            name, text = record.name, partial(as_text, record)
+        entry = self._entry(name, text(old), text(new), context)
         now = record.get(spec.name)
-        entry.read_back = field_text(spec, now)
+        entry.read_back = text(now)
         entry.values = (entry.old, entry.read_back) if spec.choices else (_typed(old), _typed(now))
         self._note_applied(entry, self._clock.monotonic(), f"{entry.old} -> {entry.read_back}")
 
@@ -159,6 +164,8 @@ class PutPath:
         ``denied`` is why this user may not, if so. Returns the lines to show; raises PutRefused when it was not
         applied or its outcome is not known.
         """
+        for observe in self.raw_observers:
+            observe(device, context)
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
         losses = _losses(scanner, request.way)
         entry, began = self._entry(name, "", request.value or "", context), self._clock.monotonic()

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from ioc.automation.all_off import AllOff
 from ioc.automation.group import GroupControl
 from ioc.automation.interlock import InterlockControl, objections
+from ioc.automation.recovery import Recoveries
 from ioc.clock import Clock
 from ioc.database.support import GROUPS, INTERLOCKS
 from ioc.inputs import Inputs
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
+from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
 
 
 class Automation:
-    """Everything off, the groups and the interlocks of a site; ``outputs`` are the switches that ALL puts to OFF."""
+    """Everything off, the groups and the interlocks of a site, and the recovery of channels that have tripped.
 
-    def __init__(self, site: Site, records: RecordSet, outputs: Sequence[Record], puts: PutPath, clock: Clock) -> None:
+    ``outputs`` are the switches that are put to OFF by ``GRP:ALL:GO``.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        records: RecordSet,
+        outputs: Sequence[Record],
+        puts: PutPath,
+        clock: Clock,
+        scanners: Mapping[str, DeviceScanner],
+    ) -> None:
+        self._site = site
         own = {record.signal or "": record for record in records.values() if record.device == GROUPS}
         if outputs:
             AllOff(own, outputs, records, puts, clock)
@@ -50,6 +64,9 @@ class Automation:
         }
         if self.interlocks:
             puts.objections.append(objections(list(self.interlocks.values())))
+        self.recoveries = Recoveries(site, records, puts, clock)
+        self.recoveries.objections.append(self._held)
+        self.recoveries.start(scanners)
 
     def work(self) -> Iterator[tuple[str, Callable[[], Awaitable[None]]]]:
         """Yield what has to run while the server does, each with a name."""
@@ -64,8 +81,15 @@ class Automation:
 
     async def stop(self) -> None:
         """End what is done without a client that waits for it."""
+        await self.recoveries.close()
         for group in self.groups.values():
             await group.stop()
         for interlock in self.interlocks.values():
             await interlock.stop()
         await self._inputs.stop()
+
+    def _held(self, channel: str) -> str:
+        """Return which group of a channel is in HOLD; empty when none is."""
+        base = channel.removeprefix(f"{self._site.prefix}:")
+        held = (group.name for group in self._site.groups if base in group.members and self.groups[group.name].held)
+        return next((f"group {name} is in HOLD" for name in held), "")

@@ -69,8 +69,17 @@ STATUS_SIGNALS: Final = frozenset(
 )  # fmt: skip
 """Signals of each device that the server knows by itself and never asks of a driver."""
 
-CHANNEL_SIGNALS: Final = frozenset({"BBOX.V", "BBOX.I", "BBOX.T"})
+CHANNEL_SIGNALS: Final = frozenset(
+    {"BBOX.V", "BBOX.I", "BBOX.T", "REC.MODE", "REC.STATE", "REC.TRIES", "REC.LEFT", "REC.MSG"}
+)
 """Signals of each high-voltage channel that the server knows by itself: ``CH00.BBOX.V``."""
+
+RECOVERY_TAG: Final = "recovery"
+RECOVERY_CAUSE: Final = "cause"
+"""Info tag of a bit (bi) that counts for the recovery from a trip, of a channel or of its whole device.
+
+``cause`` is with which the unit reports a trip, ``0`` or ``1`` the value without which nothing is switched on again.
+"""
 
 
 def is_of_server(signal: str) -> bool:

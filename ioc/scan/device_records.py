@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from devices.model import Cause, Driver, Limits, Ranged, Reading
 from ioc.records import Record
@@ -35,6 +35,7 @@ class DeviceRecords:
         self._digits: dict[str, int] = {}
         self._ranges: dict[str, tuple[float, float]] = {}
         self._refreshed = -math.inf
+        self.shown: dict[str, Callable[[Reading], Reading]] = {}
 
     def __iter__(self) -> Iterator[Record]:
         return (record for records in self._by_signal.values() for record in records)
@@ -44,6 +45,8 @@ class DeviceRecords:
 
     def post(self, name: str, reading: Reading) -> None:
         """Show a reading in every record of its signal."""
+        if name in self.shown:
+            reading = self.shown[name](reading)
         # nearly always the first; looking up an enum member is slow
         status = 0 if reading.cause is Cause.NONE else ALARM_STATUS[reading.cause]
         for record in self._by_signal.get(name, ()):

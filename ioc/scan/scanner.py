@@ -86,6 +86,11 @@ class DeviceScanner(Source):
             driver.notify(self._look_at)
 
     @property
+    def shown(self) -> dict[str, Callable[[Reading], Reading]]:
+        """What makes of a reading the one that the records of its signal show, by signal; empty at first."""
+        return self._records.shown
+
+    @property
     def ready(self) -> bool:
         """True when the device has been read since the link came up and may be written."""
         return self.status.connected and not self.status.disabled and self._fault is None

@@ -21,6 +21,7 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.access_check import access_mistakes
 from ioc.site.groups import group_mistakes
 from ioc.site.interlocks import interlock_mistakes
+from ioc.site.recovery import recovery_mistakes
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
 from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
 from ioc.site.source import KeyPath
@@ -394,4 +395,5 @@ _RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     access_mistakes,
     group_mistakes,
     interlock_mistakes,
+    recovery_mistakes,
 )

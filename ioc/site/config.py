@@ -22,6 +22,7 @@ from ioc.pvgroups.settings import GroupSettings
 from ioc.site.check import mistakes
 from ioc.site.groups import Group, groups_of
 from ioc.site.interlocks import Interlock, interlocks_of
+from ioc.site.recovery import RecoverySettings, recovery_of
 from ioc.site.schema import RISING_LIMITS
 from ioc.site.sentences import Mistake
 from ioc.site.source import Source, SourceError, read_source, shown
@@ -124,7 +125,8 @@ class Site:
     ``archiver`` the section of the bridge as it stands, ``textserver`` is None when it is not wanted.
     ``engineer`` and ``location`` are texts for the PVs of the server, empty when not given.
     ``pvgroups`` are the devices that are PVGroups of caproto, ``groups`` what is moved together,
-    ``interlocks`` what is done while a condition does not hold.
+    ``interlocks`` what is done while a condition does not hold,
+    ``recovery`` the channels (``HV1:CH00``) that may be switched on again after a trip.
     ``identity`` is a short hash of the contents, ``ioc`` the name in the PVs of the server itself.
     """
 
@@ -145,6 +147,7 @@ class Site:
     location: str = ""
     groups: tuple[Group, ...] = ()
     interlocks: tuple[Interlock, ...] = ()
+    recovery: Mapping[str, RecoverySettings] = field(default_factory=dict)
 
 
 def load_site(path: Path | str) -> Site:
@@ -228,6 +231,7 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         location=data["site"].get("location", ""),
         groups=tuple(groups_of(data)[0]),
         interlocks=tuple(interlocks_of(data)[0]),
+        recovery=recovery_of(data)[0],
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 

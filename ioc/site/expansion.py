@@ -22,6 +22,8 @@ from ioc.database.support import (
     OFF_ALL,
     OFF_TAG,
     PERIODS,
+    RECOVERY_CAUSE,
+    RECOVERY_TAG,
     RESTORE_PARTS,
     RESTORE_TAG,
     SERVER,
@@ -86,6 +88,7 @@ def expand(site: Site) -> Database:
         errors += _link_errors(definition, signals)
         errors += _off_errors(definition)
         errors += _restore_errors(definition)
+        errors += _recovery_errors(definition)
         errors += _keep_errors(definition, {settings.name for settings in site.devices})
         errors += _register(database, definition)
     if site.pvgroups:
@@ -208,6 +211,14 @@ def _restore_errors(record: RecordDef) -> Iterator[str]:
     if tag is not None and (tag not in RESTORE_PARTS or record.rtyp not in _OUTPUTS):
         found = f"found info({RESTORE_TAG}, {tag!r}) on a {record.rtyp}"
         yield _error(record, f"{found}, allowed: one of {', '.join(sorted(RESTORE_PARTS))} on a setting")
+
+
+def _recovery_errors(record: RecordDef) -> Iterator[str]:
+    """Check that what counts for a recovery is a bit of a device."""
+    tag, allowed = record.info.get(RECOVERY_TAG), (RECOVERY_CAUSE, "0", "1")
+    if tag is not None and (tag not in allowed or record.rtyp != "bi" or record.fields.get("DTYP") != DEVICE_TYPE):
+        found = f"found info({RECOVERY_TAG}, {tag!r}) on a {record.rtyp}"
+        yield _error(record, f"{found}, allowed: {', '.join(allowed)} on a bi with DTYP {DEVICE_TYPE}")
 
 
 def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:

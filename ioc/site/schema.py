@@ -16,6 +16,7 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import PORT_PATTERN, archiver_schema
 from ioc.site.groups import group_schema
 from ioc.site.interlocks import interlock_schema
+from ioc.site.recovery import recovery_schema
 
 RESERVED = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -86,6 +87,7 @@ def site_schema() -> _JSON:
             },
             "group": group_schema(),
             "interlock": interlock_schema(),
+            "recovery": recovery_schema(),
             "archiver": archiver_schema(),
             "textserver": _textserver(),
             "putlog": _putlog(),

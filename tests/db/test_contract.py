@@ -46,6 +46,11 @@ CHANNEL = """
     BBOX:V        waveform V     1  R  .
     BBOX:I        waveform uA    3  R  .
     BBOX:T        waveform s     2  R  .
+    REC:MODE      mbbo     .     .  E  chg
+    REC:STATE     mbbi     .     .  R  chg
+    REC:TRIES     longout  .     .  E  chg
+    REC:LEFT      longin   .     .  R  chg
+    REC:MSG       lsi      .     .  R  chg
 """
 CAEN_ONLY = """
     MAXV          ao       V     0  E  chg
@@ -165,6 +170,8 @@ LABELS = {
     "MOVING": ("STEADY", "RAMPING"),
     "POL": ("+", "-"),
     "TRIP": ("OK", "TRIPPED"),
+    "REC:MODE": ("OFF", "ARMED"),
+    "REC:STATE": ("IDLE", "WAIT", "RAMP", "HOLD", "LOCKOUT"),
     "PDWN": ("RAMP", "KILL"),
     "IRANGE": ("HIGH", "LOW"),
     "BD:ILK": ("NO", "YES"),
@@ -190,6 +197,8 @@ OF_CHANNELS = {
     | {"NISV": "MAJOR", "ELSV": "INVALID"},
     "FROZEN": {"OSV": "MINOR"},
     "TRIP": {"OSV": "MAJOR"},
+    "REC:STATE": {"ONSV": "MINOR", "TWSV": "MINOR", "THSV": "MINOR", "FRSV": "MAJOR"},
+    "REC:LEFT": {"LSV": "MINOR"},
 }
 SEVERITIES: dict[str, dict[str, dict[str, str]]] = {
     CAEN: COMMON

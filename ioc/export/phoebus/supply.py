@@ -113,28 +113,35 @@ def channel(plant: Plant, device: Device) -> Screen:
     parts.refusals(screen, about, device.records)
     _output(screen, place, records)
     y = parts.title(screen, "Settings", Box(10, parts.TOP + 122, 620))
-    settings = parts.settings_of(records, lambda suffix: suffix != "ON" and "MASK" not in suffix)
+    settings = parts.settings_of(
+        records, lambda suffix: suffix != "ON" and "MASK" not in suffix and not suffix.startswith("REC:")
+    )
     y = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
     y = parts.title(screen, "Trips", Box(10, y + 6, 620))
-    trips = [s for s in parts.readings_of(records) if s == "TRIP" or s.startswith(("TRIP:", "REC:"))]
+    trips = [s for s in parts.readings_of(records) if s == "TRIP" or s.startswith("TRIP:")]
     y = parts.readings_in_two(screen, place, records, trips, Box(10, y, 620))
     y = parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 4, 620))
     screen.plot("hv-channel.plt", Box(650, parts.TOP, 620, 290))
     y = parts.title(screen, "Status", Box(650, parts.TOP + 296, 620))
     y = parts.bits_table(screen, place, records, parts.bits_of(records), Box(650, y, 620), 2)
-    rest = [s for s in parts.readings_of(records) if s not in {*trips, *_SHOWN}]
+    rest = [s for s in parts.readings_of(records) if s not in {*trips, *_SHOWN} and not s.startswith("REC:")]
     parts.readings_in_two(screen, place, records, rest, Box(650, y, 620))
     return screen
 
 
 def trip(plant: Plant) -> Screen:
-    """Make the screen of the last trip of a channel: what was read before and after it."""
+    """Make the screen of the last trip of a channel, with what was read around it, and of the recovery from trips."""
     records = next(device.channels[0].records for device in plant.devices if device.supplies)
     place = parts.channel_place(plant.prefix)
     screen = Screen("$(DEV) channel $(CH) $(ALIAS) last trip", parts.WIDTH, parts.HEIGHT)
     parts.head(screen, "$(DEV) channel $(CH) $(ALIAS): the last trip")
     seen = [suffix for suffix in records if suffix.startswith("TRIP:") and not suffix.endswith(":CMD")]
     y = parts.readings_in_two(screen, place, records, seen, Box(10, parts.TOP, parts.WIDTH - 20))
+    y = parts.title(screen, "Recovery", Box(10, y + 6, parts.WIDTH - 20))
+    settings = [suffix for suffix in parts.settings_of(records) if suffix.startswith("REC:")]
+    below = parts.settings_table(screen, place, records, settings, Box(10, y, 620))
+    found = [suffix for suffix in parts.readings_of(records) if suffix.startswith("REC:")]
+    y = max(below, parts.readings_table(screen, place, records, found, Box(650, y, 620)))
     screen.traces("Seconds from the trip", Box(10, y + 6, parts.WIDTH - 20, parts.HEIGHT - y - 16),
                   ("s", place.pv("BBOX:T")), [("V", place.pv("BBOX:V")), ("uA", place.pv("BBOX:I"))])  # fmt: skip
     return screen

@@ -223,7 +223,7 @@ class Plant:
         self.puts = PutPath(self.scanners, self.statistics, self.clock, journal=self.journal)
         for record in self.records.values():
             self.puts.attach(record)
-        self.automation = Automation(self.site, self.records, self.outputs, self.puts, self.clock)
+        self.automation = Automation(self.site, self.records, self.outputs, self.puts, self.clock, self.scanners)
 
     def __getitem__(self, name: str) -> Record:
         record = self.records.find(name) or self.records.find(f"LAB:{name}")
