@@ -32,10 +32,11 @@ from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.scan.turns import Turns, phase
-from ioc.server import NetworkError, Server
+from ioc.server import Network, NetworkError, Server
 from ioc.services.health import Health, Traffic
 from ioc.services.journal import Journal, journal_files
 from ioc.services.remotes import remotes
+from ioc.services.sole_master import sole_master
 from ioc.services.state import StateStore, state_folder
 from ioc.services.statistics import IocStatistics, about
 from ioc.services.supervision import Supervision
@@ -120,6 +121,11 @@ class App:
         health = Health(self._clock, self.scanners, self.statistics, self.journal, self._tasks,
                         lambda: Traffic(*self._clients(), self._server.service.events), self._remotes)  # fmt: skip
         self.supervision = Supervision(site, folder, health, self._clock)
+
+    @property
+    def network(self) -> Network:
+        """Where the server listens, as site file and environment say."""
+        return self._server.network
 
     @property
     def tcp_port(self) -> int:
@@ -267,20 +273,24 @@ Beside = Callable[["App", Path, asyncio.Event], AbstractAsyncContextManager[None
 """What goes on beside a server that runs, with its state folder and the event that ends it."""
 
 
-async def run(site: Site, port: int | None = None, beside: Beside | None = None) -> None:
-    """Serve a site until SIGINT or SIGTERM. Raises OSError or DatabaseError when it can't be started."""
+async def run(site: Site, port: int | None = None, beside: Beside | None = None, force: bool = False) -> None:
+    """Serve a site until SIGINT or SIGTERM, as the only server of its PVs and devices unless ``force`` is set.
+
+    Raises OSError or DatabaseError when it can't be started.
+    """
     faulthandler.enable()  # the watchdog of systemd ends a server that is stuck with SIGABRT: say where it was
     allow_many_files()
     stop = stop_signal()
     app = App(site, port, folder=state_folder(site))
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, app.reload)
-    try:
-        await app.start()
-        async with beside(app, state_folder(site), stop) if beside is not None else nullcontext():
-            await stop.wait()
-            log.info("asked to stop")
-    finally:
-        await app.stop()
+    async with sole_master(site, app.network.port, app.network.interfaces, force):
+        try:
+            await app.start()
+            async with beside(app, state_folder(site), stop) if beside is not None else nullcontext():
+                await stop.wait()
+                log.info("asked to stop")
+        finally:
+            await app.stop()
 
 
 def allow_many_files() -> None:

@@ -86,6 +86,7 @@ def _serve(args: argparse.Namespace) -> int:
     words = [args.site, "--console-fd", str(theirs.fileno()), "--log", args.log]
     for option, value in (("--port", args.port), ("--only", ",".join(args.only or ())), ("--log-file", args.log_file)):
         words += [option, str(value)] if value not in (None, "") else []
+    words += ["--force"] if args.force else []
     # In a session of its own the Ctrl-C of this terminal does not reach it.
     server = subprocess.Popen(
         [sys.executable, "-c", _LABIOC, "run", *words],

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEV,...",
         help="serve only these devices of the site; other processes serve the others",
     )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start although another server has these PVs or devices",
+    )
     add_logging(parser)
 
 
@@ -43,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     site = site_of(args)
     begin_logging(args)
     sock = None if args.console_fd is None else socket.socket(fileno=args.console_fd)
-    asyncio.run(run_app(site, args.port, partial(consoles, sock=sock)))
+    asyncio.run(run_app(site, args.port, partial(consoles, sock=sock), args.force))
     return 0
 
 

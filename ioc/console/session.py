@@ -202,8 +202,7 @@ class Session:
     async def _reload(self, words: list[str]) -> None:
         if (denied := self._app.policy.may_write_raw(self._context)) is not None:
             raise AccessDenied(denied)
-        self._app.reload()
-        await self._say("reloaded")
+        await self._say(await self._app.policy.reload())
 
     async def _perform(self, change: Put) -> None:
         """Put, and show what it has become. Raises CommandError and PutRefused."""

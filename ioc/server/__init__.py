@@ -1,6 +1,6 @@
 """Channel Access server: circuits, searches and monitors over caproto's protocol."""
 
 from ioc.server.context import Server
-from ioc.server.network import NetworkError
+from ioc.server.network import Network, NetworkError
 
-__all__ = ["NetworkError", "Server"]
+__all__ = ["Network", "NetworkError", "Server"]
