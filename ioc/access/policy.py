@@ -69,6 +69,7 @@ class AccessPolicy(Policy):
         return self._wrong_address(client.address[0]) or self._lacks_role(needs_expert, client.user, client.host)
 
     def _wrong_address(self, address: str) -> str | None:
+        address = address.removeprefix("::ffff:")  # IPv4 to a socket for both kinds
         if self._networks is None or is_own_address(address) or _within(address, self._networks):
             return None
         if self._access.hosts is None:

@@ -74,6 +74,8 @@ def test_the_reason_names_the_person_and_the_role() -> None:
         (None, FAR, False),
         (None, "", False),
         (None, "::1", True),
+        (None, "::ffff:127.0.0.1", True),
+        (Access(hosts=("192.0.2.0/24",)), "::ffff:192.0.2.7", True),
         (Access(write="local"), FAR, False),
         (Access(write="everybody"), FAR, True),
         (Access(hosts=()), FAR, False),

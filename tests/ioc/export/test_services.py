@@ -147,6 +147,12 @@ def test_the_compose_file_is_one_and_starts_what_the_site_needs() -> None:
             assert source in data["volumes"] or mounted, volume
 
 
+def test_the_compose_file_gives_an_ioc_its_access_security_file() -> None:
+    site = parse_site(tomllib.loads(plants.site_file(head=CAN)) | {"access": {"acf": "site.acf"}})
+    services = json.loads(compose.write(Plant.build([site]))["compose.yaml"])["services"]
+    assert [name for name, one in services.items() if "./site.acf:/etc/labioc/site.acf:ro" in one["volumes"]] == ["ioc"]
+
+
 @pytest.mark.parametrize("path", ["grafana/provisioning/datasources/labioc.yaml", "Dockerfile"])
 def test_what_the_compose_file_needs_is_beside_it(path: str) -> None:
     assert path in compose.write(plants.plant())
