@@ -22,7 +22,7 @@ _DOCKERFILE: Final = """\
 # The folder with labioc's source is the context: docker build -t labioc:{release} -f Dockerfile SOURCE
 FROM python:3.12-slim
 COPY . /src
-RUN pip install --no-cache-dir /src && rm -rf /src
+RUN pip install --no-cache-dir -c /src/constraints.txt /src && rm -rf /src
 ENTRYPOINT ["labioc"]
 """
 

@@ -46,6 +46,8 @@ def test_the_source_distribution_is_what_one_works_with(built: Path):
         "CHANGELOG.md",
         "LICENSE",
         "README.md",
+        "SECURITY.md",
+        "constraints.txt",
         ".pre-commit-config.yaml",
         ".ci/run",
     }
