@@ -16,7 +16,7 @@ from archiver.ca.events import Event
 from archiver.ca.subscribe import Subscriber
 from archiver.config import ArchiverConfig, PvSpec
 from archiver.history.samples import combined
-from archiver.history.web import MOST_SAMPLES, ArchivePages, ArchiveServer
+from archiver.history.web import ArchivePages, ArchiveServer
 from archiver.influx.deadletter import DeadLetters
 from archiver.influx.delivery import Delivery, State
 from archiver.influx.writers import Writer
@@ -190,7 +190,7 @@ class Bridge:
         with contextlib.suppress(FileNotFoundError, ValueError):  # PVs of earlier runs are known, too
             self._known = load(self.config.directory)
         server = next((one for one in self.config.servers if one.version in (1, 2, 3)), None)
-        history = partial(combined, self.config.directory, server, self._known, most=MOST_SAMPLES)
+        history = partial(combined, self.config.directory, server, self._known)
         try:
             pages = ArchivePages(self._known, history, self.config.prefix, time.time_ns)
             self.archive = ArchiveServer(pages, *self.config.archive_http)

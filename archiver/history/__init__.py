@@ -52,8 +52,8 @@ def histories(
     From the log in a folder, or from a server when there is one. Raises HistoryError.
     """
     if server is not None:
-        return {name: from_influxdb(server, known, name, since, until) for name in names(known, patterns)}
-    return {name: from_log(directory, known, name, since, until) for name in names(known, patterns)}
+        return {name: list(from_influxdb(server, known, name, since, until)) for name in names(known, patterns)}
+    return {name: list(from_log(directory, known, name, since, until)) for name in names(known, patterns)}
 
 
 def known_in(directory: Path) -> Catalogue:

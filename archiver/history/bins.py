@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from archiver.history.samples import Sample
@@ -25,24 +25,30 @@ class Bin:
     severity: int
 
 
-def bins(samples: Sequence[Sample], since: int, width: int) -> Iterator[Bin]:
-    """Yield the bins that hold numbers, and gaps; ``width`` in nanoseconds, the first begins at ``since``."""
+def bins(samples: Iterable[Sample], since: int, width: int) -> Iterator[Bin]:
+    """Yield the bins that hold numbers, and gaps; ``width`` in nanoseconds, the first begins at ``since``.
+
+    Samples before ``since`` say which severity was in force then, and whether a value was known.
+    """
     numbers: list[float] = []
     begin, severity, worst, lost = since, 0, 0, False
     for sample in samples:
-        start = since + (sample.time - since) // width * width
+        start = max(begin, since + (sample.time - since) // width * width)
         if start != begin:
             yield from _bin(begin, numbers, worst)
             if lost and begin + width < start:
                 yield _gap(begin + width if numbers else begin)
             numbers, begin, worst = [], start, 0
         severity = severity if sample.severity is None else sample.severity
-        worst = max(worst, severity)
-        if isinstance(sample.value, int | float) and severity < 3:
-            numbers.append(float(sample.value))
+        number = float(sample.value) if isinstance(sample.value, int | float) and severity < 3 else None
+        if number is not None:
             lost = False
         elif not sample.connected:  # it came back, and its value follows
             lost = True
+        if sample.time >= since:
+            worst = max(worst, severity)
+            if number is not None:
+                numbers.append(number)
     yield from _bin(begin, numbers, worst)
     if lost:
         yield _gap(begin + width if numbers else begin)

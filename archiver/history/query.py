@@ -21,10 +21,6 @@ class HistoryError(Exception):
     """There is no history to be had; the text says why."""
 
 
-class TooMany(HistoryError):
-    """There are more samples than may be held at once."""
-
-
 def source_of(server: ServerConfig, measurement: str) -> str:
     """Return what to select from."""
     source = identifier(measurement)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from heapq import heappop, heappush, merge
 from pathlib import Path
 from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.history.query import HistoryError, TooMany, last_before, select, source_of
+from archiver.history.query import HistoryError, last_before, select, source_of
 from archiver.influx.api import connect
 from archiver.influx.http import NoAnswer
 from archiver.log.reader import begins_ns, earlier_lines, lines
@@ -21,11 +21,14 @@ from archiver.points.series import CONNECTION, Series
 
 log = logging.getLogger("labioc.archiver")
 
-__all__ = ["SEVERITIES", "HistoryError", "Sample", "TooMany", "combined", "from_influxdb", "from_log", "names"]
+__all__ = ["SEVERITIES", "HistoryError", "Sample", "combined", "from_influxdb", "from_log", "names"]
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _TRUE, _FALSE = (b"true", b"t", b"T", b"True", b"TRUE"), (b"false", b"f", b"F", b"False", b"FALSE")
 _WILD = frozenset("*?[")
+
+_SORTED_AT_ONCE = 20_000
+"""Samples of a PV that are held to bring them into the order of their stamps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,90 +61,105 @@ def names(known: Catalogue, patterns: Iterable[str]) -> list[str]:
     return list(found)
 
 
-def from_log(
-    directory: Path, known: Catalogue, pv: str, since: int, until: int, most: int = sys.maxsize
-) -> list[Sample]:
-    """Return the samples of a PV in the log of a folder, in the order of their stamps.
+def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int) -> Iterator[Sample]:
+    """Yield the samples of a PV in the log of a folder, in the order of their stamps.
 
-    Raises HistoryError, and TooMany as soon as there are more than ``most``.
-
-    What was in force at the beginning comes first, with the stamps that it has.
+    What was in force at the beginning comes first, with the stamps that it has. Raises HistoryError.
     """
     series = _series(known, pv)
     starts = _starts(series, known)
-    samples: dict[tuple[int, bool], Sample] = {}
-    for line in lines(directory, starts, since):
-        for sample in _samples_of(line, series):
-            if since <= sample.time <= until:
-                samples[sample.time, sample.connected is None] = sample
-        _check(samples, most, pv)
     earlier: list[Sample] = []
     for segment in earlier_lines(directory, starts):
-        earlier += [sample for line in segment for sample in _samples_of(line, series) if sample.time < since]
+        old = (line for line in segment if int(line[line.rfind(b" ") + 1 :]) < since)
+        earlier += [sample for line in old for sample in _samples_of(line, series)]
         if any(sample.value is not None for sample in earlier) and any(one.severity is not None for one in earlier):
             break
-    return _in_force(earlier) + sorted(samples.values(), key=lambda sample: sample.time)
+    yield from _in_force(earlier)
+    written = (sample for line in lines(directory, starts, since) for sample in _samples_of(line, series))
+    yield from in_order(sample for sample in written if since <= sample.time <= until)
 
 
-def from_influxdb(
-    server: ServerConfig, known: Catalogue, pv: str, since: int, until: int, most: int = sys.maxsize
-) -> list[Sample]:
-    """Return the samples of a PV that an InfluxDB has, as ``from_log`` does. Raises HistoryError, TooMany."""
+def in_order(samples: Iterable[Sample], at_once: int = _SORTED_AT_ONCE) -> Iterator[Sample]:
+    """Yield samples in the order of their stamps, of those with the same stamp the last one.
+
+    They come nearly in order, and only ``at_once`` are held: one that is later than that, as after a step of the
+    clock, comes out of order.
+    """
+    waiting: list[tuple[int, bool, int, Sample]] = []
+    last: Sample | None = None
+    for number, sample in enumerate(samples):
+        heappush(waiting, (sample.time, sample.connected is None, number, sample))
+        if len(waiting) > at_once:
+            following = heappop(waiting)[3]
+            if last is not None and not _same_place(last, following):
+                yield last
+            last = following
+    for _, _, _, following in sorted(waiting):
+        if last is not None and not _same_place(last, following):
+            yield last
+        last = following
+    if last is not None:
+        yield last
+
+
+def _same_place(one: Sample, other: Sample) -> bool:
+    return one.time == other.time and (one.connected is None) == (other.connected is None)
+
+
+def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, until: int) -> Iterator[Sample]:
+    """Yield the samples of a PV that an InfluxDB has, as ``from_log`` does. Raises HistoryError."""
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
     series = _series(known, pv)
     client = connect(server)
     try:
-        samples: list[Sample] = []
+        streams: list[Iterator[Sample]] = []
         earlier: list[Sample] = []
         for head, field, connection in ((series.head, series.field, False), (series.connection, pv, True)):
             point = parse(f"{head}x=0 0".encode())
             source = source_of(server, point.measurement)
             columns = [field] if connection else [field, f"{field}_sev"]
-            for time, fields in select(client, server, source, columns, point.tags, since, until):
-                samples += _sample(time, fields, field, connection)
-                _check(samples, most, pv)
+            rows = select(client, server, source, columns, point.tags, since, until)
+            streams.append(_of_rows(rows, field, connection))
             for column in columns:
                 found = last_before(client, server, source, column, point.tags, since)
                 if found is not None:
                     earlier += _sample(found[0], {column: found[1]}, field, connection)
+        yield from _in_force(earlier)
+        yield from merge(*streams, key=lambda sample: sample.time)
     except NoAnswer as error:
         raise HistoryError(f"{server.name}: {error}") from error
     finally:
         client.close()
-    return _in_force(earlier) + sorted(samples, key=lambda sample: sample.time)
+
+
+def _of_rows(rows: Iterable[tuple[int, dict[str, Any]]], field: str, connection: bool) -> Iterator[Sample]:
+    for time, fields in rows:
+        yield from _sample(time, fields, field, connection)
 
 
 def combined(
-    directory: Path,
-    server: ServerConfig | None,
-    known: Catalogue,
-    pv: str,
-    since: int,
-    until: int,
-    most: int = sys.maxsize,
-) -> list[Sample]:
-    """Return the samples of a PV from the log, and what is older than the log from a server.
+    directory: Path, server: ServerConfig | None, known: Catalogue, pv: str, since: int, until: int
+) -> Iterator[Sample]:
+    """Yield the samples of a PV from the log, and what is older than the log from a server.
 
-    While the server gives no answer the log has to do. Raises HistoryError, and TooMany for more than ``most``.
+    While the server gives no answer the log has to do. Raises HistoryError.
     """
     begin = begins_ns(directory)
     if server is None or server.version not in (1, 2, 3) or since >= begin:
-        return from_log(directory, known, pv, since, until, most)
+        yield from from_log(directory, known, pv, since, until)
+        return
+    older = from_influxdb(server, known, pv, since, min(begin - 1, until))
     try:
-        older = from_influxdb(server, known, pv, since, min(begin - 1, until), most)
-    except TooMany:
-        raise
+        first = next(older, None)
     except HistoryError as error:
         log.warning("%s: what is older than the log is left out: %s", pv, error)
-        return from_log(directory, known, pv, since, until, most)
-    newer = from_log(directory, known, pv, begin, until, most - len(older))
-    return older + [sample for sample in newer if sample.time >= begin]
-
-
-def _check(samples: Sized, most: int, pv: str) -> None:
-    if len(samples) > most:
-        raise TooMany(f"{pv} has more than {most} samples there: ask for a shorter time")
+        yield from from_log(directory, known, pv, since, until)
+        return
+    if first is not None:
+        yield first
+        yield from older
+    yield from (sample for sample in from_log(directory, known, pv, begin, until) if sample.time >= begin)
 
 
 def _in_force(earlier: Iterable[Sample]) -> list[Sample]:

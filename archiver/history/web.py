@@ -17,14 +17,14 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import translate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 
 from archiver.config import PvSpec
 from archiver.history.bins import Bin, bins
 from archiver.history.moments import parse_moment
-from archiver.history.samples import SEVERITIES, HistoryError, Sample, TooMany
+from archiver.history.samples import SEVERITIES, HistoryError, Sample
 from archiver.points.catalogue import Catalogue
 
 log = logging.getLogger("labioc.archiver")
@@ -38,7 +38,7 @@ _OPERATOR: Final = re.compile(r"(?:(mean|min|max|firstSample|lastSample|optimize
 _REQUEST_SECONDS: Final = 60.0
 
 MOST_SAMPLES: Final = 1_000_000
-"""So many of a PV are read for one answer; of a signal with 1 Hz, those of 11 days."""
+"""So many of a PV one answer has; of a signal with 1 Hz, those of 11 days. Those that go into bins are not counted."""
 
 _MOST_ANSWERS: Final = 2
 """Answers that are made at the same time, because each holds its samples in memory; others wait for their turn."""
@@ -49,12 +49,16 @@ _MOST_CLIENTS: Final = 32
 _LONGEST_PATTERN: Final = 200
 _ENCODED_AT_ONCE: Final = 10_000
 
-History = Callable[[str, int, int], Sequence[Sample]]
+History = Callable[[str, int, int], Iterator[Sample]]
 """Gives the samples of a PV between two times, in front of them what was in force at the first."""
 
 
 class BadRequest(Exception):
     """What was asked cannot be understood; the text says why."""
+
+
+class TooMany(BadRequest):
+    """There are more samples than may be held at once."""
 
 
 class NotFound(Exception):
@@ -109,12 +113,26 @@ class ArchivePages:
         now = self._now()
         since, until = _integer(query, "start", now - _HOUR_NS), _integer(query, "end", now)
         count = _integer(query, "count", 0)
+        few, rest = self._history_up_to(name, since, until, count if 0 < count < MOST_SAMPLES else MOST_SAMPLES)
+        if rest is not None and count > 0 and not pv.states and _numeric(few):
+            width = max((until - since) // min(count, MOST_SAMPLES), 1)
+            return (_json_bin(pv, one) for one in bins(chain(few, rest), since, width))
+        return _json_samples(pv, self._all(name, few, rest))
+
+    def _history_up_to(
+        self, name: str, since: int, until: int, most: int
+    ) -> tuple[list[Sample], Iterator[Sample] | None]:
+        """Return the first samples of a PV, and the others when there are more than ``most``."""
         samples = self._history(name, since, until)
-        if count and len(samples) > count and not pv.states and _numeric(samples):
-            width = max((until - since) // count, 1)
-            inside = [sample for sample in samples if sample.time >= since]
-            return (_json_bin(pv, one) for one in bins(inside, since, width))
-        return _json_samples(pv, samples)
+        few = list(islice(samples, most + 1))
+        return few, samples if len(few) > most else None
+
+    def _all(self, name: str, few: list[Sample], rest: Iterator[Sample] | None) -> list[Sample]:
+        """Return all samples in the order of their stamps. Raises TooMany."""
+        samples = [*few, *islice(rest or (), MOST_SAMPLES + 1 - len(few))]
+        if len(samples) > MOST_SAMPLES:
+            raise TooMany(f"{name} has more than {MOST_SAMPLES} samples there: ask for a shorter time, or for bins")
+        return sorted(samples, key=lambda sample: sample.time)
 
     def _appliance(self, query: Mapping[str, str], stamp: str) -> list[dict[str, Any]]:
         match = _OPERATOR.fullmatch(query.get("pv", ""))
@@ -125,15 +143,15 @@ class ArchivePages:
         now = self._now()
         since = _moment(query, "from", now - _HOUR_NS, now)
         until = _moment(query, "to", now, now)
-        samples = self._history(name, since, until)
-        if operator is not None and _numeric(samples):
-            width = int(number) * _NS if operator != "optimized" else max((until - since) // int(number), 1)
-            inside = [sample for sample in samples if sample.time >= since]
-            if operator != "optimized" or len(inside) > int(number):
-                few = (one for one in bins(inside, since, width) if not math.isnan(one.mean))  # JSON has no NaN
-                data = [_appliance_bin(one, operator, stamp) for one in few]
-                return [{"meta": _meta(pv), "data": data}]
-        return [{"meta": _meta(pv), "data": list(_appliance_samples(samples, stamp))}]
+        most = min(int(number), MOST_SAMPLES) if operator == "optimized" else 0 if operator else MOST_SAMPLES
+        few, rest = self._history_up_to(name, since, until, most)
+        if operator is not None and rest is not None and _numeric(few):
+            width = int(number) * _NS if operator != "optimized" else max((until - since) // most, 1)
+            found = (one for one in bins(chain(few, rest), since, width) if not math.isnan(one.mean))  # JSON has no NaN
+            data = [_appliance_bin(one, operator, stamp) for one in islice(found, MOST_SAMPLES)]
+        else:
+            data = list(_appliance_samples(self._all(name, few, rest), stamp))
+        return [{"meta": _meta(pv), "data": data}]
 
 
 class ArchiveServer:
@@ -203,7 +221,7 @@ def _handler(pages: ArchivePages) -> type[BaseHTTPRequestHandler]:
                 self._send(200, body, "application/json")
             except NotFound as error:
                 self._send(404, f"{error}\n".encode(), "text/plain")
-            except (BadRequest, TooMany, ValueError) as error:
+            except (BadRequest, ValueError) as error:
                 self._send(400, f"{error}\n".encode(), "text/plain")
             except (HistoryError, OSError) as error:
                 log.warning("archive over HTTP: %s: %s", self.path, error)
@@ -300,11 +318,28 @@ def _meta(pv: PvSpec) -> dict[str, str]:
 
 
 def _appliance_samples(samples: Sequence[Sample], stamp: str) -> Iterator[dict[str, Any]]:
+    """Yield the samples with a value; the first one after a loss says, as there, how long nothing was known."""
     severity = 0
+    lost: int | None = None
     for sample in samples:
         severity = severity if sample.severity is None else sample.severity
         if sample.value is not None:
-            yield {**_stamp(sample.time, stamp), "val": sample.value, "severity": severity, "status": 0}
+            yield {
+                **_stamp(sample.time, stamp),
+                "val": sample.value,
+                "severity": severity,
+                "status": 0,
+                **_loss(lost, sample),
+            }
+            lost = None
+        elif not sample.connected and lost is None:
+            lost = sample.time
+
+
+def _loss(lost: int | None, regained: Sample) -> dict[str, dict[str, str]]:
+    if lost is None:
+        return {}
+    return {"fields": {"cnxlostepsecs": str(lost // _NS), "cnxregainedepsecs": str(regained.time // _NS)}}
 
 
 def _appliance_bin(one: Bin, operator: str, stamp: str) -> dict[str, Any]:

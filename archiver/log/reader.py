@@ -273,8 +273,11 @@ def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterat
             os.close(fd)
 
 
-def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[list[bytes]]:
-    """Yield the lines that begin with one of ``starts`` segment by segment, the newest segment first."""
+def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[Iterator[bytes]]:
+    """Yield the lines that begin with one of ``starts`` segment by segment, the newest segment first.
+
+    Those of a segment are to be read before the next one is asked for.
+    """
     for _, path in reversed(segment_files(directory)):
         try:
             fd = os.open(path, os.O_RDONLY)
@@ -282,7 +285,7 @@ def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[list[byt
             continue  # dropped meanwhile
         try:
             size = os.fstat(fd).st_size
-            yield [line for block in blocks.walk(fd, START, size) for line in _matching(block.payload, starts)]
+            yield (line for block in blocks.walk(fd, START, size) for line in _matching(block.payload, starts))
         finally:
             os.close(fd)
 

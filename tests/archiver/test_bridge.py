@@ -137,7 +137,7 @@ def assert_no_hole(values: list[float]) -> None:
 
 
 def history(directory: Path, pv: str) -> list[Sample]:
-    return from_log(directory, load(directory), pv, 0, time.time_ns())
+    return list(from_log(directory, load(directory), pv, 0, time.time_ns()))
 
 
 def test_GIVEN_counting_records_WHEN_they_are_archived_THEN_influxdb_has_what_libca_saw_to_the_nanosecond(

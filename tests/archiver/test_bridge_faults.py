@@ -283,7 +283,7 @@ async def test_GIVEN_a_pv_WHEN_it_goes_and_comes_back_while_its_server_runs_THEN
 
 
 def samples(directory: Path, name: str) -> list[Sample]:
-    return from_log(directory, load(directory), name, 0, time.time_ns() + 1000 * DAY)
+    return list(from_log(directory, load(directory), name, 0, time.time_ns() + 1000 * DAY))
 
 
 async def test_GIVEN_a_small_log_and_no_database_WHEN_it_is_full_THEN_the_oldest_events_go_and_are_counted(

@@ -25,3 +25,14 @@ def test_GIVEN_a_loss_WHEN_it_lasts_THEN_the_last_bin_is_a_gap() -> None:
 
 def test_GIVEN_a_value_that_rests_WHEN_bins_are_empty_THEN_that_is_no_gap() -> None:
     assert shown([Sample(3, 1.0, 0), Sample(95, 2.0)]) == [(0, 1.0), (90, 2.0)]
+
+
+def test_GIVEN_an_alarm_from_before_WHEN_samples_say_nothing_of_it_THEN_their_bins_have_it() -> None:
+    samples = [Sample(-20, 1.0, 2), Sample(3, 2.0), Sample(15, 3.0), Sample(17, 3.0, 0), Sample(25, 4.0)]
+    found = list(bins(samples, 0, 10))
+    assert [(one.time, one.mean, one.severity) for one in found] == [(0, 2.0, 2), (10, 3.0, 2), (20, 4.0, 0)]
+
+
+def test_GIVEN_a_loss_from_before_WHEN_values_come_later_THEN_it_begins_with_a_gap() -> None:
+    samples = [Sample(-20, 1.0, 0), Sample(-5, connected=False), Sample(33, connected=True), Sample(34, 2.0)]
+    assert shown(samples) == [(0, None), (30, 2.0)]

@@ -65,16 +65,16 @@ EXPECTED = [
 
 def test_what_went_into_the_log_comes_out(known: Catalogue, tmp_path: Path) -> None:
     assert load(tmp_path) == known
-    assert from_log(tmp_path, known, PV.name, T, T + 10 * NS) == EXPECTED
-    assert from_log(tmp_path, known, PV.name, T + 2, T + 4 * NS) == EXPECTED[1:4]
+    assert list(from_log(tmp_path, known, PV.name, T, T + 10 * NS)) == EXPECTED
+    assert list(from_log(tmp_path, known, PV.name, T + 2, T + 4 * NS)) == EXPECTED[1:4]
     with pytest.raises(HistoryError, match="LAB:HV1:CH01:VMON"):
-        from_log(tmp_path, known, "LAB:HV1:CH01", T, T)
+        list(from_log(tmp_path, known, "LAB:HV1:CH01", T, T))
 
 
 def test_what_was_in_force_before_the_window_comes_first(known: Catalogue, tmp_path: Path) -> None:
     later = T + 3600 * NS
-    assert from_log(tmp_path, known, STATE.name, later, later + NS) == [Sample(T, 1, 0)]
-    assert from_log(tmp_path, known, PV.name, later, later + NS) == [
+    assert list(from_log(tmp_path, known, STATE.name, later, later + NS)) == [Sample(T, 1, 0)]
+    assert list(from_log(tmp_path, known, PV.name, later, later + NS)) == [
         Sample(T + 3 * NS, 2.5, 2),
         Sample(T + 4 * NS, severity=3),
         Sample(T + 5 * NS, connected=False),
@@ -240,6 +240,6 @@ def test_a_text_is_listed_and_has_no_axis(known: Catalogue, tmp_path: Path, caps
 
 def test_what_cannot_be_asked_says_so(known: Catalogue) -> None:
     with pytest.raises(HistoryError, match="how to ask it is not known"):
-        from_influxdb(ServerConfig("vm", "http://127.0.0.1:9", "line"), known, PV.name, 0, 1)
+        list(from_influxdb(ServerConfig("vm", "http://127.0.0.1:9", "line"), known, PV.name, 0, 1))
     with pytest.raises(HistoryError, match="refused"):
-        from_influxdb(ServerConfig("db", "http://127.0.0.1:9", 1, database="d"), known, PV.name, 0, 1)
+        list(from_influxdb(ServerConfig("db", "http://127.0.0.1:9", 1, database="d"), known, PV.name, 0, 1))

@@ -19,8 +19,8 @@ import pytest
 
 from archiver.ca.events import Event, Kind
 from archiver.config import PvSpec, ServerConfig
-from archiver.history.samples import TooMany, combined
-from archiver.history.web import ArchivePages, ArchiveServer
+from archiver.history.samples import Sample, combined
+from archiver.history.web import ArchivePages, ArchiveServer, TooMany
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import catalogue
@@ -63,8 +63,8 @@ class Site:
         log.close()
         self.directory = directory
         self.known = known = catalogue(PVS, SCHEMA)
-        pages = ArchivePages(known, partial(combined, directory, None, known), "LAB", lambda: T + 300 * NS)
-        self.server = ArchiveServer(pages, "127.0.0.1", 0)
+        self.pages = ArchivePages(known, partial(combined, directory, None, known), "LAB", lambda: T + 300 * NS)
+        self.server = ArchiveServer(self.pages, "127.0.0.1", 0)
         self.server.start()
 
     def get(self, path: str, **headers: str) -> Any:
@@ -192,14 +192,33 @@ def test_clients_of_the_archiver_appliance_get_their_form(site: Site) -> None:
     assert site.get("/retrieval/bpl/getMatchingPVs?pv=*VMON&limit=-1") == [VMON.name]
 
 
-def test_GIVEN_more_samples_than_are_held_at_once_WHEN_they_are_asked_for_THEN_it_says_so(site: Site) -> None:
-    pages = ArchivePages(
-        site.known, partial(combined, site.directory, None, site.known, most=50), "LAB", lambda: T + 300 * NS
-    )
+def test_GIVEN_more_samples_than_are_held_at_once_WHEN_they_are_asked_for_THEN_it_says_so(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archiver.history.web.MOST_SAMPLES", 50)
     path = f"/archive/1/samples/{VMON.name}?start={T}&end="
-    assert len(list(pages.page(f"{path}{T + 40 * NS}"))) == 41
-    with pytest.raises(TooMany, match="more than 50 samples there: ask for a shorter time"):
-        pages.page(f"{path}{T + 90 * NS}&count=10")
+    assert len(list(site.pages.page(f"{path}{T + 40 * NS}"))) == 41
+    with pytest.raises(TooMany, match="more than 50 samples there: ask for a shorter time, or for bins"):
+        site.pages.page(f"{path}{T + 90 * NS}")
+    for count in (10, 60):
+        few = list(site.pages.page(f"{path}{T + 90 * NS}&count={count}"))
+        assert 9 <= len(few) <= 52
+        assert few[-1]["maximum"] == 90.5
+
+
+def test_GIVEN_a_loss_WHEN_a_client_of_the_appliance_asks_THEN_the_next_sample_says_how_long(site: Site) -> None:
+    samples = [
+        Sample(T, 1.0, 0), Sample(T + 5 * NS, connected=False), Sample(T + 8 * NS, connected=True),
+        Sample(T + 9 * NS, 2.0), Sample(T + 10 * NS, 3.0), Sample(T + 20 * NS, severity=3), Sample(T + 30 * NS, 4.0, 0),
+    ]  # fmt: skip
+    pages = ArchivePages(site.known, lambda *_: iter(samples), "LAB", lambda: T)
+    (found,) = pages.page(f"/retrieval/data/getData.json?pv={VMON.name}")
+    assert [sample.get("fields") for sample in found["data"]] == [
+        None,
+        {"cnxlostepsecs": str(T // NS + 5), "cnxregainedepsecs": str(T // NS + 9)},
+        None,
+        {"cnxlostepsecs": str(T // NS + 20), "cnxregainedepsecs": str(T // NS + 30)},
+    ]
 
 
 def test_GIVEN_many_clients_that_ask_nothing_WHEN_there_are_too_many_THEN_further_ones_are_closed(site: Site) -> None:
@@ -218,6 +237,6 @@ def test_GIVEN_many_clients_that_ask_nothing_WHEN_there_are_too_many_THEN_furthe
 
 def test_GIVEN_no_answer_of_the_database_WHEN_the_log_has_a_part_THEN_that_is_given(site: Site) -> None:
     server = ServerConfig("none", "http://127.0.0.1:1", 1, database="lab")
-    found = combined(site.directory, server, site.known, VMON.name, T - 3600 * NS, T + 9 * NS)
+    found = list(combined(site.directory, server, site.known, VMON.name, T - 3600 * NS, T + 9 * NS))
     assert [sample.value for sample in found if sample.value is not None] == [second + 0.5 for second in range(10)]
-    assert combined(site.directory, None, site.known, VMON.name, T - 3600 * NS, T + 9 * NS) == found
+    assert list(combined(site.directory, None, site.known, VMON.name, T - 3600 * NS, T + 9 * NS)) == found

@@ -257,7 +257,7 @@ def test_history_is_read_from_influxdb_page_by_page(
         pipe.add(b"DT5533E,channel=1,device=HV1 VMON_sev=3i %d\n" % (START + 10**9))
         pipe.add(b"archive_connection,device=HV1 LAB:HV1:CH00:VMON=1i,LAB:HV1:CH01:VMON=0i %d\n" % (START + 2 * 10**9))
         pipe.wait_drained()
-        samples = from_influxdb(pipe.writer.server, catalogue([pv], SCHEMA), pv.name, START, START + 3600 * 10**9)
+        samples = list(from_influxdb(pipe.writer.server, catalogue([pv], SCHEMA), pv.name, START, START + 3600 * 10**9))
     numbers = [Sample(START + n * 1_000_001, n + 0.25) for n in range(1, 200, 4)]
     assert samples == [*numbers, Sample(START + 10**9, severity=3), Sample(START + 2 * 10**9, connected=False)]
 

@@ -84,7 +84,7 @@ def test_points_are_stored_read_back_and_verified(influx2: Influx2, tmp_path: Pa
     with piping(tmp_path, influx2) as pipe:
         pipe.add(lines(b"DT5533E", 0, 2000))
         end = START + 3600 * 10**9
-        samples = from_influxdb(pipe.server, catalogue([pv], SCHEMA), pv.name, START, end)
+        samples = list(from_influxdb(pipe.server, catalogue([pv], SCHEMA), pv.name, START, end))
         result = verify(pipe.directory, pipe.server, START, end)
     assert samples == [Sample(START + n * 10**9, n + 0.25) for n in range(2000)]
     assert (result.compared, result.missing, result.differing, result.extra) == (4000, 0, 0, 0)
