@@ -230,7 +230,7 @@ def tightened(limits: Limits, sites: Iterable[SiteLimits], suffix: str, whose: s
 def check_writable(settings: DeviceSettings) -> None:
     """Raise Refused when the site file forbids writing to a device."""
     if settings.readonly:
-        raise Refused("writes to this device are switched off by the configuration")
+        raise Refused("nothing is written to this device: the site file has readonly = true for it")
 
 
 def check_limits(what: str, number: float, unit: str, limits: Limits) -> None:

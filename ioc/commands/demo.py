@@ -95,11 +95,11 @@ def _presentation(app: App, doors: Mapping[str, TextDoor], archiver: DemoArchive
     port = "" if app.search_port == usual else f":{app.search_port}"
     lines.append(f"  export EPICS_CA_ADDR_LIST=127.0.0.1{port} EPICS_CA_AUTO_ADDR_LIST=NO")
     lines += [
-        f"  caget {first}:VMON",
-        f"  caput -c {first}:VSET 500; caput {first}:ON 1",
-        f"  camonitor {first}:VMON {first}:STATE",
+        f"  labioc get {first}:VMON",
+        f"  labioc put {first}:VSET 500; labioc put {first}:ON ON",
+        f"  labioc monitor {first}:VMON {first}:STATE",
         f"  labioc history {first}:VMON --since 10m --plot terminal --directory {archiver.directory}",
-        "Without EPICS base: labioc get, labioc put and labioc monitor do the same.",
+        "Clients of EPICS base (caget, caput -c, camonitor), Phoebus and all others do the same.",
         "",
         "Make something go wrong (bash; or telnet to the back door and type help):",
     ]

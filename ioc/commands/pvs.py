@@ -39,9 +39,13 @@ def _as_table(records: Iterable[RecordDef]) -> str:
     return in_columns([_HEADINGS, *map(_row, records)])
 
 
+_WIDEST = 60
+"""Characters of a cell that the others are aligned with; a name has no more."""
+
+
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text, each column as wide as its widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Return a table as text, each column as wide as its widest cell; one that is very long does not count."""
+    widths = [max(len(cell) for cell in (*column, "") if len(cell) <= _WIDEST) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 

@@ -124,7 +124,12 @@ class Server:
         except OSError as error:
             if not wanted or error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
-            log.warning("%s; another TCP port is used, searches stay on UDP port %d", error.strerror, wanted)
+            log.warning(
+                "%s; another TCP port is used, searches stay on UDP port %d "
+                "(at 127.0.0.1 one of several IOCs gets them, at 127.255.255.255 all)",
+                error.strerror,
+                wanted,
+            )
             sockets = _listening_sockets(self.network.interfaces, 0)
         port = sockets[0].getsockname()[1]
         self.udp_port = wanted or port

@@ -108,7 +108,7 @@ def test_GIVEN_the_demo_WHEN_its_hints_are_followed_THEN_they_work() -> None:
         demo.wait_for("Ctrl-C ends everything")
         address = demo.wait_for(r"EPICS_CA_ADDR_LIST=(127\.0\.0\.1:\d+)")[1]
         door = int(demo.wait_for(r"back door on port (\d+)")[1])
-        assert re.search(r"caput -c LAB:HV1:CH00:VSET 500; caput LAB:HV1:CH00:ON 1\n", demo.output[0])
+        assert re.search(r"labioc put LAB:HV1:CH00:VSET 500; labioc put LAB:HV1:CH00:ON ON\n", demo.output[0])
         assert demo.wait_for(r"echo (.*) > /dev/tcp/127.0.0.1/(\d+)").groups() == ("trip 0", str(door))
         with Context(address) as context:
             names = ("VMON", "VSET", "ON", "TRIP", "TRIP:ACK:CMD")

@@ -353,7 +353,7 @@ async def test_GIVEN_a_guard_of_puts_WHEN_written_past_the_PVs_THEN_it_guards_th
         await until(lambda: not app.scanners["HV1"].ready, 5.0)
         await refused(app, line, "HV1 is not connected")
     async with running(DEVICE | {"readonly": True}) as app:
-        await refused(app, line, "switched off by the configuration")
+        await refused(app, line, "readonly = true")
 
 
 async def test_GIVEN_access_rights_WHEN_the_user_is_no_expert_THEN_reading_is_all_that_is_left() -> None:
