@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ioc.access import Access, make_policy
+from ioc.access import Access, Policy, make_policy
 from ioc.clock import SystemClock
 from ioc.inputs import Inputs
 from ioc.records import Record, RecordSet, Source
@@ -71,8 +71,7 @@ async def serve(port: int, databases: Sequence[tuple[str, Mapping[str, str]]], a
     records = RecordSet.build(definitions)
     records.start()
     os.environ.setdefault("EPICS_CAS_INTF_ADDR_LIST", "127.0.0.1")
-    access = Access(acf=Path(acf)) if acf else Access(write="everybody")
-    policy = make_policy(access, lambda: Inputs(records, SystemClock()))
+    policy = make_policy(Access(acf=Path(acf)), lambda: Inputs(records, SystemClock())) if acf else Policy()
     server = Server(records, policy, port=port)
     await server.start()
     await policy.start()
