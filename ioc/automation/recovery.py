@@ -64,6 +64,9 @@ class ChannelRecovery(Source):
         self.base = base
         self._own = {name: records[f"{base}REC:{name}"] for name in ("MODE", "STATE", "TRIES", "LEFT", "MSG")}
         self._rules = rules
+        tries = self._own["TRIES"]
+        if rules is not None and not tries.udf:
+            rules.allow(int(str(tries.val)))  # what was kept
         self._guards, self._cause = guards, cause
         self._puts = puts
         self._clock = clock

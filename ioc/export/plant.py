@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
-from ioc.database.support import DEVICE_TYPE, OFF_TAG, RESTORE_TAG, SERVER, STATUS_SIGNALS, VALUE, parse_link
+from ioc.database.support import DEVICE_TYPE, OFF_TAG, RESTORE_TAG, SERVER, VALUE, is_of_server, parse_link
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
@@ -228,7 +228,7 @@ def _part(device: Device, suffix: str, record: RecordDef, readback: bool) -> str
     if not is_setting(suffix, record) or record.fields.get("DTYP") != DEVICE_TYPE:
         return None
     link = parse_link(record.fields["OUT"])
-    if link[0] != device.name or link[1] in STATUS_SIGNALS:
+    if link[0] != device.name or is_of_server(link[1]):
         return None
     if OFF_TAG in record.info:
         return OUTPUT

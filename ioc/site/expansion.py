@@ -29,10 +29,12 @@ from ioc.database.support import (
     SERVER,
     SERVER_SIGNALS,
     STATUS_SIGNALS,
+    is_of_server,
     parse_link,
 )
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
+from ioc.site.recovery import RecoverySettings
 from ioc.site.templates import all_off_template, family_templates, group_template, interlock_template, server_template
 
 log = logging.getLogger("labioc")
@@ -67,7 +69,7 @@ def expand(site: Site) -> Database:
     definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
-        definitions += _device_records(site.prefix, settings, site.tuning[settings.name])
+        definitions += _device_records(site.prefix, settings, site.tuning[settings.name], site.recovery)
     off_all = any(OFF_TAG in definition.info for definition in definitions)
     if off_all or site.groups:
         names = ["ALL", *(group.name for group in site.groups)]
@@ -135,7 +137,9 @@ def _signals(settings: DeviceSettings) -> Collection[str] | None:
     return driver.signals().keys() | STATUS_SIGNALS | set(channels)
 
 
-def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> list[RecordDef]:
+def _device_records(
+    prefix: str, settings: DeviceSettings, tuning: Tuning, recovery: Mapping[str, RecoverySettings]
+) -> list[RecordDef]:
     templates = family_templates(settings.type)
     macros = {"P": prefix, "DEV": settings.name, "FAST": _RATES[settings.period]}
     base = f"{prefix}:{settings.name}:"
@@ -147,7 +151,10 @@ def _device_records(prefix: str, settings: DeviceSettings, tuning: Tuning) -> li
         return definitions
     for number in range(settings.channels):
         channel = f"{base}CH{number:02d}:"
-        tuned = _tuned(templates.channel.expand({**macros, "CH": f"{number:02d}"}), channel, tuning.alarms)
+        own = {"CH": f"{number:02d}"}
+        if (recovered := recovery.get(f"{settings.name}:CH{number:02d}")) is not None:
+            own["TRIES"] = str(recovered.tries)
+        tuned = _tuned(templates.channel.expand(macros | own), channel, tuning.alarms)
         tuned = _tuned(tuned, channel, tuning.channel_alarms.get(number, {}))
         definitions += _named(tuned, channel, tuning.aliases.get(number))
     return definitions
@@ -230,7 +237,7 @@ def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
     if record.fields.get("DTYP") == DEVICE_TYPE:
         with suppress(ValueError):  # reported by _link_errors
             device, signal = parse_link(record.fields.get("OUT", ""))
-    of_device = device in devices and signal not in STATUS_SIGNALS
+    of_device = device in devices and not is_of_server(signal)
     if record.rtyp not in _OUTPUTS or of_device or "VAL" in record.fields:
         found = f"found info({KEEP_TAG}, {tag!r}) on a {record.rtyp}{' of a device' if of_device else ''}"
         yield _error(record, f"{found}, allowed: on an output of the server itself, without a VAL")

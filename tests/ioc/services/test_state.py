@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from devices.rules import state_file
+from ioc.automation.recovery import Recoveries
 from ioc.clock import local_time
 from ioc.database.dbfile import RecordDef
 from ioc.puts import PutPath
@@ -311,7 +312,8 @@ async def test_no_value_of_a_record_with_a_device_behind_it_is_kept_whoever_puts
             store.note(Entry(EPOCH, pv, "ann", "desk", "10.0.0.7", "0", "1"))
     store.note(Entry(EPOCH, "LAB:OTHER:GROUP", "ann", "desk", "10.0.0.7", "0", "1"))
     kept = [name for name, record in records.items() if is_kept(record, fields_of(record.rtyp)["VAL"])]
-    assert kept == ["LAB:IOC:ARMED", "LAB:HV1:DISABLE"], "switches of the server itself"
+    own = [name for name in records if name.endswith((":ARMED", ":DISABLE", ":REC:TRIES"))]
+    assert kept == own, "settings of the server itself"
     await store.close()
     assert names_in(tmp_path) == [], "both are as in the template"
 
@@ -415,3 +417,19 @@ async def test_the_value_of_a_setting_of_the_server_is_kept(tmp_path: Path, capl
     StateStore(site(), third, tmp_path, FakeClock())
     assert third[name].val == 3
     assert f"{name}: the entry cannot be used: 11 is outside 0 .. 10; it is left as it is" in caplog.text
+
+
+@pytest.mark.parametrize(("tries", "in_force"), [(4, 2), (3, 3)])
+async def test_the_attempts_of_a_recovery_are_kept_until_the_site_file_says_otherwise(
+    tmp_path: Path, tries: int, in_force: int
+) -> None:
+    of = parse_site({"site": {"prefix": "LAB"}, "device": [DEVICE],
+                     "recovery": {"channels": ["HV1:CH00"], "tries": tries}})  # fmt: skip
+    names = [f"LAB:HV1:CH{number:02d}:REC:TRIES" for number in range(2)]
+    entry = {"value": "2", "site": "4", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
+    keep(tmp_path, {names[0]: entry})
+    async with started(tmp_path, of) as records:
+        clock = FakeClock()
+        Recoveries(of, records, PutPath({}, IocStatistics([], clock, {}), clock), clock)
+        assert [records[name].val for name in names] == [in_force, 1]
+        assert records["LAB:HV1:CH00:REC:MODE"].val == 0, "never armed by a restart"
