@@ -140,12 +140,10 @@ class IsegDriver:
     async def _learn(self) -> None:
         """Learn what the module can do beyond what it answered before, and have it read when that is more."""
         try:
-            learnt = await self._unit.learn()
+            async for item in self._unit.learn():
+                self._report([name for name, row in MODULE.items() if item in row.items])
         except DeviceError as error:
             log.debug("%s: %s", self.settings.name, error)  # the next scan finds out what it means
-            return
-        if learnt:
-            self._report([name for name, row in MODULE.items() if not learnt.isdisjoint(row.items)])
 
     def _forget_connection(self) -> None:
         self._last_state_pending = False

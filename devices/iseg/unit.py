@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from devices.errors import Garbled, ReplyTimeout
@@ -137,20 +137,20 @@ class IsegUnit:
         self._last_identity = identity
         return False
 
-    async def learn(self) -> set[str]:
-        """Ask once more for what had no answer at an earlier connection; return the items that have one now.
+    async def learn(self) -> AsyncIterator[str]:
+        """Ask once more for what had no answer at an earlier connection; yield each item that has one now.
 
         An answer may just have been lost then. One request at a time, so that scans go on meanwhile.
         """
-        silent = set(self.unsupported)
-        for name in sorted(silent):
+        for name in sorted(self.unsupported):
             await self._probe([name])
+            if name not in self.unsupported:
+                yield name
         for name in sorted(self._one_by_one):
             if await self._answers_many(BY_NAME[name], self.many):
                 self._one_by_one.discard(name)
         await self._find_many()
         await self._find_groups()
-        return silent - self.unsupported
 
     async def _find_groups(self) -> None:
         if await self._read_groups((0,)):
