@@ -6,7 +6,10 @@ being late, nor is the test that watches it.
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,17 +24,20 @@ class FairClock:
     """
 
     def __init__(self) -> None:
-        self._begun = time.monotonic()
+        self._looked = time.monotonic()
         self._known = self._delays()
-        self._lost = 0
+        self._seconds = 0.0
+        self._lock = threading.Lock()
 
     def __call__(self) -> float:
-        """Fair seconds so far."""
-        now = self._delays()
-        # a thread that is new, or has the number of one that has ended, begins at nothing
-        self._lost += sum(max(delay - self._known.get(thread, 0), 0) for thread, delay in now.items())
-        self._known = now
-        return time.monotonic() - self._begun - self._lost * 1e-9
+        """Fair seconds so far, which never go back."""
+        with self._lock:
+            now, looked = self._delays(), time.monotonic()
+            # a thread that is new, or has the number of one that has ended, begins at nothing
+            lost = sum(max(delay - self._known.get(thread, 0), 0) for thread, delay in now.items()) * 1e-9
+            self._seconds += max(looked - self._looked - lost, 0.0)
+            self._known, self._looked = now, looked
+            return self._seconds
 
     @staticmethod
     def _delays() -> dict[str, int]:
@@ -40,3 +46,12 @@ class FairClock:
             with suppress(OSError, IndexError):  # it has just ended, or the system does not tell
                 delays[thread.name] = int((thread / "schedstat").read_text(encoding="ascii").split()[1])
         return delays
+
+
+async def until(condition: Callable[[], bool], seconds: float = 3.0, what: str = "") -> float:
+    """Wait until a condition holds and return how many fair seconds that took."""
+    clock = FairClock()
+    while not condition():
+        assert clock() < seconds, f"{what or 'the condition'} still not true after {seconds} s"
+        await asyncio.sleep(0.005)
+    return clock()

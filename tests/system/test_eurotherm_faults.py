@@ -168,7 +168,7 @@ async def test_GIVEN_an_adapter_that_adds_bytes_WHEN_used_THEN_values_and_puts_a
         await scanner.write("SP2", 120.0)
         assert get(app, "SP2:RBV") == 120.0
         assert furnaces.model.memory["SP2"] == 120.0
-        assert well(app)
+        await until(lambda: well(app), 5.0, "well")
 
 
 async def test_GIVEN_a_pulled_plug_WHEN_it_comes_back_under_another_number_THEN_it_is_found(tmp_path: Path) -> None:

@@ -1,35 +1,30 @@
-"""A driver on a bench: simulated modules on a virtual bus, in real time."""
+"""A driver on a bench: simulated modules on a virtual bus, in real time, but for the time that others take."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from devices.clock import DriverClock
 from devices.iseg.driver import IsegDriver
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.module import E16C1, Firmware, SimulatedIsegModule
 from devices.links.can_frame import Frame
 from devices.model import DeviceSettings, Reading
+from tests.fair_time import FairClock
+
+CLOCK = DriverClock(monotonic=FairClock())
+"""A module whose answers wait for the processor together with this test is not late."""
 
 _names = itertools.count()
 
 
 def fresh_channel() -> str:
     return f"bench {next(_names)}"
-
-
-async def until(condition: Callable[[], bool], seconds: float = 3.0, what: str = "") -> float:
-    """Wait until a condition holds and return how long that took."""
-    begun = time.monotonic()
-    while not condition():
-        assert time.monotonic() - begun < seconds, f"{what or 'the condition'} still not true after {seconds} s"
-        await asyncio.sleep(0.005)
-    return time.monotonic() - begun
 
 
 @dataclass
@@ -54,8 +49,8 @@ class Bench:
         return (await self.driver.read([name]))[name].value
 
     async def wait_for(self, suffix: str, value: object, channel: int = 3, seconds: float = 3.0) -> Reading:
-        end, found = time.monotonic() + seconds, None
-        while time.monotonic() < end:
+        clock, found = FairClock(), None
+        while clock() < seconds:
             found = (await self.look(suffix, channel=channel)).get(suffix)
             if found is not None and found.value == value:
                 return found
@@ -74,7 +69,8 @@ def make_driver(segment: SimulatedIsegBus, module: int = 5, **settings: Any) -> 
     options = {"module": module, "can": "bench", **settings.pop("options", {})}
     bus = {"interface": segment.interface, **({"channel": segment.channel} if segment.channel else {})}
     values: dict[str, Any] = {"channels": 16, "timeout": 1.0, "bus": bus, **settings}
-    return IsegDriver(DeviceSettings(f"ISEG{module}", "iseg-edcp", options=options, **values))
+    settings_of_device = DeviceSettings(f"ISEG{module}", "iseg-edcp", options=options, **values)
+    return IsegDriver(settings_of_device, CLOCK)
 
 
 @asynccontextmanager

@@ -18,8 +18,8 @@ from devices.iseg.simulator import answers, bus
 from devices.iseg.simulator.module import E16C1, F460N, NHR, OLD_MASK
 from devices.links.can_frame import Frame
 from devices.model import Cause, Level
-from tests.devices.iseg.bench import Bench, bench, make_module, until
-from tests.fair_time import FairClock
+from tests.devices.iseg.bench import Bench, bench, make_module
+from tests.fair_time import FairClock, until
 
 FAST = ("VMON", "IMON", "STAT", "STATE", "ON.RBV")
 

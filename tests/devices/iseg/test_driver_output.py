@@ -18,7 +18,8 @@ from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.writes import RefusedError
 from devices.model import Level
 from devices.rules.hv_channel import State
-from tests.devices.iseg.bench import bench, until
+from tests.devices.iseg.bench import bench
+from tests.fair_time import until
 
 ON, EMERGENCY = int(ChannelControl.ON), int(ChannelControl.EMERGENCY_OFF)
 

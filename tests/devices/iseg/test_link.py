@@ -23,7 +23,7 @@ from devices.iseg.link import ModuleLink
 from devices.iseg.question import Answer, Question
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.links.can_frame import Frame
-from tests.devices.iseg.bench import until
+from tests.fair_time import until
 
 VOLTS, STATUS, MODULE = BY_NAME["VoltageMeasure"], BY_NAME["ChannelStatus"], BY_NAME["ModuleStatus"]
 

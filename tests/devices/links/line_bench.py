@@ -52,9 +52,3 @@ async def talking_to(script, timeout=TIMEOUT):
         await link.close()
         server.close()
         await peer.stop()
-
-
-async def until(condition, seconds=2.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - conditions of the code under test, which has no such event
-            await asyncio.sleep(0.005)

@@ -19,7 +19,8 @@ from devices.iseg.simulator.module import E16C1, SimulatedIsegModule
 from devices.links import can_bus
 from devices.links.can_bus import join
 from devices.links.can_frame import ControllerState, Frame, controller_error
-from tests.devices.iseg.bench import fresh_channel, until
+from tests.devices.iseg.bench import fresh_channel
+from tests.fair_time import until
 
 
 @dataclass

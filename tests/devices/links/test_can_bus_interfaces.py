@@ -13,7 +13,8 @@ from devices.iseg.simulator.bus import simulated_bus
 from devices.links import can_bus
 from devices.links.can_options import option_mistakes
 from tests.conftest import needs_multicast, unavailable
-from tests.devices.iseg.bench import bench, make_driver, make_module, until
+from tests.devices.iseg.bench import CLOCK, bench, make_driver, make_module
+from tests.fair_time import until
 from tests.softioc import free_port
 
 
@@ -82,7 +83,8 @@ async def test_GIVEN_an_slcan_adapter_WHEN_it_is_used_garbled_and_pulled_THEN_th
                 await driver.connect()
             segment.plug_in()
             driver.settings.bus["channel"] = segment.channel  # type: ignore[index]
-            await asyncio.sleep(can_bus.RESTING)
+            rested = CLOCK.monotonic() + can_bus.RESTING
+            await until(lambda: CLOCK.monotonic() > rested)
             await driver.connect()
         finally:
             await driver.close()

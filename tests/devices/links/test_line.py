@@ -8,7 +8,8 @@ import pytest
 from devices.caen.protocol import Dialect, Profile, monitor, parse_reply
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.links.line import LineLink, open_link
-from tests.devices.links.line_bench import ASK, SET, TIMEOUT, talking_to, until
+from tests.devices.links.line_bench import ASK, SET, TIMEOUT, talking_to
+from tests.fair_time import until
 
 
 def scripted(*answers):

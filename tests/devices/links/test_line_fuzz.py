@@ -17,6 +17,7 @@ from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import simulated_supply
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
+from tests.conftest import rounds
 
 A = Dialect(Profile.A)
 NOISE = bytes(byte for byte in range(256) if byte not in b"0123456789.-+")
@@ -218,21 +219,21 @@ async def ask(link: LineLink, question: int, count: int) -> tuple[float, ...] | 
 
 
 @pytest.mark.parametrize("remembers", [False, True], ids=["tcp", "serial"])
-async def test_no_wrong_value_comes_out_of_fifty_thousand_exchanges(remembers, monkeypatch):
+async def test_no_wrong_value_comes_out_of_many_exchanges(remembers, monkeypatch):
     monkeypatch.setattr("devices.links.line.PAUSE", 0.0)  # in memory everything is there at once
     wire = LyingWire(20240607, remembers=remembers)
     link = LineLink(wire, "memory", 1.0)
     await link.connect()
-    right = 0
-    for question in range(50_000):
+    right, exchanges = 0, rounds(5_000)
+    for question in range(exchanges):
         count = 4 if question % 3 else 1
         values = await ask(link, question, count)
         assert values in (None, numbers_of(question, count)), f"question {question}, lies {wire.lies}"
         right += values is not None
     assert set(wire.lies) == {lie.__name__ for lie in LIES}
     harmless = wire.lies["truth"] + wire.lies["with_an_echo"] + wire.lies["before_an_unasked_line"]
-    assert right > 0.95 * harmless > 15_000, "the link refuses more than the lies explain"
-    assert link.stats.errors > 10_000
+    assert right > 0.95 * harmless > 0.3 * exchanges, "the link refuses more than the lies explain"
+    assert link.stats.errors > 0.2 * exchanges
 
 
 async def test_no_wrong_value_comes_out_of_a_socket():

@@ -12,7 +12,8 @@ import serial
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.links.line import open_link
 from devices.links.transport import SerialAddress, SerialTransport
-from tests.devices.links.line_bench import ASK, SET, TIMEOUT, until
+from tests.devices.links.line_bench import ASK, SET, TIMEOUT
+from tests.fair_time import until
 
 
 class Line:

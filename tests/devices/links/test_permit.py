@@ -18,7 +18,8 @@ from devices.iseg.link import ModuleLink
 from devices.links.modbus import open_unit
 from devices.links.precedence import Precedence
 from devices.permit import NOTHING, Permit, changing, current
-from tests.devices.links.line_bench import ASK, SET, talking_to, until
+from tests.devices.links.line_bench import ASK, SET, talking_to
+from tests.fair_time import until
 
 
 def started(permit: Permit, work):

@@ -12,6 +12,7 @@ from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import SimulatedSupply, simulated_supply
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.links.line import open_link
+from tests.fair_time import until
 
 ASK = b"$CMD:MON,CH:0,PAR:VSET\r\n"
 ANSWER = "#CMD:OK,VAL:0042.5;"
@@ -44,12 +45,6 @@ async def link(supply):
     await link.connect()
     yield link
     await link.close()
-
-
-async def until(condition, seconds=2.0):
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - conditions of the code under test, which has no such event
-            await asyncio.sleep(0.005)
 
 
 async def test_GIVEN_a_ramp_WHEN_the_clock_moves_THEN_the_unit_does(supply, link, clock):
