@@ -24,6 +24,7 @@ _COMMANDS = {
     "get": "read PVs of any IOC, with unit, alarm and age",
     "put": "set a PV of any IOC and wait until it is done, or say why not",
     "monitor": "show every change of PVs until Ctrl-C",
+    "top": "show the state of a site in the terminal, live",
     "info": "show all that an IOC says about PVs: limits, states, fields",
     "snapshot": "save the settings of a running site",
     "diff": "compare a snapshot with what is in force now",

@@ -76,12 +76,17 @@ class Reading:
     @property
     def alarm(self) -> str:
         """Severity and status, ``MAJOR HIHI`` for example; empty without an alarm."""
-        return f"{self.severity_name} {_name(STATUS_NAMES, self.status)}" if self.severity else ""
+        return f"{self.severity_name} {self.status_name}" if self.severity else ""
 
     @property
     def severity_name(self) -> str:
         """The severity as EPICS names it."""
         return _name(SEVERITY_NAMES, self.severity)
+
+    @property
+    def status_name(self) -> str:
+        """The alarm status as EPICS names it."""
+        return _name(STATUS_NAMES, self.status)
 
     def age(self, now: float) -> str:
         """Return how old the value is, ``12.3 s``; ``never read`` when it never had one."""
@@ -100,7 +105,7 @@ class Reading:
             "text": self.text,
             "units": self.meta.units,
             "severity": self.severity_name,
-            "status": _name(STATUS_NAMES, self.status),
+            "status": self.status_name,
             "time": self.stamp or None,
         }
 

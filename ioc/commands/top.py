@@ -1,0 +1,35 @@
+"""``labioc top SITE``: the state of a site in a terminal, live."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.pv_arguments import complain, environment
+from ioc.export.plant import Plant
+from ioc.site.config import load_site
+from ioc.top.rows import tables
+
+
+def register(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    add_shares(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Show it until q; raises SiteError and DatabaseError, and ValueError for a wrong EPICS_CA_* variable."""
+    site = load_site(args.site)
+    plant = Plant.build(shares_of(args, site))
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        complain("top needs a terminal; labioc get and monitor write to files and pipes")
+        return 1
+    try:
+        from ioc.top.screen import Top  # noqa: PLC0415  of an extra that may be missing
+    except ImportError:
+        complain("top needs textual: pip install 'labioc[terminal]'")
+        return 1
+    Top(site.prefix, tables(plant), environment(site)).run()
+    return 0

@@ -1,0 +1,1 @@
+"""``labioc top``: the state of a whole site in a terminal, live."""
