@@ -104,7 +104,7 @@ class SharedStateFile(StateFile):
         if self.path is not None and self._held is None:
             with suppress(OSError):
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                self._held = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+                self._held = os.open(self.path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o644)
                 fcntl.flock(self._held, fcntl.LOCK_SH)
 
     def release(self) -> None:
@@ -119,7 +119,7 @@ class SharedStateFile(StateFile):
         if self.path is None or not self.path.parent.exists():
             yield True
             return
-        lock = os.open(self.path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+        lock = os.open(self.path.with_suffix(".lock"), os.O_RDONLY | os.O_CREAT, 0o644)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             free = True

@@ -106,6 +106,14 @@ def test_what_survives_a_restart_has_to_be_an_output_of_the_server_itself(channe
     assert error.endswith("allowed: on an output of the server itself, without a VAL")
 
 
+@pytest.mark.parametrize("wrong", ['ao, "{0}") {{ info(restore, "last")', 'ai, "{0}") {{ info(restore, "ramp")'])
+def test_the_part_in_a_restore_has_to_be_one_that_there_is(channel_template: Any, wrong: str):
+    channel_template("record(" + wrong.format("$(P):$(DEV):CH$(CH):X") + " }\n")
+    (error,) = errors(SITE + "channels = 1\n")
+    assert error.startswith("c.template:1: record LAB:HV1:CH00:X: found info(restore, ")
+    assert error.endswith("allowed: one of high limit, low limit, ramp, range, value on a setting")
+
+
 def test_mistakes_in_names_and_links_name_file_line_record_and_field(channel_template: Any):
     channel_template(
         """record(ai, "$(P):$(DEV):CH$(CH):vmon") { }
