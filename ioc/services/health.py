@@ -103,6 +103,7 @@ class Health:
             single("loop_lag_seconds", "gauge", "Longest pause of the server in the last second",
                    self._statistics.lag / 1e3),
             single("memory_bytes", "gauge", "Resident memory", self._statistics.memory * 1e6),
+            single("tasks", "gauge", "Tasks of the server", len(asyncio.all_tasks())),
             single("clients", "gauge", "Channel Access clients that are connected", traffic.clients),
             single("channels", "gauge", "Channels that they have", traffic.channels),
             single("events_total", "counter", "Events sent to clients", traffic.events),
