@@ -78,9 +78,10 @@ class IocStatistics:
         self._journal_fails = journal_fails
         self._meter = ProcessMeter()
         self._usage = self._meter.look()
-        self._access = 0
+        kept = {signal: record for signal, record in self._records if signal in _SWITCHES and not record.udf}
+        self._access = int(str(kept["ACCESS"].val)) if "ACCESS" in kept else 0
+        self.armed = "ARMED" not in kept or bool(kept["ARMED"].val)
         switch = next((record for signal, record in self._records if signal == "ARMED"), None)
-        self.armed = switch is None or switch.udf or bool(switch.val)  # the value that was kept
         self.armed_name = switch.name if switch is not None else "ARMED"
         self._values: dict[str, Callable[[], Value]] = {
             "HEARTBEAT": lambda: self._beats,

@@ -312,7 +312,7 @@ async def test_no_value_of_a_record_with_a_device_behind_it_is_kept_whoever_puts
             store.note(Entry(EPOCH, pv, "ann", "desk", "10.0.0.7", "0", "1"))
     store.note(Entry(EPOCH, "LAB:OTHER:GROUP", "ann", "desk", "10.0.0.7", "0", "1"))
     kept = [name for name, record in records.items() if is_kept(record, fields_of(record.rtyp)["VAL"])]
-    own = [name for name in records if name.endswith((":ARMED", ":DISABLE", ":REC:TRIES"))]
+    own = [name for name in records if name.endswith((":ARMED", ":ACCESS", ":DISABLE", ":REC:TRIES"))]
     assert kept == own, "settings of the server itself"
     await store.close()
     assert names_in(tmp_path) == [], "both are as in the template"

@@ -166,6 +166,8 @@ def test_ACCESS_is_a_note_of_the_experts(value: int, expected: str) -> None:
     assert RECORDS["ACCESS"].val == value
     assert alarm(RECORDS["ACCESS"])[0] == expected
     assert statistics.armed
+    IocStatistics(RECORDS.values(), FakeClock(), ABOUT).post("ACCESS")
+    assert RECORDS["ACCESS"].val == value, "the record keeps it over a restart"
     with pytest.raises(PutRefused, match="HEARTBEAT can't be set"):
         statistics.put("HEARTBEAT", 1)
 
