@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Coroutine, Mapping
+from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -37,8 +37,8 @@ RAMPING, MIXED, FAULT, LOST = 1, 4, 5, 6
 _STATE_VALUES: Final = {"OFF": 0, "STANDBY": 2, "ON": 3}
 """States of STATE."""
 
-REFRESH: Final = 1.0
-"""Seconds between two looks at the members when nothing changes."""
+REFRESH, GATHER = 1.0, 0.1
+"""Seconds between two looks at the members on their way, and after a change, since those of one scan come together."""
 
 _LONGEST_PLAN: Final = 4000
 
@@ -77,6 +77,11 @@ class GroupControl(Source):
         self._show("HOLD.CMD", 0)
         self._show("PROGRESS", 0.0)
         self._say("not used since the server started")
+
+    @property
+    def bases(self) -> Collection[str]:
+        """Names of its members without prefix."""
+        return self._members.keys()
 
     # ---- hooks of its records, and of those of its members
 
@@ -261,12 +266,13 @@ class GroupControl(Source):
         while True:
             self._wake.clear()
             self._look()
-            timer = self._clock.call_later(REFRESH, self._wake.set)
+            timer = self._clock.call_later(REFRESH, self._wake.set) if self._sequence is not None else None
             try:
                 await self._wake.wait()
             finally:
-                timer.cancel()
-            await self._clock.sleep(0.05)  # the readings of one scan come together
+                if timer is not None:
+                    timer.cancel()
+            await self._clock.sleep(GATHER)
 
     async def stop(self) -> None:
         """End what it does by itself; what a client has asked for ends with its put."""

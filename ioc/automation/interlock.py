@@ -37,8 +37,8 @@ log = logging.getLogger("labioc.interlocks")
 START_SECONDS: Final = 30.0
 """Seconds after the start of the server that inputs have to be read for the first time."""
 
-TICK: Final = 0.1
-"""Seconds between two looks when no input changes: for delays, and for inputs that fall silent."""
+TICK, QUIET_TICK = 0.1, 1.0
+"""Seconds between two looks when no input changes, while something is not as it should be, and while all is well."""
 
 RETRY: Final = 5.0
 """Seconds after which what could not be done is tried again, or what was undone is done again."""
@@ -155,7 +155,8 @@ class InterlockControl(Source):
         while True:
             self._wake.clear()
             self.look()
-            timer = self._clock.call_later(TICK, self._wake.set)
+            well = self.ok and self._since is None and not self._own["BYPASS"].val
+            timer = self._clock.call_later(QUIET_TICK if well else TICK, self._wake.set)
             try:
                 await self._wake.wait()
             finally:

@@ -13,6 +13,8 @@ from ioc.export.plant import Device, Plant, Records, states
 _LINK: Final = ("COMM", "COMM:AGE", "COMM:RTT", "COMM:ERRORS", "COMM:RECONN", "SCAN:TIME", "SCAN:LATE", "PUT:REFUSED")
 _CELLS: Final = 16
 _CELL_WIDTH: Final = 34
+_MEMBERS: Final = 8
+_MEMBER_WIDTH: Final = 157
 
 
 def main_file(device: Device) -> str:
@@ -54,6 +56,11 @@ def overview(plant: Plant) -> Screen:
         y = _headings(screen, {0: "group"}, y + 10)
     for name in plant.groups:
         y = _group_row(screen, plant, name, y)
+    if plant.interlocks:
+        titles = {0: "interlock", 180: "condition", 426: "bypassed", 524: "input, value and limit"}
+        y = _headings(screen, titles, y + 10)
+    for name in plant.interlocks:
+        y = _interlock_row(screen, plant, name, y)
     y = _archiver(screen, plant, y + 24)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
@@ -179,15 +186,57 @@ def _go(screen: Screen, place: Place, records: Records, name: str, box: Box) -> 
 
 
 def group(plant: Plant, name: str) -> Screen:
-    """Make the screen of a group: where it goes, what that would do, how far it is."""
+    """Make the screen of a group: where it goes, what that would do, how far it is, and its members."""
     records = plant.groups[name]
     place = parts.device_place(plant.prefix, f"GRP:{name}")
     screen = Screen(f"Group {name}", parts.WIDTH, parts.HEIGHT)
     parts.head(screen, f"Group {name}")
     _go(screen, place, records, name, Box(10, 52, 120, 34))
-    y = parts.readings_table(screen, place, records, parts.readings_of(records), Box(10, 104, 1260), 220)
-    parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 6, 1260))
+    readings = [suffix for suffix in parts.readings_of(records) if suffix != "PLAN:MSG"]
+    y = parts.readings_table(screen, place, records, readings, Box(10, 104, 1260), 220)
+    y = parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 6, 1260))
+    if "PLAN:MSG" in records:
+        y = parts.title(screen, records["PLAN:MSG"].fields["DESC"], Box(10, y + 6, 600))
+        screen.readback(place.text_pv("PLAN:MSG", records), Box(10, y, 1260, 110), text=True, align=bob.LEFT)
+        y = _members(screen, plant, name, y + 120)
+    screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
+
+
+def _members(screen: Screen, plant: Plant, name: str, y: int) -> int:
+    """Add a cell for each member of a group in the colour of its state, which opens its screen; returns the next y."""
+    members = next((one.members for part in plant.parts for one in part.groups if one.name == name), {})
+    y = parts.title(screen, "Members, press for their screens", Box(10, y, 600))
+    index = 0
+    for device, channel, records in plant.walk():
+        base = f"{device.name}:CH{channel.number:02d}" if channel is not None else device.name
+        if base not in members:
+            continue
+        line, column = divmod(index, _MEMBERS)
+        box = Box(10 + column * _MEMBER_WIDTH, y + line * 30, _MEMBER_WIDTH - 8, 26)
+        place = parts.device_place(plant.prefix, base)
+        macros = {"DEV": device.name}
+        if channel is None:
+            action = bob.open_display(main_file(device), base, macros)
+        else:
+            macros |= {"CH": f"{channel.number:02d}", "ALIAS": channel.alias}
+            action = bob.open_display(supply.channel_file(device), channel.title, macros)
+        shown = "STATE" if "STATE" in records else "SETTLED"
+        screen.cell(members[base].title, place.pv(shown), box, action, parts.colors(records[shown]))
+        index += 1
+    return y + 30 * -(-index // _MEMBERS)
+
+
+def _interlock_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
+    """Add an interlock: whether it is OK and why not, its acknowledgement and its bypass."""
+    records = plant.interlocks[name]
+    place = parts.device_place(plant.prefix, f"ILK:{name}")
+    screen.label(name, Box(10, y, 170, 26), font="Default Bold")
+    parts.value(screen, place, "OK", records, Box(190, y + 2, 110))
+    parts.command_button(screen, place, "ACK:CMD", records, Box(308, y, 120, 26), "ACK")
+    parts.control(screen, place, "BYPASS", records, Box(436, y, 90, 26))
+    screen.readback(place.text_pv("MSG", records), Box(534, y + 2, parts.WIDTH - 544), text=True, align=bob.LEFT)
+    return y + 34
 
 
 def _archiver(screen: Screen, plant: Plant, y: int) -> int:
@@ -233,6 +282,11 @@ def server(plant: Plant) -> Screen:
             parts.value(screen, place, suffix, device.records, Box(10 + column * 126, y + 1, 120))
         parts.control(screen, place, "DISABLE", device.records, Box(10 + 9 * 126, y + 1, 120))
         y += parts.ROW
+    if plant.interlocks:
+        titles = {0: "interlock", 180: "condition", 426: "bypassed", 524: "input, value and limit"}
+        y = _headings(screen, titles, y + 10)
+    for name in plant.interlocks:
+        y = _interlock_row(screen, plant, name, y)
     y = _archiver(screen, plant, y + 24)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -68,6 +68,7 @@ class Device:
         self.writes: list[tuple[float, str, Value]] = []
         self.gate: asyncio.Event | None = None
         self.refusal = ""
+        self.on_write: Callable[[str, Value], None] = lambda name, value: None
         self.clock = clock
         self._seen = clock.now
 
@@ -94,6 +95,7 @@ class Device:
         if self.refusal:
             raise Refused(self.refusal)
         self.pass_time()
+        self.on_write(name, value)
         self.writes.append((self.clock.now, name, value))
         self.apply(name, value)
         found = self.values(self.clock.time())
@@ -144,7 +146,7 @@ class Supply(Device):
             state = TRIPPED if one.tripped else (UP if one.goal > one.volts else DOWN) if one.moving else int(one.on)
             alarm = Level.MAJOR if one.latched else Level.OK
             for suffix, value in (
-                ("VMON", one.volts), ("IMON", one.volts / 100.0), ("VSET", one.setting), ("VSET.RBV", one.setting),
+                ("VMON", one.volts), ("VSET", one.setting), ("VSET.RBV", one.setting),
                 ("ON", int(one.on)), ("ON.RBV", int(one.on)), ("STATE", state), ("MOVING", int(one.moving)),
                 ("SETTLED", int(one.settled_for >= 2.0)),
             ):  # fmt: skip
@@ -204,9 +206,9 @@ class Furnace(Device):
 class Plant:
     """A site served by everything but sockets and devices: real records, scan, put path and automation."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
+    def __init__(self, data: Mapping[str, Any], clock: FakeClock | None = None) -> None:
         self.site: Site = parse_site(data)
-        self.clock = FakeClock()
+        self.clock = clock or FakeClock()
         definitions = expand(self.site).records
         self.records = RecordSet.build(definitions.values(), time=self.clock.time)
         self.outputs = [self.records[name] for name, one in definitions.items() if OFF_TAG in one.info]

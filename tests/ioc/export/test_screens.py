@@ -201,6 +201,35 @@ def test_what_became_of_everything_off_is_on_the_overview(files: dict[str, str])
     assert "$(P=LAB):GRP:ALL:MSG$" in files["overview.bob"]
 
 
+GROUPS = """
+[[group]]
+name = "CALO"
+members = ["CALO1:*", "HV2:CH0[0-3]", "FURN1"]
+on = "keep"
+[[interlock]]
+name = "HOT"
+condition = "FURN1:TEMP < 80 C"
+action = "off"
+members = ["CALO1:*"]
+"""
+
+
+def test_groups_and_interlocks_are_shown_with_what_moves_and_acknowledges_them() -> None:
+    site = plants.plant(f"{plants.HEAD}\n{GROUPS}")
+    shown = phoebus.write(site)
+    walk = Walk(shown)
+    walk.open("overview.bob", {})
+    for check in (test_every_pv_shown_is_served, test_only_what_may_be_written_is_and_what_is_dangerous_asks):
+        check(site, walk)
+    test_every_screen_is_reached_from_the_overview_without_macros(shown, walk)
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
+    test_widgets_have_the_types_versions_and_properties_of_phoebus(shown)
+    written = {pv for _, pv, _ in walk.writes}
+    assert written >= {"LAB:GRP:CALO:GO", "LAB:GRP:CALO:HOLD:CMD", "LAB:ILK:HOT:ACK:CMD", "LAB:ILK:HOT:BYPASS"}
+    assert "CALO1:PMT07" in shown["group-CALO.bob"]
+    assert "LAB):FURN1:SETTLED" in shown["group-CALO.bob"]
+
+
 def _all_off_button(site: Plant) -> ET.Element:
     found = Walk(phoebus.write(site))
     found.open("overview.bob", {})
