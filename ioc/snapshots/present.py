@@ -47,10 +47,18 @@ class Present:
 
 
 async def look(client: Client, settings: Sequence[Setting], timeout: float) -> dict[str, Present]:
-    """Read settings with their read-backs; returns them by the name of the setting."""
+    """Read settings with their read-backs; returns them by the name of the setting.
+
+    As long as PVs connect it waits for the others, ``timeout`` seconds each time: thousands take their time.
+    """
     names = [one.record.name for one in settings]
     names += [one.readback.name for one in settings if one.readback is not None]
-    channels = {channel.name: channel for channel in await client.connect(names, timeout)}
+    missing = len(names) + 1
+    while True:
+        channels = {channel.name: channel for channel in await client.connect(names, timeout)}
+        before, missing = missing, sum(not channel.connected for channel in channels.values())
+        if not 0 < missing < before:
+            break
     gate = asyncio.Semaphore(_AT_ONCE)
     readings = dict(await asyncio.gather(*(_read(channel, timeout, gate) for channel in channels.values())))
     return {one.record.name: _present(one, channels, readings) for one in settings}
