@@ -20,7 +20,7 @@ from ioc.clock import Clock, local_time
 from ioc.database.support import SERVER, STATUS_SIGNALS
 from ioc.logs import cause_of
 from ioc.put_queue import Order, PutQueue
-from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, fields_of
+from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, as_text, fields_of
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
@@ -411,14 +411,6 @@ def _losses(scanner: DeviceScanner, way: Way) -> int | None:
     is not ready.
     """
     return None if way.urgent else scanner.status.reconnects
-
-
-def as_text(record: Record, value: Any) -> str:
-    """Write a value as an operator knows it: the text of a state, or a number without needless digits."""
-    choices = record.enum_strings()
-    if isinstance(value, int) and 0 <= value < len(choices) and choices[value]:
-        return str(choices[value])
-    return f"{value:.10g}" if isinstance(value, float) else str(value)
 
 
 def _reason(error: DeviceError, permit: Permit) -> str:

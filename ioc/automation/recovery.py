@@ -19,8 +19,19 @@ from devices.rules.hv_channel import State
 from ioc.automation.recovery_rules import Look, Phase, Put, RecoveryRules
 from ioc.clock import Clock
 from ioc.database.support import RECOVERY_CAUSE, RECOVERY_TAG
-from ioc.puts import PutPath, as_text
-from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, RecordSet, Source, Value, fields_of
+from ioc.puts import PutPath
+from ioc.records import (
+    FieldSpec,
+    FieldValue,
+    PutContext,
+    PutRefused,
+    Record,
+    RecordSet,
+    Source,
+    Value,
+    as_text,
+    fields_of,
+)
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
 

@@ -2,7 +2,7 @@
 
 from ioc.records.fields import Value
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
-from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused
+from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused, as_text
 from ioc.records.record import Record
 from ioc.records.recordset import RecordSet
 from ioc.records.source import Source
@@ -22,5 +22,6 @@ __all__ = [
     "Source",
     "Value",
     "alarm_status",
+    "as_text",
     "fields_of",
 ]

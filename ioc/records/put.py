@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ioc.records.record import Record
 
 
 class PutRefused(Exception):
@@ -52,3 +56,11 @@ class PutContext:
     address: tuple[str, int] = ("", 0)
     callback: bool = False
     cancelled: Cancelled = field(default_factory=Cancelled)
+
+
+def as_text(record: Record, value: Any) -> str:
+    """Write a value as an operator knows it: the text of a state, or a number without needless digits."""
+    choices = record.enum_strings()
+    if isinstance(value, int) and 0 <= value < len(choices) and choices[value]:
+        return str(choices[value])
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

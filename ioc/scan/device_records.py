@@ -6,12 +6,15 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 
-from devices.model import Cause, Driver, Limits, Ranged, Reading
-from ioc.records import Record
+from devices.model import Cause, Driver, Level, Limits, Ranged, Reading
+from ioc.records import Record, as_text
 from ioc.scan.device_status import ALARM_STATUS
 
 PRECISION_PERIOD = 5.0
 """Seconds after which a change of the decimals that a device shows is followed at the latest."""
+
+
+_READ_BACK = ".RBV"
 
 
 def is_command(signal: str) -> bool:
@@ -20,10 +23,16 @@ def is_command(signal: str) -> bool:
 
 
 class DeviceRecords:
-    """Posts readings to the records of a device; ``readable`` are the signals that can be read, in their order."""
+    """Posts readings to the records of a device; ``readable`` are the signals that can be read, in their order.
 
-    def __init__(self, driver: Driver, records: Iterable[Record]) -> None:
+    ``note_change`` gets a sentence when a setting has become another than was asked for: a program beside this one, or
+    the front panel, has changed it.
+    """
+
+    def __init__(self, driver: Driver, records: Iterable[Record], note_change: Callable[[str], object]) -> None:
         self._driver = driver
+        self._note_change = note_change
+        self._changed: set[str] = set()
         by_signal: defaultdict[str, list[Record]] = defaultdict(list)
         for record in records:
             by_signal[record.signal or ""].append(record)
@@ -51,6 +60,22 @@ class DeviceRecords:
         status = 0 if reading.cause is Cause.NONE else ALARM_STATUS[reading.cause]
         for record in self._by_signal.get(name, ()):
             record.post(reading.value, reading.time, reading.level, status)
+        if name.endswith(_READ_BACK):
+            self._compare(name, reading)
+
+    def _compare(self, name: str, reading: Reading) -> None:
+        """Report once that a read-back differs from its demand for as long as the driver makes it an alarm."""
+        if reading.level is not Level.MINOR:
+            self._changed.discard(name)
+            return
+        base = name.removesuffix(_READ_BACK)
+        for demand in self._outputs.get(base, ())[:1]:
+            if name not in self._changed and reading.value is not None and reading.value != demand.val:
+                self._changed.add(name)
+                found, asked = as_text(demand, reading.value), as_text(demand, demand.val)
+                self._note_change(
+                    f"{base.replace('.', ':')} is {found}, not {asked} as asked for: it was changed elsewhere"
+                )
 
     def settle_commands(self, now: float) -> None:
         """Let commands rest at 0, since this Unix time: they do as soon as the device is there."""

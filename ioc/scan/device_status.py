@@ -115,6 +115,12 @@ class DeviceStatus:
         self.refusal, self.message = f"{text} [{now}]", f"{now} {text}"
         self.post("PUT.MSG", "COMM.MSG")
 
+    def note_change(self, text: str) -> None:
+        """Show that a setting has changed without a put."""
+        log.warning("%s: %s", self._driver.settings.name, text)
+        self.message = f"{local_time(self._clock.time())} {text}"
+        self.post("COMM.MSG")
+
     def post(self, *signals: str) -> None:
         """Post these signals to their records; all of them when none is named."""
         now = self._clock.time()

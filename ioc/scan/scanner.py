@@ -61,7 +61,8 @@ class DeviceScanner(Source):
         self._clock = clock
         self._turns = turns or Turns(clock)
         self._phase = phase
-        self._records = DeviceRecords(driver, (record for record in mine if not is_of_server(record.signal or "")))
+        own = (record for record in mine if not is_of_server(record.signal or ""))
+        self._records = DeviceRecords(driver, own, self.status.note_change)
         self._schedule = Schedule(phase, driver.settings.period)
         self._backlog = Backlog(driver)
         self._asked: dict[str, None] = {}

@@ -538,3 +538,27 @@ async def test_GIVEN_a_device_WHEN_it_comes_back_THEN_its_fast_signals_are_read_
         assert rest == ["BD.NAME", "CH00.ON", "CH00.VSET", "CH00.VSET.RBV", "CH01.VSET"]
         assert second - first == pytest.approx(0.4)
         assert all(alarm(record) == ("NO_ALARM", 0) for record in (rig["CH00:VMON"], rig["CH00:VSET"], rig["BD:NAME"]))
+
+
+async def test_GIVEN_a_setting_WHEN_changed_by_another_program_THEN_one_line_says_so_until_they_agree_again(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def lines() -> list[str]:
+        return [record.message for record in caplog.records if "changed elsewhere" in record.message]
+
+    def differs(value: float, level: Level = Level.MINOR) -> Reading:
+        return Reading(value, rig.clock.time(), level, Cause.STATE if level else Cause.NONE)
+
+    async with Rig().running() as rig:
+        for reading, count in (
+            (differs(100.0), 0),  # an alarm for another reason
+            (differs(250.0), 1),
+            (differs(260.0), 1),
+            (differs(100.0, Level.OK), 1),
+            (differs(300.0), 2),
+        ):
+            rig.driver.readings["CH00.VSET.RBV"] = reading
+            await rig.clock.advance(6.0)
+            assert len(lines()) == count
+        assert lines()[0] == "HV1: CH00:VSET is 250, not 100 as asked for: it was changed elsewhere"
+        assert str(rig["COMM:MSG"].val).endswith("CH00:VSET is 300, not 100 as asked for: it was changed elsewhere")
