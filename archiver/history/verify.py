@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -13,7 +13,7 @@ from archiver.config import ServerConfig
 from archiver.history.query import PAGE, HistoryError, ask, source_of
 from archiver.influx.api import connect
 from archiver.influx.http import HttpClient, NoAnswer
-from archiver.log.reader import lines
+from archiver.log.reader import windows
 from archiver.points.lineprotocol import FieldValue, parse
 
 _NS: Final = 1_000_000_000
@@ -48,9 +48,9 @@ def verify(directory: Path, server: ServerConfig, since: int, until: int) -> Ver
     result = Verified()
     client = connect(server)
     try:
-        for begin in range(since, until + 1, _WINDOW_NS):
+        for begin, lines in windows(directory, since, until, _WINDOW_NS):
             end = min(begin + _WINDOW_NS - 1, until)
-            for measurement, points in _logged(directory, begin, end).items():
+            for measurement, points in _logged(lines).items():
                 _compare(result, measurement, points, _stored(client, server, measurement, points, begin, end))
     except NoAnswer as error:
         raise HistoryError(f"{server.name}: {error}") from error
@@ -59,14 +59,11 @@ def verify(directory: Path, server: ServerConfig, since: int, until: int) -> Ver
     return result
 
 
-def _logged(directory: Path, since: int, until: int) -> dict[str, Points]:
+def _logged(lines: Iterable[bytes]) -> dict[str, Points]:
     found: dict[str, Points] = defaultdict(dict)
-    for line in lines(directory, (b"",), since):
-        stamp = line[line.rfind(b" ") + 1 :]
-        if not (line and since <= int(stamp) <= until):
-            continue
+    for line in lines:
         point = parse(line)
-        key = (tuple(sorted(point.tags.items())), int(stamp))
+        key = (tuple(sorted(point.tags.items())), point.time or 0)
         found[point.measurement].setdefault(key, {}).update(point.fields)
     return found
 

@@ -9,9 +9,11 @@ import os
 import re
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -256,7 +258,35 @@ def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterat
     Blocks written more than a day before ``since_ns`` (Unix ns) are left out: no stamp is further ahead of its block.
     For any process, also beside the one that writes.
     """
-    earliest = since_ns - _DAY_NS
+    for _, block in _written_since(directory, since_ns - _DAY_NS):
+        yield from _matching(block.payload, starts)
+
+
+def windows(directory: Path, since_ns: int, until_ns: int, width_ns: int) -> Iterator[tuple[int, list[bytes]]]:
+    """Yield the lines between two stamps (Unix ns) window by window, each with its beginning, if it has any.
+
+    A line may be written long after its stamp, so that the whole log is looked through once; what is read for a window
+    after that are the blocks with lines of it, whatever the number of windows.
+    """
+
+    def number(line: bytes) -> int:
+        stamp = int(line[line.rfind(b" ") + 1 :] or -1)
+        return (stamp - since_ns) // width_ns if since_ns <= stamp <= until_ns else -1
+
+    places: defaultdict[int, list[tuple[Path, int]]] = defaultdict(list)
+    for path, block in _written_since(directory, since_ns - _DAY_NS):
+        for window in {number(line) for line in block.payload.splitlines()} - {-1}:
+            places[window].append((path, block.start))
+    for window in sorted(places):
+        payloads = chain.from_iterable(
+            _read_at(path, [start for _, start in group]) for path, group in groupby(places[window], itemgetter(0))
+        )
+        found = [line for payload in payloads for line in payload.splitlines() if number(line) == window]
+        yield since_ns + window * width_ns, found
+
+
+def _written_since(directory: Path, earliest: int) -> Iterator[tuple[Path, blocks.Found]]:
+    """Yield the blocks that were written since a time (Unix ns), in their order."""
     for _, path in segment_files(directory):
         try:
             fd = os.open(path, os.O_RDONLY)
@@ -268,9 +298,24 @@ def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterat
                 continue
             for block in blocks.walk(fd, START, status.st_size):
                 if block.newest_ns >= earliest:
-                    yield from _matching(block.payload, starts)
+                    yield path, block
         finally:
             os.close(fd)
+
+
+def _read_at(path: Path, starts: Sequence[int]) -> Iterator[bytes]:
+    """Yield the payloads of the blocks that begin there; none of a file that was dropped meanwhile."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        size = os.fstat(fd).st_size
+        for start in starts:
+            if (block := blocks.read_block(fd, start, size)) is not None:
+                yield block.payload
+    finally:
+        os.close(fd)
 
 
 def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[Iterator[bytes]]:
