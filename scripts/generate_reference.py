@@ -224,6 +224,8 @@ def kind(schema: Mapping[str, Any]) -> str:
         return ", ".join(f"`{str(value).lower() if isinstance(value, bool) else value}`" for value in schema["enum"])
     if "$ref" in schema:
         return "table"
+    if "anyOf" in schema:
+        return " or ".join(kind(one) for one in schema["anyOf"])
     words = {
         "string": "text",
         "integer": "whole number",
@@ -280,6 +282,16 @@ def site_file_page() -> str:
         ]
     lines += ['## `[[device]]` with `type = "caproto"`', "", *key_table(definitions["caproto"])]
     lines += channel_sections(definitions)
+    group = top["group"]["items"]
+    members = group["properties"]["member"]
+    member = {**members["additionalProperties"], "description": members["description"]}
+    lines += ["## `[[group]]`", "", top["group"]["description"] + ": [how to](../how-to/groups.md).", ""]
+    lines += key_table(group)
+    lines += ["### `[group.member.NAME]`", "", *key_table(member)]
+    lines += ["### `[[group.neighbours]]`", "", *key_table(group["properties"]["neighbours"]["items"])]
+    about = top["interlock"]["description"]
+    lines += ["## `[[interlock]]`", "", f"{about}: [how to](../how-to/interlocks.md).", ""]
+    lines += key_table(top["interlock"]["items"])
     lines += ["## `[archiver]`", "", *key_table(top["archiver"])]
     lines += ["### `[[archiver.influxdb]]`", "", *key_table(top["archiver"]["properties"]["influxdb"]["items"])]
     return "\n".join(lines)

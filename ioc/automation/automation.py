@@ -77,7 +77,10 @@ class Automation:
 
     async def start(self) -> None:
         """Look for the PVs of other servers that interlocks are about. Raises OSError."""
-        await self._inputs.start()
+        try:
+            await self._inputs.start()
+        except ValueError as error:
+            raise OSError(f"can't look for the PVs of other servers: {error}") from error
 
     async def stop(self) -> None:
         """End what is done without a client that waits for it."""

@@ -263,9 +263,17 @@ class GroupControl(Source):
 
     async def run(self) -> None:
         """Show state, progress and plan, and look after the members, until cancelled."""
+        failed = False
         while True:
             self._wake.clear()
-            self._look()
+            try:
+                self._look()
+                failed = False
+            except Exception:
+                if not failed:
+                    log.critical("group %s: cannot be looked at", self.name, exc_info=True)
+                failed = True
+                self._own["STATE"].lose(ALARM_STATUS[Cause.READ])
             timer = self._clock.call_later(REFRESH, self._wake.set) if self._sequence is not None else None
             try:
                 await self._wake.wait()

@@ -154,7 +154,10 @@ class InterlockControl(Source):
         """Judge after each change of an input, and act, until cancelled."""
         while True:
             self._wake.clear()
-            self.look()
+            try:
+                self.look()
+            except Exception as error:
+                self._fail(error)
             well = self.ok and self._since is None and not self._own["BYPASS"].val
             timer = self._clock.call_later(QUIET_TICK if well else TICK, self._wake.set)
             try:
@@ -167,6 +170,15 @@ class InterlockControl(Source):
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+    def _fail(self, error: Exception) -> None:
+        """Refuse from now on: what cannot be judged is not OK. It acts no more until it can be judged again."""
+        cause = f"internal error: {type(error).__name__}: {error}"
+        if self._cause != cause:
+            log.critical("interlock %s: cannot be judged", self.name, exc_info=error)
+        self.ok, self._cause, self._since = False, cause, None
+        self._show("OK", 0)
+        self._show("MSG", cause, Level.MAJOR)
 
     def look(self) -> None:
         """Judge by the inputs of now, and begin to act when that is due."""

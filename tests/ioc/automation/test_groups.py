@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Never
 
 from ioc.records.status import INVALID, MAJOR, MINOR
 from tests.ioc.automation.plant import Plant, tick
@@ -345,3 +345,21 @@ async def test_GIVEN_neighbours_WHEN_moved_up_and_down_THEN_they_never_differ_by
             put.result()
         assert 150.0 <= worst <= 200.5
         assert len(writes(plant)) < 120
+
+
+async def test_GIVEN_a_group_that_cannot_be_looked_at_WHEN_shown_THEN_its_state_is_INVALID_until_it_can() -> None:
+    async with site() as plant:
+        group = plant.automation.groups["GEM"]
+        known = group.state
+
+        def state() -> Never:
+            raise KeyError("x")
+
+        group.state = state  # type: ignore[method-assign]
+        plant.channel("HV1:CH00").setting = 10.0
+        await plant.clock.advance(6.0)
+        assert plant["GRP:GEM:STATE"].sevr == INVALID
+        group.state = known  # type: ignore[method-assign]
+        plant.channel("HV1:CH00").setting = 20.0
+        await plant.clock.advance(6.0)
+        assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (0, 0)

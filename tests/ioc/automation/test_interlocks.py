@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Never
 
 import pytest
 
@@ -277,3 +277,18 @@ async def test_GIVEN_a_put_that_waits_WHEN_it_is_not_OK_any_more_THEN_it_is_neve
         plant.devices["HV1"].gate.set()
         assert await plant.outcome(first, 1.0) == ""
         assert ("CH00.ON", 1) not in writes(plant)
+
+
+async def test_GIVEN_an_interlock_that_cannot_be_judged_WHEN_looked_at_THEN_it_is_not_OK_and_refuses() -> None:
+    async with site() as plant:
+        interlock = plant.automation.interlocks["HOT"]
+
+        def verdict() -> Never:
+            raise KeyError("x")
+
+        interlock._judge.verdict = verdict  # type: ignore[method-assign]
+        await plant.clock.advance(1.5)
+        assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (0, MAJOR)
+        assert said(plant) == "internal error: KeyError: 'x'"
+        with pytest.raises(PutRefused, match="internal error"):
+            await plant.put("CALO:A:ON", 1)
