@@ -47,7 +47,7 @@ lint: $(VENV)/lint.stamp
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "labioc needs Python 3.11 or newer; try make PYTHON=python3.12 (found: $$($(PYTHON) --version))" >&2; exit 1; }
 	@echo "making a Python environment in $(VENV) ..."
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
 
 $(VENV)/run.stamp: pyproject.toml | $(BIN)/python
 	@echo "installing labioc and what it needs into $(VENV) ..."

@@ -73,6 +73,13 @@ def is_up(card: str, folder: Path = CAN_CARDS) -> bool:
         return True
 
 
+def completed(place: str, default: str = "") -> str:
+    """Return a place as an address: ``/dev/NAME`` is a serial port, anything else without a scheme gets the default."""
+    if not place or "://" in place:
+        return place
+    return f"serial://{place}" if place.startswith("/") else f"{default}{place}"
+
+
 def take_options(place: str, *names: str) -> tuple[str, dict[str, str]]:
     """Take options out of the query of an address; returns what is left of it, and those that were there."""
     base, _, query = place.partition("?")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from devices.caen.driver import CaenDriver
 from devices.caen.family import FAMILY
-from devices.discovery import ALIAS, Discovery, Found, Report, number_option, serial_places, take_options
+from devices.discovery import ALIAS, Discovery, Found, Report, completed, number_option, serial_places, take_options
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import parse_address
 
@@ -25,7 +25,7 @@ _SETTINGS: Final = {"VSET": "V", "ISET": "uA"}
 
 async def look(place: str, report: Report) -> Sequence[Found]:
     """Return the supply at a place, the first that answers where several ports or bit rates are to be tried."""
-    place, options = take_options(place, "board")
+    place, options = take_options(completed(place, "tcp://"), "board")
     board = number_option(options, "board", 0, range(32))
     for address in list(_addresses(place)):
         report(f"asking for BDNAME at {address}")

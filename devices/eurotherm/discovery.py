@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Final
 
 from devices.clock import DriverClock
-from devices.discovery import Discovery, Found, Report, serial_places, take_options
+from devices.discovery import Discovery, Found, Report, completed, serial_places, take_options
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.eurotherm.registers import REGISTERS, firmware_text
 from devices.eurotherm.unit import EurothermUnit
@@ -32,7 +32,7 @@ _IDENTITY: Final = ("VERSION", "TYPE", "SP.HI", "SP.LO", "PV.IN")
 
 async def look(place: str, report: Report) -> Sequence[Found]:
     """Return the instruments on a line; all of them have the same bit rate and parity."""
-    line, options = take_options(place, "units")
+    line, options = take_options(completed(place), "units")
     units = _units(options.get("units", ADDRESSES))
     for where in _lines(line):
         report(f"asking addresses {units[0]} to {units[-1]} at {where.baudrate} baud, parity {where.parity}")

@@ -18,6 +18,7 @@ from devices.discovery import (
     Found,
     Report,
     can_cards,
+    completed,
     is_up,
     number_option,
     serial_places,
@@ -75,7 +76,7 @@ class _Ear:
 
 async def look(place: str, report: Report) -> Sequence[Found]:
     """Return the modules that announce themselves."""
-    place, taken = take_options(place, "seconds")
+    place, taken = take_options(completed(place, "can://socketcan/"), "seconds")
     seconds = number_option(taken, "seconds", SECONDS, range(1, 3601))
     options = _options(place)
     card = str(options["channel"])

@@ -56,4 +56,5 @@ def _line(prompt: str, words: list[str]) -> str:
         from prompt_toolkit.completion import WordCompleter  # noqa: PLC0415
     except ImportError:
         return input(prompt)
-    return ask(prompt, completer=WordCompleter(words, sentence=True))
+    completer = WordCompleter(words, sentence=True)
+    return ask(prompt, completer=completer, reserve_space_for_menu=min(len(words), 4))

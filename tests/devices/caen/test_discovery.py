@@ -61,7 +61,7 @@ async def test_GIVEN_a_host_alone_WHEN_looked_for_THEN_the_usual_ports_are_tried
 ) -> None:
     async with simulated_supply(CaenModel(Profile.A)) as supply:
         monkeypatch.setattr(discovery, "PORTS", (unused_tcp_port, supply.port))
-        found, said = await look("tcp://127.0.0.1")
+        found, said = await look("127.0.0.1")
         assert found[0].keys["address"] == f"tcp://127.0.0.1:{supply.port}"
         assert f"tcp://127.0.0.1:{unused_tcp_port}: cannot connect" in said
         assert said.count("asking for BDNAME") == 2
@@ -70,7 +70,7 @@ async def test_GIVEN_a_host_alone_WHEN_looked_for_THEN_the_usual_ports_are_tried
 async def test_GIVEN_a_serial_port_WHEN_looked_for_THEN_the_supply_is_found_at_a_usual_rate() -> None:
     async with simulated_supply(CaenModel(Profile.A)) as supply:
         path = await supply.plug_in_serial()
-        found, _ = await look(f"serial://{path}")
+        found, _ = await look(path)
         assert found[0].keys["address"] == f"serial://{path}?baudrate=9600"
         assert all(line.startswith(b"$CMD:MON,") for line in supply.received)
 
@@ -101,7 +101,7 @@ async def test_GIVEN_a_port_that_is_not_there_WHEN_looked_for_THEN_it_is_tried_o
     assert "no-such-port" in said
 
 
-@pytest.mark.parametrize("place", ["192.168.1.5", "can://socketcan/can0", "tcp://host:port", "tcp://h:23?board=32"])
+@pytest.mark.parametrize("place", ["can://socketcan/can0", "", "tcp://host:port", "tcp://h:23?board=32"])
 async def test_a_place_that_is_none_says_what_is_allowed(place: str) -> None:
     with pytest.raises(ValueError, match="allowed"):
         await DISCOVERY.look(place, lambda _: None)

@@ -28,7 +28,7 @@ async def test_GIVEN_two_controllers_WHEN_looked_for_THEN_both_are_described_and
     hot = EurothermModel()
     hot.memory["SP.HI"] = 850.0
     async with simulated_furnaces({2: EurothermModel(), 4: hot}) as furnaces:
-        found, _ = await look(f"serial://{furnaces.device}?units=1-4")
+        found, _ = await look(f"{furnaces.device}?units=1-4")
         assert [one.keys["unit"] for one in found] == [one.number for one in found] == [2, 4]
         assert found[0].keys["address"] == f"serial://{furnaces.device}?baudrate=9600"
         assert found[0].keys["limits"] == {"TSET": (0.0, 1200.0)}

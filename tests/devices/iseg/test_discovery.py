@@ -87,13 +87,13 @@ async def test_GIVEN_a_card_that_is_off_WHEN_looked_at_THEN_the_command_that_swi
     assert can_cards(tmp_path) == ["can0", "can1"]
     assert (is_up("can0", tmp_path), is_up("can1", tmp_path), is_up("can9", tmp_path)) == (False, True, True)
     monkeypatch.setattr(discovery, "is_up", lambda card: is_up(card, tmp_path))
-    found, said = await look("can://socketcan/can0")
+    found, said = await look("can0")
     assert found == []
     assert "sudo ip link set can0 up type can bitrate 125000" in said
 
 
 @pytest.mark.parametrize(
-    "place", ["can0", "can://socketcan", "can://nocan/can0", "can://slcan/dev/x?speed=1", "can://virtual/x?seconds=0"]
+    "place", ["", "can://socketcan", "can://nocan/can0", "can://slcan/dev/x?speed=1", "can://virtual/x?seconds=0"]
 )
 async def test_a_place_that_is_none_says_what_is_allowed(place: str) -> None:
     with pytest.raises(ValueError, match="allowed"):

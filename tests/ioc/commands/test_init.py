@@ -154,7 +154,7 @@ async def test_GIVEN_a_supply_and_a_terminal_WHEN_the_questions_are_answered_THE
         terminal.until("Which kind of device")
         terminal.answer("1")
         terminal.until("Place")
-        terminal.answer("192.168.1.5")
+        terminal.answer("can://socketcan/can0")
         terminal.until("allowed")
         terminal.until("Which kind of device")
         terminal.answer("caen-dt55xx")
