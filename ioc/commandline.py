@@ -33,6 +33,7 @@ _COMMANDS = {
     "journal": "list the puts that clients have made: who, what, and what came of it",
     "health": "ask the running servers of a site how they are",
     "trips": "list the trips that the servers remember, with what was read around each",
+    "selftest": "read everything of a site, change nothing, and report what is wrong",
     "schema": "print the JSON Schema of the site file",
     "export": "write files for other programs",
     "archive": "forward every event to InfluxDB until Ctrl-C or SIGTERM",
