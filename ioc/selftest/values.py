@@ -26,6 +26,9 @@ from ioc.site.expansion import expand
 AT_ONCE = 500
 """Reads that are under way at a time."""
 
+READ_SECONDS = 15.0
+"""How long a server may take to answer a read: they are asked for everything at once."""
+
 Span = tuple[float, float]
 
 
@@ -53,7 +56,7 @@ class Seen:
 
 
 async def from_server(client: Client, names: Iterable[str], timeout: float) -> dict[str, Seen]:
-    """Read PVs of whichever servers have them. Raises ValueError for what can't be a name."""
+    """Read PVs of whichever servers have them; finding those may take so long. Raises ValueError for a bad name."""
     gate = asyncio.Semaphore(AT_ONCE)
 
     async def read(name: str) -> tuple[str, Seen]:
@@ -62,7 +65,7 @@ async def from_server(client: Client, names: Iterable[str], timeout: float) -> d
             return name, Seen(trouble="not connected: no server has it")
         try:
             async with gate:
-                found = await channel.read(timeout)
+                found = await channel.read(READ_SECONDS)
         except ReadError as error:
             return name, Seen(trouble=str(error))
         limits = found.meta.limits
