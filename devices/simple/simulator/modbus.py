@@ -12,7 +12,7 @@ from devices.links.modbus_frames import EXCEPTION, READ, WRITE, WRITE_ONE, is_fr
 from devices.model import DeviceSettings
 from devices.simple.modbus import Register
 from devices.simple.simulator.model import TableModel
-from devices.simulation.backdoor import Action, TextDoor, switch
+from devices.simulation.backdoor import TextDoor
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
 from devices.simulation.time import ModelTime
@@ -118,17 +118,7 @@ class Door(TextDoor):
     """The back door of a Modbus device."""
 
     def __init__(self, device: SimulatedRegisters, port: int) -> None:
-        def force(name: str, value: str) -> str:
-            device.model.force(name, value)
-            return "ok"
-
-        commands: dict[str, tuple[str, Action]] = {
-            "show": ("", device.model.show),
-            "set": ("NAME VALUE", force),
-            "clips": ("on|off", switch(device.model, "clips")),
-            **{name: ("on|off", switch(device.faults, name)) for name in ("silent", "crc", "mute")},
-        }
-        super().__init__(port, commands)
+        super().__init__(port, device.model.commands(device.faults, "silent", "crc", "mute"))
 
 
 def _add_arguments(parser: ArgumentParser) -> None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from devices.model import Value
 from devices.simple.table import Row
+from devices.simulation.backdoor import Action, switch
 
 
 class TableModel:
-    """The present values of a table; ``held`` are those that somebody has forced, which follow nothing."""
+    """The present values of a table; ``held`` are those that the back door has forced, which follow nothing."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = {row.name: row for row in rows if row.readable}
@@ -34,7 +35,7 @@ class TableModel:
         self.values[row.name] = value
         return True
 
-    def force(self, name: str, word: str) -> None:
+    def force(self, name: str, word: str) -> str:
         """Set a value from the back door and hold it there. Raises ValueError."""
         row = self.rows.get(name)
         if row is None:
@@ -46,6 +47,22 @@ class TableModel:
         else:
             self.values[name] = word if row.text else float(word)
         self.held.add(name)
+        return "ok"
+
+    def release(self, name: str) -> str:
+        """Let a value follow others again."""
+        self.held.discard(name)
+        return "ok"
+
+    def commands(self, faults: object, *switches: str) -> dict[str, tuple[str, Action]]:
+        """Return the commands of a back door: for the values, and for each of these switches of ``faults``."""
+        return {
+            "show": ("", self.show),
+            "set": ("NAME VALUE", self.force),
+            "release": ("NAME", self.release),
+            "clips": ("on|off", switch(self, "clips")),
+            **{name: ("on|off", switch(faults, name)) for name in switches},
+        }
 
     def show(self) -> str:
         """Return all values in one line."""

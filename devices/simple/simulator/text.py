@@ -13,7 +13,7 @@ from devices.errors import Garbled
 from devices.model import DeviceSettings
 from devices.simple.simulator.model import TableModel
 from devices.simple.text import GAP, Line, TextTable, fill, gap_of
-from devices.simulation.backdoor import Action, TextDoor, finite, switch
+from devices.simulation.backdoor import Action, TextDoor, finite
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
 from devices.simulation.time import ModelTime
@@ -154,28 +154,12 @@ class Door(TextDoor):
     def __init__(self, device: SimulatedText, port: int) -> None:
         faults = device.faults
 
-        def force(name: str, value: str) -> str:
-            device.model.force(name, value)
-            return "ok"
-
-        def release(name: str) -> str:
-            device.model.held.discard(name)
-            return "ok"
-
         def delay(seconds: str) -> str:
             faults.delay = finite(seconds)
             return "ok"
 
-        commands: dict[str, tuple[str, Action]] = {
-            "show": ("", device.model.show),
-            "set": ("NAME VALUE", force),
-            "release": ("NAME", release),
-            "clips": ("on|off", switch(device.model, "clips")),
-            "delay": ("SECONDS", delay),
-            "disconnect": ("", device.disconnect),
-            **{name: ("on|off", switch(faults, name)) for name in ("silent", "garbage", "mute", "hang_up")},
-        }
-        super().__init__(port, commands)
+        own: dict[str, tuple[str, Action]] = {"delay": ("SECONDS", delay), "disconnect": ("", device.disconnect)}
+        super().__init__(port, device.model.commands(faults, "silent", "garbage", "mute", "hang_up") | own)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
