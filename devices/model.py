@@ -255,7 +255,7 @@ class WriteGuard(Protocol):
         """
 
     def permit_writes(self) -> None:
-        """Take writes again. What was being repeated stays ended until somebody sets it anew."""
+        """Take writes again. What was being repeated stays ended until a user sets it anew."""
 
 
 @dataclass(frozen=True, slots=True)

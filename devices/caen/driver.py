@@ -20,9 +20,8 @@ from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.channels import Places, all_signals, channel_prefix, place_of
+from devices.rules.channels import Places, place_of
 from devices.rules.hv_frozen import Activity
-from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.caen")
 
@@ -56,10 +55,10 @@ class CaenDriver:
         self._board = CaenBoard(self._unit, settings, count)
         activity = Activity()
         self._channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
-        self._writer = CaenWriter(self._unit, self._board, self._channels, settings, self._clock)
+        self._places = Places(self._board, self._channels, BOARD, CHANNEL)
+        self._writer = CaenWriter(self._unit, self._board, self._channels, self._places, settings, self._clock)
         self._raw = CaenRaw(self._unit, self._writer, self.way)
-        self._signals = all_signals(BOARD.values(), CHANNEL.values(), count)
-        self._places = Places(self._channels, CHANNEL)
+        self._signals = self._places.signals()
         self._interlocked = False  # as the channels reported at the last look
 
     @property
@@ -132,7 +131,7 @@ class CaenDriver:
             channel.polled(fresh, now)
         if "STAT" in of_channels:
             await self._explain_outputs_gone()
-        return self._readings([*names, *self._moved()])
+        return self._readings([*names, *self._places.moved()])
 
     async def _look_at_interlock(self) -> bool:
         """Ask the board at once when channels begin to report an interlock; return whether it was asked.
@@ -166,13 +165,6 @@ class CaenDriver:
         # The values of one look belong together, in the order that the trip memory counts on.
         return [*(parameter for parameter in wanted if parameter not in LIVE), *live]
 
-    def _moved(self) -> list[str]:
-        """Return the settings whose demand has changed without a put."""
-        names = moved(self._board.demands)
-        for channel in self._channels:
-            names += moved(channel.hv.demands, channel_prefix(channel.number))
-        return names
-
     def portions(self, names: Sequence[str]) -> Sequence[Collection[str]]:
         """Divide signals by what has to be asked for them: settings first, then the board, constants last.
 
@@ -195,14 +187,10 @@ class CaenDriver:
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the trips that have not been acknowledged."""
-        return {
-            f"{channel_prefix(channel.number)}TRIP": channel.hv.trip.reading(self._clock.time())
-            for channel in self._channels
-            if channel.hv.trip.latched
-        }
+        return self._places.latched(self._clock.time())
 
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        return self._places.readings(names, BOARD, self._board.reading, self._clock.time())
+        return self._places.readings(names, self._clock.time())
 
     def way(self, name: str, value: Value) -> Way:
         """One write at a time over the link; switching an output off does not wait."""

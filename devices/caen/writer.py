@@ -13,7 +13,7 @@ from functools import partial
 
 from devices import permit
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import BOARD, CHANNEL, SETTINGS, Setting
+from devices.caen.catalogue import SETTINGS, Quantity, Setting
 from devices.caen.channel import NEEDS, CaenChannel
 from devices.caen.look import FreshLook
 from devices.caen.protocol import ErrorReply, format_number
@@ -22,7 +22,7 @@ from devices.caen.values import Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value
-from devices.rules.channels import channel_prefix
+from devices.rules.channels import Places, channel_prefix
 from devices.rules.settings import Asked, Demand, apply, check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.caen")
@@ -69,6 +69,7 @@ class CaenWriter:
         unit: CaenUnit,
         board: CaenBoard,
         channels: Sequence[CaenChannel],
+        places: Places[CaenChannel, Quantity],
         settings: DeviceSettings,
         clock: DriverClock,
     ) -> None:
@@ -78,7 +79,7 @@ class CaenWriter:
         self._settings = settings
         self._clock = clock
         self._fresh = FreshLook(unit)
-        self._places = {channel_prefix(channel.number): channel for channel in channels}
+        self._places = places
 
     async def write(self, name: str, value: Value) -> list[str]:
         """Apply a setting or command; return the names of the signals that have something new to say.
@@ -86,13 +87,7 @@ class CaenWriter:
         Raises Refused, OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout
         or LinkDown when the outcome is not known.
         """
-        channel = self._places.get(name[:5])
-        suffix = name[5:] if channel else name
-        row = CHANNEL.get(suffix) if channel else BOARD.get(suffix)
-        if row is None or not row.settable:
-            raise Refused(f"{name} cannot be set")
-        if suffix != "TRIP.ACK.CMD":
-            self.require_writable()
+        channel, suffix, row = self._places.to_set(name, self._settings)
         if suffix.endswith(".CMD"):
             return await self._command(name, suffix, channel, value)
         if suffix == "ON" and channel:

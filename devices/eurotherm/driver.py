@@ -288,5 +288,5 @@ class EurothermDriver:
             return setting.name, codes.index(word)
         number = self._unit.number(row, word)
         if number is None:
-            raise Refused(f"register {register}: where its decimal point is cannot be told")
+            raise Refused(f"register {register}: the place of its decimal point is not known")
         return setting.name, number if setting.kind.value == "float" else int(number)

@@ -41,7 +41,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("lasted", "computer", "lowest", "back"), _MAYBE),
     **dict.fromkeys(("mode", "remote", "program", "boot", "link"), (str,)),
 }  # fmt: skip
-"""Types of the fields of a Sample and an Interruption as they come from a file, which somebody may have edited."""
+"""Types of the fields of a Sample and an Interruption as they come from a file, which may have been edited."""
 
 
 class Kind(Enum):

@@ -327,7 +327,7 @@ BY_ADDRESS: Mapping[int, Register] = {row.address: row for row in REGISTERS.valu
 def decimals_of(word: int, number: float) -> int | None:
     """Tell the decimals (0, 1 or 2) of a scaled word from the same value as a float.
 
-    None when that cannot be told: not a number, contradicting each other, or so small that several would fit. Read
+    None when that is not known: not a number, contradicting each other, or so small that several would fit. Read
     the two in quick succession, and SP.HI when the process value is small or moving.
     """
     if not math.isfinite(number):

@@ -388,5 +388,5 @@ class EurothermUnit:
             return int(value) & 0xFFFF
         decimals = self.decimals_at(register)
         if decimals is None:
-            raise Refused(f"{register.name}: where its decimal point is cannot be told; nothing was sent")
+            raise Refused(f"{register.name}: the place of its decimal point is not known; nothing was sent")
         return word_from(value / self.own_factor(register), decimals)

@@ -26,9 +26,8 @@ from devices.iseg.raw_words import USAGE, iseg_request
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.channels import Places, all_signals, channel_prefix
+from devices.rules.channels import Places, channel_prefix
 from devices.rules.hv_frozen import Activity
-from devices.rules.settings import moved
 
 log = logging.getLogger("labioc.iseg")
 
@@ -68,10 +67,10 @@ class IsegDriver:
         self._module = IsegModule(self._unit, limits, settings)
         activity = Activity()
         self._channels = [IsegChannel(self._unit, number, limits, settings, activity) for number in range(count)]
-        self._writer = IsegWriter(self._unit, self._module, self._channels, limits, settings, self._clock)
+        self._places = Places(self._module, self._channels, MODULE, CHANNEL)
+        self._writer = IsegWriter(self._unit, self._module, self._channels, self._places, limits, settings, self._clock)
         self._raw = IsegRaw(self._unit, self._writer, settings, self._clock)
-        self._signals = all_signals(MODULE.values(), CHANNEL.values(), count)
-        self._places = Places(self._channels, CHANNEL)
+        self._signals = self._places.signals()
         self._report: Callable[[Collection[str]], None] = lambda _: None
         self._last_state_pending = False
         self._to_learn = False
@@ -180,7 +179,7 @@ class IsegDriver:
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
             self._report(switched)
-        return self._readings([*names, *self._moved()])
+        return self._readings([*names, *self._places.moved()])
 
     def _wanted(self, names: Collection[str]) -> Wanted:
         """Collect the items behind signals; the values of one look belong together, the status last."""
@@ -204,15 +203,8 @@ class IsegDriver:
             {BY_NAME[name]: frozenset(channels[name]) for name in order},
         )
 
-    def _moved(self) -> list[str]:
-        """Return the settings whose demand has changed without a put."""
-        names = moved(self._module.demands)
-        for channel in self._channels:
-            names += moved(channel.hv.demands, channel_prefix(channel.number))
-        return names
-
     def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        return self._places.readings(names, MODULE, self._module.reading, self._clock.time())
+        return self._places.readings(names, self._clock.time())
 
     def way(self, name: str, value: Value) -> Way:
         """Several writes at a time on the bus, one to each channel; off and emergency off do not wait."""
@@ -259,11 +251,7 @@ class IsegDriver:
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the trips that have not been acknowledged."""
-        return {
-            f"{channel_prefix(channel.number)}TRIP": channel.hv.trip.reading(self._clock.time())
-            for channel in self._channels
-            if channel.hv.trip.latched
-        }
+        return self._places.latched(self._clock.time())
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of a reading: nominal values of its channel, or what the module allows for a ramp."""

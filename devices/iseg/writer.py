@@ -9,7 +9,7 @@ from functools import partial
 from devices import permit
 from devices.clock import DriverClock
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
-from devices.iseg.catalogue import CHANNEL, MODULE, RAMPS, SETTINGS, Setting
+from devices.iseg.catalogue import RAMPS, SETTINGS, Quantity, Setting
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
@@ -18,7 +18,7 @@ from devices.iseg.module import IsegModule
 from devices.iseg.output import IsegOutput
 from devices.iseg.unit import COPIED, IsegUnit
 from devices.model import DeviceSettings, Value
-from devices.rules.channels import channel_prefix
+from devices.rules.channels import Places, channel_prefix
 from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
@@ -33,6 +33,7 @@ class IsegWriter:
         unit: IsegUnit,
         module: IsegModule,
         channels: Sequence[IsegChannel],
+        places: Places[IsegChannel, Quantity],
         limits: IsegLimits,
         settings: DeviceSettings,
         clock: DriverClock,
@@ -45,7 +46,7 @@ class IsegWriter:
         self._clock = clock
         self._exchange = IsegExchange(unit, settings.name, clock)
         self._output = IsegOutput(unit, self._exchange, limits, clock)
-        self._places = {channel_prefix(channel.number): channel for channel in channels}
+        self._places = places
 
     async def write(self, name: str, value: Value) -> list[str]:
         """Apply a setting or command; return the names of the signals that have something new to say.
@@ -53,13 +54,7 @@ class IsegWriter:
         Raises Refused, OutOfLimits or NotReady when it was not applied, ReplyTimeout or LinkDown when the outcome is
         not known.
         """
-        channel = self._places.get(name[:5])
-        suffix = name[5:] if channel else name
-        row = CHANNEL.get(suffix) if channel else MODULE.get(suffix)
-        if row is None or not row.settable:
-            raise Refused(f"{name} cannot be set")
-        if suffix != "TRIP.ACK.CMD":
-            self.require_writable()
+        channel, suffix, row = self._places.to_set(name, self._settings)
         if suffix.endswith(".CMD"):
             return await self._command(name, suffix, channel, value)
         if channel is None:
@@ -71,8 +66,9 @@ class IsegWriter:
 
     def place(self, name: str) -> str:
         """Return the place of a write: a channel, or the module, whose ramp speed channels may share."""
-        shared = name[5:] in RAMPS and not self._limits.ramp_is_own()
-        return MODULE_PLACE if shared or name[:5] not in self._places else name[:4]
+        place, _, suffix = name.partition(".")
+        shared = suffix in RAMPS and not self._limits.ramp_is_own()
+        return MODULE_PLACE if shared or not place.startswith("CH") else place
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""

@@ -27,7 +27,7 @@ from devices.links.can_options import option_mistakes
 log = logging.getLogger("labioc.can")
 
 RECEIVE_SECONDS = 0.1  # how long the receiving thread waits before it looks whether it is to end
-SEND_SECONDS = 0.5  # how long a frame may wait for its turn and for room in the adapter, unless said otherwise
+SEND_SECONDS = 0.5  # how long a frame may wait for its turn and for room in the adapter, unless a call sets it
 OPEN_SECONDS = 5.0  # serial adapters sleep 2 s while they are opened
 CLOSE_SECONDS = 2.0  # after which a hung adapter is left to itself
 STRIKES = 25  # failures in a row, without a good frame, that end an adapter
@@ -92,7 +92,7 @@ class CanBus:
         that they may wait."""
         self._inbox: deque[tuple[Frame, float, float]] = deque(maxlen=BACKLOG)
         """Frames and when they arrived, Unix and monotonic time."""
-        self._delivering = False  # somebody is on the way to the inbox
+        self._delivering = False  # a call to empty the inbox is under way
         self._sent: dict[tuple[int, bytes], tuple[int, float, bool]] = {}
         self._echoes = False
         self._asking_since: float | None = None
@@ -109,7 +109,7 @@ class CanBus:
         self._listeners = self._listeners | new  # as a whole: the thread reads it
 
     async def open(self) -> None:
-        """Open the adapter, or wait until somebody else has. Raises LinkDown saying why it cannot be used."""
+        """Open the adapter, or wait for the task that does. Raises LinkDown saying why it cannot be used."""
         if self._opening is None:
             self._opening = self._loop.create_future()
             threading.Thread(target=self._receive, name=f"can {self.name} receive", daemon=True).start()

@@ -14,7 +14,7 @@ reply is never taken for the answer to another question:
 A request that changes the device and has no answer is taken back: what the kernel has not delivered by then it must not
 deliver minutes later, when the cable is plugged in again and everybody believes that the change has failed.
 
-A connection that the other end closed is not reopened here: that raises LinkDown until somebody calls
+A connection that the other end closed is not reopened here: that raises LinkDown until the driver calls
 ``connect()``, who then also knows that the device may be another one.
 """
 
@@ -95,7 +95,7 @@ class LineLink:
         self._buffer = LineBuffer()
         self._lock = Precedence()
         self._connected = False
-        self._closings = 0  # how often somebody has asked for the end, which counts for an opening under way too
+        self._closings = 0  # how often the end was asked for, which counts for an opening under way too
         self._in_doubt = False
         self._changing = False  # a request that changes the device is on its way, and nothing was answered since
 
@@ -258,7 +258,7 @@ class LineLink:
                 raise Garbled(f"{self.address}: the line does not fall silent")
 
     async def _reopen(self, closings: int) -> None:
-        """Open anew, unless somebody has closed the link since it had been closed so many times."""
+        """Open anew, unless the link was closed since it had been closed so many times."""
         await self._shut()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT):

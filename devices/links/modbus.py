@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class ModbusPort:
-    """One line and the thread that uses it; the thread lives and the port is open as long as somebody has joined."""
+    """One line and the thread that uses it; the thread lives and the port is open as long as a unit has joined."""
 
     def __init__(self, line: RtuLine, address: ModbusAddress | None = None) -> None:
         self.line = line
@@ -121,7 +121,7 @@ class ModbusUnit:
         """Write one word with function 6, which an instrument refuses when the parameter does not exist.
 
         All methods that write ask for leave immediately before the first byte. They raise Withdrawn when nothing was
-        sent, ModbusRefusal when the instrument said no, ReplyTimeout or Garbled when the outcome is unknown, and
+        sent, ModbusRefusal when the instrument refused, ReplyTimeout or Garbled when the outcome is unknown, and
         LinkDown: when the permit has not begun nothing was sent, or else the outcome is unknown. Read back: an
         instrument may clip.
         """

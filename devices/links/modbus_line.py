@@ -154,7 +154,7 @@ class RtuLine:
         now = self._clock()
         doubts = [doubt for doubt in self._doubts.get(unit, ()) if doubt[1] > now - LATEST]
         if unit not in self._known:
-            # Whoever had the port before us may have asked anything, also what is asked now as a proof.
+            # A program that had the port before us may have asked anything, also what is asked now as a proof.
             doubts += [(proof.head, now) for proof in self._proofs(unit)]
         self._known.add(unit)
         self._doubts[unit] = doubts

@@ -147,7 +147,7 @@ def close_port(port: serial.Serial) -> None:
     try:
         port.close()
     except OSError:
-        # Its descriptor is free (close(2)) and perhaps somebody else's by now, so it must not be closed again. With a
+        # Its descriptor is free (close(2)) and perhaps in use elsewhere by now, so it must not be closed again. With a
         # stand-in pyserial goes on where it stopped.
         port.fd = os.open(os.devnull, os.O_RDONLY)
         port.close()
@@ -164,7 +164,7 @@ class SerialTransport:
         self._worker: ThreadPoolExecutor | None = None
 
     async def open(self) -> None:
-        """Open the port for ourselves alone; raises OSError when somebody else has it."""
+        """Open the port for ourselves alone; raises OSError when another program has it."""
         self._worker = ThreadPoolExecutor(1, thread_name_prefix=f"serial {self._address.device}")
         await self._run(self._open)
 

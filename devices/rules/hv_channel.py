@@ -315,7 +315,7 @@ class HvChannel:
 
 
 class PolarityWatch:
-    """The polarity against that of the last connection: somebody may have moved the jumper meanwhile."""
+    """The polarity against that of the last connection: the jumper may have been moved meanwhile."""
 
     __slots__ = ("_changed", "_current", "_fresh")
 

@@ -86,7 +86,7 @@ class _LastOn:
 
 
 class TripLatch:
-    """Remember that the output was lost, until somebody acknowledges.
+    """Remember that the output was lost, until it is acknowledged.
 
     An event is the trip bit, or an output lost without a request, in two looks in a row: single corrupted status words
     have been seen on real supplies. An output is lost when
@@ -113,7 +113,7 @@ class TripLatch:
         self._at_voltage = False  # the output has stood at its setting
         self._alarmed = False  # the unit's memory has a new trip since the output was on
         self._demanded = False
-        self._switched_on = False  # by somebody else, while the demand was off
+        self._switched_on = False  # not by a put, while the demand was off
         self._was_off = True  # since the demand changed, or since the link came back
         self._gone = False  # at the last look the on bit was missing, and no ramp was going on
         self._gone_at = 0.0  # the first such look
@@ -159,7 +159,7 @@ class TripLatch:
         self._suspect = event
 
     def _follow(self, conditions: Conditions, demanded_on: bool, now: float) -> None:
-        """Find out whether somebody else has switched the output on although it is to be off."""
+        """Find out whether the output was switched on without a put although it is to be off."""
         if demanded_on != self._demanded:
             self._demanded, self._switched_on, self._was_off = demanded_on, False, False
         if conditions.on and self._was_off and not demanded_on:

@@ -77,7 +77,7 @@ class Asked:
 class Demand:
     """One setting: the demand is what was found first, then what users set.
 
-    ``otherwise`` says that the demand is what the device has taken instead of what was asked for, until somebody sets
+    ``otherwise`` says that the demand is what the device has taken instead of what was asked for, until a user sets
     it again; ``moved`` that it has changed without a put that succeeded, and has not been shown since.
     """
 
@@ -118,7 +118,7 @@ class Demand:
         self.link_lost()
 
     def take(self, value: float) -> None:
-        """Take what the device has instead of what was asked for; MINOR until somebody sets it again."""
+        """Take what the device has instead of what was asked for; MINOR until a user sets it again."""
         self.value, self.otherwise, self.moved, self._unknown = value, True, True, None
         self.link_lost()
 

@@ -9,7 +9,7 @@ TICK = 0.1  # seconds
 
 
 class ModelTime:
-    """Advances a model by the time of a clock: ten times a second, and whenever somebody asks for it."""
+    """Advances a model by the time of a clock: ten times a second, and whenever it is asked for."""
 
     def __init__(self, step: Callable[[float], None], clock: Callable[[], float]) -> None:
         self._step = step

@@ -151,7 +151,7 @@ async def test_no_byte_leaves_for_what_makes_no_sense(
     assert supply.sets() == []
 
 
-async def test_a_parameter_that_nobody_knows_is_set_once_and_read_back(supply: caen_bench.Bench) -> None:
+async def test_a_parameter_that_is_not_known_is_set_once_and_read_back(supply: caen_bench.Bench) -> None:
     stored: list[str] = ["1"]
 
     def answer(request: bytes) -> str | None:
@@ -234,7 +234,7 @@ async def test_an_item_is_read_and_set_by_name_or_number() -> None:
         (("DelayedTripTime", "3"), "nan", "is not a number"),
     ],
 )
-async def test_nothing_is_told_to_a_module_that_makes_no_sense(
+async def test_nothing_is_sent_to_a_module_that_makes_no_sense(
     words: tuple[str, ...], value: str | None, reason: str
 ) -> None:
     async with iseg_bench.bench() as made:
@@ -296,7 +296,7 @@ def requests(access: Callable[..., object]) -> Callable[[list[str], str | None],
     return lambda words, value: eurotherm_request(access, Way("line"), words, value)  # type: ignore[arg-type]
 
 
-async def test_a_controller_that_keeps_something_else_is_told() -> None:
+async def test_a_controller_that_keeps_something_else_is_reported() -> None:
     async def clipping(register: int, value: float | None, as_float: bool) -> float:
         return 40.0
 

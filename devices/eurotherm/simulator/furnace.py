@@ -46,7 +46,7 @@ class Pid:
         self._before: float | None = None
 
     def track(self, output: float, setpoint: float, value: float, band: float) -> None:
-        """Follow an output that somebody else sets, so that taking over is bumpless."""
+        """Follow an output that is set by hand, so that taking over is bumpless."""
         self._integral = output - 100.0 * (setpoint - value) / band
         self._before = value
 

@@ -16,7 +16,7 @@ ILLEGAL_ADDRESS, ILLEGAL_VALUE = 2, 3
 
 
 def frame_length(data: bytes) -> int:
-    """Return how long the request is that data begins with; 0 when that cannot be told (yet)."""
+    """Return how long the request is that data begins with; 0 when that is not known (yet)."""
     if len(data) < 2:
         return 0
     if data[1] == WRITE:

@@ -159,7 +159,7 @@ def broadcast_setting(payload: bytes) -> tuple[int, Item, Value]:
 def decode(frame: Frame) -> Message:
     """Read one frame; never raises, whatever the bytes.
 
-    Data frames of hosts and of modules cannot be told apart, so both decode alike; likewise an announcement of base
+    Data frames of hosts and of modules cannot be distinguished, so both decode alike; likewise an announcement of base
     0x000 and one of 0x200, which differ in ``base`` only.
     """
     if frame.error or frame.extended or frame.remote or not 0 <= frame.id <= 0x7FF:

@@ -68,7 +68,7 @@ class Faults:
     bus_off: bool = False
 
 
-class Heard(NamedTuple):
+class Received(NamedTuple):
     """A frame that the host sent, and when by the segment's clock."""
 
     time: float
@@ -98,7 +98,7 @@ class SimulatedIsegBus:
         self.crate = SimulatedCrate()
         self.interface, self.options, self.reaction = interface, options, reaction
         self.faults, self.wire = Faults(), Wire(bit_rate * 1000)
-        self.received: deque[Heard] = deque(maxlen=REMEMBERED)
+        self.received: deque[Received] = deque(maxlen=REMEMBERED)
         self.lock = threading.RLock()
         self._clock, self._random = clock, random.Random(seed)
         self._port: Port | None = None
@@ -192,7 +192,7 @@ class SimulatedIsegBus:
 
     def written(self) -> list[Frame]:
         """Return the frames of hosts that change something, if only by accident; registrations do not."""
-        return [heard.frame for heard in list(self.received) if _changes(heard.frame)]
+        return [one.frame for one in list(self.received) if _changes(one.frame)]
 
     def advance(self) -> None:
         """Bring the modules up to the clock's now."""
@@ -242,7 +242,7 @@ class SimulatedIsegBus:
 
     def _hear(self, frame: Frame) -> None:
         now = self._clock()
-        self.received.append(Heard(now, frame))
+        self.received.append(Received(now, frame))
         if not (self.faults.bus_off or self._lost()):
             self.wire.offer(frame, now, HOST)
 

@@ -1,7 +1,7 @@
 """One simulated output of an iseg module: a resistive load, a ramp, protections; no clock, no frames.
 
 Volts and amperes are magnitudes, whatever the polarity; loads are in Mohm. What the manufacturer's guide leaves
-open is chosen here and said so.
+open is chosen here and marked.
 """
 
 from __future__ import annotations

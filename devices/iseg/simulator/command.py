@@ -17,7 +17,7 @@ MULTICAST_GROUP = "239.74.163.2"
 
 
 class _Segment(SimulatedIsegBus):
-    """A segment on an interface that somebody has named on the command line."""
+    """A segment on an interface that is named on the command line."""
 
     async def start(self) -> None:
         """Open the interface; raises OSError when it is not to be had."""

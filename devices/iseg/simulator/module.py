@@ -1,7 +1,7 @@
 """A simulated iseg module: a board with channels that takes frames and gives frames; no bus, no clock.
 
 ``step(dt)`` advances the physics and returns what the module sends by itself, ``receive(frame)`` what it answers.
-Source: iseg CAN EDCP Programmers guide 2.4. What the guide leaves open is chosen here and said so: a refused read
+Source: iseg CAN EDCP Programmers guide 2.4. What the guide leaves open is chosen here and marked: a refused read
 is silence and sets the input error of the module; blocking events are those of the guide's table.
 """
 
@@ -223,7 +223,7 @@ class SimulatedIsegModule:
 
     @property
     def speed(self) -> float:
-        """Ramp speed in force, %/s of nominal: kill mode allows only a slow one unless told otherwise."""
+        """Ramp speed in force, %/s of nominal: kill mode allows only a slow one unless configured otherwise."""
         limited = self.kill and ModuleControl.NO_RAMP_SPEED_LIMIT not in self.control
         return min(self.ramp_speed, FASTEST_KILL) if limited else self.ramp_speed
 

@@ -31,7 +31,7 @@ class Port(Protocol):
         """Wait for a frame of a host, for so long at most."""
 
     def send(self, frame: Frame) -> None:
-        """Send a frame to the hosts; lost when nobody is there."""
+        """Send a frame to the hosts; lost when there are none."""
 
     def close(self) -> None:
         """Close it."""

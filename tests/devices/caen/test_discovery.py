@@ -75,7 +75,7 @@ async def test_GIVEN_a_serial_port_WHEN_looked_for_THEN_the_supply_is_found_at_a
         assert all(line.startswith(b"$CMD:MON,") for line in supply.received)
 
 
-async def test_GIVEN_a_supply_in_local_WHEN_looked_for_THEN_that_is_told() -> None:
+async def test_GIVEN_a_supply_in_local_WHEN_looked_for_THEN_that_is_reported() -> None:
     model = CaenModel(Profile.B)
     model.local = True
     async with simulated_supply(model) as supply:

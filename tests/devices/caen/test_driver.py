@@ -434,7 +434,7 @@ async def test_an_error_reply_to_a_parameter_that_was_known_does_not_drop_it():
 
 
 @pytest.mark.parametrize("error", [LinkDown("reset"), ReplyTimeout("no answer")])
-async def test_a_lost_supply_is_told_to_whoever_reads(error):
+async def test_a_lost_supply_is_reported_to_each_reader(error):
     rig = bench()
     await rig.start()
     rig.link.intercept = lambda _: error

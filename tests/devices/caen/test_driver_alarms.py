@@ -274,7 +274,7 @@ async def test_units_of_the_803x_family_have_another_status_layout():
     ("NDT1470", "N1470"), ("DT1470ET", "N1470"), ("R1419ET", "N1470"), ("N1471HA", "N1470"), ("N1570", "N1470"),
     ("R8033", "803x"), ("N8033", "803x"), ("R8033DM", "803x"), ("DT8033", "803x"), ("DT1415ET", "803x"),
 ])  # fmt: skip
-def test_the_layout_is_told_by_the_name_of_the_unit(name, layout):
+def test_the_layout_is_found_by_the_name_of_the_unit(name, layout):
     found = layout_of(name, Profile.A)
     assert (found.name, found.known) == (layout, True)
 
@@ -288,7 +288,7 @@ async def test_an_unknown_model_is_connected_and_says_so():
     assert found["CH00.STATE"].level is Level.OK
 
 
-async def test_a_setting_outside_the_limits_of_the_site_is_major_whoever_made_it():
+async def test_a_setting_outside_the_limits_of_the_site_is_major_however_it_was_made():
     rig = bench(channel_limits={0: {"VSET": (0, 2000), "ISET": (0, 150)}})
     rig.model.channels[0].vset = 3900.0
     rig.model.channels[1].vset = 3900.0

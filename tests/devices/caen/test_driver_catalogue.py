@@ -15,7 +15,7 @@ from devices.caen.catalogue import (
 from devices.caen.channel import NEEDS
 from devices.caen.protocol import ChannelStatus
 from devices.model import Kind
-from devices.rules.channels import all_signals
+from tests.devices.caen.bench import bench
 
 ROWS = {**CHANNEL, **BOARD}
 
@@ -62,6 +62,6 @@ def test_status_bits_are_those_of_the_protocol():
 
 
 def test_signal_names_are_unique_and_grow_with_the_channels():
-    assert len(all_signals(BOARD.values(), CHANNEL.values(), 2)) == len(BOARD) + 2 * len(CHANNEL)
-    assert all_signals(BOARD.values(), CHANNEL.values(), 12)["CH11.VSET"].unit == "V"
+    assert len(bench(channels=2).driver.signals()) == len(BOARD) + 2 * len(CHANNEL)
+    assert bench(channels=12).driver.signals()["CH11.VSET"].unit == "V"
     assert not {row.suffix for row in CHANNEL_SETTINGS} & {"ON"}

@@ -116,7 +116,7 @@ async def unknown_outcome(rig: Bench, name: str, value: float) -> list[bytes]:
     return kept
 
 
-async def test_a_write_whose_outcome_was_unknown_and_that_comes_true_is_shown_and_said():
+async def test_a_write_whose_outcome_was_unknown_and_that_comes_true_is_shown_and_reported():
     rig = await started()
     (kept,) = await unknown_outcome(rig, "CH00.RAMPUP", 200)
     rig.model.respond(kept)
@@ -152,7 +152,7 @@ async def test_a_switch_whose_outcome_was_unknown_is_compared_with_the_first_loo
 
 
 @pytest.mark.parametrize("answered", [True, False])
-async def test_an_off_without_effect_is_told_in_one_way(answered):
+async def test_an_off_without_effect_is_reported_in_one_way(answered):
     rig = await started()
     await rig.driver.write("CH00.ON", 1)
     answer = "#CMD:OK" if answered else ReplyTimeout("no answer")

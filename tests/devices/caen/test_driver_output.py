@@ -117,7 +117,7 @@ async def test_on_is_allowed_while_the_unit_itself_holds_the_voltage_down():
     assert (await rig.driver.write("CH00.ON", 1))["CH00.ON"].value == 1
 
 
-async def test_an_output_that_stays_on_is_told():
+async def test_an_output_that_stays_on_is_reported():
     rig = await started()
     await rig.driver.write("CH00.ON", 1)
     rig.link.intercept = lambda request: "#CMD:OK" if b"PAR:OFF" in request else None
@@ -227,7 +227,7 @@ async def test_a_lost_answer_to_a_clear_is_decided_by_the_trips(executed):
     assert len(rig.sets()) == 1
 
 
-async def test_a_lost_request_to_sample_the_zero_current_is_told():
+async def test_a_lost_request_to_sample_the_zero_current_is_reported():
     rig = await started()
     rig.link.intercept = lost_answer(rig, b"PAR:ZCDTC,VAL", ReplyTimeout("no answer"), executed=False)
     with pytest.raises(Refused, match="not being sampled"):

@@ -46,7 +46,7 @@ async def test_the_trip_bit_with_other_bits_coming_and_going_is_a_trip(by):
 
 
 @pytest.mark.parametrize("by", ["us", "panel"])
-async def test_a_collapse_with_status_33_is_a_trip_whoever_switched_the_output_on(by):
+async def test_a_collapse_with_status_33_is_a_trip_however_the_output_was_switched_on(by):
     """Recorded on a DT1470ET: ON and UNV, the output decayed, no trip bit, BDALARM 0."""
     rig = bench(CaenModel(Profile.B))
     await at_voltage(rig, by=by)

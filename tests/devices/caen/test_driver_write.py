@@ -246,7 +246,7 @@ async def test_a_lost_answer_is_decided_by_reading_back_and_never_sent_again(err
     assert [line.rpartition(":")[2] for line in rig.sets()] == ["500.0", "600.0"]
 
 
-async def test_an_outcome_that_cannot_be_learnt_is_said_to_be_unknown():
+async def test_an_outcome_that_cannot_be_learnt_is_reported_as_unknown():
     rig = await started()
     rig.link.intercept = lambda request: ReplyTimeout("no answer")
     with pytest.raises(ReplyTimeout, match="VSET: outcome unknown"):
@@ -342,7 +342,7 @@ async def test_writes_at_the_same_time_are_done_one_after_the_other():
 # ---- units that tell less than others
 
 
-async def test_a_unit_whose_longest_finite_trip_time_is_told_may_still_be_told_never():
+async def test_a_unit_whose_longest_finite_trip_time_is_known_may_still_be_set_to_never():
     rig = bench()
     rig.link.intercept = lambda request: (
         "#CMD:OK,VAL:999.9;999.9;999.9;999.9;" if request.endswith(b"PAR:TRIPMAX") else None

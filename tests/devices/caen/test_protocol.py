@@ -160,7 +160,7 @@ def test_P6_success_without_value_is_success_only_when_no_value_was_asked_for():
             read()
 
 
-def test_P7_the_address_of_a_reply_is_told():
+def test_P7_the_address_of_a_reply_is_reported():
     assert reply(b"#BD:09,CMD:OK\r\n", Dialect(Profile.B, 9)) == Reply(9, None)
 
 

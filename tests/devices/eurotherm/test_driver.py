@@ -115,7 +115,7 @@ async def test_decimals_changed_at_the_panel_never_show(floats: bool, bench: Ben
         assert bench.driver.word(2) == round(250.0 * 10**decimals)
 
 
-async def test_decimals_that_nobody_tells_are_those_of_the_site_file_or_unknown():
+async def test_decimals_that_are_not_reported_are_those_of_the_site_file_or_unknown():
     for options, temp in (({}, None), ({"decimals": 1}, 25.0)):
         bench = Bench(options=options)
         bench.link.slave.float_area = False
@@ -222,7 +222,7 @@ async def test_a_rate_is_sent_in_the_unit_that_the_panel_has_now(unit: int, benc
     assert bench.model.memory["SP.RAT"] == pytest.approx((6.0, 360.0, 0.1)[unit])
 
 
-async def test_a_rate_in_a_unit_that_nobody_knows_is_invalid(bench: Bench):
+async def test_a_rate_in_a_unit_that_is_not_known_is_invalid(bench: Bench):
     bench.model.memory["RAMPU"], bench.model.memory["SP.RAT"] = 7, 5.0
     found = await bench.start()
     assert alarm(found["RATE.RBV"]) == (Level.INVALID, Cause.READ)

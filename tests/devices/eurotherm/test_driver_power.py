@@ -165,7 +165,7 @@ async def test_GIVEN_a_dip_between_two_scans_WHEN_reported_THEN_the_programmer_i
     await bench.driver.close()
 
 
-async def test_GIVEN_the_flag_still_set_and_no_traces_WHEN_the_link_was_lost_THEN_it_cannot_be_told(tmp_path: Path):
+async def test_GIVEN_the_flag_still_set_and_no_traces_WHEN_the_link_was_lost_THEN_it_is_not_known(tmp_path: Path):
     bench = Bench(tmp_path)
     await bench.start()
     bench.model.mains_off()

@@ -129,7 +129,7 @@ async def test_a_lost_answer_is_decided_by_reading_back(bench: Bench):
     assert len([write for write in bench.link.writes if write.address == REGISTERS["TG.SP"].twin]) == 2
 
 
-async def test_an_outcome_that_can_not_be_learnt_is_told_as_such(bench: Bench):
+async def test_an_outcome_that_can_not_be_learnt_is_reported_as_such(bench: Bench):
     bench.link.lose_answers_to_writes = True
     good = bench.link.read_registers
 
@@ -333,7 +333,7 @@ async def test_acknowledge_is_the_operators_alone(bench: Bench):
     assert (await bench.driver.write("ACK.CMD", 1))["STAT.MAINS"].value == 0
 
 
-async def test_a_timer_in_a_state_that_nobody_knows_is_told(bench: Bench):
+async def test_a_timer_in_a_state_that_is_not_known_is_reported(bench: Bench):
     await bench.driver.write("TMR.TYPE", 1)
     good = bench.link.slave._word
     bench.link.slave._word = lambda at: 9 if at == 23 else good(at)  # type: ignore[method-assign]

@@ -241,7 +241,7 @@ def test_how_the_link_failed_is_a_sentence(fields: dict[str, bool], text: str):
     assert text in message(power)
 
 
-def test_without_a_silence_nothing_is_said_about_the_link():
+def test_without_a_silence_nothing_is_reported_about_the_link():
     power = record()
     see(power, replace(HOT, time=1001.0, flag=True))
     assert "Meanwhile" not in message(power)
@@ -472,7 +472,7 @@ samples = st.builds(
 
 
 @given(st.lists(samples, max_size=12))
-def test_any_history_can_be_told_and_survives_the_disk(readings: list[Sample]):
+def test_any_history_can_be_reported_and_survives_the_disk(readings: list[Sample]):
     power = PowerRecord(quiet=5.0)
     for reading in readings:
         see(power, reading)
@@ -507,7 +507,7 @@ async def test_a_state_file_survives_and_a_broken_one_is_put_aside(tmp_path: Pat
     assert sorted(entry.name for entry in path.parent.iterdir()) == ["x.bad"]
 
 
-async def test_a_folder_that_cannot_be_written_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+async def test_a_folder_that_cannot_be_written_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     (tmp_path / "file").write_text("")
     file = StateFile(tmp_path / "file" / "x.json")
     for n in range(3):

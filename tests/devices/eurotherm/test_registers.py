@@ -66,13 +66,13 @@ def test_decimals_follow_from_word_and_float(word, number, decimals):
 
 
 @given(st.floats(-3276.7, 3276.7), st.sampled_from([0, 1, 2]))
-def test_decimals_are_never_told_wrong(number, decimals):
+def test_decimals_are_never_reported_wrong(number, decimals):
     assume(abs(number) * 10**decimals <= 32767)
     assert decimals_of(word_from(number, decimals), number) in (decimals, None)
 
 
 @given(st.floats(1.0, 327.0), st.sampled_from([0, 1, 2]))
-def test_decimals_are_told_of_every_value_above_one(number, decimals):
+def test_decimals_are_reported_of_every_value_above_one(number, decimals):
     assert decimals_of(word_from(number, decimals), number) == decimals
 
 

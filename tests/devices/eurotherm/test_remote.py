@@ -64,7 +64,7 @@ async def test_when_writes_are_forbidden_nothing_is_sent_and_COMM_MSG_can_say_wh
     assert len(bench.link.writes) == writes
 
 
-async def test_allowing_writes_again_moves_nothing_until_somebody_puts(bench: Bench):
+async def test_allowing_writes_again_moves_nothing_until_a_put(bench: Bench):
     await hold(bench)
     await bench.driver.forbid_writes(WHY)
     await let_pass(bench, 3.0)
@@ -142,7 +142,7 @@ async def test_a_repetition_that_got_lost_is_made_good_before_the_controller_giv
     assert bench.model.memory["Rm.SP"] == 500.0
 
 
-async def test_a_repetition_that_is_refused_is_told_once(bench: Bench, caplog: pytest.LogCaptureFixture):
+async def test_a_repetition_that_is_refused_is_reported_once(bench: Bench, caplog: pytest.LogCaptureFixture):
     await hold(bench)
     bench.model.memory["SP.HI"] = 400.0
     caplog.clear()

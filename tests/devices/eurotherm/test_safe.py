@@ -142,7 +142,7 @@ async def test_GIVEN_everything_at_once_WHEN_safe_THEN_every_step_is_done(bench:
 
 
 @pytest.mark.parametrize(("register", "name"), [(276, "still remote"), (23, "program or timer is in RUN")])
-async def test_GIVEN_a_step_that_fails_WHEN_safe_THEN_the_others_are_done_and_it_is_told(
+async def test_GIVEN_a_step_that_fails_WHEN_safe_THEN_the_others_are_done_and_it_is_reported(
     bench: Bench, register: int, name: str
 ):
     memory = bench.model.memory

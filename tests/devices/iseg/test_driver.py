@@ -56,7 +56,7 @@ async def test_GIVEN_a_board_of_sixteen_WHEN_a_fast_scan_runs_THEN_it_costs_four
         names = [f"CH{n:02d}.{suffix}" for n in range(16) for suffix in ("VMON", "IMON", "STAT", "STATE", "TRIP")]
         made.segment.received.clear()
         await made.driver.read(names)
-        asked = [heard.frame.data.hex() for heard in made.segment.received]
+        asked = [one.frame.data.hex() for one in made.segment.received]
         assert sorted(asked) == sorted(["1000", "6102000000", "6103000000", "6000000000"])
         assert asked[-1] == "6000000000"  # the status after the values
 
@@ -250,7 +250,7 @@ async def test_GIVEN_a_trip_between_the_status_and_the_events_WHEN_both_are_read
         assert (found["TRIP.COUNT"].value, found["STATE"].value) == (1, State.TRIPPED)
 
 
-async def test_GIVEN_a_trip_cleared_by_somebody_else_WHEN_read_THEN_the_latch_still_knows():
+async def test_GIVEN_a_trip_cleared_by_another_WHEN_read_THEN_the_latch_still_knows():
     async with bench() as made:
         with made.segment.lock:
             made.module.trip(3)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, CHANNEL_SETTINGS, MODULE, SETTINGS
+from devices.iseg.driver import IsegDriver
 from devices.iseg.edcp.items import BY_NAME, Scope
-from devices.model import Kind
-from devices.rules.channels import all_signals
+from devices.model import DeviceSettings, Kind
 from ioc.database.support import CHANNEL_SIGNALS, STATUS_SIGNALS
 from ioc.site.config import load_site
 from ioc.site.expansion import expand
@@ -59,7 +59,7 @@ def test_the_records_and_the_signals_are_the_same_set():
 
 
 def test_a_module_has_every_signal_of_the_common_channel():
-    signals = all_signals(MODULE.values(), CHANNEL.values(), 16)
+    signals = IsegDriver(DeviceSettings("ISEG1", "iseg-edcp", channels=16)).signals()
     assert len(signals) == len(MODULE) + 16 * len(CHANNEL)
     assert signals["CH15.VSET"].settable
     assert {"STAT.TRIP", "EVT.TRIP", "TRIP", "STATE", "ON.RBV"} <= set(CHANGED_BY_EVENTS)

@@ -26,7 +26,7 @@ FAST = ("VMON", "IMON", "STAT", "STATE", "ON.RBV")
 
 def asked(made: Bench) -> list[str]:
     """Return the items that were requested, in their order."""
-    messages = [decode(heard.frame) for heard in made.segment.received if heard.frame.id & 1]
+    messages = [decode(one.frame) for one in made.segment.received if one.frame.id & 1]
     return [message.item.name for message in messages if hasattr(message, "item")]
 
 

@@ -187,7 +187,7 @@ async def test_GIVEN_emergency_off_WHEN_put_THEN_the_output_is_off_at_once_until
         assert (await made.look("TRIP"))["TRIP"].value == 0
 
 
-async def test_GIVEN_an_open_safety_loop_WHEN_switched_on_THEN_the_reason_is_told():
+async def test_GIVEN_an_open_safety_loop_WHEN_switched_on_THEN_the_reason_is_reported():
     async with bench() as made:
         with made.segment.lock:
             made.module.safety_loop = False
@@ -249,7 +249,7 @@ async def test_GIVEN_a_value_that_the_module_finds_implausible_WHEN_put_THEN_no_
         assert (found["STAT.IERR"].value, found["STATE"].value) == (0, State.OFF)
 
 
-async def test_GIVEN_a_setting_changed_by_somebody_else_WHEN_it_lasts_THEN_the_readback_says_so():
+async def test_GIVEN_a_setting_changed_by_another_WHEN_it_lasts_THEN_the_readback_says_so():
     async with bench() as made:
         await made.driver.write("CH03.VSET", 100.0)
         with made.segment.lock:

@@ -225,7 +225,7 @@ async def test_GIVEN_duplicates_and_unasked_values_WHEN_they_come_THEN_they_dist
     assert first.answers[3].value == second.answers[3].value == 3
 
 
-async def test_GIVEN_the_bus_is_lost_WHEN_questions_are_open_THEN_they_fail_at_once_and_it_is_told(link):
+async def test_GIVEN_the_bus_is_lost_WHEN_questions_are_open_THEN_they_fail_at_once_and_it_is_reported(link):
     told: list[int] = []
     link.on_loss = lambda: told.append(1)
     task = asyncio.create_task(link.ask([single(n) for n in range(16)]))

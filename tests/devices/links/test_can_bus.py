@@ -156,7 +156,7 @@ async def test_GIVEN_alarm_frames_and_announcements_WHEN_received_THEN_the_liste
     await bus.leave(ear)
 
 
-async def test_GIVEN_an_adapter_that_is_gone_WHEN_receiving_fails_THEN_all_are_told(adapters):
+async def test_GIVEN_an_adapter_that_is_gone_WHEN_receiving_fails_THEN_all_are_reported(adapters):
     made, _ = adapters
     (bus, ear), (_, other) = await asyncio.gather(opened(), opened(address=6))
 

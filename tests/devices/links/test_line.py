@@ -156,7 +156,7 @@ async def test_an_endless_stream_ends_in_an_error_and_not_in_memory():
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
 
 
-async def test_a_closed_connection_is_down_until_somebody_connects():
+async def test_a_closed_connection_is_down_until_it_is_connected():
     async def script(count, writer):
         if count == 1:
             writer.close()

@@ -259,7 +259,7 @@ def test_the_silence_between_frames_is_kept_and_little_more():
     assert sorted(wire.pauses)[len(wire.pauses) // 2] < silence + 0.01
 
 
-def test_a_line_that_never_becomes_quiet_is_told():
+def test_a_line_that_never_becomes_quiet_is_reported():
     wire = LyingWire(1)
     line = RtuLine(wire, clock=lambda: wire.now)
     line.open()

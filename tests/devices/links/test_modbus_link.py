@@ -118,7 +118,7 @@ async def test_answers_of_others_are_not_taken(furnaces, link: ModbusUnit, fault
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 8])
-async def test_exceptions_are_told_with_their_code(furnaces, link: ModbusUnit, code):
+async def test_exceptions_are_reported_with_their_code(furnaces, link: ModbusUnit, code):
     await link.read_registers(1, 1)
     furnaces.faults.exception = code
     with pytest.raises(ModbusRefusal) as refusal:
@@ -315,7 +315,7 @@ def test_addresses(address, meaning):
      "serial:///dev/x?baudrate=fast", "serial:///dev/x?parity=mark", "serial:///dev/x?bits=7", "serial://host/dev/x",
      "serial:///dev/x?baudrate"],
 )  # fmt: skip
-def test_wrong_addresses_are_told_what_is_allowed(address):
+def test_wrong_addresses_are_refused_with_what_is_allowed(address):
     with pytest.raises(ValueError, match="allowed is"):
         parse_modbus_address(address)
 

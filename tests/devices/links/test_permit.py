@@ -146,7 +146,9 @@ async def test_an_urgent_write_gets_its_line_before_all_that_wait() -> None:
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 6), st.booleans()), max_size=12))
-def test_a_line_is_never_given_twice_and_never_lost_whoever_gives_up(users: list[tuple[bool, int, bool]]) -> None:
+def test_a_line_is_never_given_twice_and_never_lost_whichever_waiter_gives_up(
+    users: list[tuple[bool, int, bool]],
+) -> None:
     async def run() -> None:
         line, inside = Precedence(), 0
 

@@ -194,7 +194,7 @@ def test_status_reads_between_scans_do_not_hide_a_deviation():
     assert story.look(ON, vmon=None, imon=None)["STATE"].value == State.DEVIATING
 
 
-def test_load_is_told_above_ten_volts_and_kept_below():
+def test_load_is_reported_above_ten_volts_and_kept_below():
     story = Story()
     assert story.look(OFF, vmon=0.0, imon=0.0)["EFFLOAD"].value == 0.0
     assert story.look(ON, vmon=1500.0, imon=15.0)["EFFLOAD"] == Reading(100.0, 1_700_000_002.0)
@@ -355,7 +355,7 @@ def test_a_voltage_that_was_read_before_the_output_went_is_no_evidence():
     assert story.look(OFF, vmon=0.0)["TRIP"].value == 1
 
 
-def test_a_channel_that_somebody_else_switched_on_trips_as_well():
+def test_a_channel_that_another_switched_on_trips_as_well():
     story = Story()
     story.looks(2, OFF, vmon=0.0)
     story.looks(3, ON)
@@ -400,7 +400,7 @@ def test_an_output_taken_by_another_protection_is_no_trip(why):
     assert story.looks(5, OFF, vmon=0.0)["TRIP.COUNT"].value == 0
 
 
-def test_an_output_switched_off_at_the_panel_is_no_trip_but_is_told():
+def test_an_output_switched_off_at_the_panel_is_no_trip_but_is_shown():
     story = Story()
     story.looks(3, ON)
     assert story.looks(2, DOWN, vmon=900.0)["ON.RBV"].level is Level.OK
@@ -454,7 +454,7 @@ def test_on_though_demanded_off_is_a_mismatch():
     assert story.look(ON)["ON.RBV"].level is Level.MINOR
 
 
-def test_an_output_found_off_after_the_link_came_back_is_told_as_such():
+def test_an_output_found_off_after_the_link_came_back_is_reported_as_such():
     story = Story()
     story.looks(3, ON)
     story.channel.link_lost()

@@ -81,7 +81,7 @@ def test_GIVEN_two_modules_WHEN_each_is_asked_THEN_each_answers_itself(module):
         assert [decode(h.ask(read(a, BY_NAME["ChannelNumber"]))[0]).value for a in (5, 2)] == [16, 8]
 
 
-def test_GIVEN_an_unregistered_module_WHEN_nobody_registers_it_THEN_it_announces_itself():
+def test_GIVEN_an_unregistered_module_WHEN_no_host_registers_it_THEN_it_announces_itself():
     with virtual(SimulatedIsegModule(5)) as (segment, h):
         first, second = h.hear(2, 3.0)
         assert decode(first) == decode(second)
@@ -107,7 +107,7 @@ def test_GIVEN_slcan_WHEN_the_adapter_is_pulled_and_plugged_in_again_THEN_the_sa
             assert h.values(read(5, STATUS)) == [0x7701]
 
 
-def test_GIVEN_slcan_WHEN_the_host_chooses_another_bit_rate_THEN_nothing_is_heard(module):
+def test_GIVEN_slcan_WHEN_the_host_chooses_another_bit_rate_THEN_nothing_is_received(module):
     with (
         simulated_bus(module, interface="slcan") as segment,
         host(interface="slcan", channel=segment.channel, bitrate=250000, sleep_after_open=0) as h,
@@ -182,7 +182,7 @@ def test_GIVEN_garbage_WHEN_requests_are_made_THEN_the_answers_are_among_frames_
         assert sum(isinstance(m, Unexplained) for m in messages) >= 15
 
 
-def test_GIVEN_bus_off_WHEN_it_ends_THEN_error_frames_said_both_and_the_module_answers_again(module):
+def test_GIVEN_bus_off_WHEN_it_ends_THEN_error_frames_report_both_and_the_module_answers_again(module):
     with virtual(module) as (segment, h):
         segment.bus_off(True)
         assert [controller_error(one).state for one in h.hear(1)] == [ControllerState.OFF]

@@ -236,7 +236,7 @@ def test_GIVEN_a_board_WHEN_a_condition_is_bad_THEN_status_and_event_say_so(host
 
 
 @pytest.mark.parametrize(("action", "on"), [(Action.NONE, True), (Action.OFF, False), (Action.RAMP_DOWN, False)])
-def test_GIVEN_an_inhibit_line_WHEN_it_is_active_THEN_the_channel_acts_as_told(host, action, on):
+def test_GIVEN_an_inhibit_line_WHEN_it_is_active_THEN_the_channel_acts_as_configured(host, action, on):
     host.set("ExternalInhibitAction", action, 0)
     host.up(500.0)
     host.module.channels[0].inhibited = True
@@ -275,7 +275,7 @@ def test_GIVEN_no_masks_WHEN_a_channel_trips_THEN_no_active_frame_is_sent(host):
     assert host.unasked == []
 
 
-def test_GIVEN_a_registered_module_WHEN_nobody_speaks_for_a_minute_THEN_it_announces_itself_every_second(host):
+def test_GIVEN_a_registered_module_WHEN_no_host_speaks_for_a_minute_THEN_it_announces_itself_every_second(host):
     host.wait(59.0)
     host.get("ModuleStatus")
     host.wait(59.0)
