@@ -7,7 +7,7 @@ of either. Names keep honest people from mistakes and are no protection against 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from functools import lru_cache
 
 from ioc.access.base import Policy
 from ioc.access.settings import EVERYBODY, Access
@@ -73,7 +73,7 @@ class AccessPolicy(Policy):
         if self._networks is None or is_own_address(address) or _within(address, self._networks):
             return None
         if self._access.hosts is None:
-            return f"only this computer may write, not {address}; {_remedy(address, self._access)}"
+            return f"only this computer may write, not {address}; {_remedy(address, self._access.by_name)}"
         return f"{address} is not in hosts of the [access] section of the site file"
 
     def _lacks_role(self, needs_expert: bool, user: str, host: str) -> str | None:
@@ -86,7 +86,8 @@ class AccessPolicy(Policy):
         return f"{user}@{host} is not {role} in the [access] section of the site file"
 
 
-def _within(address: str, networks: Iterable[ipaddress.IPv4Network]) -> bool:
+@lru_cache(maxsize=1024)  # asked for each of the thousands of PVs that a client connects to
+def _within(address: str, networks: tuple[ipaddress.IPv4Network, ...]) -> bool:
     try:
         found = ipaddress.IPv4Address(address)
     except ValueError:
@@ -94,13 +95,14 @@ def _within(address: str, networks: Iterable[ipaddress.IPv4Network]) -> bool:
     return any(found in network for network in networks)
 
 
-def _remedy(address: str, access: Access) -> str:
+@lru_cache(maxsize=1024)
+def _remedy(address: str, by_name: bool) -> str:
     """Say what in the site file would let a client at this address write."""
     try:
         network = str(ipaddress.IPv4Network((address, 24), strict=False))
     except ValueError:
         network = "192.168.1.0/24"
-    everybody = "" if access.by_name else f' or write = "{EVERYBODY}"'
+    everybody = "" if by_name else f' or write = "{EVERYBODY}"'
     return f'set hosts = ["{network}"]{everybody} in [access] of the site file'
 
 
