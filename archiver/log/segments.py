@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from archiver.log import blocks
+from archiver.log.ageing import DOUBT, Ageing
 from archiver.log.files import (
     Follower,
     LogInUse,
@@ -52,12 +53,6 @@ SMALLEST_SEGMENT: Final = 64 << 10
 LARGEST_SEGMENT: Final = 64 << 20
 RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
-
-JUMP: Final = 3600.0
-"""Seconds by which the clock may differ from the time that has passed; more, and one of the two times was wrong."""
-
-DOUBT: Final = 86400.0
-"""Seconds for which nothing is dropped for its age after the clock has jumped, so that somebody can look."""
 
 _NS: Final = 1_000_000_000
 _NOT_SYNCED: Final = "not put on the disk"
@@ -104,16 +99,15 @@ class SegmentLog:
         self._timer: asyncio.TimerHandle | None = None
         self._unsynced: dict[int, int] = {}
         self._syncing = threading.Lock()
-        self._monotonic = monotonic
-        self._looked = (clock(), monotonic())
-        self._ageing_from = float("-inf")
+        now = clock()
+        self._ageing = Ageing(now, monotonic, self._report_doubt)
         directory.mkdir(parents=True, exist_ok=True)
         self._guard = take_directory(directory)
         self._fd = -1
         try:
             self.segments = open_segments(directory)
-            if self.segments and self._looked[0] - self.segments[-1].newest_ns > max_age * _NS:
-                self._doubt_clock()  # all of it would be too old
+            if self.segments and now - self.segments[-1].newest_ns > max_age * _NS:
+                self._ageing.doubt()  # all of it would be too old
             self._begin_or_continue()
         except BaseException:
             os.close(self._guard)
@@ -305,7 +299,7 @@ class SegmentLog:
         full = last.end >= self._segment_bytes
         if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
             self._try_new_segment()
-        ageing = self._clock_is_believed(now)
+        ageing = self._ageing.counts(now)
         while len(self.segments) > 1 and (
             self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
         ):
@@ -333,22 +327,9 @@ class SegmentLog:
         while len(self.segments) > 1 and not self.segments[0].path.exists():
             self._drop(self.segments[0])
 
-    def _clock_is_believed(self, now: int) -> bool:
-        """Whether the age of segments means anything: a clock that is wrong for a second must not cost the archive."""
-        passed = self._monotonic()
-        before, seen = self._looked
-        self._looked = (now, passed)
-        if (now - before) / _NS - (passed - seen) > JUMP:
-            self._doubt_clock()
-        return passed >= self._ageing_from
-
-    def _doubt_clock(self) -> None:
-        self._ageing_from = self._monotonic() + DOUBT
-        log.warning(
-            "durable log %s: the clock is far ahead of the newest data; nothing is dropped for its age for %.0f h",
-            self.directory,
-            DOUBT / 3600,
-        )
+    def _report_doubt(self) -> None:
+        text = "the clock is far ahead of the newest data; nothing is dropped for its age for %.0f h"
+        log.warning(f"durable log %s: {text}", self.directory, DOUBT / 3600)
 
     def _drop_delivered(self) -> bool:
         """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
