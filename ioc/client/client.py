@@ -12,20 +12,31 @@ from archiver.ca.search import Searcher
 from archiver.ca.subscribe import checked_name, user_name
 from ioc.client.channel import Channel
 from ioc.client.circuit import Circuit
+from ioc.errors import MistakesError
 
 _TEND_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.5
 """Pause before a PV is searched again that a server did not keep."""
 
 
+class SettingsError(MistakesError):
+    """A variable of Channel Access that cannot be used."""
+
+    subject = "the environment"
+    status = 2
+
+
 class Client:
     """One client, an asynchronous context manager; ``env`` replaces the EPICS_CA_* variables of the environment.
 
-    Raises ValueError for a variable that is wrong.
+    Raises SettingsError for a variable that is wrong.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
-        self.settings = Settings.read(env)
+        try:
+            self.settings = Settings.read(env)
+        except ValueError as error:
+            raise SettingsError([str(error)]) from error
         self.user, self.host = user_name(), socket.gethostname()
         self._channels: list[Channel] = []
         self._by_name: dict[str, Channel] = {}

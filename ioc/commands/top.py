@@ -20,7 +20,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show it until q; raises SiteError and DatabaseError, and ValueError for a wrong EPICS_CA_* variable."""
+    """Show it until q; raises SiteError and DatabaseError, and SettingsError for a wrong EPICS_CA_* variable."""
     site = load_site(args.site)
     plant = Plant.build(shares_of(args, site))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):

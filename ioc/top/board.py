@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,10 +120,9 @@ class Board:
 
     def spark(self, pv: str, now: float, seconds: float, width: int) -> str:
         """Draw what a PV was during the last seconds as a line of bars, blank where nothing is known."""
-        parts = self.segments(pv, now, seconds)
         step = seconds / width
-        means = [_at(parts, _ns(now - seconds + (place + 0.5) * step)) for place in range(width)]
-        known = [value for value in means if value is not None]
+        values = list(self._at(pv, [now - seconds + (place + 0.5) * step for place in range(width)]))
+        known = [value for value in values if value is not None]
         if not known:
             return " " * width
         low, high = min(known), max(known)
@@ -132,8 +131,18 @@ class Board:
         span = max(high - low, _NOISE_DIGITS * digit)
         return "".join(
             " " if value is None else _BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)]
-            for value in means
+            for value in values
         )
+
+    def _at(self, pv: str, moments: Sequence[float]) -> Iterator[float | None]:
+        """Yield what a PV was at moments in their order."""
+        points = self._trends.get(pv, ())
+        coming = iter(points)
+        value, following = None, next(coming, None)
+        for moment in moments:
+            while following is not None and following[0] <= moment:
+                value, following = following[1], next(coming, None)
+            yield value
 
 
 def in_order(board: Board, rows: Sequence[Row], column: str, backwards: bool) -> list[Row]:
@@ -154,10 +163,6 @@ def _number(reading: Reading) -> float | None:
     if reading.severity == INVALID or not isinstance(value, int | float) or not math.isfinite(value):
         return None
     return float(value)
-
-
-def _at(parts: Sequence[Segment], moment: int) -> float | None:
-    return next((part.value for part in parts if part.begin <= moment <= part.end), None)
 
 
 def _ns(seconds: float) -> int:

@@ -15,6 +15,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Label, Static, TabbedContent, TabPane
+from textual.widgets.data_table import ColumnKey
 
 from archiver.history.plot import terminal as draw
 from ioc.client import Channel, Client, PutError, ReadError, Reading, reason_of
@@ -24,6 +25,9 @@ from ioc.top.rows import ALARM, NAME, TREND, Row, Table
 
 PERIOD: Final = 0.5
 """Seconds between two drawings."""
+
+ORDER_PERIOD: Final = 2.0
+"""Seconds between two looks at which rows are shown, and in which order; a key is followed at once."""
 
 SPARK_SECONDS: Final = 120.0
 SPARK_WIDTH: Final = 16
@@ -111,6 +115,10 @@ class Top(App[None]):
         self._stack = AsyncExitStack()
         self._sorted: dict[str, tuple[str, bool]] = dict.fromkeys(self._tables, (NAME, False))
         self._shown: dict[str, list[str]] = {}
+        self._order: list[Row] = []
+        self._order_due = 0.0
+        self._drawn = ""
+        """The table that was drawn last: what has changed since is known of that one only."""
         self._filter = ""
         self._alarms_only = False
 
@@ -176,9 +184,13 @@ class Top(App[None]):
         with suppress(NoMatches):  # while the screen is taken down at the end
             self._draw_all(time.time())
 
+    def _arrange(self) -> None:
+        """Draw after a change of what is to be shown."""
+        self._order_due = 0.0
+        self._draw()
+
     def _draw_all(self, now: float) -> None:
-        for key in self._tables:
-            self._draw_table(key, now)
+        self._draw_table(self._key, now)
         self._board.changed.clear()
         table = self._tables[self._key]
         column, backwards = self._sorted[self._key]
@@ -191,7 +203,10 @@ class Top(App[None]):
 
     def _draw_table(self, key: str, now: float) -> None:
         table, board, widget = self._tables[key], self._board, self._widget(key)
-        rows = [row for row in in_order(board, table.rows, *self._sorted[key]) if self._wanted(row)]
+        if now >= self._order_due or key != self._drawn:
+            self._order_due = now + ORDER_PERIOD
+            self._order = [row for row in in_order(board, table.rows, *self._sorted[key]) if self._wanted(row)]
+        rows = self._order
         names = [row.name for row in rows]
         if names != self._shown.get(key):
             chosen = self.chosen if key == self._key else None
@@ -202,9 +217,13 @@ class Top(App[None]):
             if chosen is not None and chosen.name in names:
                 widget.move_cursor(row=names.index(chosen.name))
         else:
+            top = int(widget.scroll_y)
+            visible = set(names[top : top + widget.size.height])
             for row in rows:
-                for column in self._columns(table) if board.has_changed(row) else [TREND]:
-                    widget.update_cell(row.name, column, self._text(row, column, now), update_width=True)
+                columns = self._columns(table)[:-1] if key != self._drawn or board.has_changed(row) else []
+                for column in [*columns, *([TREND] if row.name in visible else [])]:
+                    _update(widget, row.name, column, self._text(row, column, now))
+        self._drawn = key
 
     def _text(self, row: Row, column: str, now: float) -> Text:
         if column == TREND:
@@ -268,18 +287,18 @@ class Top(App[None]):
         columns = [NAME, ALARM, *table.columns]
         column, _ = self._sorted[self._key]
         self._sorted[self._key] = columns[(columns.index(column) + 1) % len(columns)], False
-        self._draw()
+        self._arrange()
 
     def action_reverse(self) -> None:
         """Sort the other way round."""
         column, backwards = self._sorted[self._key]
         self._sorted[self._key] = column, not backwards
-        self._draw()
+        self._arrange()
 
     def action_alarms(self) -> None:
         """Show only what is in alarm, or everything."""
         self._alarms_only = not self._alarms_only
-        self._draw()
+        self._arrange()
 
     def action_filter(self) -> None:
         """Ask for a text that rows must have."""
@@ -291,7 +310,7 @@ class Top(App[None]):
         """Filter while it is typed."""
         if event.input.id == "filter":
             self._filter = event.value.strip()
-            self._draw()
+            self._arrange()
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
         """Go back to the table."""
@@ -343,3 +362,11 @@ class Top(App[None]):
             self.notify(f"{pv}: {text}", severity="error", timeout=15, markup=False)
         else:
             self.notify(f"{pv}: {value} is set", markup=False)
+
+
+def _update(widget: DataTable[Text], row: str, column: str, text: Text) -> None:
+    """Show a cell anew if it has changed; columns only grow, since to find the widest cell takes a look at each."""
+    old = widget.get_cell(row, column)
+    if (old.plain, old.style) != (text.plain, text.style):
+        wider = text.cell_len > widget.columns[ColumnKey(column)].content_width
+        widget.update_cell(row, column, text, update_width=wider)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from ioc.access import Policy
 from ioc.client import Client, PutError, ReadError, Reading, reason_of
 from ioc.client.reading import Meta, duration
 from ioc.records import RecordSet
 from ioc.server import Server
 from tests.ioc.fakes import definition
 from tests.ioc.test_app import DEVICE, record, running, until
-from tests.labioc_server import OpenPolicy
 from tests.softioc import free_port, start_softioc
 
 PATIENCE = 5.0
@@ -78,7 +78,7 @@ async def test_GIVEN_a_monitor_WHEN_the_server_ends_and_comes_back_THEN_it_repor
     port = free_port()
 
     def server() -> Server:
-        return Server(records, OpenPolicy(), interfaces=["127.0.0.1"], port=port)  # type: ignore[arg-type]
+        return Server(records, Policy(), interfaces=["127.0.0.1"], port=port)
 
     first, second = server(), server()
     await first.start()

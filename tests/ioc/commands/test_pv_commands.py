@@ -112,6 +112,10 @@ async def test_GIVEN_PVs_that_are_not_there_WHEN_read_THEN_the_others_are_shown_
             2, [], ["labioc: the PVs cannot be used", "  HV1:NIX* matches no PV of the site"]
         )  # fmt: skip
         assert (await labioc("get", "a b"))[0] == 2
+        with monkeypatch.context() as changed:
+            changed.setenv("EPICS_CA_SERVER_PORT", "many")
+            told = ["labioc: the environment cannot be used", "  EPICS_CA_SERVER_PORT: 'many' is no positive number"]
+            assert await labioc("get", "LAB:IOC:LAG") == (2, [], told)
         status, out, err = await labioc("put", "-w", "0.5", "LAB:NIX", "1")
         assert (status, out) == (1, [])
         assert err[0].startswith("labioc: not connected within 0.5 s: LAB:NIX")
