@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from collections.abc import Collection, Coroutine, Mapping
 from dataclasses import replace
@@ -64,7 +65,7 @@ class GroupControl(Source):
         self._engaged = False
         self._last = ""
         self._faults: frozenset[str] = frozenset()
-        self._plan = ""
+        self._planned, self._plan_due = -math.inf, False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = {record.name for member in self._members.values() for record in member.moved_by}
@@ -153,7 +154,7 @@ class GroupControl(Source):
         self._wake.set()
         try:
             await sequence.run()
-            self._say(f"{state} [by {who}]")
+            self._say(f"{state}{sequence.remark} [by {who}]")
         except Stopped as stopped:
             await self._ended(sequence, stopped)
             raise PutRefused(str(stopped)) from stopped
@@ -274,7 +275,11 @@ class GroupControl(Source):
                     log.critical("group %s: cannot be looked at", self.name, exc_info=True)
                 failed = True
                 self._own["STATE"].lose(ALARM_STATUS[Cause.READ])
-            timer = self._clock.call_later(REFRESH, self._wake.set) if self._sequence is not None else None
+            timer = (
+                self._clock.call_later(REFRESH, self._wake.set)
+                if self._sequence is not None or self._plan_due
+                else None
+            )
             try:
                 await self._wake.wait()
             finally:
@@ -296,12 +301,20 @@ class GroupControl(Source):
         self._show("STATE", self.state())
         if self._sequence is not None:
             self._show("PROGRESS", self._sequence.progress)
-        plan = "\n".join(f"{state}: {self.plan(state)}" for state in self._group.states)[:_LONGEST_PLAN]
-        if plan != self._plan:
-            self._plan = plan
-            self._show("PLAN.MSG", plan)
+        self._show_plan()
         if self._own["GO"].udf and (state := next((s for s, v in _STATE_VALUES.items() if v == self.state()), "")):
             self._show("GO", STATES.index(state))  # as a setting shows what the device has, when the server starts
+
+    def _show_plan(self) -> None:
+        """Show what GO would do, at most once in ``REFRESH``: of many members it takes long to say."""
+        now = self._clock.monotonic()
+        self._plan_due = now - self._planned < REFRESH
+        if self._plan_due:
+            return
+        self._planned = now
+        plan = "\n".join(f"{state}: {self.plan(state)}" for state in self._group.states)[:_LONGEST_PLAN]
+        if self._own["PLAN.MSG"].val != plan:
+            self._show("PLAN.MSG", plan)
 
     def _faulty(self) -> frozenset[str]:
         return frozenset(base for base, member in self._members.items() if not member.problem() and member.fault())

@@ -41,8 +41,8 @@ class Judge:
 
     @property
     def known(self) -> bool:
-        """Whether every input can be relied on."""
-        return all(not leaf.input.state().problem for leaf in self._leaves.values())
+        """Whether every input can be relied on, and nothing needs more time to be true."""
+        return not any(leaf.pending or leaf.input.state().problem for leaf in self._leaves.values())
 
     def verdict(self) -> Verdict:
         """Judge by the inputs of now: an unknown input makes unknown what depends on it."""
@@ -76,9 +76,10 @@ def _words(condition: Condition, found: Mapping[Comparison | Change, Verdict]) -
 
 
 class _Leaf:
-    """One look at an input."""
+    """One look at an input; ``pending``: it may become true by nothing but time, or has not been seen to change yet."""
 
     input: Input
+    pending = False
 
     def verdict(self) -> Verdict:
         raise NotImplementedError
@@ -94,6 +95,7 @@ class _ComparisonLeaf(_Leaf):
 
     def verdict(self) -> Verdict:
         leaf, state = self._leaf, self.input.state()
+        self.pending = False
         problem = state.problem or self._unfit(state)
         if problem:
             self._true_since = None
@@ -105,6 +107,7 @@ class _ComparisonLeaf(_Leaf):
         if self._true_since is None:
             self._true_since = now
         if now - self._true_since < leaf.hold:
+            self.pending = True
             lasted = f"for {now - self._true_since:.0f} s"
             return Verdict(False, f"{self.input.name} is {self._text(state)} {lasted}, allowed: {leaf.limit}")
         self._was_false = False
@@ -155,11 +158,11 @@ class _ChangeLeaf(_Leaf):
     def verdict(self) -> Verdict:
         state, now = self.input.state(), self._clock.monotonic()
         if state.problem:
-            self._value = self._changed = None
+            self._value, self._changed, self.pending = None, None, False
             return Verdict(None, f"{self.input.name} is {state.problem}")
         if self._value is not None and state.value != self._value:
             self._changed = now
-        self._value = state.value
+        self._value, self.pending = state.value, self._changed is None
         if self._changed is not None and now - self._changed <= self._leaf.within:
             return Verdict(True)
         lasted = "yet" if self._changed is None else f"for {now - self._changed:.0f} s"

@@ -20,6 +20,9 @@ TICK: Final = 0.5
 GRACE: Final = 3.0
 """Seconds for the reason to be known after which a member that went off by itself counts as tripped."""
 
+STALL: Final = 60.0
+"""Seconds without any change on the way to OFF after which everything is switched off at once."""
+
 _SMALLEST_STEP: Final = 0.25
 """Part of the permitted difference below which a step to keep it is not worth a write."""
 
@@ -83,6 +86,8 @@ class MoveSequence:
         self._show = show
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failures: dict[str, str] = {}
+        self.remark = ""
+        """Why it did not keep the order down, empty when it did."""
         self._stopped: Stopped | None = None
         self._dropped_at: float | None = None
         self._wake = asyncio.Event()
@@ -177,13 +182,14 @@ class MoveSequence:
     async def _switch_off(self) -> None:
         """Go down in order; when that is not possible, everything that is left at once."""
         trouble = ""
+        stall = _Stall(self._members.values(), self._clock)
         for number, stage in enumerate(self.stages, 1):
             until = self._clock.monotonic() + self._group.timeout
             while not trouble and (waiting := self._waiting(stage)):
                 if self._stopped is not None:
                     raise self._stopped
                 self._show(f"to OFF, stage {number} of {len(self.stages)}: {titles(waiting)}")
-                trouble = self._obstacle()
+                trouble = self._obstacle() or (f"{titles(waiting)} not coming down" if stall.lasts() else "")
                 if self._clock.monotonic() >= until:
                     trouble = f"stage {number} has taken {self._group.timeout:g} s"
                 if not trouble:
@@ -203,7 +209,8 @@ class MoveSequence:
     async def _all_at_once(self, trouble: str) -> None:
         """Switch everything off. Raises Stopped, or PutRefused naming what is not known to be off."""
         left = [member for member in self._members.values() if member.settings.targets["OFF"] != KEEP]
-        self._show(f"to OFF, all at once: {trouble}")
+        self.remark = f", all at once: {trouble}"
+        self._show(f"to OFF{self.remark}")
         self._failures.clear()
         for member in left:
             self._spawn(member, OFF)
@@ -288,6 +295,23 @@ class MoveSequence:
         finally:
             timer.cancel()
             self._wake.clear()
+
+
+class _Stall:
+    """Whether nothing has moved for a while."""
+
+    def __init__(self, members: Collection[Member], clock: Clock) -> None:
+        self._members = members
+        self._clock = clock
+        self._volts: list[int] = []
+        self._since = clock.monotonic()
+
+    def lasts(self) -> bool:
+        """Return whether no member has moved by a volt, nor is being written to, for ``STALL`` seconds."""
+        volts = [round(member.measured) for member in self._members if not member.problem()]
+        if volts != self._volts or any(member.sending for member in self._members):
+            self._volts, self._since = volts, self._clock.monotonic()
+        return self._clock.monotonic() - self._since >= STALL
 
 
 def _range(member: Member) -> Range:

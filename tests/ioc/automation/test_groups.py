@@ -363,3 +363,23 @@ async def test_GIVEN_a_group_that_cannot_be_looked_at_WHEN_shown_THEN_its_state_
         plant.channel("HV1:CH00").setting = 20.0
         await plant.clock.advance(6.0)
         assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (0, 0)
+
+
+async def test_GIVEN_a_neighbour_that_does_not_come_down_WHEN_put_to_OFF_THEN_everything_is_switched_off_at_once() -> (
+    None
+):
+    group = {
+        "name": "GEM",
+        "members": ["GEM:*"],
+        "neighbours": [{"names": ["GEM:DRIFT", "GEM:G3"], "max_difference": 200.0}],
+        "on": 900.0,
+    }
+    async with site(group) as plant:
+        await arrive(plant, ON)
+        plant.channel("HV1:CH01").stuck = True
+        put = plant.start("GRP:GEM:GO", OFF)
+        await plant.clock.advance(40.0)
+        assert plant.channel("HV1:CH00").on, "it waits for its neighbour"
+        assert await plant.outcome(put, 60.0) == ""
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(3))
+        assert str(plant["GRP:GEM:MSG"].val).startswith("OFF, all at once: GEM:DRIFT and 1 more not coming down [by")

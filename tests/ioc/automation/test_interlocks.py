@@ -292,3 +292,13 @@ async def test_GIVEN_an_interlock_that_cannot_be_judged_WHEN_looked_at_THEN_it_i
         assert said(plant) == "internal error: KeyError: 'x'"
         with pytest.raises(PutRefused, match="internal error"):
             await plant.put("CALO:A:ON", 1)
+
+
+async def test_GIVEN_a_condition_that_needs_time_WHEN_the_server_starts_THEN_no_alarm_is_raised_meanwhile() -> None:
+    async with site(condition="FURN1:TEMP < 80 C for 10 s") as plant:
+        await plant.clock.advance(5.0)
+        assert plant["ILK:HOT:OK"].udf
+        with pytest.raises(PutRefused, match="for 10 s"):
+            await plant.put("CALO:A:ON", 1)
+        await plant.clock.advance(6.0)
+        assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (1, 0)
