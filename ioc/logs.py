@@ -35,6 +35,7 @@ _NUMBER: Final = re.compile(r"(?<![\w:.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\
 """A number that stands alone; not one in a name, an address or a version."""
 
 _DETAIL: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d[\d.]*(?:e[-+]?\d+)?")
+_DEVICE_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _OWN_ATTRIBUTES: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "cause", "repeated"))
 
@@ -171,12 +172,22 @@ class JsonFormatter(logging.Formatter):
         stamp = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, Any] = {"time": stamp, "level": record.levelname, "logger": record.name}
         line["message"] = record.getMessage()
+        if (device := _device(record)) is not None:
+            line["device"] = device
         line |= {name: value for name, value in vars(record).items() if name not in _OWN_ATTRIBUTES}
         if more := getattr(record, "repeated", 0):
             line["repeated"] = more
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _device(record: logging.LogRecord) -> str | None:
+    """Return the device that a message is about: its name stands first, with a colon behind it."""
+    if isinstance(record.msg, str) and record.msg.startswith("%s: ") and isinstance(record.args, tuple):
+        name = str(record.args[0])
+        return name if _DEVICE_NAME.fullmatch(name) else None
+    return None
 
 
 class _File(WatchedFileHandler):

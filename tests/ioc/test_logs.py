@@ -127,6 +127,15 @@ def test_a_structured_line_has_what_the_event_is_about() -> None:
     assert last == first | {"user": "ben", "repeated": 1}
 
 
+def test_a_structured_line_about_a_device_has_its_name() -> None:
+    rig = Rig(JsonFormatter())
+    rig.log.warning("%s: lost (%s)", "HV1", "no answer")
+    rig.log.info("%s: %s by %s", "LAB:HV1:CH00:VSET", "0 -> 1", "anna")
+    rig.log.info("RecSync: waiting")
+    rig.handler.close()
+    assert [json.loads(line).get("device") for line in rig.lines()] == ["HV1", None, None]
+
+
 def test_a_traceback_is_a_key_of_a_structured_line() -> None:
     rig = Rig(JsonFormatter())
     try:
