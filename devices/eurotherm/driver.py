@@ -27,9 +27,9 @@ from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWrit
 from devices.links.modbus import open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
+from devices.rules.answers import LOST_AFTER_SCANS
 
 CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
-FRUITLESS = 2  # batches in a row without any answer, after which the instrument is lost
 
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
@@ -67,7 +67,6 @@ class EurothermDriver:
         self._readings = FurnaceReadings(self._unit, self._furnace, self._memory, self._safe, self._clock)
         self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock, self._safe)
         self._owed: set[str] = set()  # signals whose answer was missed
-        self._fruitless = 0
         self._checked = 0.0
         self._reminded = False
         self._reported: float | None = None  # decimals as the instrument reported them when they were last checked
@@ -93,7 +92,7 @@ class EurothermDriver:
         except DeviceError as error:
             await self._link.close()
             raise self._noted(error) from error
-        self._fruitless, self._reminded, self._reported = 0, False, math.nan
+        self._reminded, self._reported = False, math.nan
 
     async def close(self) -> None:
         """Close the link and save what is to be kept; safe to call at any time and more than once."""
@@ -166,17 +165,15 @@ class EurothermDriver:
         fast = unit.planner.blocks(name for name in names if name in _FAST)
         for block in fast:
             fresh |= await unit.read_block(block)
-            if not fresh and self._fruitless:
+            if not fresh and unit.answers.fruitless:
                 break
         if fast and not fresh:
-            self._fruitless += 1
-            if self._fruitless >= FRUITLESS or not unit.cells:
-                raise Garbled(f"no answer but refusals and rubbish: {self.stats.last_error}")
+            unit.answers.exchanged(False, self.stats.last_error, LOST_AFTER_SCANS if unit.cells else 1)
             return False
         for block in unit.planner.blocks(name for name in names if name not in _FAST):
             fresh |= await unit.read_block(block)
         if fast:
-            self._fruitless = 0
+            unit.answers.exchanged(True, "")
             fresh |= await unit.ask_missing()
             await self._check()
         self._furnace.polled(fresh)

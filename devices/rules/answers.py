@@ -10,6 +10,9 @@ from devices.model import Cause, Level, Reading, Value
 LOST_AFTER = 4
 """Exchanges in a row, whatever they are about, of which nothing could be read: more than one fast scan of a supply."""
 
+LOST_AFTER_SCANS = 2
+"""Fast scans in a row without any answer, where a scan is given up with its first question."""
+
 
 class BadAnswers:
     """Counts the reads of each item that brought no usable answer, and the exchanges in a row that brought nothing.
@@ -40,13 +43,18 @@ class BadAnswers:
         """Return how many reads in a row brought nothing usable, of the worst of these."""
         return max((self._missed.get(item, 0) for item in items), default=0)
 
-    def exchanged(self, understood: bool, last_error: str) -> None:
+    @property
+    def fruitless(self) -> bool:
+        """Whether nothing of the last exchange was understood."""
+        return self._in_a_row > 0
+
+    def exchanged(self, understood: bool, last_error: str, lost_after: int = LOST_AFTER) -> None:
         """Count an exchange of which something, or nothing, was understood.
 
-        Raises Garbled when nothing has been for so long that the device is to be taken as lost.
+        Raises Garbled when nothing has been ``lost_after`` times in a row: the device is to be taken as lost.
         """
         self._in_a_row = 0 if understood else self._in_a_row + 1
-        if self._in_a_row >= LOST_AFTER:
+        if self._in_a_row >= lost_after:
             raise Garbled(f"{self._in_a_row} unreadable answers in a row, {last_error}")
 
 
