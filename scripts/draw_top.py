@@ -16,7 +16,7 @@ from devices.caen.simulator.server import SimulatedSupply
 from devices.registry import FAMILIES
 from ioc.app import App
 from ioc.client import Client
-from ioc.commands.demo import ADAPTERS, PREFIX
+from ioc.commands.demo_site import ADAPTERS, PREFIX
 from ioc.export.plant import Plant
 from ioc.site.config import parse_site
 from ioc.top.rows import tables

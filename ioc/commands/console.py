@@ -10,11 +10,12 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-from ioc.commands.run import add_arguments, site_of
+from ioc.commands.demo_site import site_at
+from ioc.commands.run import add_arguments
 from ioc.console.client import Console, Lost
 from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
-from ioc.site.config import Site
+from ioc.site.config import Site, only
 
 _END_SECONDS = 10.0
 """How long a server may take to end, before it is killed."""
@@ -34,7 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Take commands; raises SiteError, and OSError when the socket of a running server cannot be used."""
-    site = site_of(args)
+    site = only(site_at(args.site), args.only) if args.only else site_at(args.site)
     sock = _connected(site)
     if sock is None:
         return _serve(args) if args.serve else _none_runs(site)
@@ -65,9 +66,13 @@ def _connected(site: Site) -> socket.socket | None:
 
 
 def _none_runs(site: Site) -> int:
+    name = f"{site.prefix.replace(':', '.')}.*-console"
+    others = [path for mine in _paths(site) for path in mine.parent.glob(name) if path != mine]
+    parts = ", ".join(path.name.removesuffix("-console") for path in others)
     print(
         f"labioc: no server of {site.prefix} has a console at {' or '.join(map(str, _paths(site)))}\n"
-        "  labioc console --serve SITE starts one and ends it with quit; labioc run SITE serves without a console",
+        "  labioc run SITE starts one, labioc console --serve SITE one for this console alone"
+        + (f"\n  there are consoles of {parts}: give --only as those servers have it" if parts else ""),
         file=sys.stderr,
     )
     return 1

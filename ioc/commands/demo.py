@@ -13,13 +13,10 @@ from devices.simulation.backdoor import TextDoor
 from ioc.app import App, stop_signal
 from ioc.commands.arguments import port_number
 from ioc.commands.demo_archiver import DemoArchiver
+from ioc.commands.demo_site import NAME, PREFIX, demo_site
+from ioc.console.server import consoles
 from ioc.logs import set_up_logging
-from ioc.site.config import parse_site
-
-PREFIX = "LAB"
-
-ADAPTERS: Mapping[str, Mapping[str, str]] = {"main": {"interface": "virtual"}}
-"""CAN adapters, as in a site file; a simulated module brings its own bus."""
+from ioc.services.state import state_folder
 
 CHANNEL_ACCESS_PORT = 5064
 
@@ -52,10 +49,7 @@ async def _demo(port: int | None) -> None:
         port = usual if _is_free(usual) else 0
         if port == 0:
             print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
-    devices = [
-        {**family.example, "type": family.type, "simulated": True} for family in FAMILIES.values() if family.demo
-    ]
-    site = parse_site({"site": {"prefix": PREFIX}, "can": ADAPTERS, "device": devices})
+    site = demo_site()
     app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
     doors: dict[str, TextDoor] = {}
     archiver: DemoArchiver | None = None
@@ -69,7 +63,8 @@ async def _demo(port: int | None) -> None:
             await door.start()
         await app.wait_until_read(_READ_SECONDS)
         print("\n".join(_presentation(app, doors, archiver, usual)), flush=True)
-        await stop.wait()
+        async with consoles(app, state_folder(site), stop):
+            await stop.wait()
     finally:
         if archiver is not None:
             await archiver.stop()
@@ -98,6 +93,7 @@ def _presentation(app: App, doors: Mapping[str, TextDoor], archiver: DemoArchive
         f"  labioc get {first}:VMON",
         f"  labioc put {first}:VSET 500; labioc put {first}:ON ON",
         f"  labioc monitor {first}:VMON {first}:STATE",
+        f"  labioc top {NAME}; labioc console {NAME}",
         f"  labioc history {first}:VMON --since 10m --plot terminal --directory {archiver.directory}",
         "Clients of EPICS base (caget, caput -c, camonitor), Phoebus and all others do the same.",
         "",

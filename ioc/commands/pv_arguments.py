@@ -16,8 +16,9 @@ from typing import Final
 
 from ioc.client import Channel, Client
 from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.demo_site import site_at
 from ioc.errors import MistakesError
-from ioc.site.config import Site, load_site
+from ioc.site.config import Site
 from ioc.site.expansion import expand_all
 
 SITE_VARIABLE: Final = "LABIOC_SITE"
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float) -> None:
     parser.add_argument(
         "--site",
         metavar="SITE",
-        help=f"the site file, for wildcards and names without prefix (default: ${SITE_VARIABLE}, or {_SITE_HERE} here)",
+        help=f"the site file, or demo; for wildcards and names without prefix (${SITE_VARIABLE}, or {_SITE_HERE} here)",
     )
     parser.add_argument(
         "-w", "--wait", type=seconds, default=timeout, metavar="S", help=f"wait so many seconds ({timeout:g})"
@@ -79,7 +80,7 @@ def wanted(args: argparse.Namespace, patterns: Sequence[str]) -> Wanted:
                 [f"{wild[0]}: a wildcard stands for PVs of a site: add --site SITE or set {SITE_VARIABLE}"]
             )
         return Wanted(list(dict.fromkeys(patterns)), os.environ)
-    site = load_site(path)
+    site = site_at(path)
     served = expand_all(shares_of(args, site)).served
     known = [*served, *chain.from_iterable(record.aliases for record in served.values())]
     names = list(dict.fromkeys(chain.from_iterable(_matching(pattern, known, site.prefix) for pattern in patterns)))

@@ -6,22 +6,22 @@ import argparse
 import sys
 
 from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.demo_site import site_at
 from ioc.commands.pv_arguments import complain, environment
 from ioc.export.plant import Plant
-from ioc.site.config import load_site
 from ioc.top.rows import tables
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("site", metavar="SITE", help="the site file, or demo")
     add_shares(parser)
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Show it until q; raises SiteError and DatabaseError, and SettingsError for a wrong EPICS_CA_* variable."""
-    site = load_site(args.site)
+    site = site_at(args.site)
     plant = Plant.build(shares_of(args, site))
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         complain("top needs a terminal; labioc get and monitor write to files and pipes")

@@ -30,6 +30,9 @@ MOST_CONSOLES: Final = 20
 READ_SECONDS: Final = 3.0
 """How long the devices may take to be read before the first command of a server that was started for its console."""
 
+_KNOWS_PEERS: Final = hasattr(socket, "SO_PEERCRED")
+"""Whether the system says who is at the other end; else it can only be the user of the server."""
+
 _PEER: Final = struct.Struct("3i")
 
 
@@ -186,7 +189,7 @@ async def consoles(
 
 def user_at(sock: socket.socket) -> str:
     """Return the user of the operating system at the other end of a Unix socket; a number that has no name as such."""
-    if hasattr(socket, "SO_PEERCRED"):
+    if _KNOWS_PEERS:
         _, uid, _ = _PEER.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
     else:
         uid = os.getuid()
@@ -215,7 +218,7 @@ def _listener(path: Path) -> socket.socket:
         # A client can connect from listen() on: by then the rights are set.
         with suppress(PermissionError):
             os.chown(new, -1, folder.st_gid)
-        os.chmod(new, stat.S_IMODE(folder.st_mode) & 0o660)
+        os.chmod(new, stat.S_IMODE(folder.st_mode) & (0o660 if _KNOWS_PEERS else 0o600))
         listener.listen()
         new.replace(path)
     except OSError:
