@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
 from tests.fair_time import FairClock
+from tests.ioc.fakes import definition
 from tests.ioc.test_app import DEVICE, as_client, failed, running, supply, until
+from tests.ioc.test_inputs import other_server
 from tests.libca import ECA_NORMAL, Context
 
 NAME = "LAB:GRP:CALO"
@@ -60,3 +66,36 @@ async def test_GIVEN_channels_that_are_on_WHEN_an_input_goes_wrong_THEN_off_with
         await until(lambda: not app.records["LAB:HV1:CH00:ON:RBV"].val, 3.0, "the channel is off")
         assert (ok.val, ok.sevr) == (0, 2)
         assert await as_client(app, lambda context: failed(context.channel("CALO:A:ON"), 1))
+
+
+async def test_GIVEN_the_heartbeat_of_another_server_WHEN_that_goes_THEN_channels_are_switched_off(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    interlock = {
+        "name": "ALIVE",
+        "condition": "OTHER:HEARTBEAT changes within 3 s",
+        "action": "off",
+        "members": ["CALO:*"],
+    }
+    async with other_server([definition("OTHER:HEARTBEAT", "longin")]) as (records, server):
+        monkeypatch.setenv("EPICS_CA_ADDR_LIST", f"127.0.0.1:{server.udp_port}")
+        monkeypatch.setenv("EPICS_CA_AUTO_ADDR_LIST", "NO")
+        monkeypatch.setenv("EPICS_CA_REPEATER_PORT", "5999")
+        async with running(HV, interlock=[interlock]) as app:
+            ok, on, heart = (
+                app.records[f"LAB:{name}"] for name in ("ILK:ALIVE:OK", "HV1:CH00:ON:RBV", "ILK:ALIVE:MSG")
+            )
+
+            def beat() -> bool:
+                other = records["OTHER:HEARTBEAT"]
+                other.post(int(str(other.val)) + 1, time.time())
+                return bool(ok.val == 1 and not ok.udf)
+
+            await until(beat, 15.0, "the other server is there")
+            await as_client(app, lambda context: context.channel("CALO:A:ON").put_callback(1))
+            await until(lambda: bool(beat() and on.val), 5.0, "the channel is on")
+            await server.stop()
+            await until(lambda: not on.val, 15.0, "the channel is off")
+            assert (ok.val, ok.sevr) == (0, 2)
+            assert str(heart.val).startswith("OTHER:HEARTBEAT ")
+            assert await as_client(app, lambda context: failed(context.channel("CALO:A:ON"), 1))
