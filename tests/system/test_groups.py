@@ -32,8 +32,8 @@ async def test_GIVEN_a_group_WHEN_a_client_puts_ON_and_OFF_THEN_each_put_complet
 
     async with running(HV, group=[GROUP]) as app:
         channels = supply(app).model.channels
-        plan = str(app.records[f"{NAME}:PLAN:MSG"].val).splitlines()
-        assert plan[2] == "ON: 1. CALO:A 0 -> 40 V; 2. CALO:B 0 -> 40 V"
+        plan, move = app.records[f"{NAME}:PLAN:MSG"], "ON: 1. CALO:A 0 -> 40 V; 2. CALO:B 0 -> 40 V"
+        await until(lambda: move in str(plan.val).splitlines(), 3.0, "the plan is there")
         assert await as_client(app, lambda context: failed(context.channel(f"{NAME}:GO"), 3))
         assert await as_client(app, lambda context: go(context, "ON")) == ECA_NORMAL
         assert [round(one.volts) for one in channels] == [40, 40, 0, 0]
