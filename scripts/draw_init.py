@@ -31,13 +31,13 @@ def simulated(*arguments: str) -> Iterator[str]:
     """Run a simulator; yields what it announces."""
     process = subprocess.Popen([LABIOC, "simulate", *arguments], text=True, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    said = ""
+    shown = ""
     for line in process.stdout:
-        said += line
+        shown += line
         if "Ctrl-C ends it" in line:
             break
     try:
-        yield said
+        yield shown
     finally:
         process.terminate()
         process.wait()
@@ -74,11 +74,11 @@ def main() -> None:
     """Draw it."""
     with (
         simulated("caen-dt55xx", "--port", str(PORT)),
-        simulated("eurotherm-3200", "--unit", "1") as said,
+        simulated("eurotherm-3200", "--unit", "1") as shown,
         tempfile.TemporaryDirectory() as folder,
     ):
-        line = re.search(r"serial://([^?\s]+)", said)
-        assert line is not None, said
+        line = re.search(r"serial://([^?\s]+)", shown)
+        assert line is not None, shown
         IMAGE.write_text(draw(session(line[1], folder)), encoding="utf-8")
 
 

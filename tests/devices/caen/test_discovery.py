@@ -61,10 +61,10 @@ async def test_GIVEN_a_host_alone_WHEN_looked_for_THEN_the_usual_ports_are_tried
 ) -> None:
     async with simulated_supply(CaenModel(Profile.A)) as supply:
         monkeypatch.setattr(discovery, "PORTS", (unused_tcp_port, supply.port))
-        found, said = await look("127.0.0.1")
+        found, shown = await look("127.0.0.1")
         assert found[0].keys["address"] == f"tcp://127.0.0.1:{supply.port}"
-        assert f"tcp://127.0.0.1:{unused_tcp_port}: cannot connect" in said
-        assert said.count("asking for BDNAME") == 2
+        assert f"tcp://127.0.0.1:{unused_tcp_port}: cannot connect" in shown
+        assert shown.count("asking for BDNAME") == 2
 
 
 async def test_GIVEN_a_serial_port_WHEN_looked_for_THEN_the_supply_is_found_at_a_usual_rate() -> None:
@@ -88,17 +88,17 @@ async def test_GIVEN_a_furnace_controller_WHEN_a_supply_is_looked_for_there_THEN
 ) -> None:
     monkeypatch.setattr(discovery, "BAUDRATES", (9600,))
     async with simulated_furnaces() as furnaces:
-        found, said = await look(f"serial://{furnaces.device}")
+        found, shown = await look(f"serial://{furnaces.device}")
         assert found == []
-        assert "no answer" in said
+        assert "no answer" in shown
         assert furnaces.slaves[1].model.memory.wear.total() == 0
 
 
 async def test_GIVEN_a_port_that_is_not_there_WHEN_looked_for_THEN_it_is_tried_once() -> None:
-    found, said = await look("serial:///dev/no-such-port")
+    found, shown = await look("serial:///dev/no-such-port")
     assert found == []
-    assert said.count("asking for") == 1
-    assert "no-such-port" in said
+    assert shown.count("asking for") == 1
+    assert "no-such-port" in shown
 
 
 @pytest.mark.parametrize("place", ["can://socketcan/can0", "", "tcp://host:port", "tcp://h:23?board=32"])

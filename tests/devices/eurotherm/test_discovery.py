@@ -55,9 +55,9 @@ async def test_GIVEN_another_bit_rate_WHEN_looked_for_THEN_the_line_is_found_at_
             return reply if good else bytes(byte | 0x80 for byte in reply)
 
         furnaces.faults.mangle = at_19200
-        found, said = await look(f"serial://{furnaces.device}?units=1")
+        found, shown = await look(f"serial://{furnaces.device}?units=1")
         assert found[0].keys["address"] == f"serial://{furnaces.device}?baudrate=19200"
-        assert [line for line in said.splitlines() if line.startswith("asking")] == [
+        assert [line for line in shown.splitlines() if line.startswith("asking")] == [
             "asking addresses 1 to 1 at 9600 baud, parity none",
             "asking addresses 1 to 1 at 19200 baud, parity none",
         ]
@@ -69,25 +69,25 @@ async def test_GIVEN_no_controller_WHEN_looked_for_THEN_the_report_says_what_to_
 ) -> None:
     monkeypatch.setattr(discovery, "TIMEOUT", 0.05)
     async with simulated_furnaces({9: EurothermModel()}) as furnaces:
-        found, said = await look(f"serial://{furnaces.device}")
+        found, shown = await look(f"serial://{furnaces.device}")
         assert found == []
-        assert said.count("asking addresses 1 to 8") == len(discovery.LINES)
-        assert "is its address (ADDR) within 1 to 8?" in said
+        assert shown.count("asking addresses 1 to 8") == len(discovery.LINES)
+        assert "is its address (ADDR) within 1 to 8?" in shown
 
 
 async def test_GIVEN_another_kind_of_instrument_WHEN_looked_for_THEN_it_is_not_taken_for_one() -> None:
     async with simulated_furnaces({1: EurothermModel()}) as furnaces:
         furnaces.faults.exception = 2
-        found, said = await look(f"serial://{furnaces.device}?baudrate=9600&parity=none&units=1-2")
+        found, shown = await look(f"serial://{furnaces.device}?baudrate=9600&parity=none&units=1-2")
         assert found == []
-        assert "unit 1" in said
+        assert "unit 1" in shown
 
 
 async def test_GIVEN_a_port_that_is_not_there_WHEN_looked_for_THEN_it_is_tried_once() -> None:
-    found, said = await look("serial:///dev/no-such-port")
+    found, shown = await look("serial:///dev/no-such-port")
     assert found == []
-    assert said.count("asking") == 1
-    assert "cannot open" in said
+    assert shown.count("asking") == 1
+    assert "cannot open" in shown
 
 
 @pytest.mark.parametrize("place", ["tcp://h:23", "serial:///dev/x?units=0-4", "serial:///dev/x?units=a", "serial://"])

@@ -36,13 +36,13 @@ async def test_GIVEN_modules_that_announce_themselves_WHEN_listened_to_THEN_they
     segment = SimulatedIsegBus(modules, "virtual", channel=channel)
     segment.open()
     try:
-        found, said = await look(f"can://virtual/{channel}?seconds=2")
+        found, shown = await look(f"can://virtual/{channel}?seconds=2")
     finally:
         segment.close()
     assert [(one.number, one.keys["channels"]) for one in found] == [(3, 8), (12, 16)]
     assert found[0].text == "module 3, E08F2"
     assert found[0].adapter == {"interface": "virtual", "channel": channel}
-    assert "nothing is sent" in said
+    assert "nothing is sent" in shown
     assert list(segment.received) == []
 
 
@@ -57,24 +57,24 @@ async def test_GIVEN_a_module_that_another_program_uses_WHEN_listened_to_THEN_it
             send(other, read(5, BY_NAME["ModuleStatus"]))
             await asyncio.sleep(0.1)
         segment.close()
-    found, said = looking.result()
+    found, shown = looking.result()
     assert found == []
-    assert "module 5 is in use by another program" in said
+    assert "module 5 is in use by another program" in shown
 
 
 async def test_GIVEN_a_silent_bus_WHEN_listened_to_THEN_the_report_says_what_to_check(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(discovery, "_wait", lambda _: asyncio.sleep(0))
-    found, said = await look("can://virtual/empty")
+    found, shown = await look("can://virtual/empty")
     assert found == []
-    assert "no frame at all" in said
+    assert "no frame at all" in shown
 
 
 async def test_GIVEN_an_adapter_that_is_not_there_WHEN_listened_to_THEN_the_reason_is_reported() -> None:
-    found, said = await look("can://slcan/dev/no-such-port")
+    found, shown = await look("can://slcan/dev/no-such-port")
     assert found == []
-    assert "no-such-port" in said
+    assert "no-such-port" in shown
 
 
 async def test_GIVEN_a_card_that_is_off_WHEN_looked_at_THEN_the_command_that_switches_it_on(
@@ -87,9 +87,9 @@ async def test_GIVEN_a_card_that_is_off_WHEN_looked_at_THEN_the_command_that_swi
     assert can_cards(tmp_path) == ["can0", "can1"]
     assert (is_up("can0", tmp_path), is_up("can1", tmp_path), is_up("can9", tmp_path)) == (False, True, True)
     monkeypatch.setattr(discovery, "is_up", lambda card: is_up(card, tmp_path))
-    found, said = await look("can0")
+    found, shown = await look("can0")
     assert found == []
-    assert "sudo ip link set can0 up type can bitrate 125000" in said
+    assert "sudo ip link set can0 up type can bitrate 125000" in shown
 
 
 @pytest.mark.parametrize(

@@ -49,10 +49,10 @@ def test_GIVEN_a_place_WHEN_run_in_a_script_THEN_a_file_that_check_calls_good(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["init", "--device", "caen-dt55xx=tcp://192.168.1.5:23", "--prefix", "ANNIE"]) == 0
-    said = capsys.readouterr()
-    assert "found: DT5533E, serial 7" in said.out
-    assert "labioc check site.toml" in said.out
-    assert "looked at tcp://192.168.1.5:23" in said.err
+    shown = capsys.readouterr()
+    assert "found: DT5533E, serial 7" in shown.out
+    assert "labioc check site.toml" in shown.out
+    assert "looked at tcp://192.168.1.5:23" in shown.err
     assert main(["check", "site.toml"]) == 0
     site = load_site("site.toml")
     assert (site.prefix, site.devices[0].readonly) == ("ANNIE", True)
@@ -62,9 +62,9 @@ def test_GIVEN_a_place_WHEN_run_in_a_script_THEN_a_file_that_check_calls_good(
 def test_GIVEN_a_file_that_is_there_WHEN_run_THEN_it_is_left_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     Path("site.toml").write_text("mine")
     assert main(["init", "--device", "caen-dt55xx=tcp://192.168.1.5:23"]) == 2
-    said = capsys.readouterr().err
-    assert "is there already" in said
-    assert "looked at" not in said
+    shown = capsys.readouterr().err
+    assert "is there already" in shown
+    assert "looked at" not in shown
     assert Path("site.toml").read_text() == "mine"
 
 
