@@ -9,18 +9,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-import platform
 import signal
-import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from importlib.metadata import requires
 from typing import NoReturn
 
 import pytest
 from hypothesis import settings
-from packaging.requirements import Requirement
 
 # How long one example takes says more about the machine than about the code; the time limit of the test stays.
 LONG = 30
@@ -59,29 +55,6 @@ def unavailable(what: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(what)
     pytest.skip(what)
-
-
-def needs(package: str) -> None:
-    """Skip the test, or at import the whole module, on a machine for which the extra ``test`` leaves a package out.
-
-    It does so for packages without a wheel there (environment markers in pyproject.toml). Where the package belongs to
-    the extra but is missing nothing is skipped: the import fails.
-    """
-    for text in requires("labioc") or ():
-        requirement = Requirement(text)
-        marker = requirement.marker
-        if requirement.name == package and marker is not None and not marker.evaluate({"extra": "test"}):
-            machine = f"{platform.system()} on {platform.machine()}"
-            pytest.skip(f"{package} has no wheel for {machine}", allow_module_level=True)
-
-
-def needs_multicast() -> None:
-    """Skip the test where no network route leads to UDP multicast groups."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        try:
-            sock.connect(("239.74.163.2", 9))
-        except OSError as error:
-            pytest.skip(f"no route for UDP multicast: {error.strerror}")
 
 
 def _threads() -> set[threading.Thread]:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
-from tests.conftest import needs
+from tests.machines import needs
 
 
 @cache

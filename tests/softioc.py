@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.conftest import needs
+from tests.machines import needs
 
 ROOT = Path(__file__).resolve().parents[1]
 

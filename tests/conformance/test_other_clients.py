@@ -15,8 +15,8 @@ import pytest
 from caproto.sync import client as caproto_client
 
 from tests import dbr
-from tests.conftest import needs
 from tests.libca import ECA_NORMAL, Context
+from tests.machines import needs
 from tests.softioc import ServerProcess
 
 

@@ -6,7 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from tests.conftest import needs
+from tests.machines import needs
 
 _FIELD = re.compile(r"\bfield\((\w+)\s*,\s*DBF_(\w+)\)")
 _INCLUDE = re.compile(r'\binclude\s+"([^"]+)"')

@@ -12,6 +12,7 @@ from ioc.export.formats import everything
 from tests.ioc.export import plants
 from tests.ioc.export.bobs import Walk
 from tests.libca import Context
+from tests.machines import needs
 from tests.softioc import free_port
 
 COMMAND = "from ioc.cli import main; raise SystemExit(main())"
@@ -21,6 +22,7 @@ PV = re.compile(r"\bLAB:[A-Z0-9_:]*[A-Z0-9_]\$?")
 def test_GIVEN_a_running_ioc_WHEN_a_c_client_searches_for_all_that_exports_name_THEN_everything_connects(
     tmp_path: Path,
 ) -> None:
+    needs("epicscorelibs")
     port = free_port()
     head = f'{plants.HEAD}\n[server]\ninterfaces = ["127.0.0.1"]\nport = {port}\n'
     site = tmp_path / "site.toml"

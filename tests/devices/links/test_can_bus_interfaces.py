@@ -12,9 +12,10 @@ from devices.iseg.simulator import answers
 from devices.iseg.simulator.bus import simulated_bus
 from devices.links import can_bus
 from devices.links.can_options import option_mistakes
-from tests.conftest import needs_multicast, unavailable
+from tests.conftest import unavailable
 from tests.devices.iseg.bench import CLOCK, bench, make_driver, make_module
 from tests.fair_time import until
+from tests.machines import needs_multicast
 from tests.softioc import free_port
 
 

@@ -8,7 +8,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
-import epicscorelibs.path
+from tests.machines import needs
+
+needs("epicscorelibs")
+
+import epicscorelibs.path  # noqa: E402
 
 _Double = ctypes.POINTER(ctypes.c_double)
 _COM = ctypes.CDLL(epicscorelibs.path.get_lib("Com"))

@@ -11,8 +11,9 @@ from devices.iseg.edcp.messages import (
 )
 from devices.iseg.edcp.protocol import decode, read, registration
 from devices.links.can_frame import Frame
-from tests.conftest import needs_multicast, unavailable
+from tests.conftest import unavailable
 from tests.ioc.commands.test_commands_serving import ask, command
+from tests.machines import needs_multicast
 
 
 def exchange(bus, sent, address):

@@ -16,7 +16,7 @@ from ioc.database.dbfile import DatabaseError, RecordDef, parse_template, parse_
 from ioc.database.macros import UndefinedError, quote, resolve, split_text
 from ioc.export.db import write_db
 from ioc.site.templates import FOLDER
-from tests.conftest import needs
+from tests.machines import needs
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=40)
 NAMES = st.text(st.sampled_from("ABCXYZ019_:"), min_size=1, max_size=8)

@@ -15,7 +15,7 @@ from ioc.database.dbfile import RecordDef, parse_text
 from ioc.export.db import write_db
 from ioc.site.config import load_site
 from ioc.site.expansion import Database, expand
-from tests.conftest import needs
+from tests.machines import needs
 from tests.softioc import free_port
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import needs, rounds, unavailable
+from tests.conftest import rounds, unavailable
+from tests.machines import needs
 from tests.softioc import ROOT, ServerProcess
 
 TYPES = Path(__file__).parents[2] / "conformance" / "records.db"

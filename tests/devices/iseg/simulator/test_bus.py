@@ -19,7 +19,8 @@ from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.wire import HOST, Wire, frame_bits
 from devices.links.can_frame import ControllerState, Frame, controller_error
-from tests.conftest import needs_multicast, unavailable
+from tests.conftest import unavailable
+from tests.machines import needs_multicast
 from tests.softioc import free_port
 
 STATUS, VOLTS = BY_NAME["ModuleStatus"], BY_NAME["VoltageMeasure"]
