@@ -84,6 +84,9 @@ async def test_GIVEN_a_site_WHEN_PVs_are_read_THEN_unit_age_and_alarm_are_shown(
             "pv": "LAB:HV1:CH00:TRIP", "value": 1, "text": "TRIPPED", "units": "",
             "severity": "MAJOR", "status": "STATE", "time": 1.7e9,
         }  # fmt: skip
+        status, out, _ = await labioc("get", "LAB:HV1:CH00:VSET", "LAB:HV1:CH00:BBOX:V")
+        assert re.fullmatch(r"LAB:HV1:CH00:VSET    0\.0 V .* ago", out[0])
+        assert re.fullmatch(r"LAB:HV1:CH00:BBOX:V  \d+ values: (\S+ ){5}\.\.\.  .*", out[1])
         long = "a reason that is longer than the forty characters of a string, as many are"
         record(app, "COMM:MSG").post(long, 1.7e9)
         assert (await labioc("get", "-t", "LAB:HV1:COMM:MSG"))[1] == [long]
