@@ -28,6 +28,9 @@ USER: Final = "labioc:GRP:ALL"
 OFF, IDLE = 0, 1
 """States of ALL.GO."""
 
+_LOOK: Final = 0.5
+"""Seconds between two looks at what still ramps."""
+
 
 class AllOff(Source):
     """The source of ``GRP:ALL:GO`` and ``GRP:ALL:MSG``; ``outputs`` are the switches (bo) to be put to 0."""
@@ -46,6 +49,7 @@ class AllOff(Source):
         self._puts = puts
         self._clock = clock
         self._running = 0
+        self._turn = 0
         self._go.source = self
         self._show(self._go, IDLE)
         self._show(self._msg, "not used since the server started")
@@ -73,7 +77,9 @@ class AllOff(Source):
         asked = _asked(context, self._clock)
         mine = replace(context, user=USER, callback=False, cancelled=Cancelled())
         outputs = sorted(self._outputs, key=self._known_off)  # what is on goes first on each line
+        on = [record for record in outputs if not self._known_off(record)]
         self._running += 1
+        self._turn += 1
         self._show(self._go, OFF)
         self._show(self._msg, f"switching {len(outputs)} outputs off [{asked}]")
         try:
@@ -87,7 +93,25 @@ class AllOff(Source):
             text = f"{len(reasons)} of {len(outputs)} outputs not known to be off: {failures(reasons)}"
             self._show(self._msg, f"{text} [{asked}]", Level.MAJOR)
             raise PutRefused(text)
-        self._show(self._msg, f"all {len(outputs)} outputs are off [{asked}]")
+        self._follow(on, self._clock.time(), f"all {len(outputs)} outputs are switched off", asked, self._turn)
+
+    def _follow(self, outputs: Sequence[Record], since: float, text: str, asked: str, turn: int) -> None:
+        """Show how many of the outputs that were on still ramp down, until each has been read steady since."""
+        if turn != self._turn:
+            return
+        ramping = sum(self._ramps_down(record, since) for record in outputs)
+        message = f"{text}, {ramping} still ramping down" if ramping else f"{text}, none is ramping"
+        if str(self._msg.val) != (shown := f"{message} [{asked}]"):
+            self._show(self._msg, shown)
+        if ramping:
+            self._clock.call_later(_LOOK, partial(self._follow, outputs, since, text, asked, turn))
+
+    def _ramps_down(self, record: Record, since: float) -> bool:
+        """Whether an output is off and ramps, or has not been seen steady after a time; not all devices tell."""
+        moving = self._records.get(f"{record.name.removesuffix(':ON')}:MOVING")
+        if moving is None or record.val:
+            return False
+        return bool(moving.val) or moving.stamp < since or moving.sevr >= Level.INVALID
 
     async def _switch_off(self, record: Record, context: PutContext) -> str | None:
         """Return why an output is not known to be off, None when it reads back as off."""

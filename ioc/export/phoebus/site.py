@@ -156,7 +156,10 @@ def _other_row(screen: Screen, plant: Plant, device: Device, y: int) -> int:
 
 
 def _group_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
-    """Add a group: what it is doing, and a button for each place it can go to."""
+    """Add a group: what it is doing, and a button for each place it can go to.
+
+    That which switches everything off has its button beside the servers.
+    """
     records = plant.groups[name]
     place = parts.device_place(plant.prefix, f"GRP:{name}")
     opening = bob.open_display(group_file(name), name, {})
@@ -166,7 +169,8 @@ def _group_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
         if suffix in records:
             parts.value(screen, place, suffix, records, Box(x, y + 2, 110))
             x += 118
-    x = _go(screen, place, records, name, Box(x, y, 100, 26))
+    if f"GRP:{name}:GO" not in _all_off(plant):
+        x = _go(screen, place, records, name, Box(x, y, 100, 26))
     if "MSG" in records and x < parts.WIDTH - 300:
         message = Box(x, y + 2, parts.WIDTH - 10 - x)
         screen.readback(place.text_pv("MSG", records), message, text=True, align=bob.LEFT)

@@ -14,6 +14,7 @@ from devices.errors import Refused
 from ioc.app import App
 from ioc.automation.all_off import GO, IDLE, MSG, AllOff
 from ioc.records import Cancelled, PutContext, PutRefused, Record
+from ioc.records.status import INVALID
 from ioc.site.config import only, parse_site
 from ioc.site.expansion import expand, expand_all
 from tests.ioc.fakes import alarm, build, definition, settle
@@ -66,7 +67,9 @@ async def test_GIVEN_two_makes_of_supplies_that_are_on_WHEN_all_is_put_to_OFF_TH
         assert on == [False] * 16
         assert app.records[NAME].val == IDLE
         said = app.records["LAB:GRP:ALL:MSG"]
-        assert str(said.val).startswith(f"all {OUTPUTS} outputs are off [by ")
+        assert str(said.val).startswith(f"all {OUTPUTS} outputs are switched off, ")
+        steady = f"all {OUTPUTS} outputs are switched off, none is ramping [by "
+        await until(lambda: str(said.val).startswith(steady), 10.0, "the outputs have ramped down")
         assert said.sevr == 0
         assert f"(127.0.0.1) {NAME} set to OFF" in str(app.records["LAB:IOC:PUTS"].val)
 
@@ -107,7 +110,9 @@ class Site(Rig):
         own = build([definition(NAME, "mbbo", "GRP ALL.GO", "O", ZRST="OFF", ONST="-"),
                      definition("LAB:GRP:ALL:MSG", "lsi", "GRP ALL.MSG", "R", SIZV="512")])  # fmt: skip
         self.go, self.msg = own.values()
-        by_name = {one.name: one for one in self.records.values()}
+        (self.moving,) = build([definition("LAB:HV1:CH00:MOVING", "bi", "HV1 CH00.MOVING", "R")]).values()
+        by_name = {one.name: one for one in [*self.records.values(), self.moving]}
+        self.moving.post(0, self.clock.time() + 3600.0)
         self.all_off = AllOff({GO: self.go, MSG: self.msg}, [self["CH00:ON"]], by_name, self.puts, self.clock)
 
     async def all_to(self, value: int, context: PutContext = WHO) -> None:
@@ -141,7 +146,30 @@ async def test_GIVEN_an_output_whose_turn_comes_late_WHEN_the_client_has_left_TH
         one.driver.looking.set()
         await settle()
         assert one.driver.writes == [("CH00.ON", 0)]
-        assert (one.go.val, str(one.msg.val).partition(" [")[0]) == (IDLE, "all 1 outputs are off")
+        assert (one.go.val, str(one.msg.val).partition(" [")[0]) == (
+            IDLE,
+            "all 1 outputs are switched off, none is ramping",
+        )
+
+
+async def test_GIVEN_an_output_that_ramps_down_WHEN_switched_off_THEN_it_is_named_so_until_it_is_seen_steady() -> None:
+    ramping = "all 1 outputs are switched off, 1 still ramping down"
+
+    async with site() as one:
+        await one.put("CH00:ON", 1)
+        one.moving.post(0, one.clock.time() - 1.0)  # read before the put, which says nothing about what comes after it
+        await one.all_to(0)
+        assert str(one.msg.val).partition(" [")[0] == ramping
+        one.moving.post(1, one.clock.time())
+        await one.clock.advance(1.0)
+        assert str(one.msg.val).partition(" [")[0] == ramping
+        one.moving.lose(INVALID)
+        await one.clock.advance(60.0)
+        assert str(one.msg.val).partition(" [")[0] == ramping
+        one.moving.post(0, one.clock.time())
+        await one.clock.advance(1.0)
+        assert str(one.msg.val).partition(" [")[0] == "all 1 outputs are switched off, none is ramping"
+        assert alarm(one.msg) == ("NO_ALARM", 0)
 
 
 async def test_GIVEN_an_output_that_refuses_WHEN_put_THEN_the_put_fails_with_its_reason() -> None:
