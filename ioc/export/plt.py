@@ -9,8 +9,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ioc.export.phoebus.bob import TRACES
 from ioc.export.plant import Device, Plant
+from ioc.export.traces import TRACES
 
 _DARK, _LIGHT = (27, 31, 38), (220, 226, 234)
 

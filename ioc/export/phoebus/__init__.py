@@ -9,6 +9,7 @@ from __future__ import annotations
 from ioc.export.phoebus import bob, furnace, parts, site, supply
 from ioc.export.plant import Channel, Device, Plant
 from ioc.export.plt import channel_plot, furnace_plot, supply_plot
+from ioc.export.traces import TRACES
 
 
 def write(plant: Plant) -> dict[str, str]:
@@ -47,7 +48,7 @@ def _for_web(text: str, prefix: str) -> str:
 
 def colors() -> str:
     """Return the colours of the screens in the form of a colour file, for sites that want others."""
-    lines = [f"{name} = {red}, {green}, {blue}" for name, red, green, blue in (*bob.OWN_COLORS, *bob.TRACES)]
+    lines = [f"{name} = {red}, {green}, {blue}" for name, red, green, blue in (*bob.OWN_COLORS, *TRACES)]
     return "\n".join(["# Colours of these screens: append them to the site's colour file to change them.", *lines, ""])
 
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-Color = tuple[str, int, int, int]
-"""Name and red, green, blue: where a site's colour file knows the name, its colour is taken."""
+from ioc.export.traces import TRACES, Color
 
 # Severities and states by the names that every Phoebus has, so that a site's own colours show here too.
 MINOR: Final[Color] = ("MINOR", 255, 128, 0)
@@ -263,19 +262,6 @@ class Screen:
             },
             pvs,
         )
-
-
-TRACES: Final[Sequence[Color]] = (
-    ("Labioc_Trace_1", 90, 170, 255),
-    ("Labioc_Trace_2", 255, 170, 60),
-    ("Labioc_Trace_3", 110, 220, 130),
-    ("Labioc_Trace_4", 240, 110, 170),
-    ("Labioc_Trace_5", 190, 150, 255),
-    ("Labioc_Trace_6", 240, 230, 110),
-    ("Labioc_Trace_7", 100, 220, 220),
-    ("Labioc_Trace_8", 230, 130, 100),
-)
-"""Colours of curves, told apart on a dark ground."""
 
 
 def _axis(axis: ET.Element, title: str) -> None:

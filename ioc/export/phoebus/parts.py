@@ -8,8 +8,9 @@ from typing import Final
 
 from ioc.database.dbfile import RecordDef
 from ioc.export.phoebus import bob
-from ioc.export.phoebus.bob import Action, Box, Color, Screen
+from ioc.export.phoebus.bob import Action, Box, Screen
 from ioc.export.plant import OUTPUTS, Records, is_setting, states
+from ioc.export.traces import Color
 
 WIDTH, HEIGHT = 1280, 770
 """Pixels of a screen: a monitor of 1280 x 800 less the tabs of a window; what needs more rows scrolls."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,13 @@ def files(plant: Plant) -> dict[str, str]:
 
 def test_the_same_site_gives_the_same_bytes(files: dict[str, str]) -> None:
     assert everything(plants.plant()) == files
+
+
+def test_each_format_is_written_by_a_program_that_writes_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FORMATS:
+        for module in [module for module in sys.modules if module.startswith("ioc.export")]:
+            monkeypatch.delitem(sys.modules, module)
+        assert importlib.import_module(f"ioc.export.{name}").write
 
 
 def test_the_index_links_to_every_file(files: dict[str, str]) -> None:
