@@ -65,7 +65,7 @@ class _Monitor:
         self._drawn = 0
 
     async def run(self) -> None:
-        """Show until the end that was asked for, or until nobody reads the output any more."""
+        """Show until the end that was asked for, or until the output is closed."""
         async with Client(self._what.env) as client, asyncio.TaskGroup() as tasks:
             try:
                 channels = client.channels(self._what.names)

@@ -40,7 +40,7 @@ class Console:
     def run(self) -> int:
         """Take commands until there are no more; return 1 when one failed and this is a script.
 
-        Raises Lost when the server ends, and BrokenPipeError when nobody reads the answers any more.
+        Raises Lost when the server ends, and BrokenPipeError when the output is closed.
         """
         self._send({"hello": self.interactive})
         greeting = self._receive()

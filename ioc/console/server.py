@@ -167,6 +167,8 @@ async def _carry_out(terminal: RemoteTerminal, session: Session, line: str) -> N
         try:
             succeeded = await session.take(line)
         except asyncio.CancelledError:
+            if not line.lstrip().startswith("watch"):
+                await terminal.complain("given up; a put that has begun is finished all the same, get shows what holds")
             await terminal.send({"done": True})
             return
         await terminal.send({"done": succeeded})

@@ -291,6 +291,24 @@ async def test_GIVEN_a_state_folder_WHEN_served_THEN_the_socket_has_its_rights_a
         assert not path.exists()
 
 
+async def test_GIVEN_a_put_under_way_WHEN_given_up_THEN_it_is_finished_and_the_console_says_so(
+    site: Path,
+) -> None:
+    async with served(site) as app:
+        reader, writer = await asyncio.open_unix_connection(
+            sock=connect(socket_path(load_site(str(site)), site.parent / "state"))
+        )
+        assert b"hello" in await reader.readline()
+        supply(app).faults.delay = 0.2
+        writer.write(b'{"line": "put HV1:CH00:VSET 33"}\n')
+        await until(lambda: bool(app.puts._queue.begun()), 5.0)
+        writer.write(b'{"cancel": true}\n')
+        assert b'{"err": "given up; a put that has begun is finished' in await reader.readline()
+        assert await reader.readline() == b'{"done": true}\n'
+        await until(lambda: app.records["LAB:HV1:CH00:VSET"].val == 33.0, 5.0)
+        writer.close()
+
+
 async def test_GIVEN_connections_WHEN_they_talk_nonsense_or_are_too_many_THEN_the_server_goes_on(site: Path) -> None:
     async with served(site):
         path = socket_path(load_site(str(site)), site.parent / "state")

@@ -7,19 +7,14 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
 from ioc.app import App
 from ioc.export.plant import Plant
 from ioc.top.rows import tables
-from tests.conftest import unavailable
+from ioc.top.screen import Confirm, Top
 from tests.ioc.test_app import DEVICE, running, supply
-
-try:
-    from textual.pilot import Pilot
-    from textual.widgets import Input, Static
-
-    from ioc.top.screen import Confirm, Top
-except ImportError:
-    unavailable("textual is not installed")
 
 SECONDS = 15.0
 
