@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
@@ -88,14 +89,15 @@ class OncePerCause(logging.Handler):
             if len(self._causes) >= MOST_CAUSES:
                 cause = "other causes"
         counted = self._causes.get(cause)
-        if counted is None or (counted.until <= self._now() and not counted.more):
+        if counted is None or counted.until <= self._now():
+            if counted is not None:
+                self._hand_on(counted)  # no timer has come about
             self._causes[cause] = _Counted(self._now() + PERIOD)
             self.target.handle(record)
             return
         counted.more += 1
         counted.last = record
-        if self._timer is None:
-            self._timer = self._later(max(0.0, counted.until - self._now()), self._report)
+        self._look_at(counted.until)
 
     def close(self) -> None:
         """Hand on what has been counted."""
@@ -122,7 +124,13 @@ class OncePerCause(logging.Handler):
                     self._hand_on(counted)
             waiting = [counted.until for counted in self._causes.values() if counted.more]
             if waiting:
-                self._timer = self._later(max(0.0, min(waiting) - self._now()), self._report)
+                self._look_at(min(waiting))
+
+    def _look_at(self, moment: float) -> None:
+        """Have what was counted reported then; that there is no thread for it must not keep anybody from logging."""
+        if self._timer is None:
+            with suppress(RuntimeError):
+                self._timer = self._later(max(0.0, moment - self._now()), self._report)
 
     def _hand_on(self, counted: _Counted) -> None:
         if counted.last is None:

@@ -12,7 +12,7 @@ import pytest
 
 from ioc import logs
 from ioc.logs import MOST_CAUSES, PERIOD, JsonFormatter, OncePerCause, TextFormatter, cause_of
-from tests.ioc.fakes import FakeClock
+from tests.ioc.fakes import FakeClock, FakeTimer
 
 
 class Rig:
@@ -56,6 +56,18 @@ async def test_of_one_cause_there_is_a_line_in_ten_seconds_with_the_number_of_th
     await rig.clock.advance(PERIOD)
     rig.log.warning("HV1: 8 V is above the limit")
     assert rig.lines()[4:] == ["HV1: 8 V is above the limit"]
+
+
+async def test_without_a_timer_what_was_counted_is_logged_before_the_next_line(rig: Rig) -> None:
+    def no_thread(seconds: float, callback: object) -> FakeTimer:
+        raise RuntimeError("can't start new thread")
+
+    rig.handler._later = no_thread
+    for number in range(3):
+        rig.log.error("disk %d is full", number)
+    await rig.clock.advance(PERIOD + 0.1)
+    rig.log.error("disk %d is full", 3)
+    assert rig.lines() == ["disk 0 is full", "disk 2 is full", "disk 3 is full"]
 
 
 async def test_what_was_counted_is_logged_at_the_end() -> None:
