@@ -19,6 +19,8 @@ def write(plant: Plant) -> dict[str, str]:
         lines += [name, "", *_table(records), ""]
     for name, records in plant.groups.items():
         lines += [f"## Group {name}", "", *_table(records), ""]
+    for name, records in plant.interlocks.items():
+        lines += [f"## Interlock {name}", "", *_table(records), ""]
     return {"pvs.md": "\n".join(lines)}
 
 

@@ -57,7 +57,8 @@ def _records(plant: Plant, watched: list[Alarm]) -> dict[str, RecordDef]:
                 for suffix in wanted
                 if suffix in device.records and not suffix.endswith(":CMD")
             }
-    return {name: record for name, record in plant.records.items() if name in names}
+    served = (*plant.records.values(), *plant.archiver.values())
+    return {record.name: record for record in served if record.name in names}
 
 
 def _name(record: RecordDef) -> str:

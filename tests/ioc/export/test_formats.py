@@ -66,6 +66,30 @@ def test_no_format_names_a_pv_that_is_not_served(name: str, plant: Plant, files:
     assert named <= plant.records.keys()
 
 
+def test_every_format_takes_a_site_with_groups_interlocks_and_an_archiver() -> None:
+    head = f"""{plants.HEAD}
+[[archiver.influxdb]]
+name = "main"
+url = "http://127.0.0.1:8086"
+version = 1
+database = "lab"
+[[group]]
+name = "CALO"
+members = ["CALO1:*"]
+[[interlock]]
+name = "HOT"
+condition = "FURN1:TEMP < 80 C"
+action = "off"
+group = "CALO"
+"""
+    shown = everything(plants.plant(head))
+    assert {path.partition("/")[0] for path in shown} >= FORMATS.keys()
+    for path in ("alarm/alarms.xml", "alh/", "zabbix/labioc_pvs.txt", "pvlist/pvs.md", "phoebus/overview.bob"):
+        text = "".join(text for name, text in shown.items() if name.startswith(path))
+        assert "ILK:HOT:OK" in text, path
+        assert "GRP:CALO:" in text, path
+
+
 # ---- alarm trees
 
 
