@@ -97,7 +97,7 @@ class App:
             self._of_device[SERVER], self._clock, about(site), lambda: self.journal.failing, self._clients
         )
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
-        self.puts.on_applied = self.state.note
+        self.puts.notes.on_applied = self.state.note
         self.trips = TripMemory(site, self.records, self._clock, folder)
         self.text: TextServer | None = None
         try:

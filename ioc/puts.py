@@ -16,16 +16,15 @@ from typing import Any
 from devices.errors import DeviceError, Refused, TakenOtherwise, Withdrawn
 from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
-from ioc.clock import Clock, local_time
+from ioc.clock import Clock
 from ioc.database.support import SERVER, STATUS_SIGNALS
-from ioc.logs import cause_of
+from ioc.put_notes import NotedSource, PutNotes, typed
 from ioc.put_queue import Order, PutQueue
-from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, as_text, fields_of
+from ioc.records import PutContext, PutRefused, Record, Source, as_text
 from ioc.scan.device_records import is_command
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.journal import APPLIED, OTHERWISE, UNKNOWN, Entry, Journal, Typed
-from ioc.services.state import field_text
+from ioc.services.journal import OTHERWISE, UNKNOWN, Entry, Journal
 from ioc.services.statistics import IocStatistics
 
 log = logging.getLogger("labioc.puts")
@@ -39,10 +38,11 @@ SWITCH = ""
 LEFT = "the client gave up before its turn; nothing was sent"
 
 
-class _WithPuts(Source):
+class _WithPuts(NotedSource):
     """The source of a record that is read as before, and whose puts go through a put path."""
 
     def __init__(self, before: Source, path: PutPath) -> None:
+        super().__init__(path.notes)
         self._before = before
         self._path = path
 
@@ -57,14 +57,6 @@ class _WithPuts(Source):
     async def put(self, record: Record, value: Any, context: PutContext) -> None:
         """Apply a value. Raises PutRefused."""
         await self._path.put(record, value, context)
-
-    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Take note of a refused put."""
-        self._path.note_refusal(record, field, value, context, reason)
-
-    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
-        """Take note of a put to a field that concerns the record alone."""
-        self._path.note_field(record, spec, old, new, context)
 
 
 class PutPath:
@@ -83,10 +75,8 @@ class PutPath:
         self._clock = clock
         self._queue_seconds = queue_seconds
         self._queue = PutQueue()
-        self._journal = journal or Journal(clock)
         self._closing = False
-        self.on_applied: Callable[[Entry], None] = lambda entry: None
-        """Called with each put that has been applied."""
+        self.notes = PutNotes(scanners, statistics, clock, journal or Journal(clock))
         self.observers: list[Callable[[Record, PutContext], None]] = []
         """Called with each put to a device, and who puts, before it is queued."""
         self.objections: list[Callable[[Record, Any], str | None]] = []
@@ -109,10 +99,10 @@ class PutPath:
         for observe in self.observers:
             observe(record, context)
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
-        entry = self._entry(record.name, as_text(record, record.val), as_text(record, value), context)
+        entry = self.notes.entry(record.name, as_text(record, record.val), as_text(record, value), context)
         began = self._clock.monotonic()
         work = partial(self._perform, record, value, entry, began)
-        note = partial(self._note_refusal, scanner, entry, began)
+        note = partial(self.notes.refused, scanner, entry, began)
         if scanner is None or signal in STATUS_SIGNALS:
             order = Order(SWITCH, record.name, Way(record.name), lambda: None, work, note)
         else:
@@ -120,30 +110,6 @@ class PutPath:
             objection = partial(self._objection, scanner, record, value, _losses(scanner, way))
             order = Order(scanner.name, f"{record.name} = {as_text(record, value)}", way, objection, work, note)
         await self._submit(order, context, patient)
-
-    def note_refusal(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Log a refused put and show it in PUT:MSG and PUT:REFUSED of the device that it was for.
-
-        The reason comes first: of a long string a plain caget shows 39 characters.
-        """
-        name, old = record.name, as_text(record, record.val)
-        if field != "VAL":
-            name, old = f"{name}.{field}", field_text(fields_of(record.rtyp)[field], record.get(field))
-        entry = self._entry(name, old, value, context)
-        self._note_refusal(self._scanners.get(record.device or ""), entry, self._clock.monotonic(), reason)
-
-    def note_field(
-        self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext
-    ) -> None:
-        """Show a put to a field of a record, which no device is concerned by, and note it in the journal."""
-        name, text = f"{record.name}.{spec.name}", partial(field_text, spec)
-        if spec.name == "VAL":
-            name, text = record.name, partial(as_text, record)
-        entry = self._entry(name, text(old), text(new), context)
-        now = record.get(spec.name)
-        entry.read_back = text(now)
-        entry.values = (entry.old, entry.read_back) if spec.choices else (_typed(old), _typed(now))
-        self._note_applied(entry, self._clock.monotonic(), f"{entry.old} -> {entry.read_back}")
 
     async def read_raw(self, device: str, request: RawRequest) -> Sequence[str]:
         """Read past the PVs of a device; returns the lines to show. Raises PutRefused when it can't be."""
@@ -168,14 +134,14 @@ class PutPath:
             observe(device, context)
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
         losses = _losses(scanner, request.way)
-        entry, began = self._entry(name, "", request.value or "", context), self._clock.monotonic()
+        entry, began = self.notes.entry(name, "", request.value or "", context), self._clock.monotonic()
         order = Order(
             scanner.name,
             name,
             request.way,
             lambda: denied or self._closed_to_writes(scanner, losses),
             partial(self._perform_raw, scanner, request, entry, began),
-            partial(self._note_refusal, scanner, entry, began),
+            partial(self.notes.refused, scanner, entry, began),
         )
         lines: Sequence[str] = await self._submit(order, context)
         return lines
@@ -208,27 +174,6 @@ class PutPath:
         for order in self._queue:
             if (reason := order.objection()) is not None:
                 self._queue.withdraw(order, reason)
-
-    def _entry(self, name: str, old: str, new: str, context: PutContext) -> Entry:
-        return Entry(self._clock.time(), name, context.user, context.host, context.address[0], old, new)
-
-    def _note_refusal(self, scanner: DeviceScanner | None, entry: Entry, began: float, reason: str) -> None:
-        owner, text = entry.pv if scanner is None else scanner.name, f"{entry.pv} = {entry.new} by {entry.who}"
-        log.warning("refused %s: %s", text, reason, extra={"cause": (owner, cause_of(reason)), **_about(entry)})
-        if scanner is not None:
-            scanner.status.note_refusal(f"{reason} [{text}, {local_time(self._clock.time())}]")
-        entry.reason, entry.seconds = reason, self._clock.monotonic() - began
-        self._journal.note(entry)
-
-    def _note_put(self, entry: Entry, began: float, change: str) -> None:
-        log.info("%s: %s by %s", entry.pv, change, entry.who, extra=_about(entry))
-        self._note_applied(entry, began, change)
-
-    def _note_applied(self, entry: Entry, began: float, change: str) -> None:
-        self._statistics.note_put(f"{entry.who} {entry.pv} {change}")
-        entry.outcome, entry.reason, entry.seconds = APPLIED, "", self._clock.monotonic() - began
-        self._journal.note(entry)
-        self.on_applied(entry)
 
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
@@ -294,10 +239,10 @@ class PutPath:
         finally:
             if not command:
                 entry.read_back = as_text(record, record.val)
-            entry.values = _typed(before), _typed(value if command else record.val)
+            entry.values = typed(before), typed(value if command else record.val)
         if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
             raise PutRefused(permit.ended)
-        self._note_put(entry, began, f"{entry.old} -> {entry.read_back or entry.new}")
+        self.notes.applied(entry, began, f"{entry.old} -> {entry.read_back or entry.new}")
 
     async def _perform_raw(
         self, scanner: DeviceScanner, request: RawRequest, entry: Entry, began: float, permit: Permit
@@ -305,7 +250,7 @@ class PutPath:
         """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
         with _judged(entry, permit):
             lines = await scanner.raw(request)
-        self._note_put(entry, began, f"set to {request.value}" if request.value else "sent")
+        self.notes.applied(entry, began, f"set to {request.value}" if request.value else "sent")
         return lines
 
     async def put_group(
@@ -322,7 +267,7 @@ class PutPath:
         Puts to one PV go one after the other, unless they are ``urgent``. ``denied`` is why this client may not, if so.
         Raises PutRefused.
         """
-        entry, began = self._entry(name, "", value, context), self._clock.monotonic()
+        entry, began = self.notes.entry(name, "", value, context), self._clock.monotonic()
 
         async def work(permit: Permit) -> None:
             permit.begin()
@@ -333,9 +278,9 @@ class PutPath:
                 raise
             except Exception as error:
                 raise PutRefused(f"{type(error).__name__}: {error}") from error
-            self._note_put(entry, began, f"set to {value}")
+            self.notes.applied(entry, began, f"set to {value}")
 
-        note, way = partial(self._note_refusal, None, entry, began), Way(name, urgent=urgent)
+        note, way = partial(self.notes.refused, None, entry, began), Way(name, urgent=urgent)
         await self._submit(Order(name, name, way, lambda: denied or self.server_closed(), work, note), context)
 
     async def _write(self, record: Record, value: Value, permit: Permit) -> None:
@@ -393,15 +338,6 @@ class PutPath:
         finally:
             level, cause = (Level.OK, Cause.NONE) if scanner.ready else (Level.INVALID, Cause.COMM)
             record.post(0, self._clock.time(), level, ALARM_STATUS[cause])
-
-
-def _typed(value: Any) -> Typed:
-    return value if isinstance(value, int | float) else str(value)
-
-
-def _about(entry: Entry) -> dict[str, str]:
-    """Return what a structured log has of a put beside the message."""
-    return {"pv": entry.pv, "user": entry.user, "host": entry.host, "address": entry.address}
 
 
 def _losses(scanner: DeviceScanner, way: Way) -> int | None:

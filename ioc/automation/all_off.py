@@ -16,8 +16,9 @@ from typing import Final
 from devices.model import Cause, Level
 from ioc.automation.sequence import failures
 from ioc.clock import Clock, local_time
+from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
-from ioc.records import Cancelled, FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, Value
+from ioc.records import Cancelled, PutContext, PutRefused, Record, Value
 from ioc.scan.device_status import ALARM_STATUS
 
 GO: Final = "ALL.GO"
@@ -32,7 +33,7 @@ _LOOK: Final = 0.5
 """Seconds between two looks at what still ramps."""
 
 
-class AllOff(Source):
+class AllOff(NotedSource):
     """The source of ``GRP:ALL:GO`` and ``GRP:ALL:MSG``; ``outputs`` are the switches (bo) to be put to 0."""
 
     def __init__(
@@ -43,6 +44,7 @@ class AllOff(Source):
         puts: PutPath,
         clock: Clock,
     ) -> None:
+        super().__init__(puts.notes)
         self._go, self._msg = own[GO], own[MSG]
         self._outputs = outputs
         self._records = records
@@ -63,14 +65,6 @@ class AllOff(Source):
         except PutRefused as refusal:
             self._show(self._msg, f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
             raise
-
-    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Take note of a put that the record or the access rules refused."""
-        self._puts.note_refusal(record, field, value, context, reason)
-
-    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
-        """Take note of a put to a field of the record."""
-        self._puts.note_field(record, spec, old, new, context)
 
     async def _perform(self, context: PutContext) -> None:
         """Put each output to OFF at the same time. Raises PutRefused when one is not known to be off."""

@@ -15,16 +15,14 @@ from devices.model import Cause, Level
 from ioc.automation.member import Member
 from ioc.automation.sequence import MoveSequence, Stopped, effective, failures, stages_of, titles
 from ioc.clock import Clock, local_time
+from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import (
     Cancelled,
-    FieldSpec,
-    FieldValue,
     PutContext,
     PutRefused,
     Record,
     RecordSet,
-    Source,
     Value,
     fields_of,
 )
@@ -44,7 +42,7 @@ REFRESH, GATHER = 1.0, 0.1
 _LONGEST_PLAN: Final = 4000
 
 
-class GroupControl(Source):
+class GroupControl(NotedSource):
     """The source of the PVs of one group, and the monitor of what its members do."""
 
     mask = DBE_VALUE | DBE_ALARM
@@ -52,6 +50,7 @@ class GroupControl(Source):
     def __init__(
         self, group: Group, own: Mapping[str, Record], records: RecordSet, prefix: str, puts: PutPath, clock: Clock
     ) -> None:
+        super().__init__(puts.notes)
         self.name = group.name
         self.user = f"labioc:GRP:{group.name}"
         self.held = False
@@ -102,14 +101,6 @@ class GroupControl(Source):
             await self.go(STATES[value], context)
         else:
             raise PutRefused(f"{record.name}: found {value!r}, allowed: {', '.join(self._group.states)}")
-
-    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Take note of a put that the record or the access rules refused."""
-        self._puts.note_refusal(record, field, value, context, reason)
-
-    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
-        """Take note of a put to a field of the record."""
-        self._puts.note_field(record, spec, old, new, context)
 
     def _observe(self, record: Record, context: PutContext) -> None:
         """End the sequence when anybody else puts to what it moves."""
@@ -172,7 +163,7 @@ class GroupControl(Source):
         try:
             record.check_device_put(fields_of(record.rtyp)["VAL"], value)
         except PutRefused as refusal:
-            self._puts.note_refusal(record, "VAL", str(value), context, str(refusal))
+            self.notes.refused_record(record, "VAL", str(value), context, str(refusal))
             raise
         await self._puts.put(record, value, context, patient=True)
 

@@ -17,15 +17,13 @@ from ioc.automation.member import Member
 from ioc.automation.sequence import failures
 from ioc.clock import Clock, local_time
 from ioc.inputs import Inputs
+from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import (
-    FieldSpec,
-    FieldValue,
     PutContext,
     PutRefused,
     Record,
     RecordSet,
-    Source,
     Value,
     fields_of,
 )
@@ -48,7 +46,7 @@ _RAISED: Final = ("VSET", "TSET", "SP1", "SP2", "RSP", "MOUT")
 _SWITCHED: Final = ("ON", "MODE", "REMOTE")
 
 
-class InterlockControl(Source):
+class InterlockControl(NotedSource):
     """The source of the PVs of one interlock; ``group`` is the group that it acts on, if it does."""
 
     def __init__(
@@ -62,6 +60,7 @@ class InterlockControl(Source):
         clock: Clock,
         group: GroupControl | None = None,
     ) -> None:
+        super().__init__(puts.notes)
         self.name = interlock.name
         self._interlock = interlock
         self._own = {signal.removeprefix(f"{interlock.name}."): record for signal, record in own.items()}
@@ -96,14 +95,6 @@ class InterlockControl(Source):
             return
         work, text = (self._bypass, "YES" if value else "NO") if bypass else (self._acknowledge, "ACK")
         await self._puts.put_group(record.name, text, context, None, partial(work, bool(value), context))
-
-    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Take note of a put that the record or the access rules refused."""
-        self._puts.note_refusal(record, field, value, context, reason)
-
-    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
-        """Take note of a put to a field of the record."""
-        self._puts.note_field(record, spec, old, new, context)
 
     async def _bypass(self, on: bool, context: PutContext) -> None:
         seconds = self._interlock.bypass

@@ -19,15 +19,13 @@ from devices.rules.hv_channel import State
 from ioc.automation.recovery_rules import Look, Phase, Put, RecoveryRules
 from ioc.clock import Clock
 from ioc.database.support import RECOVERY_CAUSE, RECOVERY_TAG
+from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import (
-    FieldSpec,
-    FieldValue,
     PutContext,
     PutRefused,
     Record,
     RecordSet,
-    Source,
     Value,
     as_text,
     fields_of,
@@ -54,7 +52,7 @@ Objection = Callable[[str], str]
 """Says why the channel of this name (``LAB:HV1:CH00``) must be left alone at the moment; empty when it need not."""
 
 
-class ChannelRecovery(Source):
+class ChannelRecovery(NotedSource):
     """The recovery of one channel and the source of its PVs; ``rules`` None: the site file does not ask for it.
 
     ``base`` is the name of the channel with the colon behind it, ``guards`` are the bits that forbid a recovery, each
@@ -72,6 +70,7 @@ class ChannelRecovery(Source):
         clock: Clock,
         objections: Sequence[Objection],
     ) -> None:
+        super().__init__(puts.notes)
         self.base = base
         self._own = {name: records[f"{base}REC:{name}"] for name in ("MODE", "STATE", "TRIES", "LEFT", "MSG")}
         self._rules = rules
@@ -104,7 +103,7 @@ class ChannelRecovery(Source):
         """Arm or disarm, or set how many attempts there may be. Raises PutRefused."""
         spec, old = fields_of(record.rtyp)["VAL"], record.get("VAL")
         if (reason := self._refusal(record, value)) is not None:
-            self._puts.note_refusal(record, "VAL", as_text(record, value), context, reason)
+            self.notes.refused_record(record, "VAL", as_text(record, value), context, reason)
             raise PutRefused(reason)
         assert self._rules is not None
         if record is self._own["TRIES"]:
@@ -114,7 +113,7 @@ class ChannelRecovery(Source):
         else:
             self._rules.disarm()
         self._follow()
-        self._puts.note_field(record, spec, old, record.get("VAL"), context)
+        self.notes.applied_field(record, spec, old, record.get("VAL"), context)
 
     def _refusal(self, record: Record, value: Value) -> str | None:
         if self._rules is None:
@@ -124,14 +123,6 @@ class ChannelRecovery(Source):
             if not low <= float(str(value)) <= high:
                 return f"found {as_text(record, value)}, allowed: {low:g} to {high:g}"
         return None
-
-    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
-        """Take note of a put that the record or the access rules refused."""
-        self._puts.note_refusal(record, field, value, context, reason)
-
-    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
-        """Take note of a put to a field of a record."""
-        self._puts.note_field(record, spec, old, new, context)
 
     # ---- what it looks at
 

@@ -72,7 +72,7 @@ async def started(folder: Path | None, of: Site) -> AsyncIterator[RecordSet]:
     records, clock = RecordSet.build(expand(of).records.values()), FakeClock()
     store = StateStore(of, records, folder, clock)
     puts = PutPath({}, IocStatistics([], clock, {}), clock)
-    puts.on_applied = store.note
+    puts.notes.on_applied = store.note
     for record in records.values():
         puts.attach(record)
     yield records
