@@ -119,9 +119,12 @@ class GroupControl(NotedSource):
 
     async def lower(self, context: PutContext) -> None:
         """Bring what is above its STANDBY there; nothing is switched on or raised. Raises PutRefused."""
-        left_out = frozenset(base for base, one in self._members.items() if not _above(one, "STANDBY"))
-        work = partial(self._go, "STANDBY", context, left_out)
+        work = partial(self._go, "STANDBY", context, self._not_above("STANDBY"))
         await self._puts.put_group(self._own["GO"].name, "STANDBY", context, None, work, urgent=True)
+
+    def _not_above(self, state: str) -> frozenset[str]:
+        """Return the members that a state would switch on or raise, and those of which that is not known."""
+        return frozenset(base for base, one in self._members.items() if not _above(one, state))
 
     async def _go(self, state: str, context: PutContext, left_out: frozenset[str] = frozenset()) -> None:
         members = {base: member for base, member in self._members.items() if base not in left_out}
@@ -187,8 +190,8 @@ class GroupControl(NotedSource):
         if self._group.on_trip == "hold":
             return False
         state, left_out = self._group.on_trip.upper(), frozenset[str]()
-        if state != "OFF":
-            left_out = frozenset(base for base, one in self._members.items() if one.fault() or one.problem())
+        if state != "OFF":  # this is no reason to switch anything on
+            left_out = self._not_above("STANDBY")
         log.warning("%s: %s; the others go to %s", self.name, reason, state)
         self._spawn(self._move_others(state, reason, left_out))
         return True

@@ -383,3 +383,14 @@ async def test_GIVEN_a_neighbour_that_does_not_come_down_WHEN_put_to_OFF_THEN_ev
         assert await plant.outcome(put, 60.0) == ""
         assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(3))
         assert str(plant["GRP:GEM:MSG"].val).startswith("OFF, all at once: GEM:DRIFT and 1 more not coming down [by")
+
+
+async def test_GIVEN_a_trip_in_the_first_stage_WHEN_the_others_go_to_STANDBY_THEN_what_is_off_stays_off() -> None:
+    async with site(on_trip="standby", order=[["GEM:DRIFT", "GEM:G3"], "GEM:G2"]) as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(15.0)
+        plant.channel("HV1:CH01").trip()
+        assert await plant.outcome(put, 5.0) == "GEM:G3 is TRIPPED"
+        await plant.clock.advance(60.0)
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(3)] == [300.0, 0.0, 0.0]
+        assert not plant.channel("HV1:CH02").on
