@@ -6,17 +6,14 @@ import argparse
 import asyncio
 import json
 import time
-from collections.abc import Sequence
 
 from ioc.client import Channel, Client, ReadError, Reading
 from ioc.client.reading import STRING
 from ioc.commands.pv_arguments import Wanted, add_arguments, complain, connected, wanted
+from ioc.commands.pvs import in_columns
 
 _FEW = 5
 """Elements of an array that are shown."""
-
-_WIDE = 60
-"""Characters of a text that still makes its column wider."""
 
 _CUT = 39
 """Characters of a string that Channel Access shows at most; a long one is read as NAME$."""
@@ -51,7 +48,7 @@ async def _get(what: Wanted, args: argparse.Namespace) -> int:
             print(reading.text)
     elif readings:
         now = time.time()
-        print(_aligned([(channel.name, *columns(reading, now)) for channel, reading in readings]))
+        print(in_columns([(channel.name, *columns(reading, now)) for channel, reading in readings]))
     return int(len(readings) < len(what.names))
 
 
@@ -61,14 +58,6 @@ def columns(reading: Reading, now: float) -> tuple[str, str, str]:
     if isinstance(reading.value, tuple) and len(reading.value) > _FEW:
         value = f"{len(reading.value)} values: {' '.join(value.split()[:_FEW])} ..."
     return value, f"{age} ago" if reading.stamp else age, reading.alarm
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> str:
-    """Return rows as a table; a long text moves what stands behind it, and not the columns of all rows."""
-    widths = [
-        max((len(cell) for cell in column if len(cell) <= _WIDE), default=0) for column in zip(*rows, strict=True)
-    ]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 async def whole(client: Client, channel: Channel, timeout: float) -> Reading | ReadError:

@@ -44,7 +44,7 @@ _WIDEST = 60
 
 
 def in_columns(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table as text, each column as wide as its widest cell; one that is very long does not count."""
+    """Return rows as a table; a very long text moves what stands behind it, and not the columns of all rows."""
     widths = [max(len(cell) for cell in (*column, "") if len(cell) <= _WIDEST) for column in zip(*rows, strict=True)]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
