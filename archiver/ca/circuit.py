@@ -32,7 +32,7 @@ _READ_SIZE: Final = 256 << 10
 _READ_ACCESS: Final = 1
 _NATIVE: Final = range(7)
 
-_NOT_UNDERSTOOD: Final = (
+NOT_UNDERSTOOD: Final = (
     caproto.CaprotoError,
     KeyError,
     ValueError,
@@ -211,7 +211,7 @@ class Circuit(asyncio.Protocol):
             for command in commands:
                 self._state.process_command(command)
                 self._take(command)
-        except _NOT_UNDERSTOOD as error:
+        except NOT_UNDERSTOOD as error:
             raise BrokenStream(f"message {message.command}: {error}") from error
 
     def _no_event(self, message: Message) -> None:

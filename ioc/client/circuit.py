@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final, Protocol, cast
+from typing import Any, Protocol, cast
 
 import caproto
 
+from archiver.ca.circuit import CONNECT_TIMEOUT, ECHO_TIMEOUT, NOT_UNDERSTOOD
 from archiver.ca.environment import Address
 from archiver.ca.search import VERSION
 from ioc.client.channel import Channel, Link
-
-ECHO_SECONDS: Final = 5.0
-"""How long a server may take to answer an echo before its connection is given up."""
-
-_CONNECT_SECONDS: Final = 5.0
-
-_NOT_UNDERSTOOD: Final = (
-    caproto.CaprotoError,
-    KeyError,
-    ValueError,
-    TypeError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-)
-"""What caproto raises for bytes that no server may send."""
 
 
 class Owner(Protocol):
@@ -59,7 +44,7 @@ class Circuit(asyncio.Protocol, Link):
     async def connect(self) -> None:
         """Open the connection; a failure is reported to the owner like a loss."""
         try:
-            async with asyncio.timeout(_CONNECT_SECONDS):
+            async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._loop.create_connection(lambda: self, *self.address)
         except (OSError, TimeoutError):
             self.connection_lost(None)
@@ -89,7 +74,7 @@ class Circuit(asyncio.Protocol, Link):
     def tend(self) -> None:
         """Ask a silent server whether it lives, and give it up when it does not answer; to be called every second."""
         now = self._loop.time()
-        if self._asked and now - self._asked >= ECHO_SECONDS:
+        if self._asked and now - self._asked >= ECHO_TIMEOUT:
             self.close()
         elif not self._asked and self._ready and now - self._last >= self._silence:
             self.send(caproto.EchoRequest())
@@ -133,7 +118,7 @@ class Circuit(asyncio.Protocol, Link):
             for command in commands:
                 self._state.process_command(command)
                 self._take(command)
-        except _NOT_UNDERSTOOD:
+        except NOT_UNDERSTOOD:
             self.close()
 
     def _take(self, command: Any) -> None:

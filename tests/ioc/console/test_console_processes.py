@@ -28,6 +28,7 @@ from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
 from tests.ioc.commands.test_commands_serving import COMMAND, ROOT
+from tests.ioc.commands.test_pv_commands import SITE
 from tests.ioc.test_app import supply, until
 
 START_SECONDS = 20.0
@@ -37,20 +38,6 @@ sys.modules["prompt_toolkit"] = None
 from ioc.cli import main
 raise SystemExit(main())
 """
-SITE = """\
-[site]
-prefix = "LAB"
-[server]
-interfaces = ["127.0.0.1"]
-state_dir = "{folder}"
-[[device]]
-name = "HV1"
-type = "caen-dt55xx"
-address = "tcp://127.0.0.1:23"
-simulated = true
-"""
-
-
 _MOVES = re.compile(r"\x1b\[(?!3\dm)[0-9;?]*[A-Za-z]")
 """What a terminal is told beside text, but for colours."""
 
