@@ -148,7 +148,7 @@ class SharedStateFile(StateFile):
     def _replace(self, path: Path, data: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _alone(path.parent):
-            write_json(path, (load_object(path) or {}) | data, self._indent)
+            write_json(path, (_object_in(path) or {}) | data, self._indent)
 
 
 @contextmanager
@@ -165,12 +165,21 @@ def _alone(folder: Path) -> Iterator[None]:
 def load_object(path: Path) -> dict[str, Any] | None:
     """Return the object in a file; None when there is nothing, or nothing that can be read, which is put aside."""
     try:
+        return _object_in(path)
+    except OSError as error:
+        _put_aside(path, error)
+        return None
+
+
+def _object_in(path: Path) -> dict[str, Any] | None:
+    """Return the object in a file as ``load_object`` does. Raises OSError for one that cannot be read at the moment."""
+    try:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict):
             raise ValueError("it holds no JSON object")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         _put_aside(path, error)
         return None
     return data

@@ -182,9 +182,18 @@ class _Reader:
             if part is None:
                 continue
             if part.data == "input":
-                group.inputs.append((LETTERS.index(part.children[0][3]), _text(part.children[1])))
+                self._input(group, part)
             elif (rule := self._rule(part)) is not None:
                 group.rules.append(rule)
+
+    def _input(self, group: Group, item: Any) -> None:
+        from archiver.ca.subscribe import checked_name  # noqa: PLC0415  most files have no inputs
+
+        letter, name = item.children
+        try:
+            group.inputs.append((LETTERS.index(letter[3]), checked_name(_text(name))))
+        except ValueError as error:
+            self._error(item.meta.line, f"found {letter} {name}: {error}")
 
     def _rule(self, item: Any) -> Rule | None:
         """Return a rule, None for one that never applies here."""

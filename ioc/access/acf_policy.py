@@ -23,6 +23,9 @@ log = logging.getLogger("labioc")
 _MOST_REMEMBERED: Final = 10_000
 """Grants that are remembered before all are forgotten: clients may invent names without end."""
 
+_LOOK_SECONDS: Final = 1.0
+"""How often the inputs are looked at beside their changes: one that falls silent reports none."""
+
 _RAW: Final = "EXPERT"
 """Group of what is written past the PVs."""
 
@@ -102,6 +105,8 @@ class AcfPolicy(Policy):
         self._make_inputs = make_inputs
         self._remembered: dict[tuple[str, int, str, str], int] = {}
         self._update_due = False
+        self._reloading = asyncio.Lock()
+        self._looking: asyncio.TimerHandle | None = None
         self._use(load_acf(access))
         self.summary = f"who may read and write is ruled by {self.acf.path}"
 
@@ -158,8 +163,11 @@ class AcfPolicy(Policy):
         return self._grant(str(record.get("ASG")), int(field != "VAL"), client) >= READ
 
     def may_put(self, record: Record, field: str, client: PutContext) -> str | None:
-        """Return why this client may not write this field, or None when it may; a value marked R takes no put."""
-        if field == "VAL" and record.access == "R":
+        """Return why this client may not write this field, or None when it may; a value marked R takes no put.
+
+        Nor can it be sent once more by PROC, which reads an input.
+        """
+        if record.access == "R" and (field == "VAL" or (field == "PROC" and record.is_output)):
             return f"{record.name} is a read-only PV"
         level = int(field != "VAL" or record.access == "E")
         return self._denied(str(record.get("ASG")), level, client)
@@ -185,22 +193,35 @@ class AcfPolicy(Policy):
     async def start(self) -> None:
         """Begin to follow the inputs of the rules. Raises OSError or ValueError when that is not possible."""
         await self._inputs.start()
+        self._look()
+
+    def _look(self) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        self._looking = asyncio.get_running_loop().call_later(_LOOK_SECONDS, self._look)
         self._update()
 
     async def stop(self) -> None:
         """Follow the inputs no more."""
+        if self._looking is not None:
+            self._looking.cancel()
         await self._inputs.stop()
 
     async def reload(self) -> str:
         """Read the file anew and return in a sentence what came of it; a bad file leaves the rules as they are."""
-        try:
-            acf = await asyncio.to_thread(load_acf, self._access)  # names of hosts may take long
-        except AcfError as error:
-            log.error("the access rules stay as they were:\n%s", error)
-            return f"the access rules stay as they were: {error}"
-        old = self._inputs
-        self._use(acf)
-        await old.stop()
-        await self.start()
-        log.info("access rules read anew from %s", acf.path)
-        return f"access rules read anew from {acf.path}"
+        async with self._reloading:
+            try:
+                acf = await asyncio.to_thread(load_acf, self._access)  # names of hosts may take long
+            except AcfError as error:
+                log.error("the access rules stay as they were:\n%s", error)
+                return f"the access rules stay as they were: {error}"
+            old = self._inputs
+            self._use(acf)
+            await old.stop()
+            try:
+                await self.start()
+            except (OSError, ValueError) as error:
+                log.error("PVs of other servers cannot be followed: %s", error)
+                return f"access rules read anew from {acf.path}, PVs of other servers cannot be followed: {error}"
+            log.info("access rules read anew from %s", acf.path)
+            return f"access rules read anew from {acf.path}"

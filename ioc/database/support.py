@@ -59,7 +59,8 @@ LOW_LIMIT: Final = "low limit"
 RANGE: Final = "range"
 RESTORE_PARTS: Final = frozenset({VALUE, RAMP, HIGH_LIMIT, LOW_LIMIT, RANGE})
 """What is bounded; how fast it moves; what bounds it from above or from below, a protection too; a choice of ranges,
-the widest first, that bounds the high limits. Without the tag a setting of operators is a value."""
+the widest first, that bounds the high limits. Without the tag a switch (bo) is an output, another setting of operators
+a value."""
 
 STATUS_SIGNALS: Final = frozenset(
     {

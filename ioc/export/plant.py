@@ -234,7 +234,8 @@ def _part(device: Device, suffix: str, record: RecordDef, readback: bool) -> str
         return OUTPUT
     if record.info.get("saveset") == "-":
         return MODE if readback and record.rtyp in ("bo", "mbbo") else None
-    return record.info.get(RESTORE_TAG, VALUE if record.info.get("access") == "O" else "")
+    usual = OUTPUT if record.rtyp == "bo" else VALUE if record.info.get("access") == "O" else ""
+    return record.info.get(RESTORE_TAG, usual)
 
 
 def states(record: RecordDef) -> list[tuple[str, str]]:

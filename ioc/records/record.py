@@ -21,8 +21,8 @@ from ioc.records.source import NO_SOURCE, Source
 
 # Implemented, but settled when the database is loaded, or derived from the value.
 _FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
-# Fields that last a moment, or that say whether a value is shown at all.
-_MOMENTARY = frozenset({"VAL", "PROC", "UDF", "ACKS", "ACKT", "DISA", "DISV"})
+# Fields that last a moment, that say whether a value is shown at all, or who may write.
+_MOMENTARY = frozenset({"VAL", "PROC", "UDF", "UDFS", "ACKS", "ACKT", "DISA", "DISV", "ASG"})
 _ALONE = links.Alone()
 
 
@@ -265,8 +265,8 @@ class Record(Fields):
     def is_tunable(self, spec: FieldSpec) -> bool:
         """Whether a client may change this field for good: a limit, a severity, SCAN, a dead-band, DISP, a text.
 
-        Not so the value and what lasts a moment, nor DISA and DISV: a record that starts disabled shows no alarm for a
-        value that it never had. Links belong to the database.
+        Not so the value and what lasts a moment, nor DISA, DISV and UDFS: a record that starts disabled shows no alarm
+        for a value that it never had. Links and ASG belong to the database.
         """
         fixed = spec.nomod or not spec.implemented or spec.name in _FIXED
         return not fixed and spec.name not in _MOMENTARY and spec.dbf not in LINK_TYPES

@@ -209,7 +209,7 @@ class StateStore:
 
 def field_text(spec: FieldSpec, value: FieldValue) -> str:
     """Write a field as a site file does: ``1450``, ``0.5``, ``MAJOR``."""
-    if spec.choices and isinstance(value, int) and value < len(spec.choices):
+    if isinstance(value, int) and 0 <= value < len(spec.choices):
         return spec.choices[value]
     text = value if isinstance(value, str) else repr(value)
     return text.removesuffix(".0") if isinstance(value, float) else text
@@ -218,7 +218,7 @@ def field_text(spec: FieldSpec, value: FieldValue) -> str:
 def as_text(record: Record, spec: FieldSpec, value: FieldValue) -> str:
     """Write a field, or a value by the text of its state where it has one."""
     states = record.enum_strings() if spec.name == "VAL" else ()
-    if isinstance(value, int) and value < len(states) and states[value]:
+    if isinstance(value, int) and 0 <= value < len(states) and states[value]:
         return states[value]
     return field_text(spec, value)
 

@@ -22,7 +22,7 @@ async def test_a_file_for_people_has_a_line_for_each_value(tmp_path: Path) -> No
     assert json.loads(text) == {"A": {"value": "1"}}
 
 
-@pytest.mark.parametrize("text", ["[1, 2]", "null", '"text"', '{"A": ', "\x00"])
+@pytest.mark.parametrize("text", ["[1, 2]", "null", '"text"', '{"A": ', "\x00", "[" * 100_000])
 async def test_what_is_no_object_is_put_aside_and_not_overwritten(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
@@ -63,6 +63,25 @@ async def test_a_file_that_makes_no_sense_to_its_owner_is_put_aside(
     assert not path.exists()
     assert (tmp_path / "state.bad").read_text() == '{"n": "x"}'
     assert "n is no number" in caplog.text
+
+
+async def test_sections_of_others_are_not_lost_when_the_file_cannot_be_read_for_a_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, other = SharedStateFile(tmp_path / "state.json"), SharedStateFile(tmp_path / "state.json")
+    assert other.store_now({"OTHER": {"n": 1}})
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object, **__: object) -> str:
+            raise OSError(24, "Too many open files")
+
+        patch.setattr(Path, "read_text", fail)
+        file.save({"OWN": {"n": 2}})
+        await file.flush()
+    assert file.load_now() == {"OTHER": {"n": 1}}
+    file.again()
+    await file.flush()
+    assert file.load_now() == {"OTHER": {"n": 1}, "OWN": {"n": 2}}
 
 
 class Crash(BaseException):

@@ -104,6 +104,12 @@ def members(acf: Acf) -> list[frozenset[str] | None]:
     return [rule.users, rule.hosts]
 
 
+@pytest.mark.parametrize("name", ["BAD NAME", "", "Ä", "X.{nix}"])
+def test_a_PV_that_cannot_be_searched_for_is_a_mistake(name: str) -> None:
+    (mistake,) = mistakes(f'ASG(X){{\nINPA("{name}") RULE(1,READ)}}')
+    assert mistake.startswith(f'site.acf:2: found INPA "{name}": PV name ')
+
+
 def test_macros_are_those_of_the_site_file() -> None:
     text = '# $(NOT) $(USED)\nUAG($(A)){${B=ben},x-$(A)} ASG(X){RULE(1,WRITE){UAG("hall")}}'
     assert members(parse_acf(text, "f", {"A": "hall"})) == [{"ben", "x-hall"}, None]

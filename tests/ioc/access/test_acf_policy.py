@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ioc.access import Access, Policy, make_policy
+from ioc.access import Access, Policy, acf_policy, make_policy
 from ioc.access.acf import AcfError
 from ioc.access.settings import LOCAL
 from ioc.inputs import Inputs
@@ -45,6 +45,7 @@ def records() -> RecordSet:
     return RecordSet.build(
         [
             definition("R", "ai", access="R"),
+            definition("R_OUTPUT", "ao", access="R"),
             definition("O", "ao", access="O"),
             definition("E", "ao", access="E"),
             definition("SECRET", "ao", access="O", ASG="SECRET"),
@@ -84,6 +85,8 @@ async def following(path: Path, found: RecordSet, text: str = RULES, client_ip: 
         ("E", "VAL", "ed", "desk1", True),
         ("R", "VAL", "ed", "desk1", False),
         ("R", "HIGH", "ed", "desk1", True),
+        ("R", "PROC", "ed", "desk1", True),
+        ("R_OUTPUT", "PROC", "ed", "desk1", False),
         ("SECRET", "VAL", "ed", "desk1", False),
     ],
 )
@@ -153,6 +156,26 @@ async def test_a_rule_follows_the_PVs_that_it_names(tmp_path: Path) -> None:
         assert allowed()
 
 
+async def test_a_rule_does_not_hold_on_a_PV_that_has_fallen_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acf_policy, "_LOOK_SECONDS", 0.01)
+    found, clock, path = RecordSet.build([definition("SCANNED", "ai", SCAN="1 second")]), FakeClock(), tmp_path / "f"
+    write(path, 'ASG(DEFAULT) {INPA("SCANNED") RULE(1, WRITE) {CALC("A=0")} }')
+    policy = make_policy(Access(acf=path), lambda: Inputs(found, clock))
+    forbidden = asyncio.Event()
+    await policy.start()
+    found["SCANNED"].post(0.0, EPOCH)
+    await settle()
+    assert policy.may_put(found["SCANNED"], "HIGH", client("zoe")) is None
+    policy.on_change.append(forbidden.set)
+    await clock.advance(10.0)
+    async with asyncio.timeout(5.0):
+        await forbidden.wait()
+    assert policy.may_put(found["SCANNED"], "HIGH", client("zoe")) is not None
+    await policy.stop()
+
+
 async def test_a_PV_that_is_not_connected_makes_a_rule_not_apply(tmp_path: Path) -> None:
     found = records()
     text = 'ASG(DEFAULT) {INPA("OTHER:PV") RULE(1, READ) RULE(1, WRITE) {CALC("A=0")} }'
@@ -188,6 +211,26 @@ async def test_the_file_is_read_anew_and_a_bad_one_changes_nothing(tmp_path: Pat
         found["LAB:BEAM"].put(fields_of("ao")["VAL"], 8.0)
         await asyncio.sleep(0)
         assert allowed("O")
+
+
+async def test_the_file_is_read_anew_once_at_a_time_and_without_a_client_the_other_rules_hold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, path, under_way = records(), tmp_path / "site.acf", []
+
+    async def start(inputs: Inputs) -> None:
+        under_way.append(inputs)
+        await asyncio.sleep(0)
+        assert under_way == [inputs]
+        under_way.remove(inputs)
+        raise OSError(24, "Too many open files")
+
+    async with following(path, found, "ASG(DEFAULT) {RULE(1, READ)}") as policy:
+        write(path, "ASG(DEFAULT) {RULE(1, WRITE)}")
+        monkeypatch.setattr(Inputs, "start", start)
+        answers = await asyncio.gather(policy.reload(), policy.reload())
+        assert all("PVs of other servers cannot be followed: [Errno 24]" in answer for answer in answers)
+        assert policy.may_put(found["O"], "VAL", client("zoe")) is None
 
 
 def test_a_bad_file_at_start_is_an_error(tmp_path: Path) -> None:

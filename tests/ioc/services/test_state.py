@@ -138,8 +138,23 @@ async def test_whatever_field_a_client_may_change_is_kept(
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("DISA", 1), ("DISV", 0), ("UDF", 0), ("FLNK", "LAB:HV1:CH01:VMON"), ("PROC", 1)]
+    ("name", "field"),
+    [("LAB:HV1:BD:ALARM", "LOW"), ("LAB:HV1:CH00:REC:TRIES", "HYST"), (VMON, "PREC"), (VMON, "LOW")],
 )
+async def test_a_number_below_0_is_kept(tmp_path: Path, name: str, field: str) -> None:
+    async with started(tmp_path, site()) as records:
+        put(records[name], field, -5)
+    async with started(tmp_path, site()) as records:
+        assert records[name].get(field) == -5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("DISA", 1), ("DISV", 0), ("UDF", 0), ("UDFS", "NO_ALARM"), ("FLNK", "LAB:HV1:CH01:VMON"), ("PROC", 1),
+        ("ASG", "EXPERT"),
+    ],
+)  # fmt: skip
 async def test_what_lasts_a_moment_is_not_kept(tmp_path: Path, field: str, value: float | str) -> None:
     async with started(tmp_path, site()) as records:
         put(records[VMON], field, value)

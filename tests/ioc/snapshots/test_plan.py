@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ioc.client.reading import Meta, Reading, Scalar
-from ioc.export.plant import Plant, Setting, settings
+from ioc.database.dbfile import RecordDef
+from ioc.export.plant import OUTPUT, Plant, Setting, settings
 from ioc.site.config import parse_site
 from ioc.snapshots.plan import Plan, make, selected
 from ioc.snapshots.present import Present, Trouble, matching
@@ -121,6 +123,18 @@ def test_nothing_is_switched_unless_asked_for() -> None:
     assert order(now, then) == ["HV1:CH00:VSET", "HV1:CH01:VSET"]
     assert plan(now, then)[0].outputs == ("LAB:HV1:CH00:ON", "LAB:HV1:CH01:ON")
     assert order(now, then, outputs=True) == ["HV1:CH00:ON", "HV1:CH00:VSET", "HV1:CH01:VSET", "HV1:CH01:ON"]
+
+
+@pytest.mark.parametrize("access", ["O", "E"])
+@pytest.mark.parametrize(("tag", "part"), [({}, OUTPUT), ({"restore": "high limit"}, "high limit")])
+def test_a_switch_of_any_family_is_an_output_unless_its_template_says_otherwise(
+    access: str, tag: dict[str, str], part: str
+) -> None:
+    fields = {"DTYP": "labioc", "OUT": "@HV1 HEATER", "ZNAM": "OFF", "ONAM": "ON"}
+    switch = RecordDef("LAB:HV1:HEATER", "bo", fields, {"access": access} | tag, (), "x", 1, {})
+    device = replace(PLANT.devices[0], records={"HEATER": switch}, channels=())
+    (setting,) = settings(replace(PLANT, devices=(device,)))
+    assert (setting.part, setting.restored) == (part, part != OUTPUT)
 
 
 def test_what_is_in_force_is_not_written() -> None:
