@@ -38,8 +38,8 @@ def register(parser: argparse.ArgumentParser) -> None:
         action="append",
         type=_device,
         metavar="TYPE=PLACE",
-        help="look there, e.g. caen-dt55xx=tcp://192.168.1.50:1470, eurotherm-3200=serial:///dev/ttyUSB0 or "
-        "iseg-edcp=can://socketcan/can0; may be repeated",
+        help=f"look there; TYPE is one of {', '.join(_types())}, PLACE like tcp://192.168.1.50:1470, "
+        "serial:///dev/ttyUSB0 or can://socketcan/can0; may be repeated",
     )
     parser.add_argument("--prefix", help=f"first part of every PV name (default: {_DEFAULT_PREFIX})")
     parser.add_argument(
@@ -65,7 +65,9 @@ def run(args: argparse.Namespace) -> int:
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="  %(message)s")
     questions = Questions()
     if not args.device and not questions.possible:
-        raise InitError(["no terminal to ask at: say where to look, e.g. --device caen-dt55xx=tcp://192.168.1.50:1470"])
+        raise InitError(
+            ["no terminal to ask at: say where to look with --device TYPE=PLACE, e.g. PLACE tcp://192.168.1.50:1470"]
+        )
     if args.prefix is not None and (mistake := _prefix_mistake(args.prefix)):
         raise InitError([f"--prefix: {mistake}"])
     file = args.output or Path(_DEFAULT_FILE)
