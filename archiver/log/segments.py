@@ -8,12 +8,14 @@ a reader had not yet got is counted as lost for it.
 
 When nothing can be written (disk full) the newest ``MEMORY`` bytes wait in memory, older ones are dropped and counted,
 and the log goes on by itself as soon as there is room. To make room, segments that every reader has got are removed.
+When the disk fails in another way, a new file is tried: once it is mounted again, the old one can never be written.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import threading
@@ -55,6 +57,7 @@ RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
 
 _NS: Final = 1_000_000_000
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _NOT_SYNCED: Final = "not put on the disk"
 _NOT_REMOVED: Final = "an old file cannot be removed"
 _NO_NEW_FILE: Final = "no new file, going on with the old one"
@@ -86,7 +89,7 @@ class SegmentLog:
         self.written = 0
         self.lost = 0
         self.expired = 0
-        self._cannot_write = ""
+        self._cannot_write, self._full = "", False
         self._reported: dict[str, str] = {}
         self._max_bytes, self._max_age = max_bytes, max_age
         self._flush_after, self._sync_after = flush_after, sync_after
@@ -158,8 +161,11 @@ class SegmentLog:
             if not self._buffer:
                 return True
             done = self._write()
-            while not done and self._drop_delivered():
+            while not done and self._full and self._drop_delivered():
                 done = self._write()
+            begun = self.segments[-1].end > len(blocks.MAGIC)
+            if not done and not self._full and begun and self._try_new_segment():
+                done = self._write()  # the old file is on a file system that failed, and that is mounted again by now
             if done:
                 self._limit()
             else:
@@ -275,7 +281,7 @@ class SegmentLog:
         text = f"{error.strerror or error}"
         if text != self._cannot_write:
             log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
-        self._cannot_write = text
+        self._cannot_write, self._full = text, error.errno in _NO_ROOM
 
     def _report(self, trouble: str, error: OSError | None = None) -> None:
         """Log a trouble once, until it is another or over (no error)."""
@@ -306,13 +312,15 @@ class SegmentLog:
             if not self._drop(self.segments[0]):
                 break
 
-    def _try_new_segment(self) -> None:
+    def _try_new_segment(self) -> bool:
         """Begin a new segment, or go on with the one there is, which holds everything just as well."""
         try:
             self._begin_segment()
-            self._report(_NO_NEW_FILE)
         except OSError as error:
             self._report(_NO_NEW_FILE, error)
+            return False
+        self._report(_NO_NEW_FILE)
+        return True
 
     def _replace_removed(self) -> None:
         """Begin anew when somebody has removed the file that is written to, and count what went. Raises OSError."""

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.log import blocks
+from archiver.log import blocks, segments
 from archiver.log.files import LogInUse, Position
 from archiver.log.reader import Reader, lines
 from archiver.log.segments import MEMORY, SegmentLog
@@ -105,6 +105,64 @@ def test_a_full_disk_makes_room_also_when_the_newest_segment_is_empty(
     monkeypatch.setattr(Path, "unlink", freed)
     put(log, 2)
     assert read_all(reader) == [2]
+
+
+def test_GIVEN_a_disk_that_failed_WHEN_it_is_mounted_again_THEN_the_log_goes_on_in_a_new_file(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log()
+    reader = Reader(log, "server")
+    put(log, 0)
+    old, write, begin = log._fd, os.pwrite, segments.begin_segment
+    repaired = False
+
+    def broken_write(fd: int, data: bytes, offset: int) -> int:
+        if fd == old:  # open on the file system that failed, which is never well again
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return write(fd, data, offset)
+
+    def broken_begin(directory: Path, number: int) -> tuple[int, Path]:
+        if not repaired:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return begin(directory, number)
+
+    monkeypatch.setattr(os, "pwrite", broken_write)
+    monkeypatch.setattr(segments, "begin_segment", broken_begin)
+    for number in (1, 2):
+        log.append(b"x n=%di %d\n" % (number, number), 1)
+        assert not log.flush()
+        assert log.error == "Read-only file system"
+    assert len(log.segments) == 1
+    repaired = True
+    assert log.flush()
+    assert (log.error, log.lost, log.waiting) == ("", 0, 0)
+    put(log, 3)
+    assert read_all(reader) == [0, 1, 2, 3]
+
+
+def test_GIVEN_a_disk_that_fails_WHEN_it_is_not_full_THEN_nothing_is_removed_to_make_room(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    put(log, 1, width=70_000)
+    put(log, 2, width=70_000)
+    read_all(reader)
+
+    def broken(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", broken)
+    before = [segment.path for segment in log.segments]
+    log.append(b"x n=3i 3\n", 1)
+    for _ in range(3):
+        assert not log.flush()
+    assert log.error == "Input/output error"
+    assert len(log.segments) <= len(before) + 1
+    assert all(path.exists() for path in before)
+    monkeypatch.undo()
+    assert log.flush()
+    assert read_all(reader) == [3]
 
 
 def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_told(
