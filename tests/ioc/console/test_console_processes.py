@@ -203,7 +203,7 @@ async def test_GIVEN_a_running_server_WHEN_a_person_uses_a_console_THEN_ctrl_c_n
             there.type("y\r")
             there.read_until(r"VSET of channel 0 = 42\.0 V")
             there.type("stop HV1\r")
-            there.read_until(r"\x1b\[33mLAB:HV1:DISABLE = DISABLED")
+            there.read_until(r"\x1b\[33mLAB:HV1:DISABLE = DISABLED[\s\S]*LAB>")
             there.type("\x04")
             assert there.process.wait(10.0) == 0
 
