@@ -124,6 +124,11 @@ class ChannelRecovery(NotedSource):
                 return f"found {as_text(record, value)}, allowed: {low:g} to {high:g}"
         return None
 
+    @property
+    def putting(self) -> Put | None:
+        """The put that is under way."""
+        return self._rules.putting if self._rules is not None else None
+
     # ---- what it looks at
 
     def look(self) -> None:
@@ -278,9 +283,14 @@ class Recoveries:
         self._puts.observers.append(self._observe)
         self._puts.raw_observers.append(self._observe_raw)
 
+    @property
+    def channels(self) -> list[ChannelRecovery]:
+        """Every channel that has the PVs."""
+        return [channel for channels in self._of_device.values() for channel in channels]
+
     async def close(self) -> None:
         """End what is under way."""
-        await asyncio.gather(*(channel.close() for channels in self._of_device.values() for channel in channels))
+        await asyncio.gather(*(channel.close() for channel in self.channels))
 
     def _observe(self, record: Record, context: PutContext) -> None:
         for channel in self._of_output.get(record.name, ()):

@@ -24,6 +24,9 @@ HOUR: Final = 3600.0
 LATCH_SECONDS: Final = 15.0
 """Seconds within which a trip is counted after its first sign, and within which a unit has to be cleared."""
 
+TICK: Final = 1e-3
+"""Seconds by which a reading has to be newer than a change to count as one after it: stamps are rounded."""
+
 SETTING_VOLTS, SETTING_SHARE = 1.0, 0.002
 """V, share of the setting: a setting that reads back further away has been changed by somebody else."""
 
@@ -195,7 +198,7 @@ class RecoveryRules:
         """Note at which setting the channel is on and settled: only from there a trip can be recovered from."""
         if self._setting is None or _differ(self._setting, look.vset):
             self._setting, self._setting_since = look.vset, look.now
-        settled = look.settled and look.settled_at > self._setting_since  # and not at the setting before
+        settled = look.settled and look.settled_at - self._setting_since > TICK  # and not at the setting before
         in_order = look.demanded and look.on and settled and look.state == State.ON and not look.forbidden
         if in_order and look.vset >= LOST_ABOVE:
             if self._good is None or _differ(self._good, look.vset):
@@ -281,7 +284,7 @@ class RecoveryRules:
         if not look.on:
             self._late(lasted, LATCH_SECONDS, "it is off, and no trip is known")
             return None
-        arrived = look.settled and look.settled_at > self._since
+        arrived = look.settled and look.settled_at - self._since > TICK
         if self._step is Step.RISE and arrived:
             self._step, self._since = Step.DWELL, look.now
         elif self._step is Step.DWELL and lasted >= self.settings.dwell and look.settled:

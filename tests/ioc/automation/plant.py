@@ -35,6 +35,8 @@ class Channel:
     on: bool = False
     tripped: bool = False
     latched: bool = False
+    killed: bool = False
+    trips: int = 0
     ramp: float = 50.0
     settled_for: float = 0.0
     stuck: bool = False
@@ -54,6 +56,7 @@ class Channel:
 
     def trip(self) -> None:
         self.on, self.tripped, self.latched, self.volts = False, True, True, 0.0
+        self.trips += 1
 
 
 class Device:
@@ -152,7 +155,10 @@ class Supply(Device):
             ):  # fmt: skip
                 found[f"CH{number:02d}.{suffix}"] = Reading(value, now)
             found[f"CH{number:02d}.TRIP"] = state_reading(int(one.latched), now, alarm)
-        return found
+            bits = {"TRIP.COUNT": one.trips, "STAT.TRIP": int(one.tripped), "STAT.KILL": int(one.killed)}
+            for suffix, value in {**dict.fromkeys(("STAT.OVT", "STAT.INTLCK", "STAT.CALERR"), 0), **bits}.items():
+                found[f"CH{number:02d}.{suffix}"] = Reading(value, now)
+        return found | {"BD.ILK": Reading(0, now)}
 
     def apply(self, name: str, value: Value) -> None:
         place, _, suffix = name.partition(".")
