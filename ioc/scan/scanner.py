@@ -22,17 +22,9 @@ from ioc.scan.device_records import DeviceRecords, is_command
 from ioc.scan.device_status import ALARM_STATUS, DeviceStatus
 from ioc.scan.schedule import Schedule
 from ioc.scan.turns import Turns
+from ioc.scan.waiting import FIRST_PAUSE, Pauses, Sleeper
 
 log = logging.getLogger("labioc.scan")
-
-FIRST_PAUSE = 0.25
-"""Seconds before the first attempt to reconnect; doubled after each failure."""
-
-SHORTEST_PAUSE = 0.05
-"""Seconds after an attempt that has taken longer than its pause."""
-
-LONGEST_PAUSE = 1.0
-"""Seconds between attempts at most; leaves room in the five seconds in which a device has to be back."""
 
 BETWEEN_LOOKS = 8
 """Readings that are posted between two looks at the clock, a tenth of a millisecond."""
@@ -72,7 +64,7 @@ class DeviceScanner(Source):
         self._invalid_by: Cause | None = None
         self._fault: DeviceError | None = None
         self._writing = 0
-        self._wake = asyncio.Event()
+        self._sleeper = Sleeper(clock)
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
         self.last_turn = clock.monotonic()
@@ -120,7 +112,11 @@ class DeviceScanner(Source):
         """
         self._writing += 1
         try:
-            return await self._apply(signal, value)
+            readings = await self._driver.write(signal, value)
+            self.status.answered()
+            self._invalid_by = None
+            self._show(readings)
+            return readings
         except DeviceError as error:
             if self.status.connected:  # what a lost device had makes nothing valid
                 self._show(error.readings)
@@ -132,7 +128,7 @@ class DeviceScanner(Source):
             raise self._fault from error
         finally:
             self._writing -= 1
-            self._wake.set()
+            self._sleeper.wake()
 
     @property
     def driver(self) -> Driver:
@@ -155,22 +151,15 @@ class DeviceScanner(Source):
             self._writing -= 1
             if request.value is not None and self.status.connected:
                 self._backlog.add(self._records.readable)
-            self._wake.set()
+            self._sleeper.wake()
 
     async def disable(self, off: bool) -> None:
         """Stop talking to the device (returns when the link is closed), or start again."""
         self.status.disabled = off
-        self._wake.set()
+        self._sleeper.wake()
         self.status.post("DISABLE")
         if off:
             await self._resting.wait()
-
-    async def _apply(self, signal: str, value: Value) -> Mapping[str, Reading]:
-        readings = await self._driver.write(signal, value)
-        self.status.answered()
-        self._invalid_by = None
-        self._show(readings)
-        return readings
 
     def _show(self, readings: Mapping[str, Reading]) -> None:
         """Post what a write has learnt, whether it succeeded or not."""
@@ -198,22 +187,20 @@ class DeviceScanner(Source):
             pause = 1.0
 
     async def _stay_connected(self) -> None:
-        pause = FIRST_PAUSE
+        pauses = Pauses(self._clock)
         while True:
             if self.status.disabled:
                 await self._rest()
-                pause = FIRST_PAUSE
-            begun = self._clock.monotonic()
+                pauses.reset()
+            pauses.begin()
             try:
                 await self._session()
             except Exception as error:
                 if self.status.connected:
-                    pause = FIRST_PAUSE
-                    begun = self._clock.monotonic() - (pause if isinstance(error, ReplyTimeout) else 0.0)
+                    pauses.reset()
+                    pauses.begin(FIRST_PAUSE if isinstance(error, ReplyTimeout) else 0.0)
                 await self._lose(error)
-                # An attempt that waited for an answer has already been a pause.
-                await self._back_off(max(SHORTEST_PAUSE, begun + pause - self._clock.monotonic()))
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await self._back_off(pauses.next_attempt())
 
     async def _session(self) -> None:
         """Connect, read the fast signals, then scan; return when the device is disabled, raise when it is lost.
@@ -260,26 +247,12 @@ class DeviceScanner(Source):
         """Wait for the next tick, or for something that cannot wait."""
         if not (self._asked or self._backlog or self._fault or self.status.disabled):
             due = self._schedule.next_due()
-            await self._nap(None if due is None else due - self._clock.monotonic())
+            await self._sleeper.sleep(None if due is None else due - self._clock.monotonic())
 
-    async def _nap(self, seconds: float | None) -> None:
-        """Wait this long (None: for ever) unless woken."""
-        self._wake.clear()
-        if seconds is not None and seconds <= 0:
-            await self._clock.sleep(0)
-            return
-        timer = None if seconds is None else self._clock.call_later(seconds, self._wake.set)
-        try:
-            await self._wake.wait()
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    async def _back_off(self, seconds: float) -> None:
-        """Wait this long before the next attempt, whatever else wakes the task; disabling ends it."""
-        until = self._clock.monotonic() + seconds
+    async def _back_off(self, until: float) -> None:
+        """Wait until this monotonic time for the next attempt, whatever else wakes the task; disabling ends it."""
         while not self.status.disabled and (left := until - self._clock.monotonic()) > 0:
-            await self._nap(left)
+            await self._sleeper.sleep(left)
 
     async def _rest(self) -> None:
         """Keep silent until the device is enabled again; a put that has begun is finished first."""
@@ -292,7 +265,7 @@ class DeviceScanner(Source):
         log.info("%s: disabled, link closed", self.name)
         self._resting.set()
         while self.status.disabled:
-            await self._nap(None)
+            await self._sleeper.sleep()
         self._resting.clear()
         log.info("%s: enabled again, connecting", self.name)
 
@@ -346,7 +319,7 @@ class DeviceScanner(Source):
     async def _finish_writes(self) -> None:
         """Let writes that have begun find out what became of them, before the link is closed under them."""
         while self._writing:
-            await self._nap(None)
+            await self._sleeper.sleep()
 
     async def _close(self) -> None:
         try:
@@ -406,13 +379,13 @@ class DeviceScanner(Source):
             return
         scan = "Passive" if record.is_output else record.scan
         self._schedule.place(record.name, signal, scan, self._clock.monotonic())
-        self._wake.set()
+        self._sleeper.wake()
 
     def _look_at(self, signals: Collection[str]) -> None:
         """Read signals of which the device itself says that they have news."""
         if self.status.connected:
             self._asked |= dict.fromkeys(signal for signal in signals if signal in self._records)
-            self._wake.set()
+            self._sleeper.wake()
 
     def read(self, record: Record) -> None:
         """Read a record's signal now, together with whatever else has been asked for."""
@@ -421,4 +394,4 @@ class DeviceScanner(Source):
             self.status.post(signal)
         elif self.status.connected and not is_of_server(signal) and not is_command(signal):
             self._asked[signal] = None
-            self._wake.set()
+            self._sleeper.wake()

@@ -12,10 +12,9 @@ from collections.abc import Callable
 from typing import Final
 
 from ioc.addresses import is_own_address
-from ioc.records import AccessDenied, PutContext, PutRefused, Record
+from ioc.records import PutContext, PutRefused, Record
 from ioc.server import wire
 from ioc.server.channel import (
-    READABLE,
     Channel,
     alarm_put,
     check_access,
@@ -25,23 +24,19 @@ from ioc.server.channel import (
     rights_of,
     shown,
 )
-from ioc.server.dbr import DBR_CLASS_NAME, DBR_PUT_ACKS, DBR_PUT_ACKT, DBR_STSACK_STRING, CannotConvert
-from ioc.server.requests import Requests
+from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT
+from ioc.server.replies import READABLE_TYPES, completion, failure, refusal_of, value_of
+from ioc.server.requests import READ_AFTER_WRITE, Requests
 from ioc.server.service import Guest, Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
 
 log = logging.getLogger("labioc.server")
 
-#: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
-READ_AFTER_WRITE: Final = 0.8
 #: Data type of a search whose client wants to know when the name is not served here (DOREPLY of base).
 REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
 LONGEST_NAME: Final = 512
-#: What a client may read: the 35 value types of db_access.h and two special ones.
-_READABLE: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
-
 
 #: Requests about one channel, whose number comes first in them.
 _OF_CHANNEL: Final = frozenset(
@@ -126,7 +121,7 @@ class Circuit(Requests):
             log.exception("client %s:%d: request %d failed", *self.address, message.command)
             channel = self.channels.get(message.parameter1)
             cid = channel.cid if channel is not None else wire.NO_CHANNEL
-            self.send(_failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
+            self.send(failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
 
     def _for_guest(self, message: Message) -> None:
         """Hand a request to the channel of a PV that is no record."""
@@ -148,7 +143,7 @@ class Circuit(Requests):
 
     def failed(self, message: Message, cid: int, status: int, text: str) -> None:
         """Answer a request that failed."""
-        self.send(_failure(message, cid, status, text))
+        self.send(failure(message, cid, status, text))
 
     @property
     def channel_count(self) -> int:
@@ -263,31 +258,9 @@ class Circuit(Requests):
             return
         put = self._busy.get(channel.record)
         if put is None:
-            self._answer(message, channel)
+            self.send(value_of(message, channel))
         else:
             self._answer_after(put, message, channel)
-
-    def _answer(self, message: Message, channel: Channel) -> None:
-        notify = message.command == Command.READ_NOTIFY
-        if message.data_type not in _READABLE:
-            self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, f"DBR type {message.data_type}"))
-            return
-        if not channel.rights & READABLE:
-            reply = channel.without_right(message.command, message.data_type, message.elements, message.parameter2)
-            error = wire.error(message, channel.cid, wire.ECA_NORDACCESS, f"{channel.name} may not be read")
-            self.send(reply if notify else error)
-            return
-        try:
-            payload, elements = channel.read(message.data_type, message.elements)
-        except CannotConvert as error:
-            if notify:
-                reply = wire.pack(message.command, message.data_type, 0, wire.ECA_GETFAIL, message.parameter2)
-            else:
-                reply = wire.error(message, channel.cid, wire.ECA_GETFAIL, f"{channel.name}: {error}")
-            self.send(reply)
-            return
-        first = wire.ECA_NORMAL if notify else channel.cid
-        self.send(wire.pack(message.command, message.data_type, elements, first, message.parameter2, payload))
 
     def _answer_after(self, put: asyncio.Task[None], message: Message, channel: Channel) -> None:
         """Answer a get when this client's own put to the record is done, or soon anyway."""
@@ -298,7 +271,7 @@ class Circuit(Requests):
             if not answered and self._transport is not None:
                 answered = True
                 timer.cancel()
-                self._answer(message, channel)
+                self.send(value_of(message, channel))
 
         timer = asyncio.get_running_loop().call_later(READ_AFTER_WRITE, answer)
         put.add_done_callback(answer)
@@ -310,7 +283,7 @@ class Circuit(Requests):
         if channel is None:
             return
         mask = mask_of(message.payload)
-        if message.data_type not in _READABLE or mask & 0x0F == 0:
+        if message.data_type not in READABLE_TYPES or mask & 0x0F == 0:
             self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, "bad DBR type or event mask"))
             return
         subid = message.parameter2
@@ -361,7 +334,7 @@ class Circuit(Requests):
             self._refuse(message, channel, context, refusal, shown(value))
             return
         if callback:
-            self._complete(message)
+            self.send(completion(message, wire.ECA_NORMAL))
 
     def _start_put(self, message: Message, channel: Channel, value: object, context: PutContext) -> None:
         task = asyncio.get_running_loop().create_task(
@@ -388,37 +361,14 @@ class Circuit(Requests):
         try:
             await channel.record.put_device(channel.spec, value, context)  # type: ignore[arg-type]
         except PutRefused as refusal:
-            self.send(_refusal(message, channel, refusal))  # the put path has shown the reason in PUT:MSG
+            self.send(refusal_of(message, channel, refusal))  # the put path has shown the reason in PUT:MSG
         except Exception:
             log.exception("put to %s failed", channel.name)
-            self.send(_failure(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
+            self.send(failure(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
         else:
             if context.callback:
-                self._complete(message)
-
-    def _complete(self, message: Message) -> None:
-        self.send(_completion(message, wire.ECA_NORMAL))
+                self.send(completion(message, wire.ECA_NORMAL))
 
     def _refuse(self, message: Message, channel: Channel, context: PutContext, refusal: PutRefused, value: str) -> None:
-        self.send(_refusal(message, channel, refusal))
+        self.send(refusal_of(message, channel, refusal))
         channel.record.source.refused(channel.record, channel.spec.name, value, context, str(refusal))
-
-
-def _completion(message: Message, status: int) -> bytes:
-    """Answer a put with completion."""
-    return wire.pack(Command.WRITE_NOTIFY, message.data_type, message.elements, status, message.parameter2)
-
-
-def _failure(message: Message, cid: int, status: int, text: str) -> bytes:
-    """Answer a request that failed: a put with completion by its status, as base does, anything else by the reason.
-
-    The Java clients take no other answer to a put with completion; they would wait until their own time is over.
-    """
-    if message.command == Command.WRITE_NOTIFY:
-        return _completion(message, status)
-    return wire.error(message, cid, status, text)
-
-
-def _refusal(message: Message, channel: Channel, refusal: PutRefused) -> bytes:
-    status = wire.ECA_NOWTACCESS if isinstance(refusal, AccessDenied) else wire.ECA_PUTFAIL
-    return _failure(message, channel.cid, status, str(refusal))

@@ -22,6 +22,7 @@ from caproto.server.common import Context, SubscriptionSpec
 from ioc.access import Policy
 from ioc.records import PutContext, PutRefused
 from ioc.server import wire
+from ioc.server.requests import READ_AFTER_WRITE
 from ioc.server.subscription import mask_of
 from ioc.server.wire import Command, Message
 
@@ -31,10 +32,6 @@ _NO_FILTER = ca.ChannelFilter(ts=False, dbnd=None, arr=None, sync=None)
 
 END_SECONDS = 0.5
 """How long puts under way, and then the hooks for the end, may take when the server stops."""
-
-READ_AFTER_WRITE = 0.8
-"""Seconds that a read waits for a put of the same client, as for a record."""
-
 
 Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Applies a put by calling the last argument, and notes it: PV, value in words, who, why not. Raises PutRefused."""

@@ -15,6 +15,8 @@ log = logging.getLogger("labioc.server")
 
 #: Requests that a client may have under way, puts to devices above all, before no more of its requests are served.
 MOST_PUTS: Final = 1000
+#: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
+READ_AFTER_WRITE: Final = 0.8
 #: Seconds of requests that one client is served in one turn of the loop, before the others have theirs.
 SLICE: Final = 0.002
 
