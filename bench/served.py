@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from labioc_pages.page import NotRunning, fetch
 from tests.softioc import free_port
 
 ROOT = Path(__file__).resolve().parents[1]
+SUPPLY = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:1", "simulated": True}
+"""A simulated supply, as a device of a site file."""
 COMMAND = (sys.executable, "-c", "from ioc.cli import main; raise SystemExit(main())")
 
 
@@ -121,3 +124,34 @@ class Served:
         """Return the lines about errors that nothing was prepared for."""
         return [one for one in self.lines()
                 if "exception" in one or one["logger"] == "asyncio" or one["level"] == "CRITICAL"]  # fmt: skip
+
+
+@asynccontextmanager
+async def served(folder: Path, state: Path | None = None, **sections: Any) -> AsyncIterator[Served]:
+    """Run a server; it is started, and may not serve yet."""
+    server = Served(write_site(folder, state, **sections), folder / "log")
+    await server.start()
+    try:
+        yield server
+        assert not server.unhandled(), server.unhandled()
+    finally:
+        await server.stop()
+
+
+async def until(condition: Callable[[], bool], seconds: float, what: str) -> float:
+    """Wait for a condition, and return how long that took."""
+    begun = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begun < seconds, f"{what}: not within {seconds:g} s"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - begun
+
+
+def perform(*words: str) -> None:
+    """Run a command. Raises CalledProcessError."""
+    subprocess.run(words, check=True, capture_output=True, timeout=20)
+
+
+def output_of(*words: str) -> str:
+    """Return what a command prints. Raises CalledProcessError."""
+    return subprocess.run(words, check=True, capture_output=True, text=True, timeout=30, cwd=ROOT).stdout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import reliability
+from bench import reliability, reliability_host
 from tests.conftest import unavailable
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,10 +41,10 @@ async def test_GIVEN_a_clock_that_steps_by_an_hour_WHEN_scanned_THEN_scans_go_on
 async def test_GIVEN_a_disk_that_is_read_only_WHEN_puts_go_on_THEN_all_of_them_are_kept_later(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         unavailable("a file system of its own needs root")
-    await reliability.disk_read_only(tmp_path)
+    await reliability_host.disk_read_only(tmp_path)
 
 
 async def test_GIVEN_a_lost_address_WHEN_it_is_back_THEN_events_arrive_again(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         unavailable("network namespaces need root and the command ip")
-    await reliability.address_lost(tmp_path, seconds=2.0)
+    await reliability_host.address_lost(tmp_path, seconds=2.0)
