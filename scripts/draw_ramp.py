@@ -38,15 +38,15 @@ def start_demo() -> tuple[subprocess.Popen[str], int]:
         [Path(sys.executable).with_name("labioc"), "demo", "--port", "0"], text=True, stdout=subprocess.PIPE
     )
     assert process.stdout is not None
-    said = ""
+    printed = ""
     for line in process.stdout:
-        said += line
+        printed += line
         if "Ctrl-C ends everything" in line:
             break
-    port = re.search(r"EPICS_CA_ADDR_LIST=(\S+)", said)
-    door = re.search(r"echo trip 0 > /dev/tcp/127\.0\.0\.1/(\d+)", said)
-    assert port, said
-    assert door, said
+    port = re.search(r"EPICS_CA_ADDR_LIST=(\S+)", printed)
+    door = re.search(r"echo trip 0 > /dev/tcp/127\.0\.0\.1/(\d+)", printed)
+    assert port, printed
+    assert door, printed
     os.environ.update(EPICS_CA_ADDR_LIST=port[1], EPICS_CA_AUTO_ADDR_LIST="NO")
     return process, int(door[1])
 

@@ -54,7 +54,7 @@ class GroupControl(NotedSource):
         self.name = group.name
         self.user = f"labioc:GRP:{group.name}"
         self.held = False
-        """Whether somebody, or something, has stopped it on its way, and it has not been put anywhere since."""
+        """Whether an operator, or a fault, has stopped it on its way, and it has not been put anywhere since."""
         self._group = group
         self._own = {signal.removeprefix(f"{group.name}."): record for signal, record in own.items()}
         self._puts = puts

@@ -191,7 +191,7 @@ class Member:
         return self.reached not in (None, OFF) and not self.sending and not self.on
 
     def disturbed(self) -> str:
-        """Return what somebody else has set since this sequence has moved it, empty when nothing."""
+        """Return what another client or program has set since this sequence has moved it, empty when nothing."""
         if isinstance(self.reached, float) and not self.sending and self.on and not self._is_set_to(self.reached):
             return f"{self.title} was changed to {self.set_to:g} {self.unit}"
         return ""

@@ -4,7 +4,7 @@ No I/O and no clock: each call is given what one scan shows, or what came of a p
 What comes back is the next put, if there is one to be made. In doubt it is none. This is no safety system.
 
 After a trip that qualifies: WAIT; then, in RAMP, clear the unit, set a fraction of the voltage, switch on, let it
-settle, wait, set the voltage as it was, let it settle; then IDLE again. HOLD: something or somebody has ended it, the
+settle, wait, set the voltage as it was, let it settle; then IDLE again. HOLD: a fault or an operator has ended it, the
 channel stays as it is. LOCKOUT: there must be, or may be, no further attempt. A person ends HOLD by acknowledging the
 trip, and LOCKOUT by arming anew.
 """
@@ -28,7 +28,7 @@ TICK: Final = 1e-3
 """Seconds by which a reading has to be newer than a change to count as one after it: stamps are rounded."""
 
 SETTING_VOLTS, SETTING_SHARE = 1.0, 0.002
-"""V, share of the setting: a setting that reads back further away has been changed by somebody else."""
+"""V, share of the setting: a setting that reads back further away has been changed by another client."""
 
 _SAFE_STATES: Final = {State.INHIBITED, State.KILLED, State.FAULT}
 
@@ -147,7 +147,7 @@ class RecoveryRules:
         self._good = self._setting = None
 
     def acknowledged(self) -> None:
-        """Leave HOLD: somebody has acknowledged the trip."""
+        """Leave HOLD: the trip has been acknowledged."""
         if self.phase is Phase.HOLD:
             self._leave(Phase.IDLE, "armed")
 
@@ -255,13 +255,16 @@ class RecoveryRules:
         if look.objection:
             return Phase.HOLD, look.objection
         if self.putting is None and self.phase is not Phase.IDLE and _differ(self._expected, look.vset):
-            return Phase.HOLD, f"the setting is {look.vset:g} V, not {self._expected:g} V: somebody else has changed it"
+            return (
+                Phase.HOLD,
+                f"the setting is {look.vset:g} V, not {self._expected:g} V: it has been changed meanwhile",
+            )
         return None
 
     def _wait(self, look: Look) -> None:
         self._reported = self._reported or look.reported
         if look.on:
-            self._leave(Phase.HOLD, "somebody else has switched it on")
+            self._leave(Phase.HOLD, "it has been switched on meanwhile")
         elif look.now - self._since < self.settings.wait:
             return
         elif not self._reported:
@@ -301,7 +304,7 @@ class RecoveryRules:
     def _while_off(self, look: Look, lasted: float) -> Put | None:
         """Return the puts before the output is on, once the unit is cleared."""
         if look.on:
-            self._leave(Phase.HOLD, "somebody else has switched it on")
+            self._leave(Phase.HOLD, "it has been switched on meanwhile")
         elif look.state >= State.TRIPPED:
             self._late(lasted, LATCH_SECONDS, "the unit still reports the trip after it was cleared")
         elif self._step is Step.LOW:

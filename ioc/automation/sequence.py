@@ -225,7 +225,7 @@ class MoveSequence:
     # ---- single members
 
     def _waiting(self, stage: Collection[Member]) -> list[Member]:
-        """Return the members of a stage that have not arrived; one that is to go off is told so even if it is off."""
+        """Return the members of a stage that have not arrived; one that is to go off gets its put even if it is off."""
         return [
             member
             for member in stage
@@ -243,7 +243,7 @@ class MoveSequence:
         if target is None or target == member.reached:
             return
         if target != OFF and member.at(target):
-            member.reached = target  # it is there already: from now on nobody else may change it
+            member.reached = target  # it is there already: from now on a change by others ends the sequence
         else:
             self._spawn(member, target)
 

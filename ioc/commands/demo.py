@@ -50,7 +50,7 @@ async def _demo(port: int | None) -> None:
         if port == 0:
             print(f"Port {usual} is taken, by another IOC perhaps: this one uses a port of its own.")
     site = demo_site()
-    app = App(site, port, local_only=True)  # in a laboratory somebody may serve the real PVs of these names
+    app = App(site, port, local_only=True)  # in a laboratory another server may have the real PVs of these names
     doors: dict[str, TextDoor] = {}
     archiver: DemoArchiver | None = None
     try:

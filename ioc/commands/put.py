@@ -75,12 +75,12 @@ async def _put(what: Wanted, args: argparse.Namespace) -> int:
 
 async def words_of(client: Client, site: Site | None, channel: Channel, failure: PutError, asked: float) -> str:
     """Return the words of the device or the journal where there are some, or else what Channel Access has to say."""
-    told = None
+    words = None
     if not failure.unknown and channel.connected:
-        told = await reason_of(client, channel, _READ_SECONDS)
-        if told is None and site is not None:
-            told = await _of_journal(site, client, channel.name, asked)
-    return told or str(failure)
+        words = await reason_of(client, channel, _READ_SECONDS)
+        if words is None and site is not None:
+            words = await _of_journal(site, client, channel.name, asked)
+    return words or str(failure)
 
 
 async def _of_journal(site: Site, client: Client, name: str, asked: float) -> str | None:

@@ -76,8 +76,8 @@ def _print(step: Step, as_json: bool, outcome: Outcome | None = None) -> None:
         print(json.dumps(about | {"result": result, "reason": reason}), flush=True)
         return
     rest = ", once the output does not move" if step.await_rest and outcome is None else ""
-    told = "" if outcome is None else f"  {result}{f': {reason}' if reason else ''}"
-    print(f"{step.pv}  {step.text(step.before)} -> {step.text(step.value)}{rest}{told}", flush=True)
+    result_text = "" if outcome is None else f"  {result}{f': {reason}' if reason else ''}"
+    print(f"{step.pv}  {step.text(step.before)} -> {step.text(step.value)}{rest}{result_text}", flush=True)
 
 
 def _summary(plan: Plan, outcomes: list[Outcome], dry_run: bool) -> str:

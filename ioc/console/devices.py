@@ -19,7 +19,7 @@ def find_device(scanners: Mapping[str, DeviceScanner], name: str) -> DeviceScann
 
 
 def overview(scanners: Mapping[str, DeviceScanner]) -> Iterator[str]:
-    """Yield a line for each device: state, age of its last answer in seconds, errors, reconnections, what it said."""
+    """Yield a line for each device: state, age of its last answer in seconds, errors, reconnections, its message."""
     yield f"{'device':<10}{'type':<16}{'state':<11}{'age/s':>8}{'errors':>8}{'reconn':>8}  message"
     for scanner in scanners.values():
         status, settings, stats = scanner.status, scanner.driver.settings, scanner.driver.stats

@@ -56,7 +56,7 @@ class RemoteTerminal:
         await self.send({"ask": question})
         return await self._answer
 
-    async def say(self, lines: Iterable[Line]) -> None:
+    async def show(self, lines: Iterable[Line]) -> None:
         """Show lines of an answer."""
         await self.send({"out": [(line.text, line.severity) for line in lines]})
 

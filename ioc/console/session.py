@@ -33,7 +33,7 @@ class Terminal(Protocol):
     async def ask(self, question: str) -> str:
         """Ask a question and return the answer; empty when there is none."""
 
-    async def say(self, lines: Iterable[Line]) -> None:
+    async def show(self, lines: Iterable[Line]) -> None:
         """Show lines of an answer."""
 
     async def complain(self, text: str) -> None:
@@ -88,7 +88,7 @@ class Session:
         return self._completer.candidates(line)
 
     async def take(self, line: str) -> bool:
-        """Carry out one command and return whether it succeeded; what goes wrong is said in a sentence."""
+        """Carry out one command and return whether it succeeded; what goes wrong is shown as one sentence."""
         if not line.strip() or line.lstrip().startswith("#"):
             return True
         try:
@@ -116,8 +116,8 @@ class Session:
             raise CommandError(f"expected {name} {command.usage}".rstrip())
         await command.run(words)
 
-    async def _say(self, *lines: str | Line) -> None:
-        await self._terminal.say([Line(line) if isinstance(line, str) else line for line in lines])
+    async def _show(self, *lines: str | Line) -> None:
+        await self._terminal.show([Line(line) if isinstance(line, str) else line for line in lines])
 
     @property
     def _context(self) -> PutContext:
@@ -130,19 +130,19 @@ class Session:
         if words and words[0] not in self._commands:
             raise CommandError(f"{words[0]} is not a command; help lists them")
         chosen = {name: self._commands[name] for name in words or self._commands}
-        await self._say(*(f"{name + ' ' + command.usage:<32}{command.about}" for name, command in chosen.items()))
+        await self._show(*(f"{name + ' ' + command.usage:<32}{command.about}" for name, command in chosen.items()))
 
     async def _list(self, words: list[str]) -> None:
         found = list(names(self._app.records, words[0] if words else "*", self._prefix))
         if not found:
             raise CommandError(f"no PV matches {words[0]}" if words else "there are no PVs")
-        await self._say(*found)
+        await self._show(*found)
 
     async def _print(self, words: list[str]) -> None:
-        await self._say(*all_fields(find(self._app.records, words[0], self._prefix).record))
+        await self._show(*all_fields(find(self._app.records, words[0], self._prefix).record))
 
     async def _get(self, words: list[str]) -> None:
-        await self._say(*map(value_line, targets(self._app.records, words, self._prefix)))
+        await self._show(*map(value_line, targets(self._app.records, words, self._prefix)))
 
     async def _put(self, words: list[str]) -> None:
         await self._perform(Put(words[0], " ".join(words[1:])))
@@ -155,14 +155,14 @@ class Session:
         with Watch(watched) as watch, suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
-                    await self._say(await watch.line())
+                    await self._show(await watch.line())
 
     # ---- commands about devices and channels
 
     async def _devices(self, words: list[str]) -> None:
         scanners = self._app.scanners
         lines = details(find_device(scanners, self._places.device(words[0]))) if words else overview(scanners)
-        await self._say(*lines)
+        await self._show(*lines)
 
     async def _set(self, words: list[str]) -> None:
         await self._perform(self._places.set(words[0], words[1], " ".join(words[2:])))
@@ -185,7 +185,7 @@ class Session:
     async def _period(self, words: list[str]) -> None:
         for change in self._places.period(*words) if len(words) == 2 else ():
             await put(find(self._app.records, change.name), change.value, self._app.policy, self._context)
-        await self._say(f"{self._places.device(words[0])} is read every {', '.join(self._places.periods(words[0]))}")
+        await self._show(f"{self._places.device(words[0])} is read every {', '.join(self._places.periods(words[0]))}")
 
     async def _raw(self, words: list[str]) -> None:
         scanner = find_device(self._app.scanners, self._places.device(words[0]))
@@ -197,18 +197,18 @@ class Session:
             if denied is None and not await self._confirmed(f"{scanner.name}: {request.what}", request.value):
                 raise CommandError("nothing was written")
             lines = await self._app.puts.write_raw(scanner.name, request, self._context, denied)
-        await self._say(*lines)
+        await self._show(*lines)
 
     async def _reload(self, words: list[str]) -> None:
         if (denied := self._app.policy.may_write_raw(self._context)) is not None:
             raise AccessDenied(denied)
-        await self._say(await self._app.policy.reload())
+        await self._show(await self._app.policy.reload())
 
     async def _perform(self, change: Put) -> None:
         """Put, and show what it has become. Raises CommandError and PutRefused."""
         target = find(self._app.records, change.name, self._prefix)
         await put(target, change.value, self._app.policy, self._context)
-        await self._say(value_line(target))
+        await self._show(value_line(target))
 
     async def _for_each(self, channels: list[list[Put]]) -> None:
         """Put to several channels at once, to each one after the other, also when one is refused."""

@@ -1,6 +1,6 @@
 """What every export starts from: the PVs of a site, sorted by server, device and channel.
 
-Which of them matter is said by info tags of the templates: ``core``, ``alarm``, ``saveset``, ``archive``, ``guidance``.
+Which of them matter is in the info tags of the templates: ``core``, ``alarm``, ``saveset``, ``archive``, ``guidance``.
 """
 
 from __future__ import annotations

@@ -18,4 +18,4 @@ TRACES: Final[Sequence[Color]] = (
     ("Labioc_Trace_7", 100, 220, 220),
     ("Labioc_Trace_8", 230, 130, 100),
 )
-"""Colours of curves, told apart on a dark ground."""
+"""Colours of curves, distinct on a dark ground."""

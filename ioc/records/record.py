@@ -253,7 +253,7 @@ class Record(Fields):
             raise PutRefused(f"{self.name}: {value} is not a value")
 
     def check_put(self, spec: FieldSpec) -> None:
-        """Raise PutRefused when no client may put to this field now, whoever asks."""
+        """Raise PutRefused when no client at all may put to this field now."""
         if spec.nomod:
             raise AccessDenied(f"{self.name}.{spec.name} can't be written")
         if not spec.implemented or spec.name in _FIXED:

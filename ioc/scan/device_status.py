@@ -26,7 +26,7 @@ class DeviceStatus:
     """State of the conversation with one device, and its records.
 
     Silence that was asked for is no alarm, and neither is that of a first attempt, after the start or after enabling,
-    as long as it is under way: an alarm handler would keep it until somebody acknowledges what was nothing.
+    as long as it is under way: an alarm handler would keep it until it is acknowledged, for what was nothing.
     """
 
     def __init__(self, driver: Driver, records: Iterable[Record], clock: Clock) -> None:

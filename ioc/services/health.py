@@ -1,7 +1,7 @@
 """How the server is: what is wrong with it and its devices, and its numbers for Prometheus.
 
 The server is *failing* when it does not do its work, so that a restart helps. A device that is lost is a *problem* of
-that device: it is shown, and restarts nothing. What somebody has asked for, as a disabled device, is a *note*.
+that device: it is shown, and restarts nothing. What an operator has asked for, as a disabled device, is a *note*.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What systemd is told about this process: ready, reloading, stopping, still working (sd_notify(3), Type=notify).
+"""What this process reports to systemd: ready, reloading, stopping, still working (sd_notify(3), Type=notify).
 
 Without systemd, or in a service of another type, nothing is sent.
 """
@@ -21,7 +21,7 @@ class ServiceManager:
     def __init__(self, environment: Mapping[str, str] = os.environ) -> None:
         self._address = environment.get("NOTIFY_SOCKET", "")
         self.watchdog_seconds = _watchdog(environment) if self._address else 0.0
-        """Seconds within which the process has to say that it works; 0 when nobody watches."""
+        """Seconds within which the process has to report that it works; 0 without a watchdog."""
 
     def ready(self, status: str) -> None:
         """Report that the service is up, also after ``reloading``."""

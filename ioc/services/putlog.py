@@ -223,7 +223,7 @@ class PutLog:
 
 
 def _unacknowledged(sock: socket.socket) -> int:
-    """Return the bytes of which the other computer has not said yet that it has them.
+    """Return the bytes that the other computer has not acknowledged yet.
 
     Raises ConnectionResetError when there is no connection any more; what was on its way is then uncertain.
     """

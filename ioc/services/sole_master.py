@@ -139,7 +139,7 @@ async def _served_elsewhere(site: Site, port: int, interfaces: Sequence[str]) ->
 
 
 def _environment(port: int, interfaces: Sequence[str]) -> dict[str, str]:
-    """Return where to search: as clients of this computer do, and on it; nowhere else when nobody else is served."""
+    """Return where to search: as clients of this computer do, and on it; only there when it serves no other."""
     known = {**os.environ, "EPICS_CA_SERVER_PORT": str(port)}
     if all(address.startswith(_LOCAL) for address in interfaces):
         return {

@@ -1,4 +1,4 @@
-"""What others learn of a running server: the service manager, and whoever asks for its pages over HTTP."""
+"""What others learn of a running server: the service manager, and the clients of its pages over HTTP."""
 
 from __future__ import annotations
 

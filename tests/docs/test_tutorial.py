@@ -113,15 +113,15 @@ def demo() -> Iterator[Demo]:
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        said = ""
+        printed = ""
         for line in process.stdout:
-            said += line
+            printed += line
             if "Ctrl-C ends everything" in line:
                 break
-        address = re.search(r"EPICS_CA_ADDR_LIST=127\.0\.0\.1:(\d+)", said)
-        door = re.search(r"echo trip 0 > /dev/tcp/127\.0\.0\.1/(\d+)", said)
-        assert address is not None, said
-        assert door is not None, said
+        address = re.search(r"EPICS_CA_ADDR_LIST=127\.0\.0\.1:(\d+)", printed)
+        door = re.search(r"echo trip 0 > /dev/tcp/127\.0\.0\.1/(\d+)", printed)
+        assert address is not None, printed
+        assert door is not None, printed
         yield Demo(address[1], door[1])
         process.send_signal(signal.SIGINT)
         assert process.wait(5.0) == 0

@@ -1,4 +1,4 @@
-"""A clock whose hands the test moves, a device that does as it is told, and records without a database file."""
+"""A clock whose hands the test moves, a device that the test controls, and records without a database file."""
 
 from __future__ import annotations
 

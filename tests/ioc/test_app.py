@@ -88,7 +88,7 @@ async def as_client(app: App, work: Callable[[Context], Any]) -> Any:
 
 
 def failed(channel: Channel, value: object) -> bool:
-    """Put with completion, and tell whether the client was told that it failed."""
+    """Put with completion, and return whether the client got a failure."""
     try:
         return channel.put_callback(value) != ECA_NORMAL
     except CaError:

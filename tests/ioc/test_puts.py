@@ -158,30 +158,30 @@ async def test_GIVEN_ARMED_off_WHEN_put_THEN_no_write_reaches_the_device() -> No
 class GuardedDriver(FakeDriver):
     """A driver that writes by itself, and needs a while to end that."""
 
-    said: list[str]
+    reasons: list[str]
     ended: asyncio.Event
 
     async def forbid_writes(self, why: str) -> None:
-        self.said.append(why)
+        self.reasons.append(why)
         await self.ended.wait()
 
     def permit_writes(self) -> None:
-        self.said.append("")
+        self.reasons.append("")
 
 
 async def test_GIVEN_a_driver_that_writes_by_itself_WHEN_ARMED_is_put_THEN_it_is_told_and_waited_for() -> None:
     async with Rig(GuardedDriver).running() as rig:
         assert isinstance(rig.driver, GuardedDriver)
-        rig.driver.said, rig.driver.ended = [], asyncio.Event()
+        rig.driver.reasons, rig.driver.ended = [], asyncio.Event()
         disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
         await settle()
-        assert rig.driver.said == ["LAB:IOC:ARMED is 0"]
+        assert rig.driver.reasons == ["LAB:IOC:ARMED is 0"]
         assert (rig["IOC:ARMED"].val, disarming.done()) == (0, False)
         assert "not armed" in await rig.refusal("CH00:VSET", 1.0)
         rig.driver.ended.set()
         await disarming
         await rig.put("IOC:ARMED", 1)
-        assert rig.driver.said == ["LAB:IOC:ARMED is 0", ""]
+        assert rig.driver.reasons == ["LAB:IOC:ARMED is 0", ""]
 
 
 async def test_GIVEN_a_device_that_is_away_WHEN_put_THEN_refused_with_the_cause() -> None:

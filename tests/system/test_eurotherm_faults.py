@@ -265,7 +265,7 @@ async def test_GIVEN_a_remote_setpoint_WHEN_disarmed_THEN_no_byte_is_written_and
         furnaces.model.step(6.0)
         await until(lambda: get(app, "STAT:RSPFAIL") == 1 and get(app, "TSET:RBV") == 100.0, 3.0, "fallen back")
         assert record(app, "STAT:RSPFAIL", "FURN1").sevr == 2
-        await until(lambda: record(app, "TSET:RBV", "FURN1").sevr == 1, 3.0, "the difference to be told")
+        await until(lambda: record(app, "TSET:RBV", "FURN1").sevr == 1, 3.0, "the difference to be shown")
         await until(
             lambda: str(get(app, "COMM:MSG")).endswith("remote setpoint not refreshed: LAB:IOC:ARMED is 0"), 3.0
         )

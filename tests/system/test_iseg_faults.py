@@ -148,8 +148,8 @@ async def test_GIVEN_the_wrong_bit_rate_WHEN_served_THEN_the_module_is_lost_with
         with segment.lock:
             for module in segment.modules.values():
                 module.bit_rate = 250
-        told = await until(lambda: lost(app, "ISEG3") and lost(app, "ISEG4"), TOLD_WITHIN)
-        print(f"wrong bit rate: INVALID after {told:.2f} s")
+        took = await until(lambda: lost(app, "ISEG3") and lost(app, "ISEG4"), TOLD_WITHIN)
+        print(f"wrong bit rate: INVALID after {took:.2f} s")
         await until(lambda: "bit rate" in str(record(app, "COMM:MSG", "ISEG3").val), 5.0)
         with segment.lock:
             for module in segment.modules.values():

@@ -41,7 +41,7 @@ def shares() -> list[list[str]]:
 
 @asynccontextmanager
 async def iocs(site: Path, parts: Sequence[Sequence[str]]) -> AsyncIterator[list[int]]:
-    """Run one IOC for each part and give their ports; each must end with status 0 when it is told to."""
+    """Run one IOC for each part and give their ports; each must end with status 0 on SIGTERM."""
     ports = [free_port() for _ in parts]
     processes = [
         await asyncio.create_subprocess_exec(

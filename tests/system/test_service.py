@@ -25,7 +25,7 @@ from tests.softioc import free_port
 from tests.system.test_tuned_limits import COMMAND, ROOT, write_site
 
 
-async def said(sock: socket.socket, text: str) -> None:
+async def notified(sock: socket.socket, text: str) -> None:
     """Wait until the service manager has received something."""
     async with asyncio.timeout(30.0):
         while text not in (await asyncio.get_running_loop().sock_recv(sock, 4096)).decode():
@@ -55,19 +55,19 @@ async def test_GIVEN_a_service_WHEN_started_hung_up_and_lost_THEN_it_says_how_it
                     sys.executable, "-c", COMMAND, "run", str(site), "--port", str(port), "--log", "json",
                     cwd=ROOT, stderr=errors, env=environment,
                 )  # fmt: skip
-            await said(sock, "READY=1")
+            await notified(sock, "READY=1")
 
             def heartbeat() -> object:
                 with Context(f"127.0.0.1:{port}") as context:
                     return context.channel("LAB:IOC:HEARTBEAT").value()
 
             assert await asyncio.to_thread(heartbeat) is not None
-            await said(sock, "WATCHDOG=1")
+            await notified(sock, "WATCHDOG=1")
             await healthy(site)
             process.send_signal(signal.SIGHUP)
-            await said(sock, "RELOADING=1")
-            await said(sock, "READY=1")
-            await said(sock, "WATCHDOG=1")
+            await notified(sock, "RELOADING=1")
+            await notified(sock, "READY=1")
+            await notified(sock, "WATCHDOG=1")
             _, metrics = await asyncio.to_thread(
                 fetch, address_file(load_site(site), tmp_path / "state"), "/metrics", ""
             )
@@ -78,9 +78,9 @@ async def test_GIVEN_a_service_WHEN_started_hung_up_and_lost_THEN_it_says_how_it
             assert clock() < 20.0, "still healthy"
             await asyncio.sleep(0.1)
         assert "LAB:IOC: problem: HV1: not connected" in capsys.readouterr().out
-        await said(sock, "WATCHDOG=1")
+        await notified(sock, "WATCHDOG=1")
         process.terminate()
-        await said(sock, "STOPPING=1")
+        await notified(sock, "STOPPING=1")
         assert await process.wait() == 0
     assert await asyncio.to_thread(main, ["health", str(site), "--json"]) == 1
     found = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -66,7 +66,7 @@ def crate(plant: Plant, device: Device) -> Screen:
 
 
 def _strip(device: Device) -> list[tuple[str, str]]:
-    """Return what is said about the supply as a whole: its link, what protects it, who may write."""
+    """Return what is shown of the supply as a whole: its link, what protects it, who may write."""
     alarms = [(suffix, record.fields["DESC"]) for suffix, record in device.records.items() if "alarm" in record.info]
     more = [(s, device.records[s].fields["DESC"]) for s in ("COMM:AGE", "DISABLE", "READONLY", "SIM")]
     short = {"DISABLE": "Maintenance", "READONLY": "Read only", "SIM": "Simulated", "COMM:AGE": "Last answer"}

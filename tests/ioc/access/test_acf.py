@@ -1,4 +1,4 @@
-"""Access security files: EPICS base decides which it takes; what is wrong with the others is said in a sentence."""
+"""Access security files: EPICS base decides which it takes; what is wrong with others is reported in one sentence."""
 
 from __future__ import annotations
 

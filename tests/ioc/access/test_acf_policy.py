@@ -143,9 +143,9 @@ async def test_a_rule_follows_the_PVs_that_it_names(tmp_path: Path) -> None:
         assert not allowed()
         assert await put("LAB:MODE", 2)
         assert changes[-1]
-        told = len(changes)
+        before = len(changes)
         assert await put("LAB:BEAM", 0.75)
-        assert len(changes) == told  # nothing has changed for any client
+        assert len(changes) == before  # nothing has changed for any client
         assert not await put("LAB:BEAM", 5.0)
         assert await put("LAB:BEAM", 0.5)
         found["LAB:BEAM"].lose(alarm_status("COMM"))

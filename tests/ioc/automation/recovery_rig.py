@@ -45,7 +45,7 @@ PROTECTIONS = ("STAT:KILL", "STAT:INTLCK", "STAT:OVT")
 
 
 class QuickClock(FakeClock):
-    """A clock that goes on as soon as nobody is ready to run, which is several times as fast as letting all settle."""
+    """A clock that goes on as soon as no task is ready to run, which is several times as fast as letting all settle."""
 
     async def advance(self, seconds: float) -> None:
         end, ready = self.now + seconds, asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
@@ -89,7 +89,7 @@ class Judge:
         self.rig = rig
         self.target: float | None = None  # setting when it was last seen in order
         self.pending = False  # it has tripped, and is not back at the target
-        self.blocked = self.locked = ""  # until somebody acknowledges, until somebody arms anew
+        self.blocked = self.locked = ""  # until it is acknowledged, until it is armed anew
         self.since_good: list[str] = []
         self.tripped = self.looked = 0.0
         self.attempts: list[float] = []

@@ -66,11 +66,11 @@ async def test_GIVEN_two_makes_of_supplies_that_are_on_WHEN_all_is_put_to_OFF_TH
         on = [channel.on for module in segment.modules.values() for channel in module.channels]
         assert on == [False] * 16
         assert app.records[NAME].val == IDLE
-        said = app.records["LAB:GRP:ALL:MSG"]
-        assert str(said.val).startswith(f"all {OUTPUTS} outputs are switched off, ")
+        message = app.records["LAB:GRP:ALL:MSG"]
+        assert str(message.val).startswith(f"all {OUTPUTS} outputs are switched off, ")
         steady = f"all {OUTPUTS} outputs are switched off, none is ramping [by "
-        await until(lambda: str(said.val).startswith(steady), 10.0, "the outputs have ramped down")
-        assert said.sevr == 0
+        await until(lambda: str(message.val).startswith(steady), 10.0, "the outputs have ramped down")
+        assert message.sevr == 0
         assert f"(127.0.0.1) {NAME} set to OFF" in str(app.records["LAB:IOC:PUTS"].val)
 
 
@@ -81,10 +81,10 @@ async def test_GIVEN_a_lost_supply_WHEN_all_is_put_to_OFF_THEN_the_others_are_of
         await until(lambda: record(app, "COMM").val == 0, 10.0, "the supply is lost")
         assert await as_client(app, lambda context: failed(context.channel(NAME), "OFF"))
         assert not any(one.val for one in switches(app) if one.device != "HV1")
-        said = app.records["LAB:GRP:ALL:MSG"]
+        message = app.records["LAB:GRP:ALL:MSG"]
         text = f"4 of {OUTPUTS} outputs not known to be off: LAB:HV1:CH00:ON and 3 more: HV1 is not connected"
-        assert str(said.val).startswith(text)
-        assert said.sevr == 2
+        assert str(message.val).startswith(text)
+        assert message.sevr == 2
         assert app.records[NAME].val == IDLE
 
 
@@ -98,8 +98,8 @@ async def test_GIVEN_a_server_that_is_not_armed_WHEN_all_is_put_to_OFF_THEN_refu
         frames, before = len(segment.written()), len(wire(app))
         assert await as_client(app, client) == (True, True)
         assert (len(segment.written()), len(wire(app))) == (frames, before)
-        said = app.records["LAB:GRP:ALL:MSG"]
-        assert (said.sevr, "not armed (LAB:IOC:ARMED is 0)" in str(said.val)) == (2, True)
+        message = app.records["LAB:GRP:ALL:MSG"]
+        assert (message.sevr, "not armed (LAB:IOC:ARMED is 0)" in str(message.val)) == (2, True)
 
 
 class Site(Rig):

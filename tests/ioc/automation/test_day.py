@@ -303,7 +303,7 @@ class Day:
         self.lost_since.pop(name, None)
 
     def heat(self) -> None:
-        self.plant.furnace.target = self.random.uniform(280.0, 900.0)  # as somebody at the instrument does
+        self.plant.furnace.target = self.random.uniform(280.0, 900.0)  # as an operator at the instrument does
         self.counts["heats"] += 1
         self.later(self.random.uniform(600.0, 3000.0), self.cool)
 

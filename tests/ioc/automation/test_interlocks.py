@@ -48,7 +48,7 @@ async def heat(plant: Plant, temperature: float, seconds: float = 2.0) -> None:
     await plant.clock.advance(seconds)
 
 
-def said(plant: Plant) -> str:
+def message(plant: Plant) -> str:
     return str(plant["ILK:HOT:MSG"].val)
 
 
@@ -59,7 +59,7 @@ def writes(plant: Plant, device: str = "HV1") -> list[tuple[str, Any]]:
 async def test_GIVEN_a_condition_that_holds_WHEN_watched_THEN_it_is_OK_and_nothing_is_sent() -> None:
     async with site() as plant:
         await power(plant, 500.0, 500.0)
-        assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr, said(plant)) == (1, 0, "OK")
+        assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr, message(plant)) == (1, 0, "OK")
         await plant.put("CALO:A:ON", 1)
         assert writes(plant) == [("CH00.ON", 1)]
 
@@ -76,17 +76,17 @@ async def test_GIVEN_channels_that_are_on_WHEN_the_condition_fails_THEN_off_with
         await plant.clock.advance(1.0)
         ok = plant["ILK:HOT:OK"]
         assert (ok.val, ok.sevr) == (0, MAJOR)
-        assert said(plant).startswith("LAB:FURN1:TEMP is 83.25 C, allowed: < 80 C [20")
-        assert said(plant).endswith("; 2 of 2 off")
+        assert message(plant).startswith("LAB:FURN1:TEMP is 83.25 C, allowed: < 80 C [20")
+        assert message(plant).endswith("; 2 of 2 off")
         users = {entry.user for entry in plant.journal.entries if entry.pv.endswith(":ON")}
         assert users == {"labioc:ILK:HOT"}
         await heat(plant, 90.0)
-        assert "83.25 C" in said(plant), "the first cause stays"
+        assert "83.25 C" in message(plant), "the first cause stays"
         await heat(plant, 20.0)
-        assert (ok.val, said(plant).endswith("OK now, acknowledge it")) == (0, True)
+        assert (ok.val, message(plant).endswith("OK now, acknowledge it")) == (0, True)
         await plant.put("ILK:HOT:ACK:CMD", 1)
         await plant.clock.advance(0.5)
-        assert (ok.val, said(plant)) == (1, "OK")
+        assert (ok.val, message(plant)) == (1, "OK")
         assert len(writes(plant)) == 2, "it switches nothing on"
 
 
@@ -109,7 +109,7 @@ async def test_GIVEN_an_input_that_is_lost_or_broken_WHEN_judged_THEN_it_is_not_
             await power(plant, 500.0)
             setattr(plant.furnace, trouble, True)
             await plant.clock.advance(4.0)
-            assert said(plant).startswith(f"LAB:FURN1:TEMP is {cause}")
+            assert message(plant).startswith(f"LAB:FURN1:TEMP is {cause}")
             assert not plant.channel("HV1:CH00").on
 
 
@@ -117,12 +117,12 @@ async def test_GIVEN_a_PV_that_no_server_has_WHEN_judged_THEN_it_is_not_OK_but_n
     async with site(condition="VAC:PRESSURE < 1e-6 mbar") as plant:
         await power(plant, 500.0)
         assert plant["ILK:HOT:OK"].sevr == INVALID
-        assert said(plant) == "not known yet: VAC:PRESSURE is not connected"
+        assert message(plant) == "not known yet: VAC:PRESSURE is not connected"
         with pytest.raises(PutRefused, match="VAC:PRESSURE is not connected"):
             await plant.put("CALO:A:ON", 1)
         await plant.clock.advance(30.0)
         assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (0, MAJOR)
-        assert said(plant).endswith("nothing was done, it was not OK when the server started")
+        assert message(plant).endswith("nothing was done, it was not OK when the server started")
         assert writes(plant) == []
 
 
@@ -135,7 +135,7 @@ async def test_GIVEN_a_condition_that_fails_from_the_start_WHEN_it_comes_right_a
     async with plant.running():
         await power(plant, 500.0)
         assert (plant["ILK:HOT:OK"].val, writes(plant)) == (0, [])
-        assert "[since the server started]; nothing was done" in said(plant)
+        assert "[since the server started]; nothing was done" in message(plant)
         await heat(plant, 20.0)
         assert plant["ILK:HOT:OK"].val == 1, "without latch it releases by itself"
         await heat(plant, 90.0)
@@ -147,7 +147,7 @@ async def test_GIVEN_delays_WHEN_the_condition_fails_and_comes_back_THEN_both_ar
         await power(plant, 500.0)
         await heat(plant, 90.0, 4.0)
         assert (plant["ILK:HOT:OK"].val, writes(plant)) == (1, [])
-        assert said(plant).startswith("OK for 5 s longer: LAB:FURN1:TEMP is 90 C")
+        assert message(plant).startswith("OK for 5 s longer: LAB:FURN1:TEMP is 90 C")
         await heat(plant, 20.0, 2.0)
         await heat(plant, 90.0, 4.0)
         assert writes(plant) == [], "the time begins anew"
@@ -188,7 +188,7 @@ async def test_GIVEN_a_bypass_WHEN_put_THEN_it_does_not_act_is_MAJOR_and_ends_by
         assert (plant["ILK:HOT:BYPASS"].val, plant["ILK:HOT:BYPASS"].sevr) == (1, MAJOR)
         await heat(plant, 90.0, 20.0)
         assert (plant["ILK:HOT:OK"].val, writes(plant)) == (0, [])
-        assert "bypassed" in said(plant)
+        assert "bypassed" in message(plant)
         await plant.put("CALO:A:ON", 1)
         await plant.clock.advance(45.0)
         assert plant["ILK:HOT:BYPASS"].val == 0
@@ -207,7 +207,7 @@ async def test_GIVEN_a_supply_that_is_lost_WHEN_not_OK_THEN_it_is_said_and_it_is
         plant.lose("HV1")
         await plant.clock.advance(3.0)
         await heat(plant, 90.0, 3.0)
-        assert (plant["ILK:HOT:MSG"].sevr, "not done: CALO:A and 1 more" in said(plant)) == (MAJOR, True)
+        assert (plant["ILK:HOT:MSG"].sevr, "not done: CALO:A and 1 more" in message(plant)) == (MAJOR, True)
         plant.devices["HV1"].lost = False
         await plant.clock.advance(10.0)
         assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(2))
@@ -250,7 +250,7 @@ async def test_GIVEN_a_furnace_WHEN_a_channel_trips_THEN_it_is_made_safe_and_hea
         plant.channel("HV1:CH00").trip()
         await plant.clock.advance(3.0)
         assert writes(plant, "FURN1") == [("SAFE.CMD", 1)]
-        assert said(plant).startswith("LAB:HV1:CH00:TRIP is TRIPPED, allowed: == OK")
+        assert message(plant).startswith("LAB:HV1:CH00:TRIP is TRIPPED, allowed: == OK")
         with pytest.raises(PutRefused, match="interlock HOT"):
             await plant.put("FURN1:TSET", 200.0)
 
@@ -263,7 +263,7 @@ async def test_GIVEN_a_heartbeat_WHEN_it_stands_still_THEN_not_OK() -> None:
         assert plant["ILK:HOT:OK"].val == 1
         await plant.clock.advance(6.0)
         assert plant["ILK:HOT:OK"].val == 0
-        assert "LAB:IOC:HEARTBEAT has not changed for" in said(plant)
+        assert "LAB:IOC:HEARTBEAT has not changed for" in message(plant)
 
 
 async def test_GIVEN_a_put_that_waits_WHEN_it_is_not_OK_any_more_THEN_it_is_never_sent() -> None:
@@ -289,7 +289,7 @@ async def test_GIVEN_an_interlock_that_cannot_be_judged_WHEN_looked_at_THEN_it_i
         interlock._judge.verdict = verdict  # type: ignore[method-assign]
         await plant.clock.advance(1.5)
         assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (0, MAJOR)
-        assert said(plant) == "internal error: KeyError: 'x'"
+        assert message(plant) == "internal error: KeyError: 'x'"
         with pytest.raises(PutRefused, match="internal error"):
             await plant.put("CALO:A:ON", 1)
 

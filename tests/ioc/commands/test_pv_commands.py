@@ -117,8 +117,8 @@ async def test_GIVEN_PVs_that_are_not_there_WHEN_read_THEN_the_others_are_shown_
         assert (await labioc("get", "a b"))[0] == 2
         with monkeypatch.context() as changed:
             changed.setenv("EPICS_CA_SERVER_PORT", "many")
-            told = ["labioc: the environment cannot be used", "  EPICS_CA_SERVER_PORT: 'many' is no positive number"]
-            assert await labioc("get", "LAB:IOC:LAG") == (2, [], told)
+            printed = ["labioc: the environment cannot be used", "  EPICS_CA_SERVER_PORT: 'many' is no positive number"]
+            assert await labioc("get", "LAB:IOC:LAG") == (2, [], printed)
         status, out, err = await labioc("put", "-w", "0.5", "LAB:NIX", "1")
         assert (status, out) == (1, [])
         assert err[0].startswith("labioc: not connected within 0.5 s: LAB:NIX")
@@ -151,8 +151,8 @@ async def test_GIVEN_puts_WHEN_made_THEN_the_change_is_shown_or_the_reason_with_
             1, [], [refused.format("LAB:IOC:LAG", "Write access denied")]
         )  # fmt: skip
         status, out, err = await labioc("put", "--json", "LAB:HV1:CH00:VSET", "5000")
-        told = json.loads(out[0])
-        assert (status, err, told["outcome"], told["reason"]) == (
+        printed = json.loads(out[0])
+        assert (status, err, printed["outcome"], printed["reason"]) == (
             1, [], "refused", "VSET 5000 V is above 4000 V (device VMAX)"
         )  # fmt: skip
         app.simulators["HV1"].faults.silent = True  # type: ignore[attr-defined]
@@ -199,11 +199,11 @@ async def test_GIVEN_pipes_and_ctrl_c_WHEN_commands_run_as_processes_THEN_they_e
     command = " ".join(f"'{word}'" for word in COMMAND)
     async with served(tmp_path, monkeypatch):
         # The pipe ends with the command: no process that it has started holds it open.
-        told = await asyncio.to_thread(shell, f"{command} get -t LAB:HV1:BD:NAME | cat")
-        assert (told.stdout, told.stderr) == ("DT5533E\n", "")
+        result = await asyncio.to_thread(shell, f"{command} get -t LAB:HV1:BD:NAME | cat")
+        assert (result.stdout, result.stderr) == ("DT5533E\n", "")
         # ARMED does not change: the end of head is noticed though nothing is written.
-        told = await asyncio.to_thread(shell, f"{command} monitor LAB:IOC:ARMED | head -1")
-        assert (told.stdout.split("  ")[1:], told.stderr) == (["LAB:IOC:ARMED", "ARMED\n"], "")
+        result = await asyncio.to_thread(shell, f"{command} monitor LAB:IOC:ARMED | head -1")
+        assert (result.stdout.split("  ")[1:], result.stderr) == (["LAB:IOC:ARMED", "ARMED\n"], "")
         process = await asyncio.create_subprocess_exec(
             *COMMAND, "monitor", "LAB:IOC:ARMED", cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )

@@ -25,7 +25,7 @@ class ScriptedTerminal:
         self.interactive = interactive
         self.answer = answer
         self.questions: list[str] = []
-        self.said: list[str] = []
+        self.shown: list[str] = []
         self.severities: list[int] = []
         self.complaints: list[str] = []
         self.gone = False
@@ -34,11 +34,11 @@ class ScriptedTerminal:
         self.questions.append(question)
         return self.answer
 
-    async def say(self, lines: Iterable[Line]) -> None:
+    async def show(self, lines: Iterable[Line]) -> None:
         if self.gone:
             raise BrokenPipeError
         for line in lines:
-            self.said.append(line.text)
+            self.shown.append(line.text)
             self.severities.append(line.severity)
 
     async def complain(self, text: str) -> None:
@@ -59,7 +59,7 @@ async def carry_out(app: Any, *lines: str) -> ScriptedTerminal:
 
 async def test_GIVEN_a_served_site_WHEN_commands_about_PVs_are_taken_THEN_they_show_and_set() -> None:
     async with running(DEVICE | {"channel": {"0": {"alias": "CALO:PMT07"}}}) as app:
-        told = await carry_out(
+        terminal = await carry_out(
             app,
             "dbl LAB:HV1:CH0[01]:VSET",
             "get LAB:HV1:CH00:VSET",
@@ -70,16 +70,16 @@ async def test_GIVEN_a_served_site_WHEN_commands_about_PVs_are_taken_THEN_they_s
             "",
             "  # a comment",
         )
-        assert told.complaints == []
-        assert told.said[:2] == ["LAB:HV1:CH00:VSET", "LAB:HV1:CH01:VSET"]
-        assert re.fullmatch(r"LAB:HV1:CH00:VSET = 0\.0 V  \(20\d\d-.*\)", told.said[2])
-        assert told.said[3].startswith("LAB:HV1:CH00:VSET = 40.0 V")
-        assert told.said[4:5] == ["LAB:HV1:CH00:VSET.DRVH = 4000.0"]
-        assert told.said[5].startswith("LAB:HV1:CH00:ON = ON")
-        assert told.said[6] == "LAB:HV1:CH00:VMON.DESC = anode of the calorimeter"
+        assert terminal.complaints == []
+        assert terminal.shown[:2] == ["LAB:HV1:CH00:VSET", "LAB:HV1:CH01:VSET"]
+        assert re.fullmatch(r"LAB:HV1:CH00:VSET = 0\.0 V  \(20\d\d-.*\)", terminal.shown[2])
+        assert terminal.shown[3].startswith("LAB:HV1:CH00:VSET = 40.0 V")
+        assert terminal.shown[4:5] == ["LAB:HV1:CH00:VSET.DRVH = 4000.0"]
+        assert terminal.shown[5].startswith("LAB:HV1:CH00:ON = ON")
+        assert terminal.shown[6] == "LAB:HV1:CH00:VMON.DESC = anode of the calorimeter"
         assert supply(app).model.channels[0].vset == 40.0
         assert record(app, "PUT:REFUSED").val == 0
-        fields = (await carry_out(app, "dbpr LAB:HV1:CH00:VMON")).said
+        fields = (await carry_out(app, "dbpr LAB:HV1:CH00:VMON")).shown
         assert fields[0].startswith("record(ai, LAB:HV1:CH00:VMON)")
         assert {"  INP  @HV1 CH00.VMON", "  EGU  V", "  info(access) R"} <= set(fields)
 
@@ -125,10 +125,10 @@ BAD_INPUT = [
 async def test_GIVEN_bad_input_WHEN_a_command_is_taken_THEN_a_sentence_says_what_is_wrong() -> None:
     async with running() as app:
         for line, complaint in BAD_INPUT:
-            told = await carry_out(app, line)
-            assert [text[: len(complaint)] for text in told.complaints] == [complaint], line
-            assert "\n" not in told.complaints[0]
-            assert told.said == []
+            terminal = await carry_out(app, line)
+            assert [text[: len(complaint)] for text in terminal.complaints] == [complaint], line
+            assert "\n" not in terminal.complaints[0]
+            assert terminal.shown == []
 
 
 async def test_GIVEN_a_command_WHEN_it_goes_wrong_inside_THEN_the_session_goes_on(
@@ -136,9 +136,9 @@ async def test_GIVEN_a_command_WHEN_it_goes_wrong_inside_THEN_the_session_goes_o
 ) -> None:
     async with running() as app:
         monkeypatch.setattr("ioc.console.session.value_line", lambda _: 1 / 0)
-        told = await carry_out(app, "get LAB:IOC:LAG", "dbl LAB:IOC:LAG")
-        assert told.complaints == ["internal error: ZeroDivisionError: division by zero"]
-        assert told.said == ["LAB:IOC:LAG"]
+        terminal = await carry_out(app, "get LAB:IOC:LAG", "dbl LAB:IOC:LAG")
+        assert terminal.complaints == ["internal error: ZeroDivisionError: division by zero"]
+        assert terminal.shown == ["LAB:IOC:LAG"]
 
 
 async def test_GIVEN_a_console_that_has_gone_WHEN_a_command_answers_THEN_the_session_ends() -> None:
@@ -152,8 +152,8 @@ async def test_GIVEN_a_console_that_has_gone_WHEN_a_command_answers_THEN_the_ses
 
 async def test_GIVEN_help_WHEN_asked_THEN_every_command_is_there() -> None:
     async with running() as app:
-        told = await carry_out(app, "help", "help raw")
-        assert [line.split()[0] for line in told.said] == [
+        terminal = await carry_out(app, "help", "help raw")
+        assert [line.split()[0] for line in terminal.shown] == [
             *("help", "dbl", "dbpr", "get", "put", "watch", "devices", "set", "on", "off", "kill"),
             *("start", "stop", "period", "raw", "asreload", "quit"),
             "raw",
@@ -169,8 +169,8 @@ async def test_GIVEN_a_PV_that_moves_WHEN_watched_for_a_while_THEN_each_change_i
         target = find(app.records, "LAB:HV1:CH00:VSET")
         await until(lambda: target.record.monitors is not None, 2.0)
         await target.record.put_device(target.spec, 12.0, USER)
-        said = (await session).said
-        assert [re.sub(r"  \(.*", "", line) for line in said] == [
+        lines = (await session).shown
+        assert [re.sub(r"  \(.*", "", line) for line in lines] == [
             "LAB:HV1:CH00:VSET = 0.0 V",
             "LAB:HV1:CH00:VSET = 12.0 V",
             "LAB:IOC:LAG",
@@ -182,10 +182,10 @@ async def test_GIVEN_a_person_WHEN_several_PVs_are_watched_THEN_it_goes_on_until
     async with running() as app:
         terminal = ScriptedTerminal(interactive=True)
         watch = asyncio.create_task(Session(app, terminal, USER).take("watch HV1:CH0[01]:VSET LAB:IOC:ARMED"))
-        await until(lambda: len(terminal.said) == 3, 2.0)
+        await until(lambda: len(terminal.shown) == 3, 2.0)
         record(app, "CH01:VSET").post(3.0, 1.7e9, 2, 4)
-        await until(lambda: len(terminal.said) == 4, 2.0)
-        assert terminal.said[3].startswith("LAB:HV1:CH01:VSET = 3.0 V")
+        await until(lambda: len(terminal.shown) == 4, 2.0)
+        assert terminal.shown[3].startswith("LAB:HV1:CH01:VSET = 3.0 V")
         assert terminal.severities == [0, 0, 0, 2]
         watch.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -198,9 +198,11 @@ async def test_GIVEN_a_person_WHEN_several_PVs_are_watched_THEN_it_goes_on_until
 
 async def test_GIVEN_short_commands_WHEN_taken_THEN_each_is_a_put_like_any_other() -> None:
     async with running(DEVICE | {"channel": {"0": {"alias": "CALO:PMT07"}}}) as app:
-        told = await carry_out(app, "set hv1.0 vset 300", "set CALO:PMT07 rampup 500", "on HV1.0", "set HV1.1 on ON")
-        assert told.complaints == []
-        assert [line.partition("  (")[0] for line in told.said] == [
+        terminal = await carry_out(
+            app, "set hv1.0 vset 300", "set CALO:PMT07 rampup 500", "on HV1.0", "set HV1.1 on ON"
+        )
+        assert terminal.complaints == []
+        assert [line.partition("  (")[0] for line in terminal.shown] == [
             "LAB:HV1:CH00:VSET = 300.0 V",
             "LAB:HV1:CH00:RAMPUP = 500 V/s",
             "LAB:HV1:CH00:ON = ON",
@@ -215,15 +217,15 @@ async def test_GIVEN_short_commands_WHEN_taken_THEN_each_is_a_put_like_any_other
 async def test_GIVEN_a_channel_that_is_on_WHEN_killed_THEN_it_is_off_without_ramp_also_if_the_mode_is_refused() -> None:
     async with running() as app:
         await carry_out(app, "set HV1.0 pdwn RAMP", "set HV1.0 vset 100", "on HV1.0")
-        told = await carry_out(app, "kill HV1.0")
-        assert [line.partition("  (")[0] for line in told.said] == [
+        terminal = await carry_out(app, "kill HV1.0")
+        assert [line.partition("  (")[0] for line in terminal.shown] == [
             "LAB:HV1:CH00:PDWN = KILL",
             "LAB:HV1:CH00:ON = OFF",
         ]
         await carry_out(app, "on HV1.0", "put HV1:CH00:PDWN.DISP 1")
-        told = await carry_out(app, "kill HV1.0")
-        assert len(told.complaints) == 1
-        assert told.complaints[0].startswith("LAB:HV1:CH00:PDWN")
+        terminal = await carry_out(app, "kill HV1.0")
+        assert len(terminal.complaints) == 1
+        assert terminal.complaints[0].startswith("LAB:HV1:CH00:PDWN")
         assert not supply(app).model.channels[0].on
 
 
@@ -233,7 +235,7 @@ async def test_GIVEN_the_scan_of_a_device_WHEN_stopped_started_and_changed_THEN_
         assert app.scanners["HV1"].status.disabled
         await carry_out(app, "start HV1")
         assert not app.scanners["HV1"].status.disabled
-        assert (await carry_out(app, "period HV1", "period HV1 .5", "period HV1 1.0")).said == [
+        assert (await carry_out(app, "period HV1", "period HV1 .5", "period HV1 1.0")).shown == [
             "HV1 is read every 1 s",
             "HV1 is read every .5 s",
             "HV1 is read every 1 s",
@@ -277,10 +279,10 @@ async def test_GIVEN_the_beginning_of_a_line_WHEN_completed_THEN_what_may_follow
 
 async def test_GIVEN_access_rights_WHEN_reloaded_THEN_it_takes_an_expert() -> None:
     async with running(access={"operators": [USER.user], "experts": []}) as app:
-        told = await carry_out(app, "asreload")
-        assert "is not an expert in the [access] section" in told.complaints[0]
+        terminal = await carry_out(app, "asreload")
+        assert "is not an expert in the [access] section" in terminal.complaints[0]
     async with running() as app:
-        assert (await carry_out(app, "asreload")).said[0].startswith("there is no access security file")
+        assert (await carry_out(app, "asreload")).shown[0].startswith("there is no access security file")
 
 
 async def test_GIVEN_a_terminal_that_stands_still_WHEN_a_PV_is_watched_THEN_the_backlog_is_bounded() -> None:
@@ -297,18 +299,18 @@ async def test_GIVEN_a_terminal_that_stands_still_WHEN_a_PV_is_watched_THEN_the_
 
 async def test_GIVEN_devices_WHEN_listed_THEN_state_age_errors_and_limits_are_shown() -> None:
     async with running(DEVICE | {"limits": {"VSET": [0, 1500]}}) as app:
-        lines = (await carry_out(app, "devices", "devices HV1")).said
+        lines = (await carry_out(app, "devices", "devices HV1")).shown
         assert re.fullmatch(r"HV1 +caen-dt55xx +connected +\d\.\d +0 +0", lines[1])
         assert "  CH00:VSET       0 to 1500 V               device VMIN; site limit" in lines
         await carry_out(app, "put LAB:HV1:CH00:VSET 2000", "put LAB:HV1:DISABLE 1")
-        lines = (await carry_out(app, "devices HV1")).said
+        lines = (await carry_out(app, "devices HV1")).shown
         assert "disabled" in lines[1]
         assert lines[3].startswith("puts refused: 1; the last one: VSET 2000 V is above 1500 V (site limit)")
         await carry_out(app, "put LAB:HV1:DISABLE 0")
         await until(lambda: app.scanners["HV1"].ready, 5.0)
         await supply(app).stop()
         await until(lambda: not app.scanners["HV1"].ready, 5.0)
-        assert re.match(r"HV1 +caen-dt55xx +LOST .*connection", (await carry_out(app, "devices")).said[1])
+        assert re.match(r"HV1 +caen-dt55xx +LOST .*connection", (await carry_out(app, "devices")).shown[1])
 
 
 # ---- past the PVs: guarded as a put
@@ -316,8 +318,8 @@ async def test_GIVEN_devices_WHEN_listed_THEN_state_age_errors_and_limits_are_sh
 
 async def test_GIVEN_an_armed_server_WHEN_written_past_the_PVs_THEN_it_is_noted_and_the_PVs_follow() -> None:
     async with running() as app:
-        told = await carry_out(app, "raw HV1 VSET 0=41", "raw HV1 VSET 0", "raw HV1 BDNAME")
-        assert told.said == ["VSET of channel 0 = 41.0 V", "VSET of channel 0 = 0041.0", "BDNAME = DT5533E"]
+        terminal = await carry_out(app, "raw HV1 VSET 0=41", "raw HV1 VSET 0", "raw HV1 BDNAME")
+        assert terminal.shown == ["VSET of channel 0 = 41.0 V", "VSET of channel 0 = 0041.0", "BDNAME = DT5533E"]
         who = USER
         assert f"{who.user}@{who.host} (127.0.0.1) HV1 raw VSET of channel 0 set to 41" in str(
             app.records["LAB:IOC:PUTS"].val
@@ -328,12 +330,12 @@ async def test_GIVEN_an_armed_server_WHEN_written_past_the_PVs_THEN_it_is_noted_
 async def refused(app: Any, line: str, reason: str) -> None:
     """Try to write past the PVs: refused with this reason, noted, and not sent."""
     before, vset = int(record(app, "PUT:REFUSED").val), supply(app).model.channels[0].vset
-    told = await carry_out(app, line)
-    assert told.said == []
-    assert len(told.complaints) == 1
-    assert reason in told.complaints[0]
+    terminal = await carry_out(app, line)
+    assert terminal.shown == []
+    assert len(terminal.complaints) == 1
+    assert reason in terminal.complaints[0]
     assert record(app, "PUT:REFUSED").val == before + 1
-    assert str(record(app, "PUT:MSG").val).startswith(told.complaints[0])
+    assert str(record(app, "PUT:MSG").val).startswith(terminal.complaints[0])
     assert supply(app).model.channels[0].vset == vset
 
 
@@ -345,8 +347,8 @@ async def test_GIVEN_a_guard_of_puts_WHEN_written_past_the_PVs_THEN_it_guards_th
         await refused(app, line, "the server is not armed (LAB:IOC:ARMED is 0)")
         await carry_out(app, "put LAB:IOC:ARMED 1", "put LAB:HV1:DISABLE 1")
         await refused(app, line, "HV1 is disabled for maintenance")
-        told = await carry_out(app, "raw HV1 BDNAME")
-        assert told.complaints == ["HV1 is disabled for maintenance"]
+        terminal = await carry_out(app, "raw HV1 BDNAME")
+        assert terminal.complaints == ["HV1 is disabled for maintenance"]
         await carry_out(app, "put LAB:HV1:DISABLE 0")
         await until(lambda: app.scanners["HV1"].ready, 5.0)
         await supply(app).stop()
@@ -360,10 +362,10 @@ async def test_GIVEN_access_rights_WHEN_the_user_is_no_expert_THEN_reading_is_al
     user = USER.user
     for roles, expert in (({"operators": [user]}, False), ({"experts": [user]}, True)):
         async with running(access={"operators": [], "experts": []} | roles) as app:
-            assert (await carry_out(app, "raw HV1 BDNAME")).said == ["BDNAME = DT5533E"]
+            assert (await carry_out(app, "raw HV1 BDNAME")).shown == ["BDNAME = DT5533E"]
             assert (await carry_out(app, "put LAB:HV1:CH00:VSET 7")).complaints == []
             if expert:
-                assert (await carry_out(app, "raw HV1 VSET 0 = 8")).said == ["VSET of channel 0 = 8.0 V"]
+                assert (await carry_out(app, "raw HV1 VSET 0 = 8")).shown == ["VSET of channel 0 = 8.0 V"]
             else:
                 await refused(app, "raw HV1 VSET 0 = 8", "is not an expert in the [access] section")
                 (complaint,) = (await carry_out(app, "put LAB:HV1:CH00:VMON.HIHI 8")).complaints
@@ -379,7 +381,7 @@ async def test_GIVEN_a_put_under_way_WHEN_written_past_the_PVs_THEN_it_waits_for
         raw = asyncio.create_task(carry_out(app, "raw HV1 VSET 0 = 20"))
         await put
         assert not raw.done()
-        assert (await raw).said == ["VSET of channel 0 = 20.0 V"]
+        assert (await raw).shown == ["VSET of channel 0 = 20.0 V"]
         assert supply(app).model.channels[0].vset == 20.0
 
 
@@ -401,18 +403,18 @@ async def test_GIVEN_modules_and_furnaces_WHEN_asked_past_the_PVs_THEN_they_answ
         furnace | {"state_dir": str(tmp_path)},
     ]
     async with running(*devices, can={"main": {"interface": "virtual"}}) as app:
-        told = await carry_out(
+        terminal = await carry_out(
             app,
             "raw ISEG1 DelayedTripTime 3 = 100",
             "raw ISEG1 0x1100",
             "raw FURN1 SP1 float = 60.5",
             "raw FURN1 199 = 2",
         )
-        assert told.said == [
+        assert terminal.shown == [
             "DelayedTripTime channel 3 = 100 (0x64) ms",
             "VoltageRampSpeed = 10 %/s",
             "register 24 as a float (SP1, Setpoint 1) = 60.5",
         ]
-        assert "allow_configuration" in told.complaints[0]
+        assert "allow_configuration" in terminal.complaints[0]
         assert "register 199" in str(record(app, "PUT:MSG", "FURN1").val)
         await until(lambda: record(app, "TSET:RBV", "FURN1").val == 60.5, 3.0)

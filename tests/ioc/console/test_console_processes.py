@@ -39,7 +39,7 @@ from ioc.cli import main
 raise SystemExit(main())
 """
 _MOVES = re.compile(r"\x1b\[(?!3\dm)[0-9;?]*[A-Za-z]")
-"""What a terminal is told beside text, but for colours."""
+"""What is sent to a terminal beside text, but for colours."""
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def errors(text: str, **macros: str) -> list[str]:
 def test_a_record_with_everything():
     text = """# a comment with $(UNDEFINED) and a " quote
 record(ai, "$(P):X") {   # another one
-    field(DESC, "He said \\"hi\\" # no comment")
+    field(DESC, "A \\"quoted\\" word # no comment")
     field("HIHI", 12.5)
     info(archive, "monitor 0.5")
     alias("$(P):Y")
@@ -47,7 +47,7 @@ alias("LAB:Z", "LAB:ZZ")
     assert first == RecordDef(
         name="LAB:X",
         rtyp="ai",
-        fields={"DESC": 'He said "hi" # no comment', "HIHI": "12.5"},
+        fields={"DESC": 'A "quoted" word # no comment', "HIHI": "12.5"},
         info={"archive": "monitor 0.5"},
         aliases=("LAB:Y",),
         file="x.db",

@@ -1,4 +1,4 @@
-"""A group as somebody may have written it for caproto."""
+"""A group as a laboratory may have written it for caproto."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def served_by_us(example: str, prefix: str, folder: Path) -> Iterator[str]:
         process.end(2)
 
 
-def told(context: Context, prefix: str, names: Sequence[str], puts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+def received(context: Context, prefix: str, names: Sequence[str], puts: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     """Everything that a client learns: types, values with their metadata, and the events of each PV."""
     channels = dict(zip(names, context.connect([prefix + name for name in names], 10.0), strict=True))
     found: dict[str, Any] = {}
@@ -121,6 +121,6 @@ def test_GIVEN_an_example_of_caproto_WHEN_a_client_works_with_it_THEN_it_sees_wh
     _, names, puts = SCENARIOS[example]
     prefix = f"x{example}:"
     with served_by_caproto(example, prefix) as address, Context(address) as context:
-        expected = told(context, prefix, names, puts)
+        expected = received(context, prefix, names, puts)
     with served_by_us(example, prefix, tmp_path) as address, Context(address) as context:
-        assert told(context, prefix, names, puts) == expected
+        assert received(context, prefix, names, puts) == expected

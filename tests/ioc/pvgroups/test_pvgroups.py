@@ -1,4 +1,4 @@
-"""A PVGroup of caproto as a device: hooks, access, journal, lists, and what is told of one that cannot be made."""
+"""A PVGroup of caproto as a device: hooks, access, journal, lists, and the report about one that cannot be made."""
 
 from __future__ import annotations
 

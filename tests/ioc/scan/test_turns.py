@@ -1,4 +1,4 @@
-"""Nobody holds the event loop for longer than a slice, and nobody is left out."""
+"""No device holds the event loop for longer than a slice, and none is left out."""
 
 from __future__ import annotations
 

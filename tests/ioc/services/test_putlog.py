@@ -144,7 +144,7 @@ async def test_GIVEN_a_server_that_comes_back_WHEN_puts_were_made_meanwhile_THEN
         client.add(entry("A", 0, 1))
         await until(lambda: server.pvs() == ["A"])
         await server.stop()
-        client.add(entry("B", 0, 1))  # goes to where nobody is any more
+        client.add(entry("B", 0, 1))  # goes to an address where nothing listens any more
         await until(lambda: not client.connected)
         assert f"127.0.0.1:{server.port}, is not connected: " in "".join(client.problems())
         for name in "CD":

@@ -1,4 +1,4 @@
-"""A second server of the same PVs or devices is refused, and told who is there."""
+"""A second server of the same PVs or devices is refused, with the address of the first."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ async def test_the_PVs_belong_to_one_server_of_a_port_and_are_free_when_it_ends(
         await refused(only(site(simulated, FURNACE), ["HV1"]), port, "LAB:HV1:...")
         await accepted(only(site(simulated, FURNACE), ["FURN1"]), port)
         await accepted(site(simulated, prefix="OTHER"), port)
-        await accepted(site(simulated))  # at a port that nobody knows
+        await accepted(site(simulated))  # at a port that no other server knows
     await accepted(site(simulated), port)
 
 

@@ -106,7 +106,7 @@ async def test_GIVEN_a_scan_loop_that_is_stuck_WHEN_the_watchdog_looks_THEN_it_i
 ) -> None:
     rig = Rig(manager)
     await rig.start()
-    async with rig.scanner._turns:  # somebody keeps what every scan needs
+    async with rig.scanner._turns:  # held by another task, and every scan needs it
         for _ in range(int(STUCK) + 2):
             await rig.clock.advance(1.0)
             manager.received()

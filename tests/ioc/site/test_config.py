@@ -1,4 +1,4 @@
-"""The site file: what is accepted, and every mistake told with its key."""
+"""The site file: what is accepted, and every mistake reported with its key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a family whose template and driver do not fit together."""
+"""What is reported of a family whose template and driver do not fit together."""
 
 from __future__ import annotations
 
