@@ -10,7 +10,7 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ FLAGS = (
     "--disable-component-update", "--disable-sync", "--disable-extensions", "--hide-scrollbars",
     "--remote-debugging-port=0", "--proxy-server=direct://", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
+SELECT = "document.activeElement.select && (document.activeElement.select(), true)"
 
 
 def built_viewer() -> Path:
@@ -86,20 +87,23 @@ class Page:
 
     async def click(self, x: float, y: float) -> None:
         """Press and release the left button."""
-        for kind in ("mousePressed", "mouseReleased"):
-            await self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+        await asyncio.gather(*self._click(x, y))
+
+    def _click(self, x: float, y: float) -> list[Coroutine[Any, Any, Any]]:
+        kinds = ("mousePressed", "mouseReleased")
+        return [self.call("Input.dispatchMouseEvent", type=k, x=x, y=y, button="left", clickCount=1) for k in kinds]
 
     async def enter(self, x: float, y: float, text: str) -> None:
         """Click into a field, replace what is in it, press Enter."""
         for _ in range(20):  # the field may still be showing a value that has just come
-            await self.click(x, y)
-            if await self.evaluate("document.activeElement.select && (document.activeElement.select(), true)"):
-                await self.call("Input.insertText", text=text)
-                if await self.evaluate("document.activeElement.value") == text:
+            *_, selected = await asyncio.gather(*self._click(x, y), self.evaluate(SELECT))
+            if selected:
+                typing = self.call("Input.insertText", text=text), self.evaluate("document.activeElement.value")
+                if (await asyncio.gather(*typing))[1] == text:
                     break
-        for kind in ("keyDown", "keyUp"):
-            key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
-            await self.call("Input.dispatchKeyEvent", type=kind, **key, **({"text": "\r"} if kind == "keyDown" else {}))
+        key = {"key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 13}
+        down = self.call("Input.dispatchKeyEvent", type="keyDown", text="\r", **key)
+        await asyncio.gather(down, self.call("Input.dispatchKeyEvent", type="keyUp", **key))
 
     async def picture(self, path: Path) -> None:
         """Save what is seen."""

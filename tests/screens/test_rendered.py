@@ -7,7 +7,9 @@ are tests of the files (tests/ioc/export/test_screens.py). What the gateway is a
 from __future__ import annotations
 
 import asyncio
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +26,7 @@ import aiohttp
 import pytest
 
 from ioc.export import phoebus
+from ioc.export.plant import Plant, states
 from tests.ioc.export import plants
 from tests.ioc.export.bobs import expand
 from tests.screens.browser import Page, browser, built_viewer
@@ -38,6 +41,18 @@ CUT = """
 """
 TEXTS = "document.body ? [document.body.innerText, ...[...document.querySelectorAll('input')].map(e => e.value)] : []"
 WAITING = "######"
+OPTIONS = """
+[...document.querySelectorAll("[role=option]")].map(e => [e.textContent, e.ariaSelected == "true",
+    ...(r => [r.x + r.width / 2, r.y + r.height / 2])(e.getBoundingClientRect())])
+"""
+ROWS = """([x, top, height, tag]) => [...Array(height).keys()].map(i => top + i).filter(y => {
+    let e = document.elementFromPoint(x, y)?.closest(tag);
+    while (e && !(getComputedStyle(e).position == "absolute" && Math.abs(e.getBoundingClientRect().top - top) < 2))
+        e = e.parentElement;
+    return e;
+})"""
+OWNER = re.compile(r"LAB:[A-Z]+[0-9]*(:CH[0-9]+)?")
+TAGS = {"textentry": "INPUT", "combo": "[role=combobox]"}
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,21 @@ class Widget:
     text: str
     opens: str
     writes: tuple[tuple[str, str], ...]
+
+    @property
+    def what(self) -> tuple[str, str, str]:
+        """What it is apart from the device and channel that it belongs to."""
+        return self.kind, self.text, OWNER.sub("", self.writes[0][0] if self.writes else self.pv)
+
+
+def some_of_each(shown: list[Widget]) -> Iterator[Widget]:
+    """Yield the first and the last of the widgets of each kind that write: rows are made alike."""
+    kinds: dict[tuple[str, str, str], list[Widget]] = {}
+    for widget in shown:
+        if widget.kind in TAGS or (widget.kind == "action_button" and widget.writes and not widget.opens):
+            kinds.setdefault(widget.what, []).append(widget)
+    for alike in kinds.values():
+        yield from alike[:: max(1, len(alike) - 1)]
 
 
 def widgets(files: Mapping[str, str], file: str, macros: Mapping[str, str], x: int = 0, y: int = 0) -> Iterator[Widget]:
@@ -83,15 +113,22 @@ def widgets(files: Mapping[str, str], file: str, macros: Mapping[str, str], x: i
 class Station:
     """A browser, the gateway it gets its PVs from, and the IOC behind that."""
 
-    def __init__(self, page: Page, session: aiohttp.ClientSession, files: Mapping[str, str]) -> None:
+    def __init__(self, page: Page, session: aiohttp.ClientSession, plant: Plant, files: Mapping[str, str]) -> None:
         self.page = page
+        self.plant = plant
         self.files = files
         self._session = session
+        self._rows: dict[Widget, list[int]] = {}
 
     async def ask(self, path: str) -> Any:
         """Return what the gateway tells."""
         async with self._session.get(path) as answer:
             return await answer.json()
+
+    async def let_through(self) -> None:
+        """Have the gateway put what is written from now on."""
+        async with self._session.post("/forward") as answer:
+            assert answer.status == 200
 
     async def writes(self) -> list[tuple[str, str]]:
         """Return what pages have written so far."""
@@ -111,12 +148,13 @@ class Station:
             return expected <= connected and len(texts) > 1 and not any(WAITING in text for text in texts)
 
         await until(complete, 120.0, f"{file} does not become complete")
+        await self.spots(found)
         return found
 
     async def do(self, widget: Widget, write: tuple[str, str]) -> None:
         """Press a button or fill a field in until something is written: this, once, and nothing else."""
         before = await self.writes()
-        y = await self.spot(widget)
+        y = self.spot(widget)
         for _ in range(10):
             if widget.kind == "textentry":
                 await self.page.enter(widget.x, y, write[1])
@@ -127,17 +165,46 @@ class Station:
                 break
         assert await self.writes() == [*before, write], widget
 
+    async def choose(self, widget: Widget) -> None:
+        """Choose what a menu does not show: it has the states of its PV, and writes the one chosen, once."""
+        before = await self.writes()
+        y = self.spot(widget)
+        options: list[tuple[str, bool, float, float]] = []
+
+        async def opened() -> bool:
+            if not options:
+                await self.page.click(widget.x, y)
+            options[:] = await self.page.evaluate(OPTIONS)
+            return bool(options)
+
+        await until(opened, 10.0, f"{widget} does not open")
+        labels = [label for label, _ in states(self.plant.records[widget.pv])]
+        assert [option[0] for option in options] == labels, widget
+        label, _, x, below = next(option for option in reversed(options) if not option[1])
+        await self.page.click(x, below)
+        await until(lambda: self._more_than(len(before)), 10.0, f"{widget} writes nothing")
+        assert await self.writes() == [*before, (widget.pv, label)], widget
+
+        async def closed() -> bool:
+            return not await self.page.evaluate(OPTIONS)
+
+        await until(closed, 10.0, f"{widget} does not close")
+
     async def loaded(self, file: str) -> None:
         """Wait until the page has asked for the file of a screen."""
         script = f"performance.getEntriesByType('resource').some(e => e.name.endsWith('/screens/{file}'))"
         await until(lambda: self.page.evaluate(script), 15.0, f"{file} is not opened")
 
-    async def spot(self, widget: Widget) -> float:
-        """Return where a widget can be pressed: menus of this viewer reach over what is above and below them."""
-        tag = "INPUT" if widget.kind == "textentry" else "BUTTON"
-        script = f"""[...Array({widget.height}).keys()].map(i => {widget.y} + i).filter(
-            y => document.elementFromPoint({widget.x}, y)?.closest("{tag}"))"""
-        rows = await self.page.evaluate(script)
+    async def spots(self, shown: list[Widget]) -> None:
+        """Find where widgets can be pressed: menus of this viewer reach over what is above and below them."""
+        pressed = [widget for widget in shown if widget.kind in TAGS or widget.kind == "action_button"]
+        areas = [[one.x, one.y, one.height, TAGS.get(one.kind, "BUTTON")] for one in pressed]
+        script = f"{json.dumps(areas)}.map({ROWS})"
+        self._rows = dict(zip(pressed, await self.page.evaluate(script), strict=True))
+
+    def spot(self, widget: Widget) -> float:
+        """Return where a widget can be pressed."""
+        rows = self._rows[widget]
         assert rows, widget
         return float(rows[len(rows) // 2])
 
@@ -162,14 +229,15 @@ def _servers(site: Path, folders: list[str], environment: dict[str, str], log: I
 
 
 @asynccontextmanager
-async def station(folder: Path, height: int = 2400) -> AsyncIterator[Station]:
+async def station(folder: Path) -> AsyncIterator[Station]:
     """Run IOC, gateway and browser."""
     viewer = built_viewer()
     port = free_port()
     head = f'{plants.HEAD}\n[server]\ninterfaces = ["127.0.0.1"]\nport = {port}\n'
     site = folder / "site.toml"
-    site.write_text(plants.site_file("simulated = true", head))
-    files = phoebus.write(plants.plant())
+    site.write_text(plants.site_file("simulated = true\nperiod = 2", head))
+    plant = plants.plant()
+    files = phoebus.write(plant)
     files = {name.removeprefix("web/"): text for name, text in files.items() if name.startswith("web/")}
     screens = folder / "screens"
     screens.mkdir()
@@ -183,8 +251,8 @@ async def station(folder: Path, height: int = 2400) -> AsyncIterator[Station]:
     assert gateway.stdout is not None
     try:
         address = f"http://127.0.0.1:{int(await asyncio.to_thread(gateway.stdout.readline))}/"
-        async with browser(folder / "profile", 1280, height) as page, aiohttp.ClientSession(address) as session:
-            yield Station(page, session, files)
+        async with browser(folder / "profile", 1280, 2400) as page, aiohttp.ClientSession(address) as session:
+            yield Station(page, session, plant, files)
     finally:
         gateway.stdin.close()
         ioc.send_signal(signal.SIGTERM)
@@ -216,54 +284,52 @@ WAYS = [
 """One button of each kind that opens a screen; that all of them lead somewhere is a test of the files."""
 
 
+async def _every_button_writes_what_it_says(here: Station) -> None:
+    problems: list[str] = []
+    for name, (file, macros) in SCREENS.items():
+        shown = await here.open(file, {"P": "LAB", **macros})
+        problems += [f"{name}: cut: {text}" for text in await here.page.evaluate(CUT)]
+        for widget in some_of_each(shown):
+            if widget.kind == "combo":
+                await here.choose(widget)
+            else:
+                (write,) = widget.writes or ((widget.pv, "1.5"),)
+                await here.do(widget, write)
+    assert not problems, "\n".join(problems)
+
+
+async def _buttons_open_screens(here: Station) -> None:
+    before = await here.writes()
+    for name, target in WAYS:
+        file, macros = SCREENS[name]
+        shown = await here.open(file, {"P": "LAB", **macros})
+        button = next(widget for widget in shown if widget.opens == target and widget.text != "...")
+        await here.page.click(button.x, here.spot(button))
+        await here.loaded(target)
+    assert await here.writes() == before
+
+
+async def _a_channel_is_set_and_switched_on(here: Station) -> None:
+    await here.let_through()
+    shown = await here.open("HV1.bob", {"P": "LAB", "DEV": "HV1"})
+    entry = next(w for w in shown if w.kind == "textentry" and w.pv == "LAB:HV1:CH00:VSET")
+    on = next(w for w in shown if w.writes == (("LAB:HV1:CH00:ON", "1"),))
+    await here.do(entry, ("LAB:HV1:CH00:VSET", "50"))
+    await here.do(on, ("LAB:HV1:CH00:ON", "1"))
+
+    near = {f"{tenths / 10:.1f} V" for tenths in range(490, 511)} - {"50.0 V"}  # which the setting has already
+
+    async def voltage() -> bool:
+        return bool(near & set(await here.page.evaluate(TEXTS)))
+
+    await until(voltage, 20.0, "the channel does not reach its voltage")
+
+
 @pytest.mark.timeout(600)
 async def test_GIVEN_the_screens_of_a_site_WHEN_used_in_a_browser_THEN_they_show_and_do_what_they_say(
     tmp_path: Path,
 ) -> None:
     async with station(tmp_path) as here:
-        problems: list[str] = []
-        for name, (file, macros) in SCREENS.items():
-            shown = await here.open(file, {"P": "LAB", **macros})
-            problems += [f"{name}: cut: {text}" for text in await here.page.evaluate(CUT)]
-            for widget in shown:
-                if widget.kind == "action_button" and widget.writes and not widget.opens:
-                    (write,) = widget.writes
-                    await here.do(widget, write)
-                elif widget.kind == "textentry":
-                    await here.do(widget, (widget.pv, "1.5"))
-        assert not problems, "\n".join(problems)
-
-
-@pytest.mark.timeout(300)
-async def test_GIVEN_the_overview_WHEN_its_buttons_are_pressed_THEN_screens_open_and_nothing_is_written(
-    tmp_path: Path,
-) -> None:
-    async with station(tmp_path, 800) as here:
-        for name, target in WAYS:
-            file, macros = SCREENS[name]
-            shown = await here.open(file, {"P": "LAB", **macros})
-            button = next(widget for widget in shown if widget.opens == target and widget.text != "...")
-            await here.page.click(button.x, await here.spot(button))
-            await here.loaded(target)
-        assert await here.writes() == []
-
-
-@pytest.mark.timeout(300)
-async def test_GIVEN_an_operator_WHEN_a_channel_is_set_and_switched_on_THEN_the_screen_shows_its_voltage(
-    tmp_path: Path,
-) -> None:
-    async with station(tmp_path, 800) as here:
-        async with here._session.post("/forward") as answer:
-            assert answer.status == 200
-        shown = await here.open("HV1.bob", {"P": "LAB", "DEV": "HV1"})
-        entry = next(w for w in shown if w.kind == "textentry" and w.pv == "LAB:HV1:CH00:VSET")
-        on = next(w for w in shown if w.writes == (("LAB:HV1:CH00:ON", "1"),))
-        await here.do(entry, ("LAB:HV1:CH00:VSET", "50"))
-        await here.do(on, ("LAB:HV1:CH00:ON", "1"))
-
-        near = {f"{tenths / 10:.1f} V" for tenths in range(490, 511)} - {"50.0 V"}  # which the setting has already
-
-        async def voltage() -> bool:
-            return bool(near & set(await here.page.evaluate(TEXTS)))
-
-        await until(voltage, 20.0, "the channel does not reach its voltage")
+        await _every_button_writes_what_it_says(here)
+        await _buttons_open_screens(here)
+        await _a_channel_is_set_and_switched_on(here)

@@ -219,13 +219,17 @@ class Screen:
         """Add a plot of arrays, each with the axis of its own title; ``x`` is the title and PV of the abscissa."""
         widget = self._widget("xyplot", title, box)
         _texts(widget, title=title)
+        _color(widget, "background_color", READ)
+        _color(widget, "foreground_color", TEXT)
         _axis(ET.SubElement(widget, "x_axis"), x[0])
         axes, traces = ET.SubElement(widget, "y_axes"), ET.SubElement(widget, "traces")
         for number, (name, pv) in enumerate(ys):
-            _axis(ET.SubElement(axes, "y_axis"), name)
-            trace = ET.SubElement(traces, "trace")
+            color = TRACES[number % len(TRACES)]
+            axis, trace = ET.SubElement(axes, "y_axis"), ET.SubElement(traces, "trace")
+            _axis(axis, name)
+            _color(axis, "color", color)
             _texts(trace, name=name, x_pv=x[1], y_pv=pv, axis=number)
-            _color(trace, "color", TRACES[number % len(TRACES)])
+            _color(trace, "color", color)
 
     def count(self, pvs: Sequence[str], text: str, box: Box, color: Color | None = None) -> None:
         """Add how many of some two-state PVs are 1, in words: ``3 on``; ``color`` is that of any number but 0."""
