@@ -16,7 +16,7 @@ from archiver.points.series import conflicts
 from ioc.archiver_status import ArchiverPvs
 from ioc.commands.arguments import add_logging, add_shares, begin_logging, shares_of
 from ioc.server.network import ANY, LOOPBACK, interface_address
-from ioc.site.archiver_pvs import archiver_pvs, measurements
+from ioc.site.archiver_pvs import archiver_pvs, bridge_prefix, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
 
@@ -94,9 +94,8 @@ def archiver_config(site: Site, base: Path, number: int = 1, of: int = 1) -> Arc
         raise SiteError(error.errors) from error
     if of == 1:
         return config
-    return replace(
-        config, directory=config.directory / f"shard-{number}-of-{of}", prefix=f"{config.prefix}:SHARD{number}"
-    )
+    prefix = bridge_prefix(config.prefix, number, of)
+    return replace(config, directory=config.directory / f"shard-{number}-of-{of}", prefix=prefix)
 
 
 def archived(site: Site, config: ArchiverConfig, parts: Sequence[Site] = ()) -> list[PvSpec]:

@@ -40,6 +40,13 @@ def _add_folder_format(formats: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument("site", metavar="SITE", help="the site file")
     add_shares(parser)
     parser.add_argument(
+        "--shards",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="the archiver runs as N bridges, labioc archive --shard K/N",
+    )
+    parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write into, made if missing"
     )
     parser.set_defaults(func=export_folder, format=name)
@@ -62,7 +69,7 @@ def export_epics_containers(args: argparse.Namespace) -> int:
 
 def export_folder(args: argparse.Namespace) -> int:
     """Write the files of a format, or of all; raises SiteError, DatabaseError or OSError."""
-    plant = Plant.build(shares_of(args, load_site(args.site)))
+    plant = Plant.build(shares_of(args, load_site(args.site)), args.shards)
     files = everything(plant) if args.format == "all" else files_of(args.format, plant)
     for name, text in files.items():
         path = args.output / name
@@ -70,6 +77,12 @@ def export_folder(args: argparse.Namespace) -> int:
         path.write_text(text, encoding="utf-8")
     print(f"{len(files)} files in {args.output}")
     return 0
+
+
+def _count(text: str) -> int:
+    if text.isdecimal() and 1 <= int(text) <= 9999:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 9999")
 
 
 def _write(text: str, output: Path | None) -> int:

@@ -48,9 +48,12 @@ def alarms(plant: Plant) -> Iterator[Alarm]:
             yield from _alarm(record, ["Server", name], "", "" if suffix == "HEARTBEAT" else heartbeat, screen)
         for record in plant.all_off(name)[1].values():
             yield from _alarm(record, ["Server", name], "", heartbeat, screen)
-    for record in plant.archiver.values():  # without its IOC it has nothing to write, which is the alarm of the IOC
+    for name, records in plant.archivers.items():  # without its IOC it has nothing to write: the alarm of the IOC
         needs = f"'{plant.prefix}:{next(iter(plant.servers))}:HEARTBEAT' >= 0"
-        yield from _alarm(record, ["Server", "Archiver"], "", needs, ("server.bob", {"P": plant.prefix}))
+        shard = name.rpartition(":")[0]
+        path = ["Server", " ".join(["Archiver", shard]).strip()]
+        for record in records.values():
+            yield from _alarm(record, path, shard, needs, ("server.bob", {"P": plant.prefix}))
     for part in plant.parts:
         needs = f"'{plant.prefix}:{part.ioc}:HEARTBEAT' >= 0"
         for group in part.groups:

@@ -45,10 +45,11 @@ def _services(plant: Plant) -> dict[str, Any]:
     alone = len(plant.parts) == 1
     services = {"ioc" if alone else part.ioc.lower(): _ioc(part, alone) for part in plant.parts}
     only = [] if alone else [word for part in plant.parts for word in _only(part)]
-    services["archiver"] = {
-        **_labioc("archive", only, "archive"),
-        "depends_on": [*services, "influxdb"],
-    }
+    needed = [*services, "influxdb"]
+    bridges = len(plant.archivers) or 1
+    for number in range(1, bridges + 1):
+        name, shard = ("archiver", []) if bridges == 1 else (f"archiver-{number}", ["--shard", f"{number}/{bridges}"])
+        services[name] = {**_labioc("archive", [*only, *shard], "archive"), "depends_on": needed}
     services["influxdb"] = {
         "image": "influxdb:1.8",
         "ports": ["127.0.0.1:8086:8086"],

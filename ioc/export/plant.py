@@ -13,6 +13,7 @@ from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
 from ioc.database.support import DEVICE_TYPE, OFF_TAG, RESTORE_TAG, SERVER, VALUE, is_of_server, parse_link
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
+from ioc.site.archiver_pvs import bridge_prefix
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
 from ioc.site.templates import archiver_template
@@ -79,7 +80,8 @@ class Device:
 class Plant:
     """A site as exports see it. ``servers`` holds the records of each server itself by its name, usually ``IOC``.
 
-    ``parts`` is what each server serves, ``archiver`` the records that the bridge of the site serves, if it has one.
+    ``parts`` is what each server serves, ``archivers`` what each bridge of the site serves,
+    usually one, ``ARCH``.
     """
 
     prefix: str
@@ -87,15 +89,18 @@ class Plant:
     devices: Sequence[Device]
     groups: Mapping[str, Records]
     interlocks: Mapping[str, Records]
-    archiver: Records
+    archivers: Mapping[str, Records]
     records: Mapping[str, RecordDef]
     aliases: Mapping[str, str]
     site: Site = field(repr=False)
     parts: Sequence[Site] = field(repr=False)
 
     @classmethod
-    def build(cls, parts: Sequence[Site]) -> Plant:
-        """Sort the records of the parts of a site, one for each IOC. Raises DatabaseError."""
+    def build(cls, parts: Sequence[Site], shards: int = 1) -> Plant:
+        """Sort the records of the parts of a site, one for each IOC; ``shards`` is how many bridges share its PVs.
+
+        Raises DatabaseError.
+        """
         database = expand_all(parts)
         prefix = parts[0].prefix
         areas: dict[str, dict[str, RecordDef]] = {}
@@ -108,7 +113,7 @@ class Plant:
             devices=_with_kinds([_device(part, index, areas) for part in parts for index in range(len(part.devices))]),
             groups=_by_name(areas.get("GRP", {})),
             interlocks=_by_name(areas.get("ILK", {})),
-            archiver=_archiver(prefix) if parts[0].archiver else {},
+            archivers=_archivers(prefix, shards) if parts[0].archiver else {},
             records=database.records,
             aliases=database.aliases,
             site=parts[0],
@@ -178,9 +183,14 @@ def _with_kinds(devices: Sequence[Device]) -> list[Device]:
     return found
 
 
-def _archiver(prefix: str) -> Records:
-    records = archiver_template().expand({"P": prefix})
-    return {record.name.removeprefix(f"{prefix}:ARCH:"): record for record in records}
+def _archivers(prefix: str, shards: int) -> dict[str, Records]:
+    found: dict[str, Records] = {}
+    for number in range(1, shards + 1):
+        own = bridge_prefix(prefix, number, shards)
+        records = archiver_template().expand({"P": own})
+        name = f"{own}:ARCH".removeprefix(f"{prefix}:")
+        found[name] = {record.name.removeprefix(f"{own}:ARCH:"): record for record in records}
+    return found
 
 
 def is_setting(suffix: str, record: RecordDef) -> bool:

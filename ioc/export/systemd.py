@@ -49,7 +49,11 @@ def write(plant: Plant) -> dict[str, str]:
     names = {part.ioc: "labioc" if alone else f"labioc-{part.ioc.lower()}" for part in plant.parts}
     files = {f"{names[part.ioc]}.service": _service(part, [] if alone else _only(part)) for part in plant.parts}
     only = [] if alone else [word for part in plant.parts for word in _only(part)]
-    files["labioc-archive.service"] = _archiver(plant, [f"{name}.service" for name in names.values()], only)
+    bridges = len(plant.archivers) or 1
+    for number in range(1, bridges + 1):
+        name, shard = ("", []) if bridges == 1 else (f"-{number}", ["--shard", f"{number}/{bridges}"])
+        services = [f"{service}.service" for service in names.values()]
+        files[f"labioc-archive{name}.service"] = _archiver(plant, services, [*only, *shard])
     return files
 
 

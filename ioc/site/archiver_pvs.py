@@ -21,6 +21,11 @@ def measurements() -> dict[str, str]:
     return {family.type: family.measurement for family in FAMILIES.values() if family.measurement}
 
 
+def bridge_prefix(prefix: str, number: int, of: int) -> str:
+    """Return the prefix of the PVs of a bridge when several share the PVs of a site; ``number`` is from 1."""
+    return prefix if of == 1 else f"{prefix}:SHARD{number}"
+
+
 def archiver_pvs(site: Site, database: Database) -> list[PvSpec]:
     """Return every PV of a site; ``archive`` is empty where its record has no such tag (or the tag is ``-``)."""
     types = {settings.name: settings for settings in site.devices}

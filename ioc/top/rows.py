@@ -75,8 +75,7 @@ def tables(plant: Plant) -> list[Table]:
     ]
     links = [_row(device.name, "", device.records, _LINK_COLUMNS, "COMM:RTT") for device in plant.devices]
     links += [_row(name, "", records, _SERVER_COLUMNS, "LAG") for name, records in plant.servers.items()]
-    if plant.archiver:
-        links.append(_row("ARCH", "", plant.archiver, _ARCHIVER_COLUMNS, "RATE"))
+    links += [_row(name, "", records, _ARCHIVER_COLUMNS, "RATE") for name, records in plant.archivers.items()]
     found = [
         Table(CHANNELS, list(_CHANNEL_COLUMNS), channels),
         Table(FURNACES, list(_FURNACE_COLUMNS), furnaces),

@@ -22,7 +22,6 @@ ROW: Final = 28
 _CELL: Final = 22
 _GAP: Final = 6
 _LABEL: Final = 180
-_TWO_LINES: Final = 32
 _BY_LABEL: Final[Mapping[str, Color]] = {
     "ON": bob.ON,
     "LOST": bob.SEVERITY_GROUNDS["MAJOR"],
@@ -144,7 +143,7 @@ def _settings(
     y = box.y + 20
     for suffix in suffixes:
         places = [Box(column.x, y, column.width, _CELL) for column in columns]
-        about = Box(box.x, y - 5, _LABEL - 4, _TWO_LINES)
+        about = Box(box.x, y - 3, _LABEL - 4, ROW)
         screen.label(records[suffix].fields["DESC"], about, font="Fine Print", wrap=True)
         control(screen, place, suffix, records, places[0])
         for area, part in zip(places[1:], (":RBV", ":LO", ":HI"), strict=False):

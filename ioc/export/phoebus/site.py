@@ -61,7 +61,7 @@ def overview(plant: Plant) -> Screen:
         y = _headings(screen, titles, y + 10)
     for name in plant.interlocks:
         y = _interlock_row(screen, plant, name, y)
-    y = _archiver(screen, plant, y + 24)
+    y = _archivers(screen, plant, y)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
 
@@ -243,21 +243,22 @@ def _interlock_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
     return y + 34
 
 
-def _archiver(screen: Screen, plant: Plant, y: int) -> int:
-    """Add the bridge to the databases, where the site has one."""
-    records = plant.archiver
-    if not records:
-        return y
-    place = parts.device_place(plant.prefix, "ARCH")
-    screen.label("archiver", Box(10, y, 110), font="Default Bold")
-    values = [suffix for suffix in records if suffix != "MSG"]
-    step = (parts.WIDTH - 136) // len(values)
-    for number, suffix in enumerate(values):
-        x = 126 + number * step
-        screen.label(suffix.lower(), Box(x, y - 20, step - 8, 18), bob.FAINT, "Fine Print")
-        parts.value(screen, place, suffix, records, Box(x, y, step - 8))
-    screen.readback(place.text_pv("MSG", records), Box(126, y + 28, parts.WIDTH - 136), text=True, align=bob.LEFT)
-    return y + 56
+def _archivers(screen: Screen, plant: Plant, y: int) -> int:
+    """Add the bridges to the databases, where the site has them."""
+    for name, records in plant.archivers.items():
+        place = parts.device_place(plant.prefix, name)
+        shard = name.rpartition(":")[0].lower()
+        screen.label(f"archiver {shard}".strip(), Box(10, y + 24, 114), font="Default Bold")
+        values = [suffix for suffix in records if suffix != "MSG"]
+        step = (parts.WIDTH - 136) // len(values)
+        for number, suffix in enumerate(values):
+            x = 126 + number * step
+            screen.label(suffix.lower(), Box(x, y + 4, step - 8, 18), bob.FAINT, "Fine Print")
+            parts.value(screen, place, suffix, records, Box(x, y + 24, step - 8))
+        message = Box(126, y + 52, parts.WIDTH - 136)
+        screen.readback(place.text_pv("MSG", records), message, text=True, align=bob.LEFT)
+        y += 80
+    return y
 
 
 def server(plant: Plant) -> Screen:
@@ -291,7 +292,7 @@ def server(plant: Plant) -> Screen:
         y = _headings(screen, titles, y + 10)
     for name in plant.interlocks:
         y = _interlock_row(screen, plant, name, y)
-    y = _archiver(screen, plant, y + 24)
+    y = _archivers(screen, plant, y)
     screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
     return screen
 

@@ -57,7 +57,7 @@ def _records(plant: Plant, watched: list[Alarm]) -> dict[str, RecordDef]:
                 for suffix in wanted
                 if suffix in device.records and not suffix.endswith(":CMD")
             }
-    served = (*plant.records.values(), *plant.archiver.values())
+    served = (*plant.records.values(), *(r for records in plant.archivers.values() for r in records.values()))
     return {record.name: record for record in served if record.name in names}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 import xml.etree.ElementTree as ET
@@ -10,7 +11,8 @@ from dataclasses import replace
 
 import pytest
 
-from ioc.export import phoebus
+from ioc.export import compose, phoebus, systemd
+from ioc.export.alarms import alarms
 from ioc.export.plant import Plant, states
 from ioc.site.config import only, parse_site
 from tests.ioc.export import plants
@@ -31,7 +33,7 @@ PROPERTIES = {
     "progressbar": {"pv_name", "fill_color", "background_color"},
     "embedded": {"file", "macros", "transparent"},
     "databrowser": {"file"},
-    "xyplot": {"title", "x_axis", "y_axes", "traces"},
+    "xyplot": {"title", "background_color", "foreground_color", "x_axis", "y_axes", "traces"},
 }  # fmt: skip
 """Properties that the widgets of Phoebus have, of those that are used."""
 EVERY = {"name", "x", "y", "width", "height"}
@@ -185,9 +187,17 @@ def test_devices_of_one_type_with_other_records_have_screens_of_their_own(first:
     test_nothing_is_outside_its_screen_or_on_top_of_something_else(found.files)
 
 
+BRIDGE = """
+[[archiver.influxdb]]
+name = "main"
+url = "http://127.0.0.1:8086"
+version = 1
+database = "lab"
+"""
+
+
 def test_the_archiver_is_shown_where_the_site_has_one(files: dict[str, str]) -> None:
-    database = '[[archiver.influxdb]]\nname = "main"\nurl = "http://127.0.0.1:8086"\nversion = 1\ndatabase = "lab"\n'
-    site = plants.plant(f"{plants.HEAD}\n{database}")
+    site = plants.plant(plants.HEAD + BRIDGE)
     shown = phoebus.write(site)
     for name in ("overview.bob", "server.bob"):
         assert "$(P=LAB):ARCH:STATE" in shown[name]
@@ -195,6 +205,27 @@ def test_the_archiver_is_shown_where_the_site_has_one(files: dict[str, str]) -> 
         assert ":ARCH:" not in files[name]
     test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
     test_screens_fit_a_window_on_an_operators_monitor(shown)
+
+
+def test_each_of_several_bridges_to_databases_is_shown_alarmed_and_started() -> None:
+    site = parse_site(tomllib.loads(plants.site_file(head=plants.HEAD + BRIDGE)))
+    three = Plant.build([site], 3)
+    shown = phoebus.write(three)
+    for name in ("overview.bob", "server.bob"):
+        assert all(f"$(P=LAB):SHARD{number}:ARCH:STATE" in shown[name] for number in (1, 2, 3))
+        assert "$(P=LAB):ARCH:" not in shown[name]
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
+    said = {one.pv: (one.path, one.description) for one in alarms(three) if one.pv.endswith(":ARCH:STATE")}
+    about = "the archiver does not write, or is losing points"
+    assert said == {
+        f"LAB:SHARD{number}:ARCH:STATE": (["Server", f"Archiver SHARD{number}"], f"SHARD{number}: {about}")
+        for number in (1, 2, 3)
+    }
+    units = systemd.write(three)
+    assert [name for name in units if "archive" in name] == [f"labioc-archive-{number}.service" for number in (1, 2, 3)]
+    assert "archive /etc/labioc/site.toml --shard 2/3\n" in units["labioc-archive-2.service"]
+    services = json.loads(compose.write(three)["compose.yaml"])["services"]
+    assert services["archiver-3"]["command"][-2:] == ["--shard", "3/3"]
 
 
 def test_what_became_of_everything_off_is_on_the_overview(files: dict[str, str]) -> None:
