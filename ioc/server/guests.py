@@ -175,10 +175,12 @@ class GuestChannel:
         return bool(self._rights & int(AccessRights.READ))
 
     def update_rights(self) -> None:
-        """Report the access rights if they have changed; a monitor of what may not be read any more is silent."""
+        """Report the access rights if they have changed; monitors show that a value may not be read, or may again."""
         before, self._rights = self._rights, self._rights_now()
         if self._rights != before:
             self._connection.send(wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights))
+            for monitor in self._monitors.values():
+                self._follow(self._begin, monitor.message)
 
     def handle(self, message: Message) -> None:
         """Serve one request of the channel, after those before it."""
@@ -297,7 +299,17 @@ class GuestChannel:
             if (old := self._monitors.pop(message.parameter2, None)) is not None:
                 old.end()
             self._monitors[message.parameter2] = monitor
-            await monitor.begin()
+        except Exception as error:
+            self._failed(message, wire.ECA_GETFAIL, error)
+        else:
+            await self._begin(message)
+
+    async def _begin(self, message: Message) -> None:
+        """Have a monitor send what there is now, unless it has ended."""
+        monitor = self._monitors.get(message.parameter2)
+        try:
+            if monitor is not None:
+                await monitor.begin()
         except Exception as error:
             self._failed(message, wire.ECA_GETFAIL, error)
 
@@ -321,13 +333,16 @@ class _Monitor:
         self._channel = channel
         self._connection = connection
         self._entry = entry
-        self._message = message
+        self.message = message
         self._spec = SubscriptionSpec(entry, kind.name, mask_of(message.payload), _NO_FILTER)
         self._ended = False
 
     async def begin(self) -> None:
-        """Send the present value, and every update from now on."""
+        """Send the present value, or that it may not be read, and every update from now on."""
         await self._entry.subscribe(self, self._spec, self)
+        if not self._channel.readable:
+            denied = Command.EVENT_ADD, self.message.data_type, 0, wire.ECA_NORDACCESS, self.message.parameter2
+            self._connection.send_event(self, wire.pack(*denied))
 
     def end(self) -> None:
         """Send nothing any more."""
@@ -338,10 +353,10 @@ class _Monitor:
         """Take an update from the PV."""
         if self._ended or not self._channel.readable:
             return
-        count = self._message.elements or len(update.values)
+        count = self.message.elements or len(update.values)
         event = ca.EventAddResponse(
-            data=update.values[:count], data_type=self._message.data_type, data_count=min(count, len(update.values)),
-            status=1, subscriptionid=self._message.parameter2, metadata=update.metadata,
+            data=update.values[:count], data_type=self.message.data_type, data_count=min(count, len(update.values)),
+            status=1, subscriptionid=self.message.parameter2, metadata=update.metadata,
         )  # fmt: skip
         self._connection.send_event(self, bytes(event))
 

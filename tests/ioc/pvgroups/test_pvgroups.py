@@ -28,7 +28,7 @@ from ioc.site.expansion import expand
 from tests import raw_ca
 from tests.ioc.pvgroups import group
 from tests.libca import CaError, Channel, Context
-from tests.raw_ca import ERROR, READ_NOTIFY, RawCircuit
+from tests.raw_ca import ERROR, EVENT_ADD, READ_NOTIFY, RawCircuit
 
 GROUP = {"name": "G1", "type": "caproto", "group": "tests.ioc.pvgroups.group:Laboratory"}
 HV = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
@@ -157,6 +157,29 @@ async def test_an_access_security_file_rules_who_may_read(tmp_path: Path):
             circuit.channel("LAB:G1:SP")
             circuit.send(raw_ca.Message(READ_NOTIFY, 6, 1, circuit.sids["LAB:G1:SP"], 5))
             assert b"may not be read" in circuit.until(lambda one: one.command == ERROR)[-1].payload
+
+    async with running(access={"acf": str(acf)}) as app:
+        loop = asyncio.get_running_loop()
+        await as_client(app, client)
+
+
+async def test_a_monitor_shows_that_a_value_may_not_be_read_and_the_value_when_it_may_again(tmp_path: Path):
+    acf = tmp_path / "site.acf"
+    acf.write_text('ASG(DEFAULT) {INPA("LAB:IOC:ARMED") RULE(1, READ) {CALC("A=1")}}')
+
+    def client(context: Context) -> None:
+        def next_event() -> raw_ca.Message:
+            return circuit.until(lambda one: one.command == EVENT_ADD, 5.0)[-1]
+
+        with RawCircuit(app.tcp_port) as circuit:
+            circuit.channel("LAB:G1:SP")
+            circuit.send(raw_ca.Message(EVENT_ADD, 6, 1, circuit.sids["LAB:G1:SP"], 7, raw_ca.event_mask(5)))
+            value = next_event()
+            assert value == (EVENT_ADD, 6, 1, wire.ECA_NORMAL, 7, struct.pack(">d", 1.0))
+            loop.call_soon_threadsafe(app.statistics.put, "ARMED", 0)
+            assert next_event() == (EVENT_ADD, 6, 0, wire.ECA_NORDACCESS, 7, b"")
+            loop.call_soon_threadsafe(app.statistics.put, "ARMED", 1)
+            assert next_event() == value
 
     async with running(access={"acf": str(acf)}) as app:
         loop = asyncio.get_running_loop()
