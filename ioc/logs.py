@@ -214,7 +214,11 @@ def set_up_logging(form: str = TEXT, path: Path | None = None) -> None:
 
     Raises OSError when the file cannot be opened.
     """
-    target: logging.Handler = logging.StreamHandler(sys.stderr) if path is None else _File(path)
+    target: logging.Handler = (
+        logging.StreamHandler(sys.stderr)
+        if path is None
+        else _File(path, encoding="utf-8", errors="backslashreplace")  # texts of clients may be in any encoding
+    )
     target.setFormatter(JsonFormatter() if form == JSON else TextFormatter(path is None and _to_journald()))
     handler = OncePerCause(target)
     handler.addFilter(_brief)

@@ -128,7 +128,7 @@ def parse_text(spec: FieldSpec, text: str) -> FieldValue:
     An empty text leaves a number at its default, as in a database file of base.
     """
     if spec.dbf == "STRING":
-        if len(text.encode()) >= spec.size:
+        if len(text.encode("utf-8", "surrogateescape")) >= spec.size:
             raise ValueError(f"{text!r} is longer than {spec.size - 1} characters")
         return text
     if spec.dbf in LINK_TYPES:

@@ -86,7 +86,7 @@ def _escaped(letter: str) -> str:
     """Write a letter as ``epicsStrnEscapedFromRaw`` of libCom does."""
     if letter.isascii() and letter.isprintable() and letter not in _ESCAPES:
         return letter
-    return _ESCAPES.get(letter) or "".join(f"\\x{byte:02x}" for byte in letter.encode())
+    return _ESCAPES.get(letter) or "".join(f"\\x{byte:02x}" for byte in letter.encode("utf-8", "surrogateescape"))
 
 
 def _in_json(value: Typed) -> str:
@@ -193,7 +193,7 @@ class PutLog:
             self._on_the_way = list(self._waiting)
             self._waiting.clear()
             async with asyncio.timeout(PATIENCE):
-                writer.write("".join(self._on_the_way).encode())
+                writer.write("".join(self._on_the_way).encode("utf-8", "replace"))
                 await writer.drain()
                 while _unacknowledged(sock):  # noqa: ASYNC110  nothing tells when it is over
                     await asyncio.sleep(_LOOK)

@@ -107,4 +107,4 @@ def _message(number: int, body: bytes) -> bytes:
 
 def _cut(text: str, longest: int) -> bytes:
     """Encode a text of at most so many bytes, without a part of a letter at the end."""
-    return text.encode()[:longest].decode(errors="ignore").encode()
+    return text.encode("utf-8", "replace")[:longest].decode(errors="ignore").encode()

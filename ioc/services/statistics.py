@@ -137,7 +137,7 @@ class IocStatistics:
         """Show an accepted put, the newest first, with its time; as many as there is room for, in whole lines."""
         now = self._clock.time()
         lines = [f"{local_time(now)}.{int(now % 1 * 1000):03d} {text}", *self._last_puts[: MOST_PUTS - 1]]
-        while len(lines) > 1 and len("\n".join(lines).encode()) >= PUTS_BYTES:
+        while len(lines) > 1 and len("\n".join(lines).encode("utf-8", "surrogateescape")) >= PUTS_BYTES:
             lines.pop()
         self._last_puts = lines
         self.post("PUTS")

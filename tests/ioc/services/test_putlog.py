@@ -44,6 +44,7 @@ def entry(pv: str, old: Typed, new: Typed, outcome: str = APPLIED) -> Entry:
         ("", 'a "b" c', 'new="a \\"b\\" c" old=""', '"new":"a \\"b\\" c","old":""'),
         ("NO_ALARM", "MAJOR", 'new="MAJOR" old="NO_ALARM"', '"new":"MAJOR","old":"NO_ALARM"'),
         ("a\tb", "\x01é", 'new="\\x01\\xc3\\xa9" old="a\\tb"', '"new":"\\u0001é","old":"a\\tb"'),
+        ("\udcb0C", "\udcb5V", 'new="\\xb5V" old="\\xb0C"', '"new":"\udcb5V","old":"\udcb0C"'),
     ],
 )
 def test_a_put_looks_as_it_does_from_caputlog(old: Typed, new: Typed, line: str, in_json: str) -> None:
@@ -193,7 +194,7 @@ async def test_GIVEN_a_server_that_reads_nothing_WHEN_its_time_is_over_THEN_it_i
 async def test_GIVEN_a_line_on_its_way_WHEN_closed_THEN_it_is_sent_first(monkeypatch: pytest.MonkeyPatch) -> None:
     async with rig(monkeypatch) as (server, client):
         await until(lambda: client.connected)
-        client.add(entry("A", 0, 1))
+        client.add(entry("A", "", "\udcb5V in Latin-1"))
         await client.close()
         await until(lambda: server.pvs() == ["A"])
 

@@ -148,6 +148,17 @@ async def test_a_number_below_0_is_kept(tmp_path: Path, name: str, field: str) -
         assert records[name].get(field) == -5
 
 
+async def test_a_text_in_another_encoding_is_kept_and_disturbs_no_later_put(tmp_path: Path) -> None:
+    desc, text = fields_of("ai")["DESC"], b"Resistance in k\xd9"
+    async with started(tmp_path, site()) as records:
+        for name in (VMON, "LAB:HV1:CH01:VMON"):
+            records[name].put_by(desc, records[name].convert(desc, text), PutContext("ann", "desk", ("10.0.0.7", 1)))
+        put(records[VMON], "HIHI", 1450)
+    async with started(tmp_path, site()) as records:
+        assert str(records[VMON].get("DESC")).encode("utf-8", "surrogateescape") == text
+        assert records[VMON].get("HIHI") == 1450
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
