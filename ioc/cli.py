@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -18,6 +19,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if sys.platform == "win32":
         print("labioc needs Linux: on Windows run it in WSL 2 or on another computer", file=sys.stderr)
         return 1
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # a value may have bytes that are no text
+            stream.reconfigure(errors="backslashreplace")
     try:
         from ioc.commandline import main as run  # noqa: PLC0415  see above
 

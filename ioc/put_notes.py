@@ -62,10 +62,10 @@ class PutNotes:
         """End the account of a put that was not applied, or of which that is not known; ``began`` is monotonic."""
         owner, text = entry.pv if scanner is None else scanner.name, f"{entry.pv} = {entry.new} by {entry.who}"
         log.warning("refused %s: %s", text, reason, extra={"cause": (owner, cause_of(reason)), **_about(entry)})
-        if scanner is not None:
-            scanner.status.note_refusal(f"{reason} [{text}, {local_time(self._clock.time())}]")
         entry.reason, entry.seconds = reason, self._clock.monotonic() - began
-        self._journal.note(entry)
+        self._keep(self._journal.note, entry)
+        if scanner is not None:
+            self._keep(scanner.status.note_refusal, f"{reason} [{text}, {local_time(self._clock.time())}]")
 
     def applied(self, entry: Entry, began: float, change: str) -> None:
         """End the account of a put that was applied."""
@@ -73,10 +73,18 @@ class PutNotes:
         self._note_applied(entry, began, change)
 
     def _note_applied(self, entry: Entry, began: float, change: str) -> None:
-        self._statistics.note_put(f"{entry.who} {entry.pv} {change}")
         entry.outcome, entry.reason, entry.seconds = APPLIED, "", self._clock.monotonic() - began
-        self._journal.note(entry)
-        self.on_applied(entry)
+        self._keep(self._journal.note, entry)
+        self._keep(self._statistics.note_put, f"{entry.who} {entry.pv} {change}")
+        self._keep(self.on_applied, entry)
+
+    @staticmethod
+    def _keep(keep: Callable[[Any], None], what: Any) -> None:
+        """Keep a part of an account; that it fails must not change what the client is answered."""
+        try:
+            keep(what)
+        except Exception:
+            log.exception("the account of a put is not complete")
 
 
 class NotedSource(Source):

@@ -101,7 +101,7 @@ class StatusPages:
         try:
             async with asyncio.timeout(_REQUEST_SECONDS):
                 answer = self._page((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2))
-                body = answer.body.encode()
+                body = answer.body.encode(errors="backslashreplace")
                 writer.write(
                     f"HTTP/1.1 {answer.status} {http.client.responses[answer.status]}\r\n"
                     f"Content-Type: {answer.kind}; charset=utf-8\r\n"

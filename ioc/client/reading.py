@@ -144,14 +144,14 @@ def encoded(value: Scalar | tuple[Scalar, ...], native: int, count: int) -> tupl
     does not fit.
     """
     if isinstance(value, str) and native == CHAR and count > 1:
-        raw = value.encode()
+        raw = value.encode("utf-8", "surrogateescape")
         if len(raw) >= count:
             raise ValueError(f"{len(raw)} characters are more than the {count - 1} that fit")
         return raw + b"\0", CHAR, len(raw) + 1
     values = value if isinstance(value, tuple) else (value,)
     if all(isinstance(one, int | float) for one in values):
         return list(values), int(caproto.ChannelType.DOUBLE), len(values)
-    texts = [str(one).encode() for one in values]
+    texts = [str(one).encode("utf-8", "surrogateescape") for one in values]
     longest = max(map(len, texts))
     if longest >= 40:
         raise ValueError(f"{longest} characters are more than the 39 that fit; NAME$ takes a long text")

@@ -122,12 +122,12 @@ async def put(target: Target, text: str, policy: Policy, context: PutContext) ->
 
 
 def _converted(target: Target, text: str) -> Value:
-    record, spec = target.record, target.spec
+    record, spec, raw = target.record, target.spec, text.encode("utf-8", "surrogateescape")
     if target.long_string:
-        return record.convert_long(spec, text.encode())
+        return record.convert_long(spec, raw)
     if record.field_type(spec)[1] == 1:
-        return record.convert(spec, text.encode())
-    return record.convert_array(spec, [word.encode() for word in text.split()])
+        return record.convert(spec, raw)
+    return record.convert_array(spec, raw.split())
 
 
 class Watch:

@@ -166,11 +166,11 @@ class Circuit(Requests):
 
     def _host_name(self, message: Message) -> None:
         if self._may_say_who(message, "host"):
-            self.host = wire.text_of(message.payload) or self.address[0]
+            self.host = wire.name_of(message.payload) or self.address[0]
 
     def _client_name(self, message: Message) -> None:
         if self._may_say_who(message, "user"):
-            self.user = wire.text_of(message.payload)
+            self.user = wire.name_of(message.payload)
 
     def _may_say_who(self, message: Message, what: str) -> bool:
         """Whether a client may (still) give its name: its channels have been given rights on the strength of it."""

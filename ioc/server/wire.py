@@ -136,3 +136,8 @@ class MessageReader:
 def text_of(payload: bytes) -> str:
     """Text in a payload up to its closing NUL."""
     return payload.split(b"\0", 1)[0].decode("utf-8", "replace")
+
+
+def name_of(payload: bytes) -> str:
+    """Name of a user or computer in a payload; what cannot be printed is replaced: names get into logs and lists."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text_of(payload))

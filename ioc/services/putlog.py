@@ -193,7 +193,7 @@ class PutLog:
             self._on_the_way = list(self._waiting)
             self._waiting.clear()
             async with asyncio.timeout(PATIENCE):
-                writer.write("".join(self._on_the_way).encode("utf-8", "replace"))
+                writer.write("".join(self._on_the_way).encode(errors="backslashreplace"))
                 await writer.drain()
                 while _unacknowledged(sock):  # noqa: ASYNC110  nothing tells when it is over
                     await asyncio.sleep(_LOOK)

@@ -227,7 +227,7 @@ def _value(record: Record, spec: FieldSpec, text: str) -> FieldValue:
     """Read what ``as_text`` wrote. Raises PutRefused or ValueError for what cannot be a value of the field."""
     if spec.name != "VAL":
         return parse_text(spec, text)
-    value = record.convert(spec, text.encode())
+    value = record.convert(spec, text.encode("utf-8", "surrogateescape"))
     low, high = record.number_limits()
     if isinstance(value, (int, float)) and not (math.isfinite(value) and low <= value <= high):
         raise ValueError(f"{text} is outside {low:g} .. {high:g}")

@@ -17,7 +17,7 @@ from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.journal import APPLIED, OTHERWISE, REFUSED, UNKNOWN, Entry, Journal
+from ioc.services.journal import APPLIED, OTHERWISE, REFUSED, UNKNOWN, Entry, Journal, entry_of
 from ioc.services.statistics import IocStatistics
 from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
 
@@ -766,3 +766,34 @@ async def test_GIVEN_a_journal_that_cannot_be_written_WHEN_looked_at_THEN_IOC_PU
         rig.journal.trouble = False
         rig.statistics.post()
         assert alarm(rig["IOC:PUTS"]) == ("NO_ALARM", 0)
+
+
+async def test_GIVEN_texts_that_are_no_utf8_WHEN_put_THEN_every_put_is_answered_and_noted_as_usual() -> None:
+    async with Rig().running() as rig:
+        record = rig["CH00:VMON"]
+        spec = fields_of(record.rtyp)["DESC"]
+        for text in (b"a\xffb", b"c\xff", b"d"):
+            record.put_by(spec, record.convert(spec, text), WHO)
+        await rig.put("CH00:VSET", 40.0)
+        assert newest(rig).endswith("VSET 100 -> 40")
+        assert [(one.pv, one.outcome) for one in rig.journal.entries] == [
+            *[("LAB:HV1:CH00:VMON.DESC", APPLIED)] * 3,
+            ("LAB:HV1:CH00:VSET", APPLIED),
+        ]
+        kept = [entry_of(one.line()) for one in rig.journal.entries]
+        assert [one.new for one in kept if one is not None] == [one.new for one in rig.journal.entries]
+
+
+async def test_GIVEN_an_account_that_cannot_be_kept_WHEN_put_THEN_the_client_is_answered_what_became_of_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Rig().running() as rig:
+        monkeypatch.setattr(rig.statistics, "note_put", lambda _: 1 / 0)
+        monkeypatch.setattr(rig.scanner.status, "note_refusal", lambda _: 1 / 0)
+        await rig.put("CH00:VSET", 40.0)
+        assert rig.driver.writes == [("CH00.VSET", 40.0)]
+        rig.driver.write_trouble = OutOfLimits("too much")
+        with pytest.raises(PutRefused, match="too much"):
+            await rig.put("CH00:VSET", 50.0)
+        assert [one.outcome for one in rig.journal.entries] == [APPLIED, REFUSED]
+    assert "the account of a put is not complete" in caplog.text

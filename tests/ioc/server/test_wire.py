@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ioc.server import wire
 from ioc.server.search import SearchResponder, answer
 from ioc.server.wire import BrokenStream, Command, Message, MessageReader, pack
 
@@ -86,3 +87,7 @@ def test_a_local_server_answers_this_computer_only_and_none_answers_ignored_host
         for address in (("127.0.0.1", 1), ("192.0.2.1", 1)):  # the second is reserved for documentation, RFC 5737
             responder.datagram_received(_search(b"N", 1), address)
     assert [address[0] for _, address in sent] == ["127.0.0.1", "192.0.2.1", "127.0.0.1", "192.0.2.1"]
+
+
+def test_names_of_clients_can_be_printed() -> None:
+    assert wire.name_of(b"anna\x1b[2J\nroot\xff\0more") == "anna?[2J?root\ufffd"

@@ -149,7 +149,7 @@ async def test_GIVEN_a_server_that_comes_back_WHEN_puts_were_made_meanwhile_THEN
         await until(lambda: not client.connected)
         assert f"127.0.0.1:{server.port}, is not connected: " in "".join(client.problems())
         for name in "CD":
-            client.add(entry(name, 0, 1))
+            client.add(entry(name, "", "no text: \udcff"))
         await server.start()
         await until(lambda: server.pvs() == ["A", "B", "C", "D"])
         await until(lambda: client.sent == 4)
