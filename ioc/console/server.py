@@ -95,7 +95,7 @@ class Consoles:
         """Listen in a folder meanwhile. That it is not possible is logged, and the server goes on without."""
         path = socket_path(self._app.site, folder)
         try:
-            listener = await asyncio.to_thread(_listener, path)
+            listener = await asyncio.to_thread(listen, path)
         except OSError as error:
             log.warning("no console at %s: %s", path, error.strerror or error)
             yield
@@ -201,7 +201,7 @@ def user_at(sock: socket.socket) -> str:
         return str(uid)
 
 
-def _listener(path: Path) -> socket.socket:
+def listen(path: Path) -> socket.socket:
     """Listen with the rights of the folder. Raises OSError, also when another server has a console there."""
     try:
         connect(path).close()
@@ -218,9 +218,12 @@ def _listener(path: Path) -> socket.socket:
         with short(new) as name:
             listener.bind(name)
         # A client can connect from listen() on: by then the rights are set.
-        with suppress(PermissionError):
+        permitted = 0o660 if _KNOWS_PEERS else 0o600
+        try:
             os.chown(new, -1, folder.st_gid)
-        os.chmod(new, stat.S_IMODE(folder.st_mode) & (0o660 if _KNOWS_PEERS else 0o600))
+        except PermissionError:
+            permitted = 0o600  # its group is that of this process, which may be everybody's
+        os.chmod(new, stat.S_IMODE(folder.st_mode) & permitted)
         listener.listen()
         new.replace(path)
     except OSError:

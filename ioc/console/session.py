@@ -240,7 +240,7 @@ class Session:
 
 
 def _is_number(word: str) -> bool:
-    return word[0].isdigit() or word in ("nan", "inf")
+    return word[:1].isdigit() or word in ("nan", "inf")
 
 
 def _seconds(word: str) -> float:

@@ -6,6 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from ioc.console.pvs import CommandError
 from ioc.database.support import PERIODS
@@ -33,7 +34,7 @@ class Places:
         for record in records.values():
             signal = record.signal or ""
             if record.device is not None and record.device in scanners:
-                self._place(record.device, signal)[_CHANNEL.sub("", signal).replace(".", ":")] = record
+                self._place(record.device, signal)[_short(signal)] = record
 
     def _place(self, device: str, signal: str) -> dict[str, Record]:
         match = _CHANNEL.match(signal)
@@ -59,13 +60,17 @@ class Places:
         return Put(self.record(place, name).name, value)
 
     def switches(self, words: Iterable[str]) -> list[str]:
-        """Return the channels that words name; ``HV1.*`` are all of a supply. Raises CommandError."""
+        """Return the channels that words name; ``HV1.*`` are all of a supply, ``HV1.1?`` some. Raises CommandError."""
         found: list[str] = []
         for word in words:
-            device, star, _ = word.partition(".*")
-            wanted = [name for name in self._places if name.startswith(f"{device.upper()}.")] if star else [word]
+            device, _, channel = word.partition(".")
+            wanted = [word]
+            if {"*", "?", "["} & set(channel):
+                start = f"{device.upper()}."
+                wanted = [name for name in self._places
+                          if name.startswith(start) and fnmatchcase(name.removeprefix(start), channel)]  # fmt: skip
             if not wanted:
-                raise CommandError(f"{device} has no channels")
+                raise CommandError(f"{device} has no channels {channel}")
             for place in wanted:
                 if "ON" not in self._signals(place):
                     raise CommandError(f"{place} cannot be switched; expected a channel, {self._example()}")
@@ -128,14 +133,19 @@ class Places:
             if name.upper() == place.upper():
                 return signals
         for alias, name in self._records.aliases.items():
-            if alias.startswith(f"{place}:"):
-                record = self._records[name]
+            record = self._records[name]
+            if alias == f"{place}:{_short(record.signal or '')}" and record.device in self._scanners:
                 return self._place(record.device or "", record.signal or "")
         raise CommandError(f"there is no device or channel {place}; expected {self._example()}")
 
     def _example(self) -> str:
         channels = [name for name in self._places if name not in self._scanners]
         return f"{channels[0]} for example" if channels else f"one of {', '.join(self._scanners) or 'none'}"
+
+
+def _short(signal: str) -> str:
+    """Return what a signal is called at its place: the end of its PV name."""
+    return _CHANNEL.sub("", signal).replace(".", ":")
 
 
 def _plain(seconds: str) -> str:

@@ -35,7 +35,7 @@ def decoded(line: bytes) -> Message:
     """Read a line; what is no message is an empty one."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -115,6 +115,10 @@ BAD_INPUT = [
     ("set HV1.0 vset 9999", "VSET 9999 V is above 4000 V"),
     ("on HV1", "HV1 cannot be switched; expected a channel, HV1.0 for example"),
     ("off NIX.*", "NIX has no channels"),
+    ("on HV1.*7", "HV1 has no channels *7"),
+    ("on CALO", "there is no device or channel CALO; expected HV1.0 for example"),
+    ("set CALO vset 10", "there is no device or channel CALO; expected HV1.0 for example"),
+    ('watch LAB:IOC:LAG ""', "there is no PV ; dbl lists them"),
     ("period HV1 3", "3 is no period; there are 0.1, 0.2, 0.5, 1, 2, 5, 10 s"),
     ("stop NIX", "there is no device NIX; there are HV1"),
     ("raw HV1 FOO", "FOO: device refused: PAR"),
@@ -123,7 +127,7 @@ BAD_INPUT = [
 
 
 async def test_GIVEN_bad_input_WHEN_a_command_is_taken_THEN_a_sentence_says_what_is_wrong() -> None:
-    async with running() as app:
+    async with running(DEVICE | {"channel": {"0": {"alias": "CALO:PMT07"}}}) as app:
         for line, complaint in BAD_INPUT:
             terminal = await carry_out(app, line)
             assert [text[: len(complaint)] for text in terminal.complaints] == [complaint], line
@@ -212,6 +216,8 @@ async def test_GIVEN_short_commands_WHEN_taken_THEN_each_is_a_put_like_any_other
         assert "karl@labpc (127.0.0.1) LAB:HV1:CH01:ON OFF -> ON" in str(app.records["LAB:IOC:PUTS"].val)
         await carry_out(app, "off HV1.*")
         assert not any(channel.on for channel in supply(app).model.channels)
+        await carry_out(app, "on HV1.[1-2]")
+        assert [channel.on for channel in supply(app).model.channels] == [False, True, True, False]
 
 
 async def test_GIVEN_a_channel_that_is_on_WHEN_killed_THEN_it_is_off_without_ramp_also_if_the_mode_is_refused() -> None:

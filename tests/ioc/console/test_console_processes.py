@@ -17,13 +17,13 @@ import sys
 import termios
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from ioc.app import App
-from ioc.console.server import MOST_CONSOLES, consoles, user_at
+from ioc.console.server import MOST_CONSOLES, consoles, listen, user_at
 from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
@@ -276,6 +276,19 @@ async def test_GIVEN_a_state_folder_WHEN_served_THEN_the_socket_has_its_rights_a
                         assert "another server has one there" in caplog.text
                 assert path.stat().st_ino == found.st_ino
         assert not path.exists()
+
+
+def test_GIVEN_a_folder_of_a_group_that_is_not_ours_WHEN_listening_THEN_our_own_group_gets_no_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_permitted(*_: object) -> None:
+        raise PermissionError
+
+    tmp_path.chmod(0o775)
+    monkeypatch.setattr("os.chown", not_permitted)
+    path = tmp_path / "console"
+    with closing(listen(path)):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
 async def test_GIVEN_a_put_under_way_WHEN_given_up_THEN_it_is_finished_and_the_console_says_so(
