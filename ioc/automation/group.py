@@ -13,19 +13,11 @@ from typing import Final
 
 from devices.model import Cause, Level
 from ioc.automation.member import Member
-from ioc.automation.sequence import MoveSequence, Stopped, effective, failures, stages_of, titles
+from ioc.automation.sequence import GRACE, TICK, MoveSequence, Stopped, failures, stages_of, titles
 from ioc.clock import Clock, local_time
 from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
-from ioc.records import (
-    Cancelled,
-    PutContext,
-    PutRefused,
-    Record,
-    RecordSet,
-    Value,
-    fields_of,
-)
+from ioc.records import Cancelled, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.status import DBE_ALARM, DBE_VALUE
 from ioc.scan.device_status import ALARM_STATUS
 from ioc.site.groups import KEEP, OFF, STATES, Group, Target
@@ -67,7 +59,7 @@ class GroupControl(NotedSource):
         self._planned, self._plan_due = -math.inf, False
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._moved = {record.name for member in self._members.values() for record in member.moved_by}
+        self._moved = {record.name: member for member in self._members.values() for record in member.moved_by}
         for member in self._members.values():
             for record in member.watched:
                 record.subscribe("VAL", self)
@@ -103,8 +95,11 @@ class GroupControl(NotedSource):
             raise PutRefused(f"{record.name}: found {value!r}, allowed: {', '.join(self._group.states)}")
 
     def _observe(self, record: Record, context: PutContext) -> None:
-        """End the sequence when anybody else puts to what it moves."""
-        if self._sequence is not None and context.user != self.user and record.name in self._moved:
+        """End the sequence when anybody else puts to what it moves; the way to OFF goes on all the same."""
+        if context.user == self.user or (member := self._moved.get(record.name)) is None:
+            return
+        member.note_put(self._clock.time())
+        if self._sequence is not None and self._sequence.state != "OFF":
             self._sequence.stop(Stopped(f"{context.user}@{context.host} has put to {record.name}", hold=False))
 
     # ---- moving
@@ -119,14 +114,32 @@ class GroupControl(NotedSource):
 
     async def lower(self, context: PutContext) -> None:
         """Bring what is above its STANDBY there; nothing is switched on or raised. Raises PutRefused."""
-        work = partial(self._go, "STANDBY", context, self._not_above("STANDBY"))
+        work = partial(self._lower, context)
         await self._puts.put_group(self._own["GO"].name, "STANDBY", context, None, work, urgent=True)
 
-    def _not_above(self, state: str) -> frozenset[str]:
-        """Return the members that a state would switch on or raise, and those of which that is not known."""
-        return frozenset(base for base, one in self._members.items() if not _above(one, state))
+    async def _lower(self, context: PutContext) -> None:
+        """Take the place of what the group was doing, unless that is OFF, and lower what is known to be above STANDBY.
 
-    async def _go(self, state: str, context: PutContext, left_out: frozenset[str] = frozenset()) -> None:
+        Raises PutRefused, also naming what stays since the voltage of a neighbour is not known.
+        """
+        ended = False
+        while self._sequence is not None or any(member.sending for member in self._members.values()):
+            if self._sequence is not None and self._sequence.state == "OFF":
+                return
+            if self._sequence is not None:
+                text = f"STANDBY by {context.user}@{context.host} took its place"
+                self._sequence.stop(Stopped(text, hold=False))
+                self._sequence, ended = None, True
+            await asyncio.gather(*(member.written() for member in self._members.values()))
+        lost = {base for base, member in self._members.items() if member.problem()}
+        bound = {base for chain in self._group.neighbours if lost.intersection(chain.names) for base in chain.names}
+        above = {base for base, member in self._members.items() if _above(member, "STANDBY")}
+        if ended or above - bound:
+            await self._go("STANDBY", context, self._members.keys() - (above - bound))
+        if stay := [self._members[base] for base in self._members if base in above & bound]:
+            raise PutRefused(f"{titles(stay)} not lowered: a neighbour is not known")
+
+    async def _go(self, state: str, context: PutContext, left_out: Collection[str] = ()) -> None:
         members = {base: member for base, member in self._members.items() if base not in left_out}
         who = f"{context.user}@{context.host}, {local_time(self._clock.time())}"
         if (reason := self.objection(state, members)) is not None:
@@ -140,7 +153,7 @@ class GroupControl(NotedSource):
         cancelled = Cancelled()
         mine = replace(context, user=self.user, callback=True, cancelled=cancelled)
         sequence = MoveSequence(
-            self._group, members, state, partial(self._put_member, mine), cancelled, self._clock,
+            self._group, members, self._members, state, partial(self._put_member, mine), cancelled, self._clock,
             self._puts.server_closed, lambda text: self._say(f"{text} [by {who}]"),
         )  # fmt: skip
         self._sequence = sequence
@@ -189,19 +202,17 @@ class GroupControl(NotedSource):
         """Do what the site file wants when a member trips, if that is to move the others."""
         if self._group.on_trip == "hold":
             return False
-        state, left_out = self._group.on_trip.upper(), frozenset[str]()
-        if state != "OFF":  # this is no reason to switch anything on
-            left_out = self._not_above("STANDBY")
+        state = self._group.on_trip.upper()
         log.warning("%s: %s; the others go to %s", self.name, reason, state)
-        self._spawn(self._move_others(state, reason, left_out))
+        self._spawn(self._move_others(state, reason))
         return True
 
-    async def _move_others(self, state: str, reason: str, left_out: frozenset[str]) -> None:
+    async def _move_others(self, state: str, reason: str) -> None:
+        """Move them; a trip is no reason to switch anything on, nor to stop on the way to OFF."""
         context = PutContext(self.user, socket.gethostname(), ("labioc", 0), callback=False)
-        work = partial(self._go, state, context, left_out)
         try:
-            await self._puts.put_group(self._own["GO"].name, state, context, None, work, urgent=True)
-            self._say(f"{reason}; the others are in {state}", Level.MAJOR)
+            await (self.go(state, context) if state == "OFF" else self.lower(context))
+            self._say(f"{reason}; the others are in {self._last if self._last == 'OFF' else state}", Level.MAJOR)
         except PutRefused as refusal:
             log.warning("%s: %s: %s", self.name, state, refusal)
             self._say(f"{reason}; {state} of the others: {refusal}", Level.MAJOR)
@@ -212,6 +223,7 @@ class GroupControl(NotedSource):
         try:
             if self._sequence is not None:
                 self._sequence.stop(Stopped(f"HOLD by {who}", hold=False))
+                self._sequence = None
             self.held = True
             failed = await self._stand_still()
         finally:
@@ -221,19 +233,28 @@ class GroupControl(NotedSource):
             raise PutRefused(failed.removeprefix("; "))
 
     async def _stand_still(self) -> str:
-        """Set everything that ramps to where it is; returns what could not be, empty when nothing."""
+        """Set everything that ramps to where it is, also what has been put to it at the last moment.
+
+        Returns what could not be, empty when nothing. A new sequence takes the place of this.
+        """
         context = PutContext(self.user, socket.gethostname(), ("labioc", 0), callback=False)
-        moving = [one for one in self._members.values() if not one.problem() and one.on and one.moving]
 
         async def stay(member: Member) -> str:
+            await member.written()
+            until = self._clock.monotonic() + GRACE
+            while not (member.on and member.moving) and not member.fresh and self._clock.monotonic() < until:
+                await self._clock.sleep(TICK / 5)
+            if self._sequence is not None or member.problem() or not (member.on and member.moving):
+                return ""
             try:
                 await self._put_member(context, member.setting, member.here())
             except PutRefused as refusal:
                 return str(refusal)
             return ""
 
-        found = await asyncio.gather(*(stay(member) for member in moving))
-        reasons = {member.title: reason for member, reason in zip(moving, found, strict=True) if reason}
+        members = list(self._members.values())
+        found = await asyncio.gather(*(stay(member) for member in members))
+        reasons = {member.title: reason for member, reason in zip(members, found, strict=True) if reason}
         return f"; still ramping: {failures(reasons)}" if reasons else ""
 
     # ---- what it would do, and what it does
@@ -360,7 +381,7 @@ def _above(member: Member, state: str) -> bool:
     if member.problem() or member.fault() or not member.on:
         return False
     target = member.settings.targets[state]
-    return target == OFF or (isinstance(target, float) and effective(member) > target + member.tolerance)
+    return target == OFF or (isinstance(target, float) and member.effective > target + member.tolerance)
 
 
 def _move_in_words(member: Member, target: Target) -> str:
@@ -373,4 +394,4 @@ def _move_in_words(member: Member, target: Target) -> str:
         return "off" if member.settings.safe is None else f"to its safe {member.settings.safe:g} C"
     if target == KEEP:
         return f"on at {member.set_to:g} {member.unit}"
-    return f"{effective(member):g} -> {target:g} {member.unit}"
+    return f"{member.effective:g} -> {target:g} {member.unit}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
@@ -55,6 +56,9 @@ class Member:
         self.reached: Target | None = None
         """What the last move of this sequence has set and read back."""
         self._moved_at = -math.inf
+        self._before: tuple[float, ...] = ()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
     def watched(self) -> Iterator[Record]:
@@ -115,6 +119,26 @@ class Member:
         return _number(self._of[f"{SETTING[self.settings.kind]}:RBV"])
 
     @property
+    def effective(self) -> float:
+        """Where it is set to go: its setting, 0 while it is off."""
+        return self.set_to if self.on else 0.0
+
+    @property
+    def may_be(self) -> tuple[float, ...]:
+        """Voltages in V, as magnitudes, between which it is now and until its present settings are reached.
+
+        Until it has been measured after a move it may also be where it was going before.
+        """
+        before = self._before if _stamp(self._measured) <= self._moved_at else ()
+        sent = (self.set_to if one == KEEP else one if isinstance(one, float) else 0.0 for one in self.sending)
+        return (self.measured, self.effective, *before, *sent)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether what it does has been read since it was last moved."""
+        return all(_stamp(record) > self._moved_at for record in self._fresh)
+
+    @property
     def negative(self) -> bool:
         """Whether its voltage is negative."""
         return "POL" in self._of and bool(self._of["POL"].val)
@@ -145,7 +169,7 @@ class Member:
 
     def arrived(self, target: Target) -> bool:
         """Whether it has settled at a target, by readings made since it was last moved."""
-        if self.sending or not self.at(target) or any(_stamp(record) <= self._moved_at for record in self._fresh):
+        if self.sending or not self.at(target) or not self.fresh:
             return False
         if self._furnace:
             return target in (KEEP, OFF) or (bool(self._of["SETTLED"].val) and self._working_at_target())
@@ -158,9 +182,16 @@ class Member:
     # ---- moving it
 
     def begin(self) -> None:
-        """Forget what an earlier sequence has done."""
+        """Forget what an earlier sequence has set."""
         self.reached = None
-        self._moved_at = -math.inf
+
+    def note_put(self, now: float) -> None:
+        """Take note that others put to it at this Unix time in s: what was read before does not count any more."""
+        self._moved_at = max(self._moved_at, now)
+
+    async def written(self) -> None:
+        """Return when nothing is on its way to the device."""
+        await self._idle.wait()
 
     def limits(self) -> tuple[float, float]:
         """Return the limits in force for its setting; both infinite while they are not known."""
@@ -170,14 +201,17 @@ class Member:
     async def move(self, target: Target, put: Put, now: Callable[[], float]) -> None:
         """Put what is needed for a target; done when it is set and read back, not when it has arrived.
 
-        A channel that is off gets its setting before it is switched on. Raises PutRefused.
+        A channel that is off gets its setting before it is switched on, whatever has been read of it. Raises
+        PutRefused.
         """
+        self._before = (*(self._before if _stamp(self._measured) <= self._moved_at else ()), self.effective)
         self.sending.append(target)
+        self._idle.clear()
         try:
             if target == OFF:
                 await (put(self._of["SAFE:CMD"], 1) if self._furnace else put(self._of["ON"], 0))
             else:
-                if isinstance(target, float) and not self._is_set_to(target):
+                if isinstance(target, float) and not (self.on and self._is_set_to(target)):
                     await put(self.setting, target)
                 if not self.on:
                     await put(self._of["ON"], 1)
@@ -185,6 +219,8 @@ class Member:
         finally:
             self.sending.remove(target)
             self._moved_at = now()
+            if not self.sending:
+                self._idle.set()
 
     def dropped(self) -> bool:
         """Whether it went off by itself after this sequence had switched it on, or found it on."""

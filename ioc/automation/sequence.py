@@ -49,17 +49,14 @@ def stages_of(group: Group, members: Mapping[str, Member], state: str) -> list[l
 def _direction(member: Member, target: Target) -> int:
     if target == KEEP:
         return 0 if member.on else 1
-    present, goal = effective(member), target if isinstance(target, float) else 0.0
+    present, goal = member.effective, target if isinstance(target, float) else 0.0
     return (goal > present) - (goal < present)
 
 
-def effective(member: Member) -> float:
-    """Return where the member is set to go: its setting, 0 while it is off."""
-    return member.set_to if member.on else 0.0
-
-
 class MoveSequence:
-    """Moves the ``members`` of a group to a state; ``put`` puts a value and is refused once ``cancelled`` is set.
+    """Moves ``members`` to a state; ``put`` puts a value and is refused once ``cancelled`` is set.
+
+    ``everyone`` is the whole group: differences are kept to those who are not moved, too.
 
     ``closed`` returns why nothing can be written at the moment. ``show`` takes a sentence about what it is doing.
     """
@@ -68,6 +65,7 @@ class MoveSequence:
         self,
         group: Group,
         members: Mapping[str, Member],
+        everyone: Mapping[str, Member],
         state: str,
         put: Put,
         cancelled: Cancelled,
@@ -79,6 +77,7 @@ class MoveSequence:
         self.stages = stages_of(group, members, state)
         self._group = group
         self._members = members
+        self._everyone = everyone
         self._put = put
         self._cancelled = cancelled
         self._clock = clock
@@ -91,7 +90,7 @@ class MoveSequence:
         self._stopped: Stopped | None = None
         self._dropped_at: float | None = None
         self._wake = asyncio.Event()
-        self._from = {base: (member.measured, effective(member)) for base, member in members.items()}
+        self._from = {base: (member.measured, member.effective) for base, member in members.items()}
         for member in members.values():
             member.begin()
 
@@ -130,7 +129,8 @@ class MoveSequence:
                 await self._switch_off()
             else:
                 for number, stage in enumerate(self.stages, 1):
-                    await self._stage(number, stage)
+                    last = number == len(self.stages)  # at its end all of them have to be there
+                    await self._stage(number, list(self._members.values()) if last else stage)
         except asyncio.CancelledError:
             self._cancelled.set()
             raise
@@ -198,6 +198,8 @@ class MoveSequence:
                     await self._nap()
         if trouble:
             await self._all_at_once(trouble)
+        elif again := [one for one in self._members.values() if one.settings.targets["OFF"] == OFF and not one.at(OFF)]:
+            raise PutRefused(f"{titles(again)} switched on meanwhile, not by this group")
 
     def _obstacle(self) -> str:
         """Return why the order down cannot be kept."""
@@ -255,7 +257,7 @@ class MoveSequence:
             return target
         sign = -1.0 if member.negative else 1.0
         goal = target if isinstance(target, float) else 0.0
-        present = effective(member)
+        present = member.effective
         volts = abs(allowed(sign * goal, sign * present, others))
         if abs(volts - goal) <= member.tolerance:
             return target
@@ -270,8 +272,7 @@ class MoveSequence:
             for one, other in pairwise(chain.names):
                 if member.base in (one, other):
                     base = other if member.base == one else one
-                    if base in self._members:
-                        yield _range(self._members[base]), chain.difference
+                    yield _range(self._everyone[base]), chain.difference
 
     def _spawn(self, member: Member, target: Target) -> None:
         task = asyncio.create_task(self._move(member, target), name=f"{self._group.name}: {member.title}")
@@ -317,10 +318,8 @@ class _Stall:
 def _range(member: Member) -> Range:
     """Return everywhere that the voltage of a member may be until its present settings are reached."""
     sign = -1.0 if member.negative else 1.0
-    volts = [member.measured, effective(member)]
-    for target in member.sending:
-        volts.append(member.set_to if target == KEEP else target if isinstance(target, float) else 0.0)
-    return Range(min(sign * one for one in volts), max(sign * one for one in volts))
+    volts = [sign * one for one in member.may_be]
+    return Range(min(volts), max(volts))
 
 
 def titles(members: Sequence[Member]) -> str:

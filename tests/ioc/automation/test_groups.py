@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Never
 
+from devices.model import Value
 from ioc.records.status import INVALID, MAJOR, MINOR
-from tests.ioc.automation.plant import Plant, tick
+from tests.ioc.automation.plant import WHO, Plant, tick
 
 OFF, STANDBY, ON = 0, 1, 2
 RAMPING, MIXED, FAULT, LOST = 1, 4, 5, 6
@@ -394,3 +395,166 @@ async def test_GIVEN_a_trip_in_the_first_stage_WHEN_the_others_go_to_STANDBY_THE
         await plant.clock.advance(60.0)
         assert [plant.channel(f"HV1:CH0{n}").volts for n in range(3)] == [300.0, 0.0, 0.0]
         assert not plant.channel("HV1:CH02").on
+
+
+def gate_after(plant: Plant, signal: str) -> asyncio.Event:
+    """Have whatever is written after this signal stay on its way to the device until the gate is opened."""
+    gate = asyncio.Event()
+
+    def close(name: str, value: Value) -> None:
+        if name == signal:
+            plant.devices["HV1"].gate = gate
+
+    plant.devices["HV1"].on_write = close
+    return gate
+
+
+async def test_GIVEN_a_channel_just_being_switched_on_WHEN_held_THEN_it_does_not_ramp_to_its_setting() -> None:
+    async with site() as plant:
+        gate = gate_after(plant, "CH00.VSET")
+        first = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(0.2)
+        hold = plant.start("GRP:GEM:HOLD:CMD", 1)
+        await plant.clock.advance(0.2)
+        plant.devices["HV1"].gate = None
+        gate.set()
+        assert await plant.outcome(hold, 10.0) == ""
+        assert await plant.outcome(first, 0.5) == "HOLD by olga@desk1"
+        await plant.clock.advance(60.0)
+        assert plant.channel("HV1:CH00").on
+        assert plant.channel("HV1:CH00").volts < 200.0
+
+
+async def test_GIVEN_a_group_in_STANDBY_WHEN_put_to_ON_twice_THEN_the_second_is_not_done_by_old_readings() -> None:
+    async with site(order=["GEM:*"]) as plant:
+        await arrive(plant, STANDBY)
+        first = plant.start("GRP:GEM:GO", ON)
+        await tick()
+        assert plant.channel("HV1:CH02").setting == 1000.0
+        second = plant.start("GRP:GEM:GO", ON)
+        await tick()
+        assert (first.done(), second.done()) == (True, False)
+        assert await plant.outcome(second, 100.0) == ""
+        assert plant.channel("HV1:CH00").volts == 1000.0
+        del first
+
+
+async def test_GIVEN_settings_somebody_has_just_put_WHEN_put_to_ON_THEN_it_is_not_done_by_old_readings() -> None:
+    async with site(order=["GEM:*"]) as plant:
+        await arrive(plant, STANDBY)
+        for name in ("DRIFT", "G3", "G2"):
+            await plant.put(f"GEM:{name}:VSET", 1000.0)
+        put = plant.start("GRP:GEM:GO", ON)
+        await tick()
+        assert not put.done()
+        assert await plant.outcome(put, 100.0) == ""
+        assert plant.channel("HV1:CH00").volts == 1000.0
+
+
+async def test_GIVEN_the_way_to_OFF_WHEN_somebody_puts_to_a_member_THEN_it_goes_on() -> None:
+    async with site() as plant:
+        await arrive(plant, ON)
+        put = plant.start("GRP:GEM:GO", OFF)
+        await plant.clock.advance(1.0)
+        await plant.put("GEM:DRIFT:VSET", 500.0)
+        await plant.automation.groups["GEM"].lower(WHO)
+        assert await plant.outcome(put, 100.0) == ""
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(3))
+
+
+async def test_GIVEN_the_way_to_OFF_WHEN_a_member_is_switched_on_again_THEN_it_is_not_reported_as_OFF() -> None:
+    async with site() as plant:
+        await arrive(plant, ON)
+        put = plant.start("GRP:GEM:GO", OFF)
+        await plant.clock.advance(30.0)
+        assert not plant.channel("HV1:CH02").on
+        await plant.put("GEM:G2:ON", 1)
+        assert await plant.outcome(put, 100.0) == "GEM:G2 switched on meanwhile, not by this group"
+        assert not any(plant.channel(f"HV1:CH0{n}").on for n in range(2))
+        assert plant["GRP:GEM:MSG"].sevr == MAJOR
+
+
+async def test_GIVEN_the_last_stage_WHEN_a_member_of_the_first_goes_off_just_before_its_end_THEN_ON_is_not_done() -> (
+    None
+):
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        while plant.channel("HV1:CH02").volts < 1000.0:
+            await plant.clock.advance(0.5)
+        plant.channel("HV1:CH00").on = False
+        plant.channel("HV1:CH00").volts = 0.0
+        assert await plant.outcome(put, 10.0) == "GEM:DRIFT is off, not by this group"
+
+
+async def test_GIVEN_a_setting_changed_at_the_front_panel_WHEN_switched_on_before_it_is_read_THEN_it_is_put_first() -> (
+    None
+):
+    async with site({"name": "GEM", "members": ["GEM:DRIFT"], "on": 1000.0}) as plant:
+        plant.channel("HV1:CH00").setting = 1000.0
+        await plant.clock.advance(6.0)
+        plant.channel("HV1:CH00").setting = 2000.0
+        await arrive(plant, ON)
+        assert writes(plant) == [("CH00.VSET", 1000.0), ("CH00.ON", 1)]
+
+
+async def test_GIVEN_a_channel_just_being_switched_on_WHEN_the_group_is_lowered_THEN_it_goes_to_STANDBY_too() -> None:
+    async with site() as plant:
+        gate = gate_after(plant, "CH00.VSET")
+        first = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(0.2)
+        lower = asyncio.create_task(plant.automation.groups["GEM"].lower(WHO))
+        await plant.clock.advance(0.2)
+        plant.devices["HV1"].gate = None
+        gate.set()
+        assert await plant.outcome(lower, 60.0) == ""
+        assert await plant.outcome(first, 0.5) == "STANDBY by olga@desk1 took its place"
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(3)] == [300.0, 0.0, 0.0]
+
+
+async def test_GIVEN_a_neighbour_that_is_lost_WHEN_another_trips_THEN_its_chain_stays_and_others_go_to_STANDBY() -> (
+    None
+):
+    group = {
+        "name": "ALLOF", "members": ["HV1:*", "HV2:CH00"], "standby": 300.0, "on": 1000.0, "on_trip": "standby",
+        "neighbours": [{"names": ["HV1:CH00", "HV2:CH00"], "max_difference": 200.0}],
+    }  # fmt: skip
+    other = {"name": "HV2", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:24", "channels": 1}
+    async with Plant({"site": {"prefix": "LAB"}, "device": [HV, other], "group": [group]}).running() as plant:
+        assert await plant.outcome(plant.start("GRP:ALLOF:GO", ON), 300.0) == ""
+        plant.lose("HV2")
+        await plant.clock.advance(10.0)
+        plant.channel("HV1:CH01").trip()
+        await plant.clock.advance(60.0)
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(4)] == [1000.0, 0.0, 300.0, 300.0]
+        msg = plant["GRP:ALLOF:MSG"]
+        assert (msg.sevr, "GEM:DRIFT not lowered: a neighbour is not known" in str(msg.val)) == (MAJOR, True)
+
+
+async def test_GIVEN_a_tripped_neighbour_WHEN_the_others_are_lowered_THEN_its_voltage_is_minded() -> None:
+    group = {
+        "name": "GEM", "members": ["GEM:*"], "on_trip": "standby", "standby": 300.0,
+        "neighbours": [{"names": ["GEM:DRIFT", "GEM:G3", "GEM:G2"], "max_difference": 350.0}],
+        "member": {"GEM:DRIFT": {"on": 1100.0}, "GEM:G3": {"on": 950.0}, "GEM:G2": {"on": 800.0}},
+    }  # fmt: skip
+    async with site(group) as plant:
+        await arrive(plant, ON)
+        plant.channel("HV1:CH01").ramp = 5.0
+        plant.channel("HV1:CH01").on, plant.channel("HV1:CH01").tripped = False, True  # it comes down slowly
+        for _ in range(600):
+            await plant.clock.advance(0.5)
+            plant.devices["HV1"].pass_time()
+            volts = [plant.channel(f"HV1:CH0{n}").volts for n in range(3)]
+            assert max(abs(volts[0] - volts[1]), abs(volts[1] - volts[2])) <= 350.5, volts
+        assert volts == [300.0, 0.0, 300.0]
+
+
+async def test_GIVEN_a_ramp_WHEN_turned_round_THEN_what_it_may_have_reached_since_it_was_read_counts() -> None:
+    async with site(order=["GEM:*"]) as plant:
+        plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        member = plant.automation.groups["GEM"]._members["HV1:CH00"]
+        plant.start("GRP:GEM:GO", OFF)
+        await tick()
+        assert (member.on, max(member.may_be)) == (False, 1000.0)
+        await plant.clock.advance(2.0)
+        assert max(member.may_be) < 400.0
