@@ -309,7 +309,7 @@ def test_base_reads_our_templates_as_we_do(name: str, tmp_path: Path):
         # Base leaves out what equals the default of the field, and device links before the IOC starts.
         left_out = {key: value for key, value in record.fields.items() if key not in base[record.name].fields}
         links = {"INP": record.fields.get("INP"), "OUT": record.fields.get("OUT")}
-        defaults = {"SCAN": "Passive", "PREC": "0", "OSV": "NO_ALARM", "ZSV": "NO_ALARM", **links}
+        defaults = {"SCAN": "Passive", "PREC": "0", "LOW": "0", "OSV": "NO_ALARM", "ZSV": "NO_ALARM", **links}
         assert left_out.items() <= defaults.items(), record.name
         assert base[record.name].fields == {k: v for k, v in record.fields.items() if k not in left_out}
         assert {key: text for key, text in base[record.name].info.items() if text} == record.info
