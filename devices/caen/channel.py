@@ -99,7 +99,7 @@ class CaenChannel:
         if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
         if row.needs or row.constants or row.context:
-            if not self._unit.present(self.number) or any(name in self._unit.unsupported for name in row.needs):
+            if not self._unit.present(self.number) or not self._unit.unsupported.isdisjoint(row.needs):
                 return _invalid(suffix, now)
             if any(self._unit.missed(name, self.number) > 1 for name in row.computed_with):
                 return _invalid(suffix, now)

@@ -149,7 +149,7 @@ class EurothermDriver:
         except DeviceError as error:
             raise self._noted(error) from error
         missed = self._unit.answers.missed
-        self._owed = {name for name in wanted if not answered or missed(*self._furnace.registers(name))}
+        self._owed = {name for name in wanted if not answered or any(map(missed, self._furnace.registers(name)))}
         return self._readings.of([*wanted, *self._furnace.moved()]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:

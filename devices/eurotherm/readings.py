@@ -181,7 +181,7 @@ class FurnaceReadings:
         invalid = Reading(None, now, Level.INVALID, Cause.READ)
         if any(need in unit.missing for need in needs):
             return invalid
-        if missed := unit.answers.missed(*needs):
+        if missed := max(map(unit.answers.missed, needs), default=0):
             return instead(missed, now)
         if not all(need in unit.cells for need in needs):
             return None

@@ -39,9 +39,9 @@ class BadAnswers:
         for item in items:
             self._missed[item] = self._missed.get(item, 0) + 1
 
-    def missed(self, *items: Hashable) -> int:
-        """Return how many reads in a row brought nothing usable, of the worst of these."""
-        return max((self._missed.get(item, 0) for item in items), default=0)
+    def missed(self, item: Hashable) -> int:
+        """Return how many reads in a row brought nothing usable of this."""
+        return self._missed.get(item, 0)
 
     @property
     def fruitless(self) -> bool:

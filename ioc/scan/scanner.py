@@ -165,8 +165,8 @@ class DeviceScanner(Source):
         """Post what a write has learnt, whether it succeeded or not."""
         if not readings:
             return
-        self._written.update((name, reading.time) for name, reading in readings.items())
         for name, reading in readings.items():
+            self._written[name] = reading.time
             if not is_command(name):
                 self._records.post(name, reading)
         self._records.refresh(self._clock.monotonic(), anew=not self.status.connected)
