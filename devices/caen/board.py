@@ -76,7 +76,10 @@ class CaenBoard:
         cell = self._unit.cells.get((row.wire, None))
         if cell is None:
             return None
-        return state_reading(cell.value, cell.time, self._level(name, cell.value))
+        value = cell.value
+        if name == "BD.PROT":
+            value = int(self._unit.layout.protected(int(value)))
+        return state_reading(value, cell.time, self._level(name, value))
 
     def _level(self, name: str, value: Plain) -> Level:
         rule = _LEVELS.get(name)

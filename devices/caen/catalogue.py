@@ -148,6 +148,7 @@ _TEXTS = {
 BOARD_MONITORS: tuple[Quantity, ...] = (
     *(Quantity(f"BD.{name}", Kind.TEXT, wire) for name, wire in _TEXTS.items()),
     Quantity("BD.NCH", Kind.INT, "BDNCH"),
+    Quantity("BD.PROT", Kind.ENUM, "BDALARM", labels=_NO_YES),  # before the row with the format of the parameter
     Quantity("BD.ALARM", Kind.INT, "BDALARM"),
     _enum("BD.ILK", _NO_YES, "BDILK"),
     _enum("BD.LOCAL", ("REMOTE", "LOCAL"), "BDCTR"),

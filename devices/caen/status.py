@@ -50,6 +50,16 @@ class Layout:
             return 1 << channel if channel < _ALARM_CHANNELS else 0
         return self.bits["TRIP"] if self.alarms == "status" else 0
 
+    def protected(self, alarms: int) -> bool:
+        """Return whether BDALARM has more than trips and limits: kill, interlock, over-temperature, a fault.
+
+        False where it does not tell, which is also so for the inputs of a unit with a bit for each channel.
+        """
+        if self.alarms == "channels":
+            return alarms >= 1 << _ALARM_CHANNELS
+        mask = self.bits["OVT"] | self.bits["KILL"] | self.bits["INTLCK"] | self.fault
+        return self.alarms == "status" and bool(alarms & mask)
+
     def has(self, name: str, word: int) -> bool:
         """Return whether a bit is set, by its name."""
         return bool(word & self.bits[name])

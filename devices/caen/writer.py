@@ -265,6 +265,7 @@ class CaenWriter:
     async def _clear(self, name: str) -> list[str]:
         """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""
         patience = max(CLEAR_PATIENCE, 3 * self._settings.timeout)
+        await self._latch_trips()
         answered = await self._send(_Target("clear", "BDCLR", None), None, patience)
         await self._look_at_alarms()
         names = [name, "BD.ALARM"]
@@ -278,6 +279,14 @@ class CaenWriter:
         if not answered and (word := self._unit.value("BDALARM")):
             raise Refused(f"clear: no answer, and the alarm word is still {word}")
         return names
+
+    async def _latch_trips(self) -> None:
+        """Look for what a clear would wipe out before a scan has latched it, of any channel: a trip needs two looks."""
+        for _ in range(2):
+            await self._unit.read_channels("STAT")
+            for channel in self._channels[: self._unit.channels]:
+                if not self._unit.missed("STAT", channel.number):
+                    channel.polled({"STAT"}, self._clock.monotonic())
 
     async def _look_at_alarms(self) -> None:
         """Read what a clear changes. Raises ReplyTimeout when it cannot be learnt."""

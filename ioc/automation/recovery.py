@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import socket
 from collections import defaultdict
@@ -189,6 +190,7 @@ class ChannelRecovery(NotedSource):
             settled_at=now - age,
             vset=float(str(readings["VSET:RBV"].val)),
             forbidden=next(self._forbidden(), ""),
+            guarded_at=now - self._clock.time() + min((record.stamp for record, _ in self._guards), default=math.inf),
             objection=next(filter(None, (objection(self.base.rstrip(":")) for objection in self._objections)), ""),
         )
 
@@ -273,7 +275,7 @@ class Recoveries:
             self._of_output |= dict.fromkeys(outputs[device], channels)
         known = ((name.removeprefix(site.prefix), record) for name, record in records.items())
         interlocks = [record for name, record in known if _INTERLOCK.fullmatch(name)]
-        self.objections.append(lambda _: next(_not_ok(interlocks), ""))
+        self.objections.append(lambda _: next(_not_ok(interlocks), "") or puts.server_closed() or "")
 
     def start(self, scanners: Mapping[str, DeviceScanner]) -> None:
         """Look at all that is read and put from now on."""

@@ -61,7 +61,7 @@ class Look:
     ``demanded`` is the value of ON, ``trips`` that of TRIP:COUNT, ``reported`` whether the unit itself reports the
     trip, ``vset`` the setting in V as read back, ``settled_at`` the monotonic time of the reading of SETTLED.
     ``forbidden`` says which protection has acted, ``objection`` what else is against it; both are empty when all is
-    well.
+    well. ``guarded_at`` is the monotonic time of the oldest reading of a protection: some are read more seldom.
     """
 
     now: float
@@ -75,6 +75,7 @@ class Look:
     settled_at: float = 0.0
     vset: float = 0.0
     forbidden: str = ""
+    guarded_at: float = 0.0
     objection: str = ""
 
 
@@ -265,8 +266,8 @@ class RecoveryRules:
         self._reported = self._reported or look.reported
         if look.on:
             self._leave(Phase.HOLD, "it has been switched on meanwhile")
-        elif look.now - self._since < self.settings.wait:
-            return
+        elif look.now - self._since < self.settings.wait or look.guarded_at < self._since + self.settings.wait:
+            return  # a protection that has acted for a moment shows in the unit's memory, until that is cleared
         elif not self._reported:
             self._leave(Phase.HOLD, "the unit itself reports no trip: its output has gone for another reason")
         elif (end := self._used_up(look.now)) is not None:
@@ -310,8 +311,10 @@ class RecoveryRules:
         elif self._step is Step.LOW:
             self._expected = round(self._target * self.settings.fraction, 3)
             return Put("VSET", self._expected)
-        else:
+        elif look.guarded_at > self._since:
             return Put("ON", 1)
+        else:
+            self._late(lasted, self.settings.timeout, "the protections have not been read in time")
         return None
 
     def _late(self, lasted: float, most: float, reason: str) -> None:

@@ -324,3 +324,36 @@ async def test_what_is_computed_with_a_setting_is_invalid_while_the_setting_is()
         levels.append([found[name].level for name in ("VDIFF", "SETTLED", "STATE", "VMON")])
     assert levels[0] == [Level.OK] * 4
     assert levels[2] == [Level.INVALID, Level.INVALID, Level.OK, Level.OK]
+
+
+@pytest.mark.parametrize("load", [10.0, 1000.0])
+async def test_a_trip_that_no_scan_has_seen_is_latched_before_the_clear_of_another_channel_wipes_it_out(load):
+    rig = bench(CaenModel(loads=(load,)))
+    await rig.start()
+    for suffix, value in (("RAMPUP", 500.0), ("RAMPDN", 500.0), ("VSET", 500.0), ("ON", 1)):
+        await rig.driver.write(f"CH01.{suffix}", value)
+    for _ in range(4):
+        rig.pass_time(1.0)
+        await rig.driver.read(FAST)
+    rig.model.trip(1)
+    rig.pass_time(0.1)
+    await rig.driver.write("CH00.CLR.CMD", 1)
+    rig.pass_time(1.0)
+    found = await rig.driver.read([*FAST, "CH01.TRIP", "CH01.TRIP.COUNT"])
+    assert found["CH01.STAT"].value == 0
+    assert (found["CH01.TRIP"].value, found["CH01.TRIP"].level, found["CH01.TRIP.COUNT"].value) == (1, Level.MAJOR, 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "profile", "word", "expected"),
+    [
+        ("DT5533E", Profile.A, 1 << 7 | 1 << 3, False),
+        ("DT5533E", Profile.A, 1 << 7 | 1 << 11, True),
+        ("DT5533E", Profile.A, 1 << 12, True),
+        ("DT5533E", Profile.A, 1 << 10, True),
+        ("NDT1470", Profile.B, 0b1111, False),
+        ("NDT1470", Profile.B, 1 << 4, True),
+    ],
+)
+def test_the_memory_of_alarms_tells_protections_from_trips(name, profile, word, expected):
+    assert layout_of(name, profile).protected(word) is expected

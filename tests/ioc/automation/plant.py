@@ -158,7 +158,7 @@ class Supply(Device):
             bits = {"TRIP.COUNT": one.trips, "STAT.TRIP": int(one.tripped), "STAT.KILL": int(one.killed)}
             for suffix, value in {**dict.fromkeys(("STAT.OVT", "STAT.INTLCK", "STAT.CALERR"), 0), **bits}.items():
                 found[f"CH{number:02d}.{suffix}"] = Reading(value, now)
-        return found | {"BD.ILK": Reading(0, now)}
+        return found | {"BD.ILK": Reading(0, now), "BD.PROT": Reading(0, now)}
 
     def apply(self, name: str, value: Value) -> None:
         place, _, suffix = name.partition(".")

@@ -205,7 +205,7 @@ class Judge:
 def _matters(record: Record) -> bool:
     """Whether a record has to be scanned or put here: each costs time in every scan of ten thousand scenarios."""
     signal = record.signal or ""
-    return signal in STATUS_SIGNALS | {"BD.ILK"} or signal.removeprefix("CH00.").startswith(
+    return signal in STATUS_SIGNALS | {"BD.ILK", "BD.ALARM", "BD.PROT"} or signal.removeprefix("CH00.").startswith(
         ("VMON", "IMON", "STAT", "STATE", "ON", "VSET", "ISET", "MOVING", "SETTLED", "TRIP", "CLR", "RAMP", "REC")
     )
 

@@ -108,8 +108,10 @@ async def test_GIVEN_an_ON_that_waits_for_its_line_WHEN_a_person_puts_OFF_THEN_i
     async with at_voltage() as rig:
         rig.model.trip(0)
         await rig.until("RAMP")
-        rig.link.delay = 0.6
+        rig.link.delay = 0.3
+        end = rig.clock.now + 60.0
         while not any(name.endswith("CH00:ON") for name in (task.get_name() for task in asyncio.all_tasks())):
+            assert rig.clock.now < end, rig["REC:MSG"].val
             await rig.wait(0.1)
         await rig.put("ON", 0)
         rig.link.delay = 0.0
@@ -183,6 +185,39 @@ async def test_GIVEN_what_speaks_against_it_WHEN_its_time_has_come_THEN_it_holds
         assert rig.recovered() == []
         await rig.wait(30.0)
         assert (rig.phase, rig.recovered()) == ("HOLD", [])
+
+
+@pytest.mark.parametrize("when", ["while it waits", "before it is on"])
+async def test_GIVEN_a_kill_between_two_scans_WHEN_its_time_has_come_THEN_the_alarm_memory_locks_it_out(
+    when: str,
+) -> None:
+    async with at_voltage() as rig:
+        rig.model.trip(0)
+        await rig.until("WAIT")
+        if when == "before it is on":
+            while f"recovery $CMD:SET,{CLEAR}" not in [text for _, text in rig.writes]:
+                await rig.wait(0.05)
+        for offset in (0.1, 0.4, 0.7) if when == "while it waits" else (0.0,):
+            await rig.wait(offset)
+            rig.model.channels[0].killed = True
+            rig.model._latch()
+            rig.model.channels[0].killed = False
+        await rig.until("LOCKOUT")
+        await rig.wait(30.0)
+        assert rig["REC:MSG"].val == "LAB:HV1:BD:PROT is YES"
+        assert (ON in rig.recovered(), rig.model.channels[0].on) == (False, False)
+
+
+async def test_GIVEN_a_recovery_that_waits_WHEN_the_server_is_disarmed_and_armed_THEN_it_is_over() -> None:
+    async with at_voltage() as rig:
+        rig.model.trip(0)
+        await rig.until("WAIT")
+        await rig.put("IOC:ARMED", 0)
+        await rig.wait(2.0)
+        await rig.put("IOC:ARMED", 1)
+        await rig.wait(30.0)
+        assert (rig.phase, rig.recovered()) == ("HOLD", [])
+        assert rig["REC:MSG"].val == "the server is not armed (LAB:IOC:ARMED is 0)"
 
 
 async def test_GIVEN_an_output_that_has_gone_without_a_trip_of_the_unit_WHEN_waited_THEN_it_holds() -> None:
