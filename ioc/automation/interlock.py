@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -42,8 +42,10 @@ RETRY: Final = 5.0
 """Seconds after which what could not be done is tried again, or what was undone is done again."""
 
 _DONE: Final = {RAMP_DOWN: "set to 0", OFF: "off", SAFE: "safe"}
-_RAISED: Final = ("VSET", "TSET", "SP1", "SP2", "RSP", "MOUT")
-_SWITCHED: Final = ("ON", "MODE", "REMOTE")
+_RAISED: Final = ("VSET", "TSET", "SP1", "SP2", "RSP")
+_OUTPUT: Final = "MOUT"
+_SWITCHED: Final = ("ON", "MODE", "REMOTE", "SPSEL", "TUNE", "TMR:RUN:CMD")
+"""What raises a voltage or temperature: settings, the output of a furnace in manual, and what puts others in force."""
 
 
 class InterlockControl(NotedSource):
@@ -68,6 +70,7 @@ class InterlockControl(NotedSource):
         self._clock = clock
         self._group = group
         self._members = [Member(one, records, prefix) for one in interlock.members]
+        self._guarded = dict(self._guards())
         self._wake = asyncio.Event()
         self._judge = Judge(interlock.condition, inputs, clock, self._wake.set)
         self._context = PutContext(f"labioc:ILK:{interlock.name}", socket.gethostname(), ("labioc", 0), callback=False)
@@ -124,22 +127,25 @@ class InterlockControl(NotedSource):
         """Return why this value must not be put to one of its ``guarded`` records, None when it may."""
         if self.ok or self.bypassed:
             return None
-        suffix = record.name.rpartition(":")[2]
-        member = next(one for one in self._members if one.find(suffix) is record)
+        member, suffix = self._guarded[record.name]
         if suffix in _SWITCHED:
-            wrong = bool(value)
+            wrong = bool(value) or suffix == "SPSEL"
         else:
-            wrong = isinstance(value, int | float) and not value <= member.set_to + member.tolerance
+            present = member.output if suffix == _OUTPUT else member.set_to + member.tolerance
+            wrong = isinstance(value, int | float) and not value <= present
         return f"interlock {self.name}: {self._cause or 'its inputs are not known yet'}" if wrong else None
 
     @property
-    def guarded(self) -> Iterator[Record]:
-        """The records to which it objects while it is not OK: what switches on or raises what it acts on."""
+    def guarded(self) -> Collection[str]:
+        """The PVs to which it objects while it is not OK: what switches on or raises what it acts on."""
+        return self._guarded.keys()
+
+    def _guards(self) -> Iterator[tuple[str, tuple[Member, str]]]:
         for member in self._members:
             switch_only = member.unit == "V" and self._interlock.action in (REFUSE, OFF)
-            for suffix in ("ON",) if switch_only else (*_RAISED, *_SWITCHED):
+            for suffix in ("ON",) if switch_only else (*_RAISED, _OUTPUT, *_SWITCHED):
                 if (record := member.find(suffix)) is not None and record.is_output:
-                    yield record
+                    yield record.name, (member, suffix)
 
     async def run(self) -> None:
         """Judge after each change of an input, and act, until cancelled."""
@@ -226,6 +232,10 @@ class InterlockControl(NotedSource):
         """Put what is not as it has to be; again after a while when it could not be done, or was undone."""
         if self._interlock.action == REFUSE:
             return
+        if (closed := self._puts.server_closed()) is not None:
+            self._failed = {"all": closed}  # known before anything is put: the journal is not filled with refusals
+            return
+        self._failed.pop("all", None)
         if self._interlock.action == STANDBY:
             if self._due("", now) and (not self._tried or self._failed):
                 self._spawn("", self._to_standby())
@@ -322,8 +332,8 @@ def objections(interlocks: list[InterlockControl]) -> Callable[[Record, Value], 
     """Return what asks those interlocks that guard a record."""
     guards: dict[str, list[InterlockControl]] = {}
     for interlock in interlocks:
-        for record in interlock.guarded:
-            guards.setdefault(record.name, []).append(interlock)
+        for name in interlock.guarded:
+            guards.setdefault(name, []).append(interlock)
 
     def ask(record: Record, value: Value) -> str | None:
         found = (one.objection(record, value) for one in guards.get(record.name, ()))

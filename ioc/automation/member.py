@@ -139,6 +139,11 @@ class Member:
         return all(_stamp(record) > self._moved_at for record in self._fresh)
 
     @property
+    def output(self) -> float:
+        """Output of a furnace in manual in %, as read back."""
+        return _number(self._of["MOUT:RBV"]) if "MOUT:RBV" in self._of else math.nan
+
+    @property
     def negative(self) -> bool:
         """Whether its voltage is negative."""
         return "POL" in self._of and bool(self._of["POL"].val)

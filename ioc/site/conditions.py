@@ -140,6 +140,10 @@ class _Maker(Transformer[Token, Any]):
         return Change(str(found[0]), found[1])
 
     def negation(self, found: list[Any]) -> Negation:
+        for leaf in leaves(found[0]):
+            if isinstance(leaf, Comparison) and leaf.hysteresis:  # it would put off when the negation fails
+                text = f"found hysteresis behind not for {leaf.pv}, allowed: the comparison turned round"
+                raise ValueError(text)
         return Negation(found[0])
 
     def conjunction(self, found: list[Any]) -> Condition:

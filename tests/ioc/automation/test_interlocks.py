@@ -302,3 +302,30 @@ async def test_GIVEN_a_condition_that_needs_time_WHEN_the_server_starts_THEN_no_
             await plant.put("CALO:A:ON", 1)
         await plant.clock.advance(6.0)
         assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (1, 0)
+
+
+async def test_GIVEN_a_furnace_in_manual_WHEN_not_OK_THEN_raising_its_output_is_refused_and_lowering_is_not() -> None:
+    full = {**OVEN, "detail": "full"}
+    interlock = {**HOT, "action": "refuse", "members": ["FURN1"]}
+    async with Plant({"site": {"prefix": "LAB"}, "device": [full], "interlock": [interlock]}).running() as plant:
+        await heat(plant, 90.0)
+        plant["FURN1:MOUT:RBV"].post(30.0, plant.clock.time())
+        control = plant.automation.interlocks["HOT"]
+        for name, value in (("MOUT", 31.0), ("TUNE", 1), ("TMR:RUN:CMD", 1), ("SPSEL", 1), ("SP1", 91.0)):
+            assert "interlock HOT" in str(control.objection(plant[f"FURN1:{name}"], value)), name
+            assert plant[f"FURN1:{name}"].name in control.guarded
+        assert control.objection(plant["FURN1:MOUT"], 29.0) is None
+        assert control.objection(plant["FURN1:SP1"], 60.0) is None
+
+
+async def test_GIVEN_a_server_that_is_not_armed_WHEN_not_OK_THEN_it_says_so_and_acts_when_it_is_armed() -> None:
+    async with site() as plant:
+        await power(plant, 500.0)
+        await plant.put("IOC:ARMED", 0)
+        await heat(plant, 90.0, 30.0)
+        assert (plant["ILK:HOT:MSG"].sevr, "not done: all: the server is not armed" in message(plant)) == (MAJOR, True)
+        assert [entry.pv for entry in plant.journal.entries] == ["LAB:IOC:ARMED"], "no refusals every few seconds"
+        await plant.put("IOC:ARMED", 1)
+        await plant.clock.advance(2.0)
+        assert not plant.channel("HV1:CH00").on
+        assert plant["ILK:HOT:MSG"].sevr == 0

@@ -109,6 +109,7 @@ def test_a_loss_does_not_ask_for_the_hysteresis() -> None:
         ("D:A < 5)", "column 8: found )"),
         ("D:A < OPEN", "found D:A < OPEN, allowed: == or != with the text of a state"),
         ("D:A < 5 hysteresis -1", "found hysteresis -1, allowed: 0 or more"),
+        ("not (D:B > 2 or D:A > 80 hysteresis 2)", "found hysteresis behind not for D:A"),
         ("D:A < 5 for -1 s", "found a negative time after for"),
         ("D:A changes within 0 s", "allowed: above 0"),
         ("__import__('os').system('x')", "column 1: found __import__"),
@@ -121,7 +122,7 @@ def test_a_condition_that_makes_no_sense_is_refused_with_its_place(text: str, re
 
 
 def test_units_times_and_states_are_understood() -> None:
-    text = 'not (D:A < 80.5 °C hysteresis 2 for 2 min or D:B changes within 500 ms) and D:VALVE == "HALF OPEN"'
+    text = '(D:A < 80.5 °C hysteresis 2 for 2 min or not D:B changes within 500 ms) and D:VALVE == "HALF OPEN"'
     tree = parse_condition(text)
     assert list(leaves(tree)) == [
         Comparison("D:A", "<", 80.5, "C", 2.0, 120.0),
