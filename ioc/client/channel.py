@@ -24,11 +24,12 @@ class ReadError(Exception):
 
 
 class PutError(Exception):
-    """A put was refused, or its outcome is not known (``unknown``); the text says why."""
+    """A put was refused (``answered``: by its server), or its outcome is ``unknown``; the text says why."""
 
-    def __init__(self, reason: str, unknown: bool = False) -> None:
+    def __init__(self, reason: str, unknown: bool = False, answered: bool = False) -> None:
         super().__init__(reason)
         self.unknown = unknown
+        self.answered = answered
 
 
 class Link:
@@ -121,7 +122,7 @@ class Channel:
         except ConnectionError as error:
             raise PutError(f"{error}; the outcome is unknown", unknown=True) from error
         if not response.status.success:
-            raise PutError(response.status.description)
+            raise PutError(response.status.description, answered=True)
 
     def send_put(self, value: Scalar | tuple[Scalar, ...]) -> None:
         """Put without completion: nothing is known of what becomes of it. Raises PutError when it can't be sent."""

@@ -140,8 +140,8 @@ def reading_of(response: Any, long_string: bool) -> Reading:
 def encoded(value: Scalar | tuple[Scalar, ...], native: int, count: int) -> tuple[Any, int, int]:
     """Return data, DBR type and number of elements for a put.
 
-    Text is converted by the server; for an array of characters it is sent as such. Raises ValueError for a text that
-    does not fit.
+    Text is converted by the server; for an array of characters it is sent as such. Raises ValueError for what does not
+    fit.
     """
     if isinstance(value, str) and native == CHAR and count > 1:
         raw = value.encode("utf-8", "surrogateescape")
@@ -149,6 +149,8 @@ def encoded(value: Scalar | tuple[Scalar, ...], native: int, count: int) -> tupl
             raise ValueError(f"{len(raw)} characters are more than the {count - 1} that fit")
         return raw + b"\0", CHAR, len(raw) + 1
     values = value if isinstance(value, tuple) else (value,)
+    if len(values) > count:
+        raise ValueError(f"{len(values)} values are more than the {count} that it takes; quote a text with spaces")
     if all(isinstance(one, int | float) for one in values):
         return list(values), int(caproto.ChannelType.DOUBLE), len(values)
     texts = [str(one).encode("utf-8", "surrogateescape") for one in values]

@@ -41,7 +41,11 @@ def run(args: argparse.Namespace) -> int:
     what = wanted(args, [args.pv])
     if len(what.names) > 1:
         raise NamesError([f"{args.pv} matches {len(what.names)} PVs; a put is for one"])
-    return asyncio.run(_put(what, args))
+    try:
+        return asyncio.run(_put(what, args))
+    except KeyboardInterrupt:
+        complain(f"{what.names[0]}: given up; if it was sent its outcome is unknown")
+        raise
 
 
 async def _put(what: Wanted, args: argparse.Namespace) -> int:
@@ -64,19 +68,26 @@ async def _put(what: Wanted, args: argparse.Namespace) -> int:
         after = await _read(channel)
         reason = "" if failure is None else await words_of(client, what.site, channel, failure, asked)
     if args.json:
-        outcome = "done" if failure is None else "unknown" if failure.unknown else "refused"
+        outcome = _outcome(failure, args.no_completion)
         print(json.dumps(_as_json(channel, before, after) | {"outcome": outcome, "reason": reason, "seconds": took}))
     elif failure is None:
-        print(f"{channel.name}  {_quantity(before)} -> {_quantity(after)}")
+        sent = "  (sent; the outcome is unknown)" if args.no_completion else ""
+        print(f"{channel.name}  {_quantity(before)} -> {_quantity(after)}{sent}")
     if failure is not None and not args.json:
         complain(f"{channel.name}: {'' if failure.unknown else 'refused: '}{reason}")
     return int(failure is not None)
 
 
+def _outcome(failure: PutError | None, no_completion: bool) -> str:
+    if failure is None:
+        return "sent" if no_completion else "done"
+    return "unknown" if failure.unknown else "refused"
+
+
 async def words_of(client: Client, site: Site | None, channel: Channel, failure: PutError, asked: float) -> str:
     """Return the words of the device or the journal where there are some, or else what Channel Access has to say."""
     words = None
-    if not failure.unknown and channel.connected:
+    if failure.answered and channel.connected:
         words = await reason_of(client, channel, _READ_SECONDS)
         if words is None and site is not None:
             words = await _of_journal(site, client, channel.name, asked)

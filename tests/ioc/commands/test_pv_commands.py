@@ -146,6 +146,14 @@ async def test_GIVEN_puts_WHEN_made_THEN_the_change_is_shown_or_the_reason_with_
             ("LAB:IOC:LAG", "1", "LAB:IOC:LAG is a read-only PV"),  # of no device: the journal has the words
         ):
             assert await labioc("put", pv, value) == (1, [], [refused.format(pv, reason)])
+        before = record(app, "CH00:VSET").val
+        for words, reason in (
+            (["9" * 41], "41 characters are more than the 39 that fit; NAME$ takes a long text"),
+            (["1", "2"], "2 values are more than the 1 that it takes; quote a text with spaces"),
+        ):
+            printed = refused.format("CALO:PMT07:VSET", reason)
+            assert await labioc("put", "CALO:PMT07:VSET", *words) == (1, [], [printed]), "nor the reason of another put"
+        assert record(app, "CH00:VSET").val == before
         monkeypatch.delenv("LABIOC_SITE")
         assert await labioc("put", "LAB:IOC:LAG", "1") == (
             1, [], [refused.format("LAB:IOC:LAG", "Write access denied")]
@@ -160,7 +168,10 @@ async def test_GIVEN_puts_WHEN_made_THEN_the_change_is_shown_or_the_reason_with_
         assert (status, out) == (1, [])
         assert err == ["labioc: LAB:HV1:CH00:VSET: no answer within 0.3 s; the outcome is unknown"]
         app.simulators["HV1"].faults.silent = False  # type: ignore[attr-defined]
-        assert (await labioc("put", "--no-completion", "LAB:IOC:ARMED", "0"))[0] == 0
+        _, out, _ = await labioc("put", "--no-completion", "--json", "LAB:HV1:CH00:VSET", "5000")
+        assert json.loads(out[0])["outcome"] == "sent"
+        status, out, _ = await labioc("put", "--no-completion", "LAB:IOC:ARMED", "0")
+        assert (status, out[0].partition("  (")[2]) == (0, "sent; the outcome is unknown)")
         await until(lambda: not app.statistics.armed, 5.0)
         monkeypatch.setenv("LABIOC_SITE", str(tmp_path / "site.toml"))
         status, _, err = await labioc("put", "HV1:CH0*:VSET", "1")
