@@ -37,6 +37,7 @@ _NUMBER: Final = re.compile(r"(?<![\w:.])[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?(?!\w|\
 
 _DETAIL: Final = re.compile(r"'[^']*'|\"[^\"]*\"|[-+]?\d[\d.]*(?:e[-+]?\d+)?")
 _DEVICE_NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*")
+_CONTROLS: Final = {number: f"\\x{number:02x}" for number in (*range(32), 127)}
 _PRIORITIES: Final = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
 _OWN_ATTRIBUTES: Final = frozenset((*vars(logging.makeLogRecord({})), "message", "asctime", "cause", "repeated"))
 
@@ -87,7 +88,7 @@ class OncePerCause(logging.Handler):
         if cause not in self._causes and len(self._causes) >= MOST_CAUSES:
             self._forget()
             if len(self._causes) >= MOST_CAUSES:
-                cause = "other causes"
+                cause = record.name, record.levelno, "other causes"
         counted = self._causes.get(cause)
         if counted is None or counted.until <= self._now():
             if counted is not None:
@@ -151,6 +152,8 @@ def _cause(record: logging.LogRecord) -> object:
     if known is not None:
         return record.name, known
     text = record.getMessage()
+    if record.exc_info and record.exc_info[0] is not None:  # one message may stand for any error inside
+        text += f" {record.exc_info[0].__name__}: {record.exc_info[1]}"
     return record.name, record.levelno, _NUMBER.sub("#", text) if record.levelno >= logging.WARNING else text
 
 
@@ -160,6 +163,10 @@ class TextFormatter(logging.Formatter):
     def __init__(self, priority: bool = False) -> None:
         super().__init__("%(levelname)s %(message)s" if priority else "%(asctime)s %(levelname)s %(message)s")
         self._priority = priority
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is that of logging
+        """Return the line without a traceback; nothing that a client has put begins a line or acts on a terminal."""
+        return super().formatMessage(record).rstrip("\n").translate(_CONTROLS)
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and those of a traceback."""

@@ -108,13 +108,12 @@ class StatusPages:
                     f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
                     + body
                 )
-                await writer.drain()
-        except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
-            pass  # the client went away, or sent no request
-        finally:
-            writer.close()
-            with contextlib.suppress(OSError):
+                writer.close()
                 await writer.wait_closed()
+        except (OSError, TimeoutError, EOFError, asyncio.LimitOverrunError):
+            pass  # the client went away, sent no request, or did not read its answer
+        finally:
+            writer.transport.abort()
 
     def _page(self, request: list[bytes]) -> Answer:
         if request[0] != b"GET" or len(request) < 3:

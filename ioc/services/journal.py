@@ -206,10 +206,10 @@ class _File:
         timer = self._clock.call_later(LATE, lambda: self._fails(f"the disk has not answered for {LATE:g} s"))
         try:
             await asyncio.to_thread(_append, path, "".join(lines).encode())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be had
             self._waiting.extendleft(reversed(lines))
             self._bound()
-            self._fails(error.strerror or str(error))
+            self._fails(getattr(error, "strerror", None) or str(error))
         else:
             if self.failing:
                 log.warning("%s is written again; puts that are lost: %d", path, self._lost)
@@ -289,6 +289,7 @@ class Follower:
         """Return the entries that have come since the last call. Raises OSError."""
         lines = self._lines()
         if self._file is None or self._is_another():
+            lines += self._lines()  # what was added before it was put aside
             self._open()
             lines += self._lines()
         return [entry for line in lines if (entry := entry_of(line.decode(errors="replace"))) is not None]

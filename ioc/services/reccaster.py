@@ -40,6 +40,9 @@ _SLICE: Final = 50
 
 _SLICE_PAUSE: Final = 0.002
 
+_MESSAGE_PAUSE: Final = 0.01
+"""Seconds between two datagrams or messages that are looked at: whoever sends more than that is not kept up with."""
+
 ENVIRONMENT: Final = (
     *("HOSTNAME", "EPICS_BASE", "TOP", "ARCH", "IOC", "EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST"),
     *("EPICS_CA_MAX_ARRAY_BYTES", "RSRV_SERVER_PORT", "PVAS_SERVER_PORT", "PWD", "EPICS_HOST_ARCH", "IOCNAME"),
@@ -126,6 +129,7 @@ class RecCaster:
                 found = recsync.announcement(data, sender[0])
                 if found is not None:
                     return found
+                await self._clock.sleep(_MESSAGE_PAUSE)
 
     async def _converse(self, found: Announcement) -> None:
         """Send everything, then answer pings until the receiver ends the connection.
@@ -142,7 +146,7 @@ class RecCaster:
             count = await self._send_all(writer)
             log.info("RecSync: %d records are registered with %s:%d", count, found.host, found.port)
             self.registered = count
-            await _answer_pings(reader, writer)
+            await self._answer_pings(reader, writer)
         finally:
             self.registered = 0
             writer.transport.abort()
@@ -165,6 +169,21 @@ class RecCaster:
             await writer.drain()
         return count
 
+    async def _answer_pings(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer until the receiver ends the connection."""
+        while True:
+            try:
+                message, body = await _receive(reader, 4 * TIMEOUT)
+            except asyncio.IncompleteReadError as error:
+                if error.partial:
+                    raise
+                return
+            if message == FromServer.PING:
+                writer.write(recsync.pong(body))
+                async with asyncio.timeout(TIMEOUT):
+                    await writer.drain()
+            await self._clock.sleep(_MESSAGE_PAUSE)
+
     def _variables(self) -> Iterator[tuple[str, str]]:
         own = self._own()
         for name in dict.fromkeys((*own, *ENVIRONMENT, *self._settings.environment)):
@@ -184,21 +203,6 @@ def _messages(number: int, record: RecordDef) -> Iterator[bytes]:
     for key, value in (*record.info.items(), ("recordDesc", record.fields.get("DESC", ""))):
         if key and value:
             yield recsync.add_info(number, key, value)
-
-
-async def _answer_pings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer until the receiver ends the connection."""
-    while True:
-        try:
-            message, body = await _receive(reader, 4 * TIMEOUT)
-        except asyncio.IncompleteReadError as error:
-            if error.partial:
-                raise
-            return
-        if message == FromServer.PING:
-            writer.write(recsync.pong(body))
-            async with asyncio.timeout(TIMEOUT):
-                await writer.drain()
 
 
 async def _receive(reader: asyncio.StreamReader, seconds: float) -> tuple[int, bytes]:

@@ -357,7 +357,7 @@ class Top(App[None]):
         try:
             await channel.put(value, PUT_SECONDS)
         except PutError as error:
-            reason = None if error.unknown else await reason_of(self._client, channel, READ_SECONDS)
+            reason = await reason_of(self._client, channel, READ_SECONDS) if error.answered else None
             text = str(error) if error.unknown else f"refused: {reason or error}"
             self.notify(f"{pv}: {text}", severity="error", timeout=15, markup=False)
         else:

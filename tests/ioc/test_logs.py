@@ -178,3 +178,31 @@ def test_a_file_is_opened_anew_after_it_has_been_put_aside(tmp_path: Path) -> No
         logging.getLogger("caproto").setLevel(logging.NOTSET)
     assert [line.split()[-1] for line in (tmp_path / "labioc.log.1").read_text().splitlines()] == ["first"]
     assert [line.split()[-1] for line in path.read_text().splitlines()] == ["second"]
+
+
+async def test_GIVEN_clients_that_fill_the_causes_WHEN_something_else_goes_wrong_THEN_it_is_logged(rig: Rig) -> None:
+    for number in range(MOST_CAUSES + 5):
+        rig.log.warning("refused x%d", number)
+    rig.log.error("HV1: the device is lost")
+    assert rig.lines()[-1] == "HV1: the device is lost"
+
+
+async def test_GIVEN_one_message_WHEN_the_errors_behind_it_differ_THEN_each_is_logged() -> None:
+    rig = text_rig()
+    for error in (ValueError("1 is odd"), ValueError("3 is odd"), KeyError("x")):
+        try:
+            raise error
+        except (ValueError, KeyError):
+            rig.log.exception("HV1: internal error")
+    text = rig.stream.getvalue()
+    assert [word in text for word in ("1 is odd", "3 is odd", "KeyError: 'x'")] == [True, False, True]
+    rig.handler.close()
+
+
+def test_a_value_with_control_characters_is_one_line_and_does_nothing_to_a_terminal() -> None:
+    rig = text_rig()
+    rig.log.info("LAB:A: %s -> 1", "\x1b[2J\n2026-11-27 CRITICAL all is lost")
+    assert [line.partition(" INFO ")[2] for line in rig.lines()] == [
+        "LAB:A: \\x1b[2J\\x0a2026-11-27 CRITICAL all is lost -> 1"
+    ]
+    rig.handler.close()

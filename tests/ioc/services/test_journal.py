@@ -228,3 +228,23 @@ def test_a_follower_begins_at_the_end_and_waits_for_the_whole_line(tmp_path: Pat
         assert [one.new for one in follower.new()] == ["2"]
     assert follower.new() == []
     follower.close()
+
+
+def test_a_follower_reads_what_was_added_before_the_file_was_put_aside(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "puts.jsonl"
+    path.write_text(entry("1").line())
+    follower = Follower(path)
+    looked = follower._is_another
+
+    def put_aside_meanwhile() -> bool:
+        with open(path, "a", encoding="utf-8") as file:
+            file.write(entry("2").line())
+        path.rename(tmp_path / "puts.jsonl.1")
+        path.write_text(entry("3").line())
+        return looked()
+
+    monkeypatch.setattr(follower, "_is_another", put_aside_meanwhile)
+    assert [one.new for one in follower.new()] == ["2", "3"]
+    follower.close()

@@ -180,6 +180,20 @@ async def test_GIVEN_a_receiver_that_ends_WHEN_another_announces_itself_THEN_it_
             await until(lambda: caster.registered == 0)
 
 
+async def test_GIVEN_a_receiver_that_pings_without_end_WHEN_connected_THEN_it_gets_few_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with rig(monkeypatch) as (receiver, caster):
+        for _ in range(200):
+            receiver.announce(b"nonsense")
+        await until(lambda: caster.registered == 2, receiver.announce)
+        for nonce in range(2000):
+            receiver.ping(nonce)
+        await asyncio.sleep(0.05)
+        assert len(receiver.pongs) < 50
+        assert caster.registered == 2
+
+
 @pytest.mark.parametrize(
     "greeting",
     [

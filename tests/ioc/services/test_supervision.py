@@ -20,8 +20,9 @@ from ioc.services.notify import ServiceManager
 from ioc.services.statistics import IocStatistics
 from ioc.services.supervision import Supervision, address_file
 from ioc.site.config import Site, parse_site
-from labioc_pages.page import MOST_CLIENTS, NotRunning, fetch
+from labioc_pages.page import MOST_CLIENTS, Answer, NotRunning, StatusPages, fetch
 from tests.ioc.fakes import FakeClock, FakeDriver, hv_records, hv_values, settle
+from tests.ioc.test_app import until
 
 SITE = {
     "site": {"prefix": "LAB"},
@@ -226,6 +227,19 @@ async def test_GIVEN_clients_that_send_nothing_WHEN_there_are_too_many_THEN_furt
     await rig.stop()
     for _, writer in clients:
         writer.close()
+
+
+async def test_GIVEN_a_client_that_does_not_read_WHEN_its_time_is_over_THEN_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("labioc_pages.page._REQUEST_SECONDS", 0.2)
+    pages = StatusPages({"/": lambda: Answer("text/plain", "x" * 30_000_000)}, tmp_path / "address")
+    await pages.start("127.0.0.1", 0)
+    with socket.create_connection(pages.address) as client:
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        await until(lambda: len(pages._clients) == 1, 5.0)
+        await until(lambda: not pages._clients, 5.0)
+    await pages.stop()
 
 
 def test_an_empty_address_serves_no_pages(tmp_path: Path) -> None:
