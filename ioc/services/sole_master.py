@@ -18,7 +18,6 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -40,7 +39,8 @@ _LOCAL: Final = ("127.", "localhost", "::1")
 async def sole_master(site: Site, port: int, interfaces: Sequence[str], force: bool = False) -> AsyncIterator[None]:
     """Be the only server of these PVs, at this search port, and of the devices until the block ends.
 
-    Port 0, which no client knows beforehand, leaves the PVs out; so do devices that are simulated or on this computer.
+    Port 0, which no client knows beforehand, leaves the PVs out. Devices that the server simulates do not count; one at
+    an address of this computer does, since a tunnel or a server of serial ports may be there.
     Raises OSError that names who holds what; with ``force`` that is logged, and the block entered all the same.
     """
     with ExitStack() as held:
@@ -72,8 +72,7 @@ def _wire(settings: DeviceSettings) -> str | None:
     if settings.bus:  # an adapter may be shared, a module may not; virtual ones are inside the process
         adapter = f"{settings.bus.get('interface')} {settings.bus.get('channel', '')}".strip()
         return None if adapter.startswith("virtual") else f"{place.text} at {adapter}"
-    host = urlsplit(place.wire).hostname or ""
-    return None if host.startswith(_LOCAL) else place.wire
+    return place.wire
 
 
 def _hold(held: ExitStack, key: str, what: str) -> str | None:

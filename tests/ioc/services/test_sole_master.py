@@ -74,11 +74,14 @@ async def test_a_device_belongs_to_one_server_whatever_its_names() -> None:
         await accepted(site(HV | {"address": "tcp://192.0.2.2:23"}, prefix="B"))
 
 
-@pytest.mark.parametrize(
-    "device",
-    [HV | {"simulated": True}, HV | {"address": "tcp://127.0.0.1:2323"}, HV | {"address": "tcp://localhost:2323"}],
-)
-async def test_simulators_are_for_all(device: dict[str, Any]) -> None:
+async def test_a_device_behind_a_port_of_this_computer_belongs_to_one_server_too() -> None:
+    device = HV | {"address": f"tcp://127.0.0.1:{free_port()}"}  # a tunnel, or a server of serial ports
+    async with sole_master(site(device), 0, LOOPBACK):
+        await refused(site(device, prefix="B"), 0, f"{device['address']}: held by process")
+
+
+async def test_what_a_server_simulates_is_in_no_other_ones_way() -> None:
+    device = HV | {"simulated": True}
     async with sole_master(site(device), 0, LOOPBACK):
         await accepted(site(device, prefix="B"))
     async with sole_master(site(ISEG, interface="virtual"), 0, LOOPBACK):
