@@ -30,6 +30,8 @@ TICK: Final = 1e-3
 SETTING_VOLTS, SETTING_SHARE = 1.0, 0.002
 """V, share of the setting: a setting that reads back further away has been changed by another client."""
 
+_NOT_READ: Final = "the protections have not been read in time"
+
 _SAFE_STATES: Final = {State.INHIBITED, State.KILLED, State.FAULT}
 
 
@@ -263,11 +265,13 @@ class RecoveryRules:
         return None
 
     def _wait(self, look: Look) -> None:
-        self._reported = self._reported or look.reported
+        self._reported, due = self._reported or look.reported, self._since + self.settings.wait
         if look.on:
             self._leave(Phase.HOLD, "it has been switched on meanwhile")
-        elif look.now - self._since < self.settings.wait or look.guarded_at < self._since + self.settings.wait:
-            return  # a protection that has acted for a moment shows in the unit's memory, until that is cleared
+        elif look.now < due:
+            return
+        elif look.guarded_at - due <= TICK:  # one that has acted for a moment is in the unit's memory until the clear
+            self._late(look.now - due, self.settings.timeout, _NOT_READ)
         elif not self._reported:
             self._leave(Phase.HOLD, "the unit itself reports no trip: its output has gone for another reason")
         elif (end := self._used_up(look.now)) is not None:
@@ -311,10 +315,10 @@ class RecoveryRules:
         elif self._step is Step.LOW:
             self._expected = round(self._target * self.settings.fraction, 3)
             return Put("VSET", self._expected)
-        elif look.guarded_at > self._since:
+        elif look.guarded_at - self._since > TICK:
             return Put("ON", 1)
         else:
-            self._late(lasted, self.settings.timeout, "the protections have not been read in time")
+            self._late(lasted, self.settings.timeout, _NOT_READ)
         return None
 
     def _late(self, lasted: float, most: float, reason: str) -> None:
