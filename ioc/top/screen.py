@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -16,10 +17,12 @@ from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Input, Label, Static, TabbedContent, TabPane
 from textual.widgets.data_table import ColumnKey
+from textual.worker import Worker
 
 from archiver.history.plot import terminal as draw
 from ioc.client import Channel, Client, PutError, ReadError, Reading, reason_of
 from ioc.client.reading import duration
+from ioc.records.status import INVALID
 from ioc.top.board import UNKNOWN, Board, Cell, in_order
 from ioc.top.rows import ALARM, NAME, TREND, Row, Table
 
@@ -121,6 +124,8 @@ class Top(App[None]):
         """The table that was drawn last: what has changed since is known of that one only."""
         self._filter = ""
         self._alarms_only = False
+        self._detailed: Row | None = None
+        self._reading: Worker[None] | None = None
 
     def compose(self) -> ComposeResult:
         """Make summary, tables, filter and details."""
@@ -250,23 +255,27 @@ class Top(App[None]):
             parts = self._board.segments(row.trend, now, seconds)
             widget.update(Text(draw(title, parts, size.width - 1, size.height - 2)))
 
-    @work(exclusive=True, group="details")
-    async def _read_details(self) -> None:
-        """Read all PVs of the chosen row, those that change and those that do not."""
+    def _read_details(self) -> None:
+        """Read all PVs of the chosen row, those that change and those that do not, unless that is under way."""
         with suppress(NoMatches):
-            await self._show_details(self.chosen, self.query_one("#values", Static))
+            row = self.chosen
+            if self._reading is None or self._reading.is_finished or row is not self._detailed:
+                self._detailed, self._reading = row, self._show_details(row, self.query_one("#values", Static))
 
+    @work(exclusive=True, group="details")
     async def _show_details(self, row: Row | None, widget: Static) -> None:
         if row is None:
             widget.update("")
             return
-        shown = Text()
-        for channel in await self._client.connect(row.details, READ_SECONDS):
-            try:
-                reading = await channel.read(READ_SECONDS)
+        shown, channels = Text(), await self._client.connect(row.details, READ_SECONDS)
+        found = await asyncio.gather(*(channel.read(READ_SECONDS) for channel in channels), return_exceptions=True)
+        for channel, reading in zip(channels, found, strict=True):
+            if isinstance(reading, ReadError):
+                cell = Cell(str(reading), UNKNOWN)
+            elif isinstance(reading, BaseException):
+                raise reading
+            else:
                 cell = Cell(f"{reading.quantity}  {reading.alarm}".rstrip(), reading.severity)
-            except ReadError as error:
-                cell = Cell(str(error), UNKNOWN)
             short = channel.name.removeprefix(f"{self._site}:")
             shown.append(f"{short:<24} {cell.text}\n", style=_STYLES[cell.severity])
         if self.chosen is row:
@@ -324,7 +333,7 @@ class Top(App[None]):
         field.value, field.display = "", False
         self._widget(self._key).focus()
 
-    @work(exclusive=True, group="put")
+    @work(group="put")
     async def action_set_value(self) -> None:
         """Ask for a new value of the setting of the chosen row, ask again, then put it."""
         row = self.chosen
@@ -336,15 +345,16 @@ class Top(App[None]):
         if value is not None:
             await self._put(row, row.setting, value)
 
-    @work(exclusive=True, group="put")
+    @work(group="put")
     async def action_switch(self) -> None:
         """Ask whether to switch the chosen channel, then do so."""
         row = self.chosen
         if row is None or not row.switch:
             self.notify("this row cannot be switched", severity="warning")
             return
-        is_on = self._board.show(row.switch).text == "ON"
-        await self._put(row, row.switch, "OFF" if is_on else "ON")
+        cell = self._board.show(row.switch)
+        is_off = cell.text == "OFF" and cell.severity < INVALID  # what is not known is never switched on
+        await self._put(row, row.switch, "ON" if is_off else "OFF")
 
     async def _put(self, row: Row, pv: str, value: str) -> None:
         """Put after a question, and say what came of it."""

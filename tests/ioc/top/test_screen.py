@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from textual.pilot import Pilot
@@ -121,3 +122,20 @@ async def test_GIVEN_a_server_that_ends_WHEN_it_was_shown_THEN_its_rows_are_not_
         await shown(pilot, lambda: line(top, "HV1.0")[6:7] == ["not connected"])
         assert line(top, "HV1.0")[1:4] == ["?", "?", "?"]
         assert "4 not connected" in text(top, "#summary")
+
+
+async def test_GIVEN_a_PV_that_is_not_found_WHEN_its_row_is_chosen_THEN_the_others_are_shown_and_it_is_not_put_ON() -> (
+    None
+):
+    async with running() as app:
+        (channels, *others) = tables(Plant.build([app.site]))
+        row = channels.rows[0]
+        lost = replace(row, details=[*row.details, "LAB:NOT:THERE"], switch="LAB:NOT:THERE")
+        env = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{app.search_port}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
+        top = Top("LAB", [replace(channels, rows=[lost, *channels.rows[1:]]), *others], env)
+        async with top.run_test(size=(130, 40)) as pilot:
+            await shown(pilot, lambda: "NOT:THERE" in text(top, "#values") and "HV1:CH00:VMON" in text(top, "#values"))
+            await pilot.press("o")
+            await shown(pilot, lambda: isinstance(top.screen, Confirm))
+            assert "put OFF to LAB:NOT:THERE, which is ?" in str(top.screen.query_one("#question", Static).render())
+            await pilot.press("n")
