@@ -18,6 +18,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlencode
@@ -134,12 +135,16 @@ class Station:
         """Return what pages have written so far."""
         return [(entry["pv"], str(entry["value"])) for entry in await self.ask("/writes")]
 
-    async def open(self, file: str, macros: Mapping[str, str]) -> list[Widget]:
-        """Show a screen, wait until everything on it is there, and return its widgets."""
-        found = list(widgets(self.files, file, macros))
-        expected = {widget.pv for widget in found if widget.pv}
+    async def show(self, file: str, macros: Mapping[str, str]) -> list[Widget]:
+        """Begin to show a screen, and return its widgets."""
         query = urlencode({"file": f"/screens/{file}", **macros})
         await self.page.call("Page.navigate", url=f"{self._session._base_url}viewer/index.html?{query}")
+        return list(widgets(self.files, file, macros))
+
+    async def open(self, file: str, macros: Mapping[str, str]) -> list[Widget]:
+        """Show a screen, wait until everything on it is there, and return its widgets."""
+        found = await self.show(file, macros)
+        expected = {widget.pv for widget in found if widget.pv}
 
         async def complete() -> bool:
             states = await self.ask("/pvs")
@@ -195,12 +200,13 @@ class Station:
         script = f"performance.getEntriesByType('resource').some(e => e.name.endsWith('/screens/{file}'))"
         await until(lambda: self.page.evaluate(script), 15.0, f"{file} is not opened")
 
-    async def spots(self, shown: list[Widget]) -> None:
+    async def spots(self, shown: list[Widget]) -> bool:
         """Find where widgets can be pressed: menus of this viewer reach over what is above and below them."""
         pressed = [widget for widget in shown if widget.kind in TAGS or widget.kind == "action_button"]
-        areas = [[one.x, one.y, one.height, TAGS.get(one.kind, "BUTTON")] for one in pressed]
+        areas = [[one.x, one.y, one.height, TAGS.get(one.kind, "BUTTON:enabled")] for one in pressed]
         script = f"{json.dumps(areas)}.map({ROWS})"
         self._rows = dict(zip(pressed, await self.page.evaluate(script), strict=True))
+        return all(self._rows.values())
 
     def spot(self, widget: Widget) -> float:
         """Return where a widget can be pressed."""
@@ -302,8 +308,9 @@ async def _buttons_open_screens(here: Station) -> None:
     before = await here.writes()
     for name, target in WAYS:
         file, macros = SCREENS[name]
-        shown = await here.open(file, {"P": "LAB", **macros})
+        shown = await here.show(file, {"P": "LAB", **macros})
         button = next(widget for widget in shown if widget.opens == target and widget.text != "...")
+        await until(partial(here.spots, [button]), 60.0, f"{button} cannot be pressed")
         await here.page.click(button.x, here.spot(button))
         await here.loaded(target)
     assert await here.writes() == before
