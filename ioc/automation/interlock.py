@@ -41,6 +41,9 @@ TICK, QUIET_TICK = 0.1, 1.0
 RETRY: Final = 5.0
 """Seconds after which what could not be done is tried again, or what was undone is done again."""
 
+WELL: Final = "OK"
+"""MSG when nothing is wrong, and what is kept over a restart then; else the cause is, until it is acknowledged."""
+
 _DONE: Final = {RAMP_DOWN: "set to 0", OFF: "off", SAFE: "safe"}
 _RAISED: Final = ("VSET", "TSET", "SP1", "SP2", "RSP")
 _OUTPUT: Final = "MOUT"
@@ -78,8 +81,14 @@ class InterlockControl(NotedSource):
         self.ok: bool | None = None
         """Whether it is OK; None until it is known for the first time."""
         self._armed = False
-        self._unacknowledged = False
-        self._cause = ""
+        kept = str(self._own["MSG"].val)
+        self._unacknowledged = interlock.latch and kept != WELL
+        self._cause = kept if self._unacknowledged else ""
+        if self._unacknowledged:
+            self.ok = False
+            log.warning("interlock %s: not acknowledged before the server started: %s", self.name, kept)
+        else:
+            self._show("MSG", "not known yet")
         self._since: float | None = None
         self._bypassed_until = -math.inf
         self._tried: dict[str, float] = {}
@@ -219,12 +228,22 @@ class InterlockControl(NotedSource):
         if good:
             self._armed, self._cause = True, ""
             self._failed.clear()
+            self._keep(WELL)
             log.info("interlock %s: OK again", self.name)
             return
         log.warning("interlock %s: %s", self.name, self._cause)
         self._unacknowledged = self._interlock.latch
         self._tried.clear()
         self._puts.withdraw_objectionable()
+        if self._interlock.latch:
+            self._keep(self._cause)
+
+    def _keep(self, text: str) -> None:
+        """Have the server keep this as MSG over a restart."""
+        msg = self._own["MSG"]
+        entry = self._puts.notes.entry(msg.name, str(msg.val), text, self._context)
+        self._show("MSG", text)
+        self._puts.notes.on_applied(entry)
 
     # ---- acting
 
@@ -304,7 +323,7 @@ class InterlockControl(NotedSource):
 
     def _text(self, good: bool, cause: str) -> str:
         if self.ok:
-            return "OK" if good else f"OK for {self._interlock.act_after:g} s longer: {cause}"
+            return WELL if good else f"OK for {self._interlock.act_after:g} s longer: {cause}"
         if self.ok is None:
             return f"not known yet: {cause}"
         parts = [self._cause]

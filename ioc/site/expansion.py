@@ -229,18 +229,18 @@ def _recovery_errors(record: RecordDef) -> Iterator[str]:
 
 
 def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
-    """Check that what is to survive a restart is an output of the server itself, never one of a device."""
+    """Check that what is to survive a restart is an output or a text of the server itself, never one of a device."""
     tag = record.info.get(KEEP_TAG)
     if tag is None:
         return
     device, signal = "", ""
     if record.fields.get("DTYP") == DEVICE_TYPE:
         with suppress(ValueError):  # reported by _link_errors
-            device, signal = parse_link(record.fields.get("OUT", ""))
+            device, signal = parse_link(record.fields.get("OUT") or record.fields.get("INP", ""))
     of_device = device in devices and not is_of_server(signal)
-    if record.rtyp not in _OUTPUTS or of_device or "VAL" in record.fields:
+    if record.rtyp not in (*_OUTPUTS, "lsi") or of_device or "VAL" in record.fields:
         found = f"found info({KEEP_TAG}, {tag!r}) on a {record.rtyp}{' of a device' if of_device else ''}"
-        yield _error(record, f"{found}, allowed: on an output of the server itself, without a VAL")
+        yield _error(record, f"{found}, allowed: on an output or a lsi of the server itself, without a VAL")
 
 
 def _register(database: Database, record: RecordDef) -> Iterator[str]:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from devices.errors import LinkDown, Refused, ReplyTimeout
@@ -16,6 +17,7 @@ from ioc.database.support import OFF_TAG, SERVER
 from ioc.puts import PutPath
 from ioc.records import PutContext, Record, RecordSet, fields_of
 from ioc.scan.scanner import DeviceScanner
+from ioc.services.state import StateStore
 from ioc.services.statistics import IocStatistics, about
 from ioc.site.config import Site, parse_site
 from ioc.site.expansion import expand
@@ -212,11 +214,12 @@ class Furnace(Device):
 class Plant:
     """A site served by everything but sockets and devices: real records, scan, put path and automation."""
 
-    def __init__(self, data: Mapping[str, Any], clock: FakeClock | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any], clock: FakeClock | None = None, folder: Path | None = None) -> None:
         self.site: Site = parse_site(data)
         self.clock = clock or FakeClock()
         definitions = expand(self.site).records
         self.records = RecordSet.build(definitions.values(), time=self.clock.time)
+        self.state = StateStore(self.site, self.records, folder, self.clock)
         self.outputs = [self.records[name] for name, one in definitions.items() if OFF_TAG in one.info]
         self.devices: dict[str, Supply | Furnace] = {}
         self.scanners: dict[str, DeviceScanner] = {}
@@ -229,6 +232,7 @@ class Plant:
         self.journal = KeptJournal(self.clock)
         self.statistics = IocStatistics(server, self.clock, about(self.site))
         self.puts = PutPath(self.scanners, self.statistics, self.clock, journal=self.journal)
+        self.puts.notes.on_applied = self.state.note
         for record in self.records.values():
             self.puts.attach(record)
         self.automation = Automation(self.site, self.records, self.outputs, self.puts, self.clock, self.scanners)
@@ -262,6 +266,7 @@ class Plant:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.state.close()
 
     async def put(self, name: str, value: Value, context: PutContext = WHO) -> None:
         """Put as a client does. Raises PutRefused."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Never
 
 import pytest
@@ -329,3 +330,25 @@ async def test_GIVEN_a_server_that_is_not_armed_WHEN_not_OK_THEN_it_says_so_and_
         await plant.clock.advance(2.0)
         assert not plant.channel("HV1:CH00").on
         assert plant["ILK:HOT:MSG"].sevr == 0
+
+
+async def test_GIVEN_a_latch_WHEN_the_server_is_started_again_THEN_it_is_there_until_acknowledged(
+    tmp_path: Path,
+) -> None:
+    data = {"site": {"prefix": "LAB"}, "device": [HV, OVEN], "interlock": [HOT]}
+    async with Plant(data, folder=tmp_path).running() as plant:
+        await heat(plant, 90.0)
+        await heat(plant, 20.0)
+        assert plant["ILK:HOT:OK"].val == 0
+    async with Plant(data, folder=tmp_path).running() as plant:
+        assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (0, MAJOR)
+        assert message(plant).startswith("LAB:FURN1:TEMP is 90 C, allowed: < 80 C [")
+        assert message(plant).endswith("OK now, acknowledge it")
+        with pytest.raises(PutRefused, match="interlock HOT"):
+            await plant.put("CALO:A:ON", 1)
+        assert writes(plant) == []
+        await plant.put("ILK:HOT:ACK:CMD", 1)
+        await plant.clock.advance(1.0)
+        assert (plant["ILK:HOT:OK"].val, message(plant)) == (1, "OK")
+    async with Plant(data, folder=tmp_path).running() as plant:
+        assert plant["ILK:HOT:OK"].val == 1

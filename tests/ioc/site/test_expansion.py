@@ -96,6 +96,7 @@ def test_what_everything_off_switches_has_to_be_a_switch_of_a_device(channel_tem
     [
         'bo, "{0}") {{ field(DTYP, "labioc") field(OUT, "@$(DEV) CH$(CH).ON") info(keep, "0")',
         'bi, "{0}") {{ info(keep, "0")',
+        'lsi, "{0}") {{ field(DTYP, "labioc") field(INP, "@$(DEV) CH$(CH).STATE") info(keep, "0")',
         'bo, "{0}") {{ field(VAL, "1") info(keep, "0")',
     ],
 )
@@ -103,7 +104,7 @@ def test_what_survives_a_restart_has_to_be_an_output_of_the_server_itself(channe
     channel_template("record(" + wrong.format("$(P):$(DEV):CH$(CH):X") + " }\n")
     (error,) = errors(SITE + "channels = 1\n")
     assert error.startswith("c.template:1: record LAB:HV1:CH00:X: found info(keep, ")
-    assert error.endswith("allowed: on an output of the server itself, without a VAL")
+    assert error.endswith("allowed: on an output or a lsi of the server itself, without a VAL")
 
 
 @pytest.mark.parametrize("wrong", ['ao, "{0}") {{ info(restore, "last")', 'ai, "{0}") {{ info(restore, "ramp")'])
