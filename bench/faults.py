@@ -142,6 +142,8 @@ async def table(family: str, runs: int, pace: float | None, only: str) -> list[R
     paced: Callable[[float | None], AbstractAsyncContextManager[Wire]] = resolve_name(FAMILIES[family])
     async with paced(pace) as wire:
         chosen = [number for number, fault in enumerate(wire.faults) if only in fault.name]
+        if not chosen:
+            raise SystemExit(f"--only: found {only!r}, faults are: {', '.join(fault.name for fault in wire.faults)}")
     return list(await asyncio.gather(*(measure(paced(pace), number, runs) for number in chosen)))
 
 

@@ -15,9 +15,12 @@ from pathlib import Path
 
 _THREADS = Path("/proc/self/task")
 
+SLOWEST = 10.0
+"""Seconds of a busy machine that count as one at most: threads may wait at the same time, and a wait has to end."""
+
 
 class FairClock:
-    """Seconds since it was made, without those in which a thread of this process was ready but not run.
+    """Seconds since it was made, without those in which a thread of this process was ready but not run; see SLOWEST.
 
     Source: the second number of /proc/self/task/*/schedstat, nanoseconds spent waiting on a run queue; where there is
     no such file it counts every second.
@@ -35,7 +38,8 @@ class FairClock:
             now, looked = self._delays(), time.monotonic()
             # a thread that is new, or has the number of one that has ended, begins at nothing
             lost = sum(max(delay - self._known.get(thread, 0), 0) for thread, delay in now.items()) * 1e-9
-            self._seconds += max(looked - self._looked - lost, 0.0)
+            elapsed = looked - self._looked
+            self._seconds += max(elapsed - lost, elapsed / SLOWEST)
             self._known, self._looked = now, looked
             return self._seconds
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from devices.caen.driver import CaenDriver
 from devices.caen.family import FAMILY
 from devices.discovery import ALIAS, Discovery, Found, Report, completed, number_option, serial_places, take_options
-from devices.errors import DeviceError, LinkDown
+from devices.errors import DeviceError, Garbled, LinkDown
 from devices.links.line import parse_address
 
 PORTS: Final = (23, 1470)
@@ -62,14 +62,18 @@ async def _ask(address: str, board: int) -> Found:
     try:
         await driver.connect()
         about = await driver.read(("BD.NAME", "BD.SERIAL", "BD.FW", "BD.NCH", "BD.LOCAL"))
-        value = {name: None if name not in about else about[name].value for name in _TEXTS}
+        value = {name: about[name].value for name in _TEXTS if name in about and about[name].value is not None}
+        if "BD.NCH" not in value:
+            raise Garbled("a supply answers, but not how many channels it has")
         count = int(str(value["BD.NCH"]))
         channels = [f"CH{number:02d}" for number in range(count)]
         await driver.read([f"{channel}.{name}.{end}" for channel in channels for name, end in _LIMITS])
         limits = {number: _limits(driver, channel) for number, channel in enumerate(channels)}
     finally:
         await driver.close()
-    keys: dict[str, Any] = {"address": address, "channels": count, "serial": str(value["BD.SERIAL"])}
+    keys: dict[str, Any] = {"address": address, "channels": count}
+    if "BD.SERIAL" in value:
+        keys["serial"] = str(value["BD.SERIAL"])
     if board:
         keys["board"] = board
     same = all(one == limits[0] for one in limits.values())
@@ -77,9 +81,10 @@ async def _ask(address: str, board: int) -> Found:
         keys["limits"] = limits[0]
     elif not same:
         keys["channel"] = {str(number): {"limits": one} for number, one in limits.items() if one}
-    text = f"{value['BD.NAME']}, serial {value['BD.SERIAL']}, firmware {value['BD.FW']}, {count} channels"
+    name, serial, firmware = (value.get(one, "unknown") for one in _TEXTS[:3])
+    text = f"{name}, serial {serial}, firmware {firmware}, {count} channels"
     return Found(
-        text=text + ("; its front panel is in LOCAL: it will refuse settings" if value["BD.LOCAL"] == 1 else ""),
+        text=text + ("; its front panel is in LOCAL: it will refuse settings" if value.get("BD.LOCAL") == 1 else ""),
         keys=keys,
         remarks={
             "serial": "another unit at this address is a MAJOR alarm",

@@ -327,7 +327,7 @@ def _traces(before: Sample, after: Sample, gap: float | None) -> tuple[str, ...]
     eased = before.mode == "MANUAL" and (after.output or 0.0) < (before.output or 0.0)
     lowered = (after.target or 0.0) < (before.target or 0.0)
     led = after.target if free or lowered else after.working
-    if before.mode == after.mode and not off and not eased and _fell(before.temp, after.temp, led):
+    if (before.mode == after.mode or not after.mode) and not off and not eased and _fell(before.temp, after.temp, led):
         found.append("the temperature fell while the output was on")
     return tuple(found)
 

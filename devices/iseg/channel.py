@@ -221,7 +221,8 @@ class IsegChannel:
         if self._cell("ChannelStatus") is None:
             return None
         status = self._unit.word("ChannelStatus", self.number)
-        module = self._unit.word("ModuleStatus") if ("ModuleStatus", None) in self._unit.cells else None
+        known = ("ModuleStatus", None) in self._unit.cells and self._unit.missed("ModuleStatus", None) < 2
+        module = self._unit.word("ModuleStatus") if known else None
         rising = bool(status & ChannelStatus.ON) and (vmon is None or vset is None or vmon <= vset)
         return conditions(status, self._unit.word("ChannelEventStatus", self.number), module, rising)
 

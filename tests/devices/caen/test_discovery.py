@@ -83,6 +83,15 @@ async def test_GIVEN_a_supply_in_local_WHEN_looked_for_THEN_that_is_reported() -
     assert "LOCAL" in found[0].text
 
 
+async def test_GIVEN_a_supply_without_a_serial_number_WHEN_looked_for_THEN_none_is_written_down() -> None:
+    model = CaenModel(Profile.A)
+    model.unknown.add("BDSNUM")
+    async with simulated_supply(model) as supply:
+        found, _ = await look(f"tcp://127.0.0.1:{supply.port}")
+    assert "serial" not in found[0].keys
+    assert "serial unknown" in found[0].text
+
+
 async def test_GIVEN_a_furnace_controller_WHEN_a_supply_is_looked_for_there_THEN_none_and_nothing_changes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -80,6 +80,34 @@ async def test_a_unit_that_fell_silent_costs_one_timeout_and_may_have_been_repla
     assert (await rig.driver.read(["BD.NAME"]))["BD.NAME"].value == "NDT1470"
 
 
+@pytest.mark.parametrize("changed", ["serial", "firmware"])
+async def test_another_unit_that_answers_in_a_scan_is_learnt_anew(changed):
+    rig = bench()
+    await rig.start()
+    rig.link.model = CaenModel(channels=2)
+    setattr(rig.link.model, changed, "09.9")
+    with pytest.raises(LinkDown, match="another unit or firmware"):
+        await rig.driver.read(["BD.SERIAL", "BD.FW"])
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    assert [line.rpartition(":")[2] for line in rig.sent(since)] == ["BDNAME", "BDNCH", "BDSNUM", "BDFREL"]
+    found = await rig.driver.read(["BD.NCH", "CH03.VMON"])
+    assert (found["BD.NCH"].value, found["CH03.VMON"].level) == (2, Level.INVALID)
+
+
+async def test_a_unit_of_another_dialect_is_asked_before_the_silent_one_is_waited_for_again():
+    rig = bench()
+    await rig.start()
+    rig.link.model = CaenModel(Profile.B)
+    rig.link.intercept = deaf_without_an_address
+    for _ in range(OTHER_UNIT - 1):
+        with pytest.raises(ReplyTimeout):
+            await rig.driver.connect()
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    assert rig.sent(since)[:2] == ["$CMD:MON,PAR:BDSNUM", "$BD:00,CMD:MON,PAR:BDNAME"]
+
+
 async def test_a_unit_that_was_silent_for_long_is_back_after_one_question():
     rig = bench()
     await rig.start()

@@ -357,3 +357,29 @@ async def test_a_trip_that_no_scan_has_seen_is_latched_before_the_clear_of_anoth
 )
 def test_the_memory_of_alarms_tells_protections_from_trips(name, profile, word, expected):
     assert layout_of(name, profile).protected(word) is expected
+
+
+async def test_an_interlock_of_which_the_board_does_not_report_any_more_is_an_alarm_of_the_channels():
+    rig = bench()
+    await rig.start()
+    rig.model.interlock(True)
+    names = [*FAST, "CH02.STAT.INTLCK", "BD.ILK"]
+    found = await rig.driver.read(names)
+    assert (found["BD.ILK"].level, found["CH02.STATE"].level) == (Level.MAJOR, Level.OK)
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:?" if b"BDILK" in request else None
+    for _ in range(2):
+        found = await rig.driver.read(names)
+    assert found["BD.ILK"].level is Level.INVALID
+    assert (found["CH02.STATE"].value, found["CH02.STATE"].level) == (State.INHIBITED, Level.MAJOR)
+    assert found["CH02.STAT.INTLCK"].level is Level.MAJOR
+
+
+async def test_an_interlock_that_was_open_before_the_link_was_lost_is_asked_for_again():
+    rig = bench()
+    await rig.start()
+    rig.model.interlock(True)
+    await rig.driver.read(FAST)
+    await rig.driver.connect()
+    rig.link.intercept = lambda request: "#CMD:OK,VAL:NO;" if b"BDILK" in request else None
+    found = await rig.driver.read(FAST)
+    assert (found["BD.ILK"].value, found["CH02.STATE"].level) == (0, Level.MAJOR)

@@ -68,12 +68,13 @@ async def test_off_at_the_panel_is_no_trip_however_short_the_ramp(ramp_down, pro
     assert found["ON.RBV"] == (0, Level.MAJOR)
 
 
-@pytest.mark.parametrize("trip_time", [1000.0, 60.0])
-async def test_off_at_the_panel_at_the_current_limit_is_no_trip_before_the_trip_time(trip_time):
+@pytest.mark.parametrize(("trip_time", "limiting"), [(1000.0, 1.0), (1000.0, 1100.0), (60.0, 1.0)])
+async def test_off_at_the_panel_at_the_current_limit_is_no_trip_before_the_trip_time(trip_time, limiting):
     rig = bench()
     channel = rig.model.channels[0]
     channel.iset, channel.trip, channel.rdw = 30.0, trip_time, 500.0
     await at_voltage(rig, 400.0)
+    rig.pass_time(limiting)
     assert (await rig.look("STAT.OVC"))["STAT.OVC"].value == 1
     channel.switch_off()
     found = await looks(rig, 8)

@@ -108,6 +108,13 @@ def test_with_the_flag_set_before_the_traces_decide(after: dict[str, object], ki
     assert power.latched is (kind is Kind.LIKELY)
 
 
+def test_a_mode_that_could_not_be_read_hides_no_trace():
+    power = PowerRecord(quiet=5.0, last=replace(HOT, flag=True, program=""))
+    see(power, replace(HOT, time=1095.0, flag=True, temp=540.0, mode="", program=""))
+    assert power.event is not None
+    assert power.event.traces == ("the temperature fell while the output was on",)
+
+
 def test_a_flag_at_the_first_reading_ever_is_an_interruption_of_unknown_begin():
     power = PowerRecord(quiet=5.0)
     see(power, replace(HOT, flag=True))

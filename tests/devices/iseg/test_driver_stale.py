@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from devices.iseg.simulator import answers, bus
 from devices.model import Level
+from devices.rules.hv_channel import State
 from tests.devices.iseg.bench import bench
 
 STATUS, VOLTS = 0x4000, 0x4102
@@ -49,3 +51,27 @@ async def test_GIVEN_errors_on_the_bus_WHEN_other_signals_are_read_in_between_TH
         found = (await made.driver.read(names))["BUS.ERR"]
         assert (found.value, found.level) == (1, Level.MINOR)
         assert (await made.driver.read(names))["BUS.ERR"].level is Level.OK
+
+
+async def test_GIVEN_an_open_safety_loop_WHEN_the_module_status_is_garbled_THEN_channels_do_not_go_by_the_old_one(
+    monkeypatch,
+):
+    def garbling(module, frame):
+        return [
+            one._replace(data=one.data[:3]) if one.data[:2] == b"\x10\x00" else one
+            for one in answers.respond(module, frame)
+        ]
+
+    async with bench() as made:
+        with made.segment.lock:
+            made.module.safety_loop = False
+        found = await made.driver.read(["MOD.SAFELOOP", "CH03.VMON", "CH03.STAT", "CH03.STATE"])
+        assert (found["MOD.SAFELOOP"].level, found["CH03.STATE"].level) == (Level.MAJOR, Level.OK)
+        assert found["CH03.STATE"].value == State.INHIBITED
+        monkeypatch.setattr(bus, "respond", garbling)
+        states = []
+        for _ in range(3):
+            found = await made.driver.read(["MOD.SAFELOOP", "CH03.VMON", "CH03.STAT", "CH03.STATE"])
+            states.append(found["CH03.STATE"].value)
+        assert found["MOD.SAFELOOP"].level is Level.INVALID
+        assert (states[0], states[-1]) == (State.INHIBITED, State.OFF)

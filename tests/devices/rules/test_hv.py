@@ -86,6 +86,7 @@ def test_there_is_a_text_for_every_state():
         (replace(OFF, interlocked=True, disabled=True), State.INHIBITED, Level.MINOR),
         (replace(OFF, unit_fault=True), State.FAULT, Level.OK),
         (replace(OFF, unit_fault=True, killed=True), State.FAULT, Level.MAJOR),
+        (replace(OFF, unit_fault=True, inhibited=True), State.FAULT, Level.MAJOR),
         (replace(OFF, unit_fault=True, tripped=True), State.FAULT, Level.MAJOR),
         (replace(OFF, killed=True, inhibited=True), State.KILLED, Level.MAJOR),
         (replace(OFF, tripped=True, killed=True), State.TRIPPED, Level.MAJOR),
@@ -335,6 +336,14 @@ def test_an_output_at_its_current_limit_can_only_have_tripped_after_the_trip_tim
     found = story.looks(9, OFF, vmon=0.0, imon=0.0)  # gone 4 s after it was last seen below its limit
     assert found["TRIP.COUNT"].value == trips
     assert (found["ON.RBV"].level is Level.MAJOR) == (not trips)
+
+
+def test_an_output_that_was_found_at_its_limit_may_have_been_there_for_the_trip_time():
+    story, limiting = Story(500.0), replace(ON, limiting=True)
+    story.channel.accept_on(True)
+    story.trip_time = 10.0
+    story.looks(2, limiting, vmon=440.0, imon=100.0)
+    assert story.looks(3, OFF, vmon=0.0, imon=0.0)["TRIP.COUNT"].value == 1
 
 
 def test_an_output_that_went_with_a_new_alarm_of_the_unit_is_a_trip():
