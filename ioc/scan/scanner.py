@@ -22,7 +22,7 @@ from ioc.scan.device_records import DeviceRecords, is_command
 from ioc.scan.device_status import ALARM_STATUS, DeviceStatus
 from ioc.scan.schedule import Schedule
 from ioc.scan.turns import Turns
-from ioc.scan.waiting import FIRST_PAUSE, Pauses, Sleeper
+from ioc.scan.waiting import FIRST_PAUSE, Pauses, Progress, Sleeper
 
 log = logging.getLogger("labioc.scan")
 
@@ -65,6 +65,7 @@ class DeviceScanner(Source):
         self._fault: DeviceError | None = None
         self._writing = 0
         self._sleeper = Sleeper(clock)
+        self.progress = Progress(clock, self._sleeper, driver)
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
         self.last_turn = clock.monotonic()
@@ -183,6 +184,7 @@ class DeviceScanner(Source):
                 except Exception as error:
                     self._unexpected(error)
             self.last_turn = self._clock.monotonic()
+            self.progress.look()
             await self._clock.sleep(pause)
             pause = 1.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from devices.model import Driver
 from ioc.clock import Clock
 
 FIRST_PAUSE = 0.25
@@ -23,19 +24,45 @@ class Sleeper:
         self._clock = clock
         self._event = asyncio.Event()
         self.wake = self._event.set
+        self.sleeps = 0
+        self.sleeping = False
 
     async def sleep(self, seconds: float | None = None) -> None:
         """Wait this long (None: for ever) unless woken."""
         self._event.clear()
+        self.sleeps += 1
         if seconds is not None and seconds <= 0:
             await self._clock.sleep(0)
             return
         timer = None if seconds is None else self._clock.call_later(seconds, self.wake)
+        self.sleeping = True
         try:
             await self._event.wait()
         finally:
+            self.sleeping = False
             if timer is not None:
                 timer.cancel()
+
+
+class Progress:
+    """When the task of a device last got on, in monotonic time: it waits for its next turn, or something was answered.
+
+    An exchange that fails is progress, too: a device that is lost keeps nobody from going on.
+    """
+
+    def __init__(self, clock: Clock, sleeper: Sleeper, driver: Driver) -> None:
+        self.last = clock.monotonic()
+        self._clock = clock
+        self._sleeper = sleeper
+        self._driver = driver
+        self._seen: tuple[float, ...] = ()
+
+    def look(self) -> None:
+        """Look whether it got on; to be called every second."""
+        stats = self._driver.stats
+        seen = self._sleeper.sleeps, stats.rtt, stats.errors, stats.reconnects
+        if self._sleeper.sleeping or seen != self._seen:
+            self._seen, self.last = seen, self._clock.monotonic()
 
 
 class Pauses:

@@ -24,6 +24,12 @@ FAILING, PROBLEM, NOTE = "failing", "problem", "note"
 STUCK = 10.0
 """Seconds after which a scan loop that has not had a turn counts as stuck; it has one each second."""
 
+HUNG = 300.0
+"""Seconds without an answer, a failure or a pause after which a scan counts as stuck in its driver.
+
+Every driver gives up after its time-outs, also while it waits for a line that many share.
+"""
+
 
 class Traffic(NamedTuple):
     """Clients that are connected, channels that they have, events that were sent to clients since the start."""
@@ -70,7 +76,9 @@ class Health:
         now = self._clock.monotonic()
         stuck = [Finding(FAILING, f"{name}: its scan loop has not had a turn for {now - one.last_turn:.0f} s")
                  for name, one in self._scanners.items() if now - one.last_turn > STUCK]  # fmt: skip
-        return ended + stuck
+        hung = [Finding(FAILING, f"{name}: its driver has not come back for {now - one.progress.last:.0f} s")
+                for name, one in self._scanners.items() if now - one.progress.last > HUNG]  # fmt: skip
+        return ended + stuck + hung
 
     def findings(self) -> list[Finding]:
         """Return everything that is to be known, the worst first."""

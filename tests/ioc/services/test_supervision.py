@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ioc.scan.scanner import DeviceScanner
-from ioc.services.health import STUCK, Health, Traffic
+from ioc.services.health import HUNG, STUCK, Health, Traffic
 from ioc.services.journal import APPLIED, Entry, Journal
 from ioc.services.notify import ServiceManager
 from ioc.services.statistics import IocStatistics
@@ -118,6 +118,50 @@ async def test_GIVEN_a_scan_loop_that_is_stuck_WHEN_the_watchdog_looks_THEN_it_i
         assert "the watchdog restarts the service" in caplog.text
     await rig.clock.advance(3.0)
     assert "WATCHDOG=1" in manager.received()
+    await rig.stop()
+
+
+async def test_GIVEN_a_driver_that_never_comes_back_WHEN_the_watchdog_looks_THEN_it_is_not_fed(
+    manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(manager)
+    await rig.start()
+    never = asyncio.Event()
+    with monkeypatch.context() as changed:
+        changed.setattr(rig.driver, "_work", never.wait)
+        for _ in range(int(HUNG) - 5):
+            await rig.clock.advance(1.0)
+            assert "WATCHDOG=1" in manager.received()
+        for _ in range(10):
+            await rig.clock.advance(1.0)
+        assert [one.text.partition(" for ")[0] for one in rig.health.findings()] == [
+            "HV1: its driver has not come back"
+        ]
+        manager.received()
+        await rig.clock.advance(3.0)
+        assert "WATCHDOG=1" not in manager.received()
+    never.set()
+    await rig.clock.advance(3.0)
+    assert "WATCHDOG=1" in manager.received()
+    await rig.stop()
+
+
+async def test_GIVEN_a_device_that_is_disabled_or_silent_for_long_WHEN_the_watchdog_looks_THEN_it_is_fed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = Rig()
+    await rig.start()
+    over = asyncio.Event()
+    monkeypatch.setattr(rig.driver, "_work", over.wait)
+    for _ in range(int(HUNG) + 20):
+        rig.driver.stats.errors += 1  # each exchange of a long batch times out
+        await rig.clock.advance(1.0)
+    assert rig.health.failing() == []
+    over.set()
+    await rig.scanner.disable(True)
+    await rig.clock.advance(HUNG)
+    await rig.clock.advance(20.0)
+    assert rig.health.failing() == []
     await rig.stop()
 
 
