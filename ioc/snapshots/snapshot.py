@@ -77,7 +77,7 @@ def checked_path(text: str) -> Path:
 
 
 def write(snapshot: Snapshot, path: Path) -> None:
-    """Write a file that is there whole or not at all. Raises OSError."""
+    """Write a file that is there whole or not at all. Raises OSError, and SnapshotError for what it cannot hold."""
     text = as_csv(snapshot, path.stem) if path.suffix == ".csv" else as_json(snapshot)
     beside = path.with_name(f".{path.name}.new")
     beside.write_text(text, encoding="utf-8")
@@ -141,7 +141,16 @@ def _of_entry(entry: Any, place: str, errors: list[str]) -> Saved | None:
 
 
 def as_csv(snapshot: Snapshot, name: str) -> str:
-    """Return a snapshot as Phoebus exports one. What a restore must not write is read-only there, too."""
+    """Return a snapshot as Phoebus exports one. What a restore must not write is read-only there, too.
+
+    Raises SnapshotError for a text with quotes or line ends, which Phoebus does not mask.
+    """
+    if errors := [
+        f"{saved.pv}: found {saved.value!r}, a table can't have quotes and line ends; .json can"
+        for saved in snapshot.settings
+        if isinstance(saved.value, str) and set('"\r\n') & set(saved.value)
+    ]:
+        raise SnapshotError(errors)
     date = datetime.fromtimestamp(snapshot.time).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     tags = {
         "Hierarchy": f"labioc/{snapshot.prefix}",

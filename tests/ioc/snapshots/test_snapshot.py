@@ -61,6 +61,16 @@ def test_the_table_is_what_phoebus_exports() -> None:
     ]
 
 
+@pytest.mark.parametrize("text", ['a "b" c', "two\nlines", "two\rlines"])
+def test_a_text_that_a_table_cannot_hold_is_not_written(tmp_path: Path, text: str) -> None:
+    snapshot = Snapshot("LAB", 0.0, (Saved("LAB:A", text, ""),))
+    with pytest.raises(SnapshotError, match=r"LAB:A: found .*; \.json can"):
+        write(snapshot, tmp_path / "a.csv")
+    assert list(tmp_path.iterdir()) == []
+    write(snapshot, tmp_path / "a.json")
+    assert read(tmp_path / "a.json").settings[0].value == text
+
+
 def test_a_snapshot_of_phoebus_is_read(tmp_path: Path) -> None:
     path = tmp_path / "before.csv"
     path.write_text(
