@@ -21,7 +21,7 @@ async def test_GIVEN_no_device_WHEN_started_THEN_every_pv_is_served_INVALID_with
 async def test_GIVEN_answers_in_nine_tenths_of_the_timeout_WHEN_scanned_THEN_the_device_is_not_lost(
     tmp_path: Path,
 ) -> None:
-    await reliability.slow_answers(tmp_path, timeout=0.4, seconds=3.0)
+    await reliability.slow_answers(tmp_path, timeout=0.4, seconds=2.0)
 
 
 async def test_GIVEN_clients_WHEN_one_of_them_is_stopped_THEN_the_others_get_every_event(tmp_path: Path) -> None:
@@ -47,4 +47,4 @@ async def test_GIVEN_a_disk_that_is_read_only_WHEN_puts_go_on_THEN_all_of_them_a
 async def test_GIVEN_a_lost_address_WHEN_it_is_back_THEN_events_arrive_again(tmp_path: Path) -> None:
     if os.geteuid() != 0 or shutil.which("ip") is None:
         unavailable("network namespaces need root and the command ip")
-    await reliability_host.address_lost(tmp_path, seconds=2.0)
+    await reliability_host.address_lost(tmp_path, seconds=1.5)
