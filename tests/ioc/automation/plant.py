@@ -22,7 +22,7 @@ from ioc.services.statistics import IocStatistics, about
 from ioc.site.config import Site, parse_site
 from ioc.site.expansion import expand
 from tests.ioc.fakes import FakeClock, settle
-from tests.ioc.test_puts import KeptJournal
+from tests.ioc.put_rig import KeptJournal
 
 WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
 STEADY, UP, DOWN, TRIPPED, FAULTY = 1, 2, 3, 9, 10

@@ -30,7 +30,7 @@ from ioc.site.config import parse_site
 from ioc.site.expansion import expand
 from tests.devices.caen.bench import ModelLink
 from tests.ioc.fakes import FakeClock
-from tests.ioc.test_puts import KeptJournal
+from tests.ioc.put_rig import KeptJournal
 
 BASE = "LAB:HV1:CH00:"
 WAIT, FRACTION, DWELL, CALM, TRIES, PER_HOUR = 10.0, 0.8, 5.0, 60.0, 2, 3

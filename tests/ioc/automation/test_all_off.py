@@ -18,8 +18,8 @@ from ioc.records.status import INVALID
 from ioc.site.config import only, parse_site
 from ioc.site.expansion import expand, expand_all
 from tests.ioc.fakes import alarm, build, definition, settle
+from tests.ioc.put_rig import WHO, Rig
 from tests.ioc.test_app import as_client, failed, record, supply, until
-from tests.ioc.test_puts import WHO, Rig
 from tests.libca import ECA_NORMAL, Context
 from tests.system.test_iseg_faults import served
 

@@ -1,0 +1,100 @@
+"""A fake device, its records, and the way of a put between them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from ioc.puts import PutPath
+from ioc.records import PutContext, PutRefused, Record
+from ioc.records.fieldtable import fields_of
+from ioc.scan.scanner import DeviceScanner
+from ioc.services.journal import Entry, Journal
+from ioc.services.statistics import IocStatistics
+from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
+
+WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
+
+
+class KeptJournal(Journal):
+    """A journal in memory."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.entries: list[Entry] = []
+        self.trouble = False
+
+    @property
+    def failing(self) -> bool:
+        return self.trouble
+
+    def note(self, entry: Entry) -> None:
+        self.entries.append(replace(entry))
+
+
+class Rig:
+    """One device, the switch ARMED and the put path between them."""
+
+    def __init__(self, driver: type[FakeDriver] = FakeDriver) -> None:
+        self.clock = FakeClock()
+        self.journal = KeptJournal(self.clock)
+        self.driver = driver(self.clock, hv_values())
+        self.records = hv_records()
+        server = build(
+            [
+                definition("LAB:IOC:ARMED", "bo", "IOC ARMED", "E", ZNAM="NO", ONAM="YES"),
+                definition("LAB:IOC:PUTS", "lsi", "IOC PUTS", SIZV="256"),
+                definition("LAB:IOC:LAG", "ai", "IOC LAG"),
+            ]
+        )
+        self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
+        self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
+        self.statistics = IocStatistics(
+            server.values(), self.clock, {"CFG.ID": "0123456789ab"}, lambda: self.journal.failing
+        )
+        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, journal=self.journal)
+        for record in self.records.values():
+            self.puts.attach(record)
+
+    def __getitem__(self, suffix: str) -> Record:
+        return self.records[suffix]
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Rig]:
+        task = asyncio.create_task(self.scanner.run())
+        self.statistics.post()
+        try:
+            await settle()
+            yield self
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def put(self, suffix: str, value: float, context: PutContext = WHO) -> None:
+        record = self.records[suffix]
+        await record.put_device(fields_of(record.rtyp)["VAL"], value, context)
+
+    async def refusal(self, suffix: str, value: float, context: PutContext = WHO) -> str:
+        """Put something that must be refused, and return the reason; nothing else may have happened."""
+        record, count = self.records[suffix], self.records["PUT:REFUSED"].val
+        before = record.val, record.udf, alarm(record)
+        with pytest.raises(PutRefused) as refused:
+            await self.put(suffix, value, context)
+        assert (record.val, record.udf, alarm(record)) == before
+        if record.device == "HV1":
+            assert self.records["PUT:REFUSED"].val == count + 1  # type: ignore[operator]
+            assert str(self.records["PUT:MSG"].val).startswith(f"{refused.value} [LAB:")
+        return str(refused.value)
+
+
+def hv_only(records: dict[str, Record]) -> list[Record]:
+    return [record for record in records.values() if record.device == "HV1"]
+
+
+def newest_put(rig: Rig) -> str:
+    """Return the last accepted put."""
+    return str(rig["IOC:PUTS"].val).split("\n")[0]
