@@ -54,7 +54,7 @@ def test_a_full_section_is_read(tmp_path: Path) -> None:
     assert config.servers[1].downsample == ("1m",)
 
 
-def test_servers_of_one_name_and_lists_that_are_not_there_are_told(tmp_path: Path) -> None:
+def test_servers_of_one_name_and_lists_that_are_not_there_are_reported(tmp_path: Path) -> None:
     server = {"url": "http://h:8086", "version": 1, "database": "lab"}
     with pytest.raises(ConfigError) as error:
         read_config({"influxdb": [server, server], "lists": ["none.txt"]}, "LAB", tmp_path)
@@ -72,7 +72,7 @@ def test_tags_entries_and_wildcards_choose() -> None:
     assert chosen["X"] == PvSpec("X")
 
 
-def test_entries_that_make_no_sense_are_all_told() -> None:
+def test_entries_that_make_no_sense_are_all_reported() -> None:
     with pytest.raises(ConfigError) as error:
         select(OWN, ["LAB:NONE:*", "MAG:I sometimes", "MAG:V monitor much"])
     assert len(error.value.errors) == 3

@@ -263,7 +263,7 @@ def rows_of(influxd: Influx1, name: str) -> list[dict[str, Any]]:
     return list(influxd.rows(f'SELECT value FROM "{name}" WHERE time > 0 AND time < now() + 1000d', "lab"))
 
 
-async def test_GIVEN_a_pv_WHEN_it_goes_and_comes_back_while_its_server_runs_THEN_the_gap_is_told_from_silence(
+async def test_GIVEN_a_pv_WHEN_it_goes_and_comes_back_while_its_server_runs_THEN_the_gap_is_no_silence(
     tmp_path: Path,
 ) -> None:
     async with FakeCaServer(["T:A", "T:B"]) as server, bridging(tmp_path, server) as bridge:

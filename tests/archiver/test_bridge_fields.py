@@ -169,7 +169,7 @@ def test_v2_and_v3_are_asked_in_their_own_way() -> None:
         (200, {"results": [{"series": [{"name": "DT5533E", "values": [["VMON"]]}]}]}),
     ],
 )
-def test_what_cannot_be_understood_is_told(status: int, data: object) -> None:
+def test_what_cannot_be_understood_is_reported(status: int, data: object) -> None:
     with answering(status, data) as (url, _), pytest.raises(FieldsUnknown, match=str(status)):
         compare(ServerConfig("db", url, database="lab"))
 

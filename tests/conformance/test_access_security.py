@@ -195,7 +195,7 @@ def live(server: ServerProcess, channels: Sequence[Channel]) -> list[list[Messag
     return steps
 
 
-def test_GIVEN_a_client_WHEN_its_rights_change_THEN_it_is_told_and_served_as_by_base(judged: Judged) -> None:
+def test_GIVEN_a_client_WHEN_its_rights_change_THEN_it_is_notified_and_served_as_by_base(judged: Judged) -> None:
     judged.use(LIVE)
     judged.put(0.0, 0.0)
     for server in judged.servers:

@@ -66,7 +66,7 @@ def test_GIVEN_states_WHEN_they_are_put_and_read_THEN_names_and_numbers_convert(
     assert (with_severity.value, with_severity.severity) == ("RAMPING", 1)
 
 
-def test_GIVEN_a_text_that_is_no_number_WHEN_it_is_put_THEN_the_client_is_told_and_nothing_changes(
+def test_GIVEN_a_text_that_is_no_number_WHEN_it_is_put_THEN_the_client_gets_an_error_and_nothing_changes(
     client: Context,
 ) -> None:
     channel = client.channel("T:AO")

@@ -72,7 +72,7 @@ def _events(circuit: RawCircuit, *messages: Message) -> list[tuple[int, bytes]]:
 
 
 @pytest.mark.parametrize("command", [HOST_NAME, CLIENT_NAME])
-def test_GIVEN_a_channel_WHEN_the_client_says_who_it_is_THEN_it_is_told_that_it_is_too_late(
+def test_GIVEN_a_channel_WHEN_the_client_says_who_it_is_THEN_it_gets_an_error_that_it_is_too_late(
     circuit: RawCircuit, command: int
 ) -> None:
     circuit.channel("T:LO")

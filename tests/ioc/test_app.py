@@ -264,7 +264,9 @@ async def test_GIVEN_no_access_section_WHEN_another_computer_puts_THEN_refused_w
         assert not [line for line in supply(app).received if b"CMD:SET" in line]
 
 
-async def test_GIVEN_an_access_security_file_WHEN_it_changes_THEN_a_connected_client_is_told(tmp_path: Path) -> None:
+async def test_GIVEN_an_access_security_file_WHEN_it_changes_THEN_a_connected_client_is_notified(
+    tmp_path: Path,
+) -> None:
     acf = tmp_path / "site.acf"
     armed = 'INPA("LAB:IOC:ARMED") RULE(1, WRITE) {CALC("A=1")}'
     acf.write_text(f"ASG(DEFAULT) {{ RULE(1, READ) {armed} }}")

@@ -47,7 +47,7 @@ async def test_GIVEN_a_driver_that_refuses_WHEN_put_THEN_the_reason_reaches_clie
         assert rig["IOC:PUTS"].val == ""
 
 
-async def test_GIVEN_a_driver_bug_WHEN_put_THEN_the_client_is_told_and_the_path_stays_open() -> None:
+async def test_GIVEN_a_driver_bug_WHEN_put_THEN_the_client_gets_an_error_and_the_path_stays_open() -> None:
     async with Rig().running() as rig:
         rig.driver.write_trouble = KeyError("x")
         with pytest.raises(PutRefused, match="internal error: KeyError"):
@@ -84,7 +84,7 @@ class GuardedDriver(FakeDriver):
         self.reasons.append("")
 
 
-async def test_GIVEN_a_driver_that_writes_by_itself_WHEN_ARMED_is_put_THEN_it_is_told_and_waited_for() -> None:
+async def test_GIVEN_a_driver_that_writes_by_itself_WHEN_ARMED_is_put_THEN_it_is_notified_and_waited_for() -> None:
     async with Rig(GuardedDriver).running() as rig:
         assert isinstance(rig.driver, GuardedDriver)
         rig.driver.reasons, rig.driver.ended = [], asyncio.Event()

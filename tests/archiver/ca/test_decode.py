@@ -126,7 +126,7 @@ def test_an_array_in_many_pieces_is_decoded_once_when_it_is_whole() -> None:
     assert list(one.events[0].value) == values  # type: ignore[arg-type]
 
 
-def test_an_event_that_is_too_large_is_left_out_and_told() -> None:
+def test_an_event_that_is_too_large_is_left_out_and_reported() -> None:
     told: list[Message] = []
     one = decoder(told, limit=10_000)
     one.subscribe(7, "LAB:X", Kind.DOUBLE, 5000)

@@ -162,7 +162,7 @@ async def test_GIVEN_garbage_from_a_name_server_WHEN_it_is_over_THEN_the_pv_is_f
             await watch.connected("A")
 
 
-async def test_GIVEN_an_old_server_WHEN_it_takes_no_searches_THEN_it_is_told_once(
+async def test_GIVEN_an_old_server_WHEN_it_takes_no_searches_THEN_it_is_reported_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc, minor=11) as names, searching(["A"], names.address):

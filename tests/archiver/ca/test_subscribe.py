@@ -187,7 +187,7 @@ async def test_GIVEN_a_pv_WHEN_it_comes_back_with_another_type_THEN_its_events_t
         assert watch.values("T:X") == [0.0, ""]
 
 
-async def test_GIVEN_a_pv_WHEN_it_is_gone_after_a_restart_and_back_after_another_THEN_both_are_told(
+async def test_GIVEN_a_pv_WHEN_it_is_gone_after_a_restart_and_back_after_another_THEN_both_are_reported(
     start: Starter,
 ) -> None:
     port = free_port()
@@ -204,7 +204,7 @@ async def test_GIVEN_a_pv_WHEN_it_is_gone_after_a_restart_and_back_after_another
         await watch.connected("T:X", "T:AI")
 
 
-async def test_GIVEN_a_server_that_stops_WHEN_it_goes_on_THEN_silence_was_told_and_the_channel_is_back(
+async def test_GIVEN_a_server_that_stops_WHEN_it_goes_on_THEN_silence_was_reported_and_the_channel_is_back(
     start: Starter,
 ) -> None:
     server = start(TYPES)

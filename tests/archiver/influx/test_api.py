@@ -198,7 +198,7 @@ def test_v3_gets_a_database_once(script: Script) -> None:
         set_up(server)
 
 
-def test_a_missing_organization_and_a_missing_server_are_told(script: Script) -> None:
+def test_a_missing_organization_and_a_missing_server_are_reported(script: Script) -> None:
     script.answers = {("GET", "/api/v2/orgs"): (200, {"orgs": []})}
     with pytest.raises(SetupError, match="no organization o"):
         set_up(ServerConfig("two", script.url, 2, org="o", bucket="b", token="t"))

@@ -165,7 +165,7 @@ def test_GIVEN_a_disk_that_fails_WHEN_it_is_not_full_THEN_nothing_is_removed_to_
     assert read_all(reader) == [3]
 
 
-def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_told(
+def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_reported(
     make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     log = make_log()
@@ -198,7 +198,7 @@ def test_a_directory_that_takes_no_new_file_does_not_stop_the_log(
     assert len([record for record in caplog.records if "Too many open files" in record.message]) == 1
 
 
-def test_broken_blocks_are_told_once_and_count_as_lost(
+def test_broken_blocks_are_reported_once_and_count_as_lost(
     make_log: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
 ) -> None:
     log = make_log(max_bytes=1_000_000)

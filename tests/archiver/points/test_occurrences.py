@@ -54,7 +54,7 @@ class Announcing:
         self.events += [point for point in parse_all(payload) if point.measurement == "events"]
 
 
-def test_a_trip_is_told_once_with_what_was_there_before() -> None:
+def test_a_trip_is_reported_once_with_what_was_there_before() -> None:
     one = Announcing()
     one.send(CH02_TRIP_COUNT=3, CH02_TRIP_V=0.0, CH02_TRIP_I=0.0)  # so it was when the bridge began
     one.pass_time(1)
@@ -76,7 +76,7 @@ def test_a_trip_is_told_once_with_what_was_there_before() -> None:
     assert len(one.events) == 1
 
 
-def test_puts_are_told_with_who_and_what() -> None:
+def test_puts_are_reported_with_who_and_what() -> None:
     one = Announcing()
     one.send(IOC_PUTS="", PUT_MSG="")
     one.send(IOC_PUTS="12:00:00 ann@desk LAB:HV1:CH02:VSET 100 V -> 200 V", PUT_MSG="5000 V is above 3000 V (site)")
@@ -93,7 +93,7 @@ def test_puts_are_told_with_who_and_what() -> None:
     }
 
 
-def test_puts_of_one_event_are_told_one_by_one_also_those_of_an_interruption() -> None:
+def test_puts_of_one_event_are_reported_one_by_one_also_those_of_an_interruption() -> None:
     one = Announcing()
     lines = [f"12:00:0{second}.000 ann@desk LAB:HV1:CH02:VSET 0 -> {second}" for second in range(8)]
 
@@ -114,7 +114,7 @@ def test_puts_of_one_event_are_told_one_by_one_also_those_of_an_interruption() -
     assert len({point.time for point in told}) == 6
 
 
-def test_links_and_power_interruptions_are_told() -> None:
+def test_links_and_power_interruptions_are_reported() -> None:
     one = Announcing()
     one.send(HV1_COMM=1, COMM_MSG="", PWR_COUNT=1, PWR_MSG="old")
     one.send(HV1_COMM=0, COMM_MSG="no answer in 0.5 s")

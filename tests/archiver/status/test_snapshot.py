@@ -41,7 +41,7 @@ def test_metrics_are_in_the_text_format_of_prometheus() -> None:
     assert len(names) == len(set(names))
 
 
-def test_people_are_told_what_matters() -> None:
+def test_people_see_what_matters() -> None:
     text = as_text(json.loads(json.dumps(SNAPSHOT.as_json(STATES))))
     assert "State      LOSING (the log cannot be written: No space left on device)" in text
     assert "2 of 3 connected, 12.5 events/s" in text
@@ -51,7 +51,7 @@ def test_people_are_told_what_matters() -> None:
     assert re.search(r"LAB:A +yes +20\d\d-", text)
 
 
-def test_how_long_an_outage_takes_to_drain_is_told_from_what_was_drained() -> None:
+def test_how_long_an_outage_takes_to_drain_is_computed_from_what_was_drained() -> None:
     pace = Pace()
     assert pace.rate(0.0, 0, good=True) == 0.0
     assert [pace.rate(second, 0, good=False) for second in (1, 2)] == [0.0, 0.0]

@@ -50,18 +50,18 @@ class Late:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._told: int | None = None
+        self._reported: int | None = None
         self._next: tuple[int, float] | None = None
 
     def __call__(self, value: int, _: object) -> int:
         now = time.monotonic()
-        if self._told is None:
-            self._told = value
+        if self._reported is None:
+            self._reported = value
         if self._next is None or self._next[0] != value:
             self._next = value, now
         if now - self._next[1] >= self._seconds:
-            self._told = value
-        return self._told
+            self._reported = value
+        return self._reported
 
 
 async def test_GIVEN_a_board_that_renews_its_status_slowly_WHEN_switched_THEN_the_put_waits_for_it(answers):

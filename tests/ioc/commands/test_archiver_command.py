@@ -87,7 +87,7 @@ def test_what_is_no_shard_is_refused(text: str) -> None:
     assert shard_number("3/3") == (3, 3)
 
 
-def test_mistakes_in_the_section_are_told_with_their_place() -> None:
+def test_mistakes_in_the_section_are_reported_with_their_place() -> None:
     bad = {
         "directory": "x",
         "influxdb": [{"url": "h:8086", "version": 4}, {"url": "http://h", "version": 3, "database": "d"}],

@@ -61,7 +61,7 @@ def test_check_lists_every_mistake_on_stderr(tmp_path: Path, capsys: pytest.Capt
 
 
 @pytest.mark.parametrize("command", [["check"], ["pvs"], ["export", "db"], ["run"]])
-def test_a_missing_site_file_is_told(command: list[str], capsys: pytest.CaptureFixture[str]):
+def test_a_missing_site_file_is_reported(command: list[str], capsys: pytest.CaptureFixture[str]):
     assert main([*command, "/nowhere/site.toml"]) == 2
     assert "/nowhere/site.toml: cannot be read: No such file or directory" in capsys.readouterr().err
 
@@ -128,7 +128,7 @@ def test_a_device_in_no_list_is_not_listed(capsys: pytest.CaptureFixture[str]):
 
 
 @pytest.mark.parametrize("command", [["check"], ["pvs"], ["export", "db"], ["archive"]])
-def test_a_device_in_two_lists_or_unknown_is_told(command: list[str], capsys: pytest.CaptureFixture[str]):
+def test_a_device_in_two_lists_or_unknown_is_reported(command: list[str], capsys: pytest.CaptureFixture[str]):
     assert main([*command, EXAMPLE, "--only", "HV1,NONE", "--only", "HV1"]) == 2
     errors = capsys.readouterr().err
     assert "--only: there is no device 'NONE'" in errors

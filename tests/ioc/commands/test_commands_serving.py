@@ -94,7 +94,7 @@ def ask(port: int, line: str) -> str:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_GIVEN_the_demo_WHEN_told_to_stop_THEN_it_ends_cleanly_within_2_s(number: int) -> None:
+def test_GIVEN_the_demo_WHEN_asked_to_stop_THEN_it_ends_cleanly_within_2_s(number: int) -> None:
     with command("demo", "--port", "0") as demo:
         demo.wait_for("Ctrl-C ends everything")
         assert demo.end(number) < 2.0

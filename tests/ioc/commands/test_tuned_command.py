@@ -69,7 +69,7 @@ def test_it_says_so_when_there_is_none(tmp_path: Path, site: str, capsys: pytest
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00", '{"HV1": 3}'])
-def test_a_file_that_cannot_be_read_is_told_and_left_alone(
+def test_a_file_that_cannot_be_read_is_reported_and_left_alone(
     tmp_path: Path, site: str, capsys: pytest.CaptureFixture[str], text: str
 ) -> None:
     write(tmp_path)

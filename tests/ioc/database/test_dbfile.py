@@ -128,7 +128,7 @@ def test_the_same_template_serves_many_channels():
     assert [record.fields["INP"] for record in expanded] == ["@HV CH00", "@HV CH01", "@HV CH02"]
 
 
-def test_every_syntax_error_is_told_with_its_place():
+def test_every_syntax_error_is_reported_with_its_place():
     text = (
         'record(ai "X") {\n}\nrecord(ai, "Y") { feld(A, "B") }\nrecord(ai, "Z") { field(A, "open) }\nrecord(ai, "W") {'
     )
@@ -141,7 +141,7 @@ def test_every_syntax_error_is_told_with_its_place():
     ]
 
 
-def test_every_other_error_is_told_with_its_place():
+def test_every_other_error_is_reported_with_its_place():
     text = """record(ai, "$(P):A") { field(DESC, "$(D)")
  field(EGU, "$(E)") info(i, "$(I)") alias("$(L)") }
 record(ai, "B") { }

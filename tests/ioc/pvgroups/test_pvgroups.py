@@ -353,7 +353,7 @@ def test_a_group_that_cannot_be_used_is_a_mistake(group: str, reason: str):
     assert reason in text
 
 
-def test_wrong_arguments_and_names_used_twice_are_told():
+def test_wrong_arguments_and_names_used_twice_are_reported():
     from ioc.database.dbfile import DatabaseError
 
     with pytest.raises(DatabaseError, match=r"G1: group .*Laboratory: TypeError: .*colour"):

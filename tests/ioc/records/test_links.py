@@ -26,7 +26,7 @@ def _records(text: str) -> RecordSet:
         ('record(ao, "A") { field(DTYP, "Soft Channel") field(OUT, "B") }', "a soft record of labioc has no such link"),
     ],
 )
-def test_GIVEN_a_link_that_cannot_be_followed_WHEN_it_is_loaded_THEN_file_line_and_reason_are_told(
+def test_GIVEN_a_link_that_cannot_be_followed_WHEN_it_is_loaded_THEN_file_line_and_reason_are_reported(
     text: str, reason: str
 ) -> None:
     with pytest.raises(DatabaseError, match=r"test\.db:1: record A: field (FLNK|SDIS|INP|OUT): ") as caught:

@@ -160,7 +160,7 @@ def test_arrays_and_long_strings_of_a_device_are_served_at_full_length() -> None
     assert records["W"].get("NORD") == 8
 
 
-def test_limits_in_force_become_control_limits_and_are_told_as_a_property() -> None:
+def test_limits_in_force_become_control_limits_and_are_reported_as_a_property() -> None:
     record = make("ao")
     watch = Watch(record, 8)
     record.set_drive_limits(0.0, 1500.0)
@@ -226,7 +226,7 @@ def test_mistakes_in_a_definition_name_file_line_record_and_field(
     assert caught.value.errors[0].startswith("some.template:")
 
 
-def test_every_mistake_is_told_at_once_and_duplicates_are_one() -> None:
+def test_every_mistake_is_reported_at_once_and_duplicates_are_one() -> None:
     bad = [defn("ai", "A", HIHI="x", LOLO="y"), defn("ai", "B"), defn("ai", "B")]
     with pytest.raises(DatabaseError) as caught:
         RecordSet.build(bad)

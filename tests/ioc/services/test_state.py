@@ -295,7 +295,7 @@ async def test_a_file_that_cannot_be_read_is_put_aside_and_the_server_starts(
         {"value": "1", "site": "high", "when": "", "by": ""},
     ],
 )
-async def test_an_entry_that_makes_no_sense_is_told_and_the_others_hold(
+async def test_an_entry_that_makes_no_sense_is_reported_and_the_others_hold(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: object
 ) -> None:
     good = {"value": "1400", "site": "0", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
@@ -376,7 +376,7 @@ async def test_a_server_that_was_disarmed_and_a_device_that_was_disabled_stay_so
     assert DeviceStatus(driver, mine, clock).disabled == ("DISABLE" in keys)
 
 
-async def test_a_folder_that_cannot_be_written_is_told_once_and_nothing_else_happens(
+async def test_a_folder_that_cannot_be_written_is_reported_once_and_nothing_else_happens(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("")

@@ -188,7 +188,7 @@ async def test_silent_and_many_clients_harm_nobody() -> None:
         await server.stop()
 
 
-async def test_stopping_ends_sessions_and_a_taken_port_is_told() -> None:
+async def test_stopping_ends_sessions_and_a_taken_port_is_reported() -> None:
     server = made()
     await server.start()
     other = TextServer(TextSettings("X", port=server.port), FakeDevice(), {}, AccessPolicy(), FakeDevice())
@@ -228,7 +228,7 @@ def test_negative_and_whole_words_read_as_before() -> None:
         ({"device": "FURN1", "set": True}, "unknown key"),
     ],
 )
-def test_mistakes_in_the_section_are_told(section: dict[str, object], text: str) -> None:
+def test_mistakes_in_the_section_are_reported(section: dict[str, object], text: str) -> None:
     with pytest.raises(SiteError, match=text):
         parse_site({"site": {"prefix": "LAB"}, "device": [DEVICE, FURNACE], "textserver": section})
 

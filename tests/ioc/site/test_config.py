@@ -114,7 +114,7 @@ def test_the_identity_follows_the_contents_not_the_layout():
     assert site(HEAD + HV + "channels = 3\n").identity != plain
 
 
-def test_all_mistakes_are_told_at_once_and_in_order():
+def test_all_mistakes_are_reported_at_once_and_in_order():
     text = """
 [site]
 prefix = "lab"
@@ -286,7 +286,7 @@ def test_toml_errors_name_file_line_and_column(tmp_path: Path):
     assert caught.value.errors[0].startswith(f"{path}:2: column 14: ")
 
 
-def test_files_that_cannot_be_read_are_told(tmp_path: Path):
+def test_files_that_cannot_be_read_are_reported(tmp_path: Path):
     with pytest.raises(SiteError, match=r"gone\.toml: cannot be read: No such file"):
         load_site(tmp_path / "gone.toml")
     (tmp_path / "latin.toml").write_bytes(b"# \xe9\n")

@@ -45,7 +45,7 @@ def mistakes(folder: Path, text: str) -> list[str]:
         (("include", "exclude"), "t.template:2: column 1"),
     ],
 )
-def test_each_mistake_is_told(tmp_path: Path, change: tuple[str, str], mistake: str | None):
+def test_each_mistake_is_reported(tmp_path: Path, change: tuple[str, str], mistake: str | None):
     found = mistakes(tmp_path, GOOD.replace(*change, 1) if change[0] else GOOD)
     if mistake is None:
         assert found == []

@@ -166,7 +166,7 @@ def test_every_record_can_be_made():
     assert records["LAB:HV1:CH00:VMON"].signal == "CH00.VMON"
 
 
-def test_broken_templates_are_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_broken_templates_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "ioc.template").write_text('record(ai, "$(P):IOC:X") { field(DESC, "$(NOBODY)") }')
     server_template.cache_clear()
     monkeypatch.setattr(templates, "FOLDER", tmp_path)
