@@ -179,8 +179,8 @@ class Station:
         async def opened() -> bool:
             if not options:
                 await self.page.click(widget.x, y)
-            options[:] = await self.page.evaluate(OPTIONS)
-            return bool(options)
+            last, options[:] = list(options), await self.page.evaluate(OPTIONS)
+            return bool(options) and options == last  # it grows where it opens
 
         await until(opened, 10.0, f"{widget} does not open")
         labels = [label for label, _ in states(self.plant.records[widget.pv])]
