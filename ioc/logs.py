@@ -55,6 +55,11 @@ def cause_of(reason: str) -> str:
     return _DETAIL.sub("#", reason)
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, in which nothing acts on a terminal."""
+    return text.translate(_CONTROLS)
+
+
 @dataclass(slots=True)
 class _Counted:
     until: float
@@ -166,7 +171,7 @@ class TextFormatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  the name is that of logging
         """Return the line without a traceback; nothing that a client has put begins a line or acts on a terminal."""
-        return super().formatMessage(record).rstrip("\n").translate(_CONTROLS)
+        return printable(super().formatMessage(record).rstrip("\n"))
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and those of a traceback."""

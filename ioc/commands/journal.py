@@ -14,6 +14,7 @@ from pathlib import Path
 from archiver.history.moments import moments
 from ioc.clock import local_time
 from ioc.commands.arguments import add_shares, shares_of
+from ioc.logs import printable
 from ioc.services.journal import APPLIED, REFUSED, Entry, Follower, journal_files, stored
 from ioc.services.state import state_folder
 from ioc.site.config import SiteError, load_site
@@ -91,4 +92,4 @@ def _as_text(entry: Entry) -> str:
     if entry.outcome != REFUSED and entry.read_back not in ("", entry.new):
         change += f", reads back {entry.read_back}"
     outcome = entry.outcome if not entry.reason else f"{entry.outcome}: {entry.reason}"
-    return f"{local_time(entry.time)}  {entry.pv}  {change}  {entry.who}  {outcome}  {entry.seconds:.3f} s"
+    return printable(f"{local_time(entry.time)}  {entry.pv}  {change}  {entry.who}  {outcome}  {entry.seconds:.3f} s")

@@ -27,6 +27,9 @@ from ioc.records import PutContext
 log = logging.getLogger("labioc.console")
 
 MOST_CONSOLES: Final = 20
+PAUSE: Final = 1.0
+"""Seconds until the next attempt after a connection could not be taken."""
+
 READ_SECONDS: Final = 3.0
 """How long the devices may take to be read before the first command of a server that was started for its console."""
 
@@ -113,12 +116,24 @@ class Consoles:
                     path.unlink()
 
     def _connection(self, listener: socket.socket) -> None:
-        with suppress(OSError):
+        try:
             sock, _ = listener.accept()
-            if len(self._tasks) >= MOST_CONSOLES:
-                sock.close()
-            else:
-                self.accept(sock)
+        except BlockingIOError:  # the client has gone
+            return
+        except OSError as error:  # as without descriptors: trying at once would be tried for ever
+            log.warning("no console can be opened: %s", error.strerror or error)
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(listener)
+            loop.call_later(PAUSE, self._listen_again, listener)
+            return
+        if len(self._tasks) >= MOST_CONSOLES:
+            sock.close()
+        else:
+            self.accept(sock)
+
+    def _listen_again(self, listener: socket.socket) -> None:
+        if listener.fileno() >= 0:
+            asyncio.get_running_loop().add_reader(listener, self._connection, listener)
 
     async def _serve(self, sock: socket.socket, starting: bool) -> None:
         user = user_at(sock)

@@ -14,12 +14,12 @@ import logging
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from devices.rules.state_file import flush_folder
 from ioc.clock import Clock
@@ -266,12 +266,16 @@ def _older(path: Path, number: int) -> Path:
 
 def stored(path: Path) -> Iterator[Entry]:
     """Yield the entries of a file and of those put aside, in the order in which they were written. Raises OSError."""
-    for place in (*(_older(path, number) for number in range(KEPT, 0, -1)), path):
-        try:
-            with open(place, encoding="utf-8", errors="replace") as file:
-                yield from filter(None, map(entry_of, file))
-        except FileNotFoundError:
-            continue
+    with ExitStack() as stack:
+        files: dict[tuple[int, int], TextIO] = {}
+        # The newest first: one that is put aside meanwhile is met twice, and not missed.
+        for place in (path, *(_older(path, number) for number in range(1, KEPT + 1))):
+            with suppress(FileNotFoundError):
+                file = stack.enter_context(open(place, encoding="utf-8", errors="replace"))
+                found = os.fstat(file.fileno())
+                files.setdefault((found.st_dev, found.st_ino), file)
+        for lines in reversed(files.values()):
+            yield from filter(None, map(entry_of, lines))
 
 
 class Follower:

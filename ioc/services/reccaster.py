@@ -41,7 +41,7 @@ _SLICE: Final = 50
 _SLICE_PAUSE: Final = 0.002
 
 _MESSAGE_PAUSE: Final = 0.01
-"""Seconds between two datagrams or messages that are looked at: whoever sends more than that is not kept up with."""
+"""Seconds between two datagrams or messages that are looked at, however many are sent."""
 
 ENVIRONMENT: Final = (
     *("HOSTNAME", "EPICS_BASE", "TOP", "ARCH", "IOC", "EPICS_CA_ADDR_LIST", "EPICS_CA_AUTO_ADDR_LIST"),

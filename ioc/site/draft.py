@@ -71,7 +71,7 @@ def _head(prefix: str, devices: Sequence[NewDevice], file: str) -> Iterator[str]
 def _device(device: NewDevice, adapter: str) -> Iterator[str]:
     yield ""
     yield "[[device]]"
-    yield f"# {device.found.text}"
+    yield f"# {_shown(device.found.text)}"
     yield _line("name", device.name, "what it is for, as part of every PV name")
     yield _line("type", device.type)
     keys = dict(device.found.keys)
@@ -102,12 +102,17 @@ def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+        return json.dumps(_shown(value), ensure_ascii=False)
     if isinstance(value, Mapping):
         return f"{{ {', '.join(f'{_key(key)} = {_toml(one)}' for key, one in value.items())} }}"
     if isinstance(value, list | tuple):
         return f"[{', '.join(_toml(one) for one in value)}]"
     return f"{value:.10g}"
+
+
+def _shown(text: str) -> str:
+    """Return what a device says of itself as TOML may have it."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _key(key: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import getpass
 import logging
 import os
@@ -337,3 +338,23 @@ def _closed(sock: socket.socket) -> bool:
         return False
     except ConnectionError:
         return True
+
+
+async def test_GIVEN_no_descriptor_left_WHEN_a_console_connects_THEN_it_is_served_when_there_is_one_again(
+    site: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ioc.console.server.PAUSE", 0.05)
+    accept, failures = socket.socket.accept, [OSError(errno.EMFILE, "Too many open files")] * 2
+
+    def scarce(sock: socket.socket) -> tuple[socket.socket, object]:
+        if failures:
+            raise failures.pop()
+        return accept(sock)
+
+    async with served(site):
+        monkeypatch.setattr("socket.socket.accept", scarce)
+        sock = connect(socket_path(load_site(str(site)), site.parent / "state"))
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        assert b"hello" in await reader.readline()
+        writer.close()
+    assert "no console can be opened: Too many open files" in caplog.text

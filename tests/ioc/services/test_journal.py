@@ -248,3 +248,21 @@ def test_a_follower_reads_what_was_added_before_the_file_was_put_aside(
     monkeypatch.setattr(follower, "_is_another", put_aside_meanwhile)
     assert [one.new for one in follower.new()] == ["2", "3"]
     follower.close()
+
+
+def test_a_file_that_is_put_aside_while_they_are_listed_is_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "puts.jsonl"
+    path.with_name("puts.jsonl.1").write_text(entry("1").line())
+    path.write_text(entry("2").line())
+    older = journal._older
+
+    def put_aside_meanwhile(one: Path, number: int) -> Path:
+        if path.exists() and number == 1:
+            older(path, 1).rename(older(path, 2))
+            path.rename(older(path, 1))
+        return older(one, number)
+
+    monkeypatch.setattr(journal, "_older", put_aside_meanwhile)
+    assert [one.new for one in stored(path)] == ["1", "2"]

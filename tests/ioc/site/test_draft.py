@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
@@ -66,3 +67,10 @@ def test_names_follow_the_address_on_the_wire_where_there_is_one() -> None:
     assert free_name(iseg, 3, []) == "ISEG3"
     assert free_name(iseg, 3, ["ISEG3"]) == "ISEG1"
     assert free_name(caen, None, ["HV1"]) == "HV2"
+
+
+def test_what_a_device_says_of_itself_is_text_whatever_it_is() -> None:
+    odd = replace(SUPPLY, text="DT\x7f\n[server]", keys=dict(SUPPLY.keys) | {"serial": "1\x7f"})
+    text = draft("LAB", [NewDevice("HV1", "caen-dt55xx", odd)], "site.toml")
+    assert tomllib.loads(text)["device"][0]["serial"] == "1?"
+    assert "[server]" not in text.splitlines()
