@@ -53,6 +53,7 @@ class GroupControl(NotedSource):
         self._clock = clock
         self._members = {base: Member(one, records, prefix) for base, one in group.members.items()}
         self._sequence: MoveSequence | None = None
+        self._mine: PutContext | None = None
         self._engaged = False
         self._last = ""
         self._faults: frozenset[str] = frozenset()
@@ -96,7 +97,7 @@ class GroupControl(NotedSource):
 
     def _observe(self, record: Record, context: PutContext) -> None:
         """End the sequence when anybody else puts to what it moves; the way to OFF goes on all the same."""
-        if context.user == self.user or (member := self._moved.get(record.name)) is None:
+        if context is self._mine or (member := self._moved.get(record.name)) is None:
             return
         member.note_put(self._clock.time())
         if self._sequence is not None and self._sequence.state != "OFF":
@@ -181,6 +182,7 @@ class GroupControl(NotedSource):
         except PutRefused as refusal:
             self.notes.refused_record(record, "VAL", str(value), context, str(refusal))
             raise
+        self._mine = context  # a client may give itself any name
         await self._puts.put(record, value, context, patient=True)
 
     async def _ended(self, sequence: MoveSequence, stopped: Stopped) -> None:
@@ -242,9 +244,9 @@ class GroupControl(NotedSource):
         async def stay(member: Member) -> str:
             await member.written()
             until = self._clock.monotonic() + GRACE
-            while not (member.on and member.moving) and not member.fresh and self._clock.monotonic() < until:
+            while not member.ramps and not member.fresh and self._clock.monotonic() < until:
                 await self._clock.sleep(TICK / 5)
-            if self._sequence is not None or member.problem() or not (member.on and member.moving):
+            if self._sequence is not None or member.problem() or not member.ramps:
                 return ""
             try:
                 await self._put_member(context, member.setting, member.here())

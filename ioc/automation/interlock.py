@@ -164,7 +164,7 @@ class InterlockControl(NotedSource):
                 self.look()
             except Exception as error:
                 self._fail(error)
-            well = self.ok and self._since is None and not self._own["BYPASS"].val
+            well = self.ok and self._since is None and not self._own["BYPASS"].val and not self._judge.timed
             timer = self._clock.call_later(QUIET_TICK if well else TICK, self._wake.set)
             try:
                 await self._wake.wait()

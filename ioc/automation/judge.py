@@ -44,6 +44,11 @@ class Judge:
         """Whether every input can be relied on, and nothing needs more time to be true."""
         return not any(leaf.pending or leaf.input.state().problem for leaf in self._leaves.values())
 
+    @property
+    def timed(self) -> bool:
+        """Whether it can stop to hold by nothing but time."""
+        return any(isinstance(leaf, Change) for leaf in self._leaves)
+
     def verdict(self) -> Verdict:
         """Judge by the inputs of now: an unknown input makes unknown what depends on it."""
         found = {leaf: one.verdict() for leaf, one in self._leaves.items()}  # all: each keeps the time of its changes

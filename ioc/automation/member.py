@@ -109,6 +109,11 @@ class Member:
         return "MOVING" in self._of and bool(self._of["MOVING"].val)
 
     @property
+    def ramps(self) -> bool:
+        """Whether it is ramping to anything but off; a furnace on its way to its safe temperature goes off."""
+        return self.moving and not self.at(OFF)
+
+    @property
     def measured(self) -> float:
         """Its voltage in V as magnitude, or temperature in C."""
         return _number(self._measured)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, Never
 
 from devices.model import Value
@@ -558,3 +559,21 @@ async def test_GIVEN_a_ramp_WHEN_turned_round_THEN_what_it_may_have_reached_sinc
         assert (member.on, max(member.may_be)) == (False, 1000.0)
         await plant.clock.advance(2.0)
         assert max(member.may_be) < 400.0
+
+
+async def test_GIVEN_a_sequence_WHEN_a_client_with_the_name_of_the_group_puts_to_a_member_THEN_it_ends() -> None:
+    async with site() as plant:
+        put = plant.start("GRP:GEM:GO", ON)
+        await plant.clock.advance(5.0)
+        await plant.put("GEM:DRIFT:VSET", 50.0, replace(WHO, user="labioc:GRP:GEM"))
+        assert await plant.outcome(put, 0.5) == "labioc:GRP:GEM@desk1 has put to LAB:HV1:CH00:VSET"
+
+
+async def test_GIVEN_a_furnace_on_its_way_to_its_safe_temperature_WHEN_held_THEN_it_goes_on() -> None:
+    async with site({"name": "GEM", "members": ["FURN1"], "on": 100.0}) as plant:
+        assert await plant.outcome(plant.start("GRP:GEM:GO", ON), 900.0) == ""
+        await arrive(plant, OFF)
+        await plant.clock.advance(5.0)
+        assert plant.furnace.working > 50.0
+        assert await plant.outcome(plant.start("GRP:GEM:HOLD:CMD", 1), 5.0) == ""
+        assert plant.furnace.target == 20.0
