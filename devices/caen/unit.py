@@ -172,9 +172,8 @@ class CaenUnit:
         """
         self.answers.reset()
         self._groups.forget()
-        self._absent.clear()
-        self._refusals.clear()
-        self._answering.clear()
+        for memory in (self._absent, self._refusals, self._answering):
+            memory.clear()
         if await self._is_same():
             # ISET for the warning of IMON until it is read
             self._again = {*_CONSTANTS, *self.unsupported, "ISET"}

@@ -348,12 +348,11 @@ def _why(error: Exception) -> str:
 
 def _flush(adapter: can.BusABC) -> None:
     """Drop half a line that a serial adapter cannot get over by itself."""
-    flush = getattr(adapter, "flush", None)
-    if flush is not None:
-        try:
-            flush()
-        except Exception as error:  # the next receive tells what is wrong
-            log.debug("flush: %s", error)
+    flush = getattr(adapter, "flush", lambda: None)
+    try:
+        flush()
+    except Exception as error:  # the next receive tells what is wrong
+        log.debug("flush: %s", error)
 
 
 def _discard(adapter: can.BusABC) -> None:

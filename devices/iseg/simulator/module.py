@@ -190,8 +190,7 @@ class SimulatedIsegModule:
     def reset_can(self) -> None:
         """Forget the registration and announce again, outputs as they are."""
         self.registered = False
-        self._idle = self._refresh = self._prepared = 0.0
-        self._announce = 0.0
+        self._idle = self._refresh = self._prepared = self._announce = 0.0
 
     def register(self, on: bool) -> None:
         """Obey a host that registers or releases the module."""

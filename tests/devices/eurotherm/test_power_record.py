@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.power_record import KEPT, Interruption, Kind, PowerRecord, Sample
 from devices.eurotherm.power_report import report, span
+from devices.model import DeviceSettings
 from devices.rules.state_file import StateFile
 
 HOT = Sample(1000.0, False, 600.0, 600.0, 600.0, 40.0, "AUTO", "LOCAL", "RUN", 4800.0)
@@ -255,7 +257,17 @@ def test_without_a_silence_nothing_is_reported_about_the_link():
 
 
 @pytest.mark.parametrize(
-    "fields", [{"time": None}, {"time": "x"}, {"flag": 3}, {"temp": "hot"}, {"mode": 7}, {"left": [1]}, {"more": 1}]
+    "fields",
+    [
+        {"time": None},
+        {"time": "x"},
+        {"flag": 3},
+        {"temp": "hot"},
+        {"mode": 7},
+        {"left": [1]},
+        {"more": 1},
+        {"temp": True},
+    ],
 )
 def test_a_reading_on_disk_that_is_none_is_refused(fields: dict[str, object]):
     good = {"time": 1.0, "flag": False}
@@ -285,6 +297,18 @@ def test_a_clock_that_jumps_is_no_silence():
     power.observe(replace(HOT, time=501.0, flag=True), HOT.time + 32)
     assert power.event is not None
     assert power.event.lasted == 30.0
+
+
+def test_the_begin_is_unknown_while_the_clock_is_not_set_and_after_it_went_wrong():
+    memory = FurnaceMemory(DeviceSettings("F", "eurotherm-3200", simulated=True))
+    memory.power.observe(replace(HOT, time=100.0, dated=False), 0.0)
+    memory.power.observe(replace(HOT, time=101.0, dated=False, flag=True), 1.0)
+    assert memory.readings(200.0, 2.0)["PWR.START"].value == "unknown"
+    power = record()
+    power.observe(replace(HOT, time=200.0, dated=False, flag=True), HOT.time + 30.0)  # set back meanwhile
+    assert power.event is not None
+    assert power.event.before is not None
+    assert (power.event.before.time, power.event.before.dated) == (170.0, False)
 
 
 def test_a_clock_that_is_behind_after_the_start_leaves_the_duration_open():
