@@ -150,6 +150,7 @@ class App:
                 self.text = TextServer(self.site.textserver, driver, by_signal, self.policy, scanner)
         for record in self.records.values():
             self.puts.attach(record)
+        self.state.start()
         await self.trips.start(self.scanners)
         if not self.statistics.armed:
             await self.puts.pass_on_arming()

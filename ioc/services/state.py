@@ -115,7 +115,8 @@ class StateStore:
     """Keeps what clients tune of the records of a site; ``folder`` None keeps nothing.
 
     Making it puts what was kept into the records, which must not be served yet. Each record with a tag ``keep`` has a
-    value then, the last one or the first one, and who is made afterwards to own it begins with that.
+    value then, the last one or the first one, and who is made afterwards to own it begins with that. The file is not
+    changed before ``start``: a server that may not serve leaves it to the one that does.
     """
 
     def __init__(self, site: Site, records: Mapping[str, Record], folder: Path | None, clock: Clock) -> None:
@@ -131,28 +132,33 @@ class StateStore:
                 spec = fields_of(record.rtyp)["VAL"]
                 record.post(_value(record, spec, record.defn.info[KEEP_TAG]), clock.time())
         self._file.hold()
+        self._ended = False
+        self._earlier: list[Path] = []
         if folder is not None:
             self._restore(folder / site.prefix.replace(":", "."))
 
     def _restore(self, old: Path) -> None:
         """Put the kept values into the records; ``old`` begins the names of the files of earlier releases."""
         found = self._file.load_now() or {}
-        changed = False
         earlier = {section: Path(f"{old}.{section}-tuned.json") for section in self._entries if section not in found}
         for section in self._entries:
             entries = found.get(section)
             if section in earlier:
                 entries = load_object(earlier[section])
-                changed |= entries is not None
+                self._ended |= entries is not None
             if not isinstance(entries, dict):
                 if entries is not None:
                     log.error("section %s of %s cannot be used: found %r", section, self._file.path, entries)
                 continue
             ended = [finding.key for finding in weigh(self._records, entries) if not self._apply(finding)]
             self._entries[section] = {key: entry for key, entry in entries.items() if key not in ended}
-            changed |= bool(ended)
-        if changed and self._file.store_now(self._entries):
-            for path in earlier.values():
+            self._ended |= bool(ended)
+        self._earlier = list(earlier.values())
+
+    def start(self) -> None:
+        """Take out of the file what has ended, and take over the files of earlier releases."""
+        if self._ended and self._file.store_now(self._entries):
+            for path in self._earlier:
                 path.unlink(missing_ok=True)
 
     def _apply(self, finding: Finding) -> bool:

@@ -71,6 +71,7 @@ async def started(folder: Path | None, of: Site) -> AsyncIterator[RecordSet]:
     """Make the records of a site with what is kept of them, as a server does at start, and end as it does."""
     records, clock = RecordSet.build(expand(of).records.values()), FakeClock()
     store = StateStore(of, records, folder, clock)
+    store.start()
     puts = PutPath({}, IocStatistics([], clock, {}), clock)
     puts.notes.on_applied = store.note
     for record in records.values():
@@ -225,6 +226,17 @@ async def test_when_the_site_file_has_changed_since_it_wins(tmp_path: Path, capl
         f"{NOW} is dropped" in caplog.messages
     )
     assert saved(tmp_path).keys() == {f"{VMON}.HIGH"}
+
+
+async def test_a_server_that_does_not_start_changes_nothing(tmp_path: Path) -> None:
+    async with started(tmp_path, site()) as records:
+        put(records[VMON], "HIHI", 1450)
+    before = file(tmp_path).read_text()
+    other = RecordSet.build(expand(site(1600)).records.values())
+    await StateStore(site(1600), other, tmp_path, FakeClock()).close()
+    assert file(tmp_path).read_text() == before
+    async with started(tmp_path, site()) as records:
+        assert records[VMON].get("HIHI") == 1450
 
 
 async def test_an_equal_value_written_in_another_way_is_no_change(tmp_path: Path) -> None:
