@@ -25,6 +25,9 @@ log = logging.getLogger("labioc.trips")
 KEPT: Final = 20
 """Trips that are kept of each channel."""
 
+MOST_WAITING: Final = 1000
+"""Trips that wait for a disk that hangs, about 80 kB each; the oldest are dropped then."""
+
 COLUMNS: Final = ("T", "VMON", "IMON", "STAT", "VSET:RBV", "ISET:RBV")
 """What each sample has: seconds from the trip, then the value of the PV of this name, None where it was INVALID."""
 
@@ -67,14 +70,22 @@ def load(path: Path) -> Trip | None:
     """Read one file; None, and a line in the log, when it is none. Raises OSError."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        samples = {name: tuple(found["samples"][name]) for name in COLUMNS}
-        if len({len(column) for column in samples.values()}) != 1:
-            raise ValueError("its columns have different lengths")
+        samples = {name: tuple(map(_number, found["samples"][name])) for name in COLUMNS}
+        if len({len(column) for column in samples.values()}) != 1 or not samples["T"]:
+            raise ValueError("its columns are empty or have different lengths")
         datetime.fromtimestamp(found["time"], UTC)
-        return Trip(**{**found, "bits": tuple(found["bits"]), "samples": samples})
+        values = {name: _number(found[name]) for name in ("volts", "current")}
+        return Trip(**{**found, **values, "bits": tuple(map(str, found["bits"])), "samples": samples})
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         log.warning("%s is no trip that can be read: %s", path, error)
         return None
+
+
+def _number(value: object) -> float | None:
+    """Return what a file may have as a number. Raises ValueError."""
+    if value is not None and not isinstance(value, int | float):
+        raise ValueError(f"found {value!r}, which is no number")
+    return value
 
 
 class TripFiles:
@@ -98,6 +109,10 @@ class TripFiles:
             return
         stamp = datetime.fromtimestamp(trip.time, UTC)
         self._waiting[self._folder / f"{start}.{stamp:%Y%m%dT%H%M%S.%fZ}.json"] = start, trip
+        if len(self._waiting) > MOST_WAITING:
+            dropped = next(iter(self._waiting))
+            del self._waiting[dropped]
+            log.error("%s is dropped: %d trips wait for the disk", dropped, MOST_WAITING)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(self._folder), name="trips")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.automation.trip_files import KEPT, Trip, TripFiles, load, stem, stored
+from ioc.automation import trip_files
+from ioc.automation.trip_files import COLUMNS, KEPT, Trip, TripFiles, load, stem, stored
 from ioc.automation.trip_memory import AFTER, BEFORE, MOST_SAMPLES, Ring, TripMemory
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
@@ -200,7 +202,18 @@ async def test_GIVEN_more_trips_than_are_kept_WHEN_saved_THEN_the_oldest_go_and_
     assert await files.newest(["LAB.HV1.CH00", "LAB.HV1.CH02"]) == {"LAB.HV1.CH00": trip(KEPT + 4)}
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"samples": {}}', "null", '"x"'])
+def changed(**values: object) -> str:
+    """Return a trip as a file has it, with something else in it."""
+    return json.dumps(asdict(trip(2)) | values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "[]", "{}", '{"samples": {}}', "null", '"x"', changed(volts="x"), changed(time="x"),
+        changed(samples={name: [] for name in COLUMNS}), changed(samples={name: ["x"] for name in COLUMNS}),
+    ],
+)  # fmt: skip
 async def test_GIVEN_a_file_that_is_no_trip_WHEN_read_THEN_the_one_before_counts(
     tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -223,6 +236,18 @@ async def test_GIVEN_a_disk_that_takes_nothing_WHEN_saved_THEN_logged_once_and_a
     await settle()
     assert caplog.text.count("trips are not kept") == 1
     assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def test_GIVEN_a_disk_that_hangs_WHEN_trips_go_on_THEN_the_newest_wait_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(trip_files, "MOST_WAITING", 3)
+    files = TripFiles(tmp_path)
+    for number in range(6):
+        files.save("A", trip(number))
+    await files.close()
+    assert [load(path) for path in stored(tmp_path, "A")] == [trip(number) for number in (3, 4, 5)]
+    assert caplog.text.count("is dropped") == 3
 
 
 def test_simulated_devices_have_files_of_their_own() -> None:
