@@ -377,7 +377,8 @@ class CaenUnit:
         if self._refusals[channel] < _REFUSALS:
             return
         if channel not in self._absent:
-            log.warning("%s: channel %d of %d does not answer", self.name, channel, self.channels)
+            # as CHnn: messages that differ by a number alone are one in the log
+            log.warning("%s: CH%02d of %d channels does not answer", self.name, channel, self.channels)
         self._absent[channel] = self._clock.monotonic()
         self._groups.shortened(self.channels, self._group_size())
 
