@@ -20,7 +20,6 @@ class Quantity:
 
     suffix: str
     kind: Kind
-    help: str
     items: tuple[str, ...] = ()
     unit: str = ""
     labels: tuple[str, ...] = ()
@@ -28,7 +27,7 @@ class Quantity:
 
     def signal(self, prefix: str = "") -> Signal:
         """Describe the signal to the outside under its full name."""
-        return Signal(prefix + self.suffix, self.kind, self.settable, self.unit, self.labels, self.help)
+        return Signal(prefix + self.suffix, self.kind, self.settable, self.unit, self.labels)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,6 @@ class Setting:
 
     suffix: str
     item: str
-    help: str
     unit: str = ""
     labels: tuple[str, ...] = ()
     scale: float = 1.0
@@ -59,51 +57,49 @@ class Setting:
         """Yield the signals of this setting."""
         kind = Kind.ENUM if self.labels else Kind.INT if self.whole else Kind.FLOAT
         common = (self.unit, self.labels)
-        yield Quantity(self.suffix, kind, self.help, (self.item,), *common, True)
-        yield Quantity(f"{self.suffix}.RBV", kind, f"{self.help}, as read back", (self.item,), *common)
+        yield Quantity(self.suffix, kind, (self.item,), *common, True)
+        yield Quantity(f"{self.suffix}.RBV", kind, (self.item,), *common)
         if self.limited:
-            yield Quantity(f"{self.suffix}.HI", kind, f"{self.help}, highest allowed", (), *common)
+            yield Quantity(f"{self.suffix}.HI", kind, (), *common)
         if self.lowest:
-            yield Quantity(f"{self.suffix}.LO", kind, f"{self.help}, lowest allowed", (), *common)
+            yield Quantity(f"{self.suffix}.LO", kind, (), *common)
 
 
 MICRO = 1e6
 """Microampere per ampere: PVs show the former, the wire carries the latter."""
 
-STATUS_BITS: tuple[tuple[str, ChannelStatus, str], ...] = (
-    ("ARC", ChannelStatus.REGULATION_ERROR, "Arc or fast regulation error"),
-    ("IERR", ChannelStatus.INPUT_ERROR, "Last parameter was not plausible"),
-    ("ON", ChannelStatus.ON, "Output is on"),
-    ("RAMP", ChannelStatus.RAMPING, "Output is ramping"),
-    ("EMCY", ChannelStatus.EMERGENCY_OFF, "Emergency off"),
-    ("CC", ChannelStatus.CURRENT_CONTROL, "Constant current"),
-    ("CV", ChannelStatus.VOLTAGE_CONTROL, "Constant voltage"),
-    ("LOWR", ChannelStatus.LOW_RANGE, "Current is measured in the low range"),
-    ("ARCERR", ChannelStatus.ARC_ERROR, "Off because of too many arcs"),
-    ("CBND", ChannelStatus.CURRENT_BOUNDS, "Current outside its bounds"),
-    ("VBND", ChannelStatus.VOLTAGE_BOUNDS, "Voltage outside its bounds"),
-    ("EINH", ChannelStatus.INHIBIT, "External inhibit"),
-    ("TRIP", ChannelStatus.TRIP, "Off because of a trip"),
-    ("CLIM", ChannelStatus.CURRENT_LIMIT, "Hardware current limit exceeded"),
-    ("VLIM", ChannelStatus.VOLTAGE_LIMIT, "Hardware voltage limit exceeded"),
+STATUS_BITS: tuple[tuple[str, ChannelStatus], ...] = (
+    ("ARC", ChannelStatus.REGULATION_ERROR),
+    ("IERR", ChannelStatus.INPUT_ERROR),
+    ("ON", ChannelStatus.ON),
+    ("RAMP", ChannelStatus.RAMPING),
+    ("EMCY", ChannelStatus.EMERGENCY_OFF),
+    ("CC", ChannelStatus.CURRENT_CONTROL),
+    ("CV", ChannelStatus.VOLTAGE_CONTROL),
+    ("LOWR", ChannelStatus.LOW_RANGE),
+    ("ARCERR", ChannelStatus.ARC_ERROR),
+    ("CBND", ChannelStatus.CURRENT_BOUNDS),
+    ("VBND", ChannelStatus.VOLTAGE_BOUNDS),
+    ("EINH", ChannelStatus.INHIBIT),
+    ("TRIP", ChannelStatus.TRIP),
+    ("CLIM", ChannelStatus.CURRENT_LIMIT),
+    ("VLIM", ChannelStatus.VOLTAGE_LIMIT),
 )
-"""Bits of STAT: suffix, bit of ChannelStatus (EDCP Programmers guide), meaning."""
+"""Bits of STAT: suffix and bit of ChannelStatus (EDCP Programmers guide)."""
 
-EVENT_BITS: tuple[tuple[str, ChannelEvent, str], ...] = tuple(
-    (name, ChannelEvent(int(bit)), {"ON": "Went off without being asked", "RAMP": "End of a ramp"}.get(name, text))
-    for name, bit, text in STATUS_BITS
-    if bit is not ChannelStatus.LOW_RANGE
+EVENT_BITS: tuple[tuple[str, ChannelEvent], ...] = tuple(
+    (name, ChannelEvent(int(bit))) for name, bit in STATUS_BITS if bit is not ChannelStatus.LOW_RANGE
 )
 """Bits of EVT: the same numbers as in STAT but for the range; ON and RAMP mean on-to-off and end of ramp there."""
 
 CHANNEL_SETTINGS: tuple[Setting, ...] = (
-    Setting("VSET", "VoltageSet", "Voltage setting", "V", limited=True, lowest=True),
-    Setting("ISET", "CurrentSet", "Current limit", "uA", scale=MICRO, limited=True),
-    Setting("RAMPUP", "VoltageRampSpeedUp", "Ramp-up speed", "V/s"),
-    Setting("RAMPDN", "VoltageRampSpeedDown", "Ramp-down speed", "V/s"),
-    Setting("VBOUNDS", "VoltageBounds", "Voltage bounds", "V"),
-    Setting("IBOUNDS", "CurrentBounds", "Current bounds", "uA", scale=MICRO),
-    Setting("EVT.MASK", "ChannelEventMask", "Events reported at once", whole=True),
+    Setting("VSET", "VoltageSet", "V", limited=True, lowest=True),
+    Setting("ISET", "CurrentSet", "uA", scale=MICRO, limited=True),
+    Setting("RAMPUP", "VoltageRampSpeedUp", "V/s"),
+    Setting("RAMPDN", "VoltageRampSpeedDown", "V/s"),
+    Setting("VBOUNDS", "VoltageBounds", "V"),
+    Setting("IBOUNDS", "CurrentBounds", "uA", scale=MICRO),
+    Setting("EVT.MASK", "ChannelEventMask", whole=True),
 )
 
 RAMPS = ("RAMPUP", "RAMPDN")
@@ -114,80 +110,69 @@ _NO_YES = ("NO", "YES")
 _STATUS, _LIVE = ("ChannelStatus",), ("VoltageMeasure", "CurrentMeasure", "ChannelStatus")
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
-    Quantity("VMON", Kind.FLOAT, "Measured voltage", ("VoltageMeasure",), "V"),
-    Quantity("IMON", Kind.FLOAT, "Measured current", ("CurrentMeasure",), "uA"),
-    Quantity("STAT", Kind.INT, "Status word", _STATUS),
-    Quantity("EVT", Kind.INT, "Event word, what happened since cleared", ("ChannelEventStatus",)),
-    Quantity("ON", Kind.ENUM, "Output on or off", _STATUS, labels=_OFF_ON, settable=True),
-    Quantity("ON.RBV", Kind.ENUM, "Output on or off, as read back", _STATUS, labels=_OFF_ON),
-    Quantity("STATE", Kind.ENUM, "What the channel is doing", _STATUS, labels=STATES),
-    Quantity("MOVING", Kind.ENUM, "Voltage is ramping", _STATUS, labels=("STEADY", "RAMPING")),
-    Quantity("VDIFF", Kind.FLOAT, "Measured minus set voltage", ("VoltageMeasure", "ChannelStatus"), "V"),
-    Quantity("EFFLOAD", Kind.FLOAT, "Effective load resistance", ("VoltageMeasure", "CurrentMeasure"), "Mohm"),
-    Quantity(
-        "FROZEN", Kind.ENUM, "Current reading no longer changes", ("CurrentMeasure", "ChannelStatus"), labels=_NO_YES
-    ),
-    Quantity(
-        "SETTLED",
-        Kind.ENUM,
-        "Voltage has settled at its setting",
-        ("VoltageMeasure", "ChannelStatus"),
-        labels=_NO_YES,
-    ),
-    Quantity("POL", Kind.ENUM, "Polarity", ("VoltageNominal",), labels=("+", "-")),
-    Quantity("VNOM", Kind.FLOAT, "Nominal voltage", ("VoltageNominal",), "V"),
-    Quantity("INOM", Kind.FLOAT, "Nominal current", ("CurrentNominal",), "uA"),
-    Quantity("TRIP", Kind.ENUM, "Tripped since the last acknowledge", _STATUS, labels=("OK", "TRIPPED")),
-    Quantity("TRIP.COUNT", Kind.INT, "Number of trips since start", _STATUS),
-    Quantity("TRIP.TIME", Kind.TEXT, "Time of the last trip", _STATUS),
-    Quantity("TRIP.V", Kind.FLOAT, "Voltage before the last trip", _STATUS, "V"),
-    Quantity("TRIP.I", Kind.FLOAT, "Current before the last trip", _STATUS, "uA"),
-    Quantity("TRIP.ACK.CMD", Kind.ENUM, "Acknowledge the trip", labels=("IDLE", "ACK"), settable=True),
-    Quantity("CLR.CMD", Kind.ENUM, "Clear the events of the channel", labels=("IDLE", "CLEAR"), settable=True),
-    Quantity("EMCY.CMD", Kind.ENUM, "Off at once, without ramp", labels=("IDLE", "OFF"), settable=True),
+    Quantity("VMON", Kind.FLOAT, ("VoltageMeasure",), "V"),
+    Quantity("IMON", Kind.FLOAT, ("CurrentMeasure",), "uA"),
+    Quantity("STAT", Kind.INT, _STATUS),
+    Quantity("EVT", Kind.INT, ("ChannelEventStatus",)),
+    Quantity("ON", Kind.ENUM, _STATUS, labels=_OFF_ON, settable=True),
+    Quantity("ON.RBV", Kind.ENUM, _STATUS, labels=_OFF_ON),
+    Quantity("STATE", Kind.ENUM, _STATUS, labels=STATES),
+    Quantity("MOVING", Kind.ENUM, _STATUS, labels=("STEADY", "RAMPING")),
+    Quantity("VDIFF", Kind.FLOAT, ("VoltageMeasure", "ChannelStatus"), "V"),
+    Quantity("EFFLOAD", Kind.FLOAT, ("VoltageMeasure", "CurrentMeasure"), "Mohm"),
+    Quantity("FROZEN", Kind.ENUM, ("CurrentMeasure", "ChannelStatus"), labels=_NO_YES),
+    Quantity("SETTLED", Kind.ENUM, ("VoltageMeasure", "ChannelStatus"), labels=_NO_YES),
+    Quantity("POL", Kind.ENUM, ("VoltageNominal",), labels=("+", "-")),
+    Quantity("VNOM", Kind.FLOAT, ("VoltageNominal",), "V"),
+    Quantity("INOM", Kind.FLOAT, ("CurrentNominal",), "uA"),
+    Quantity("TRIP", Kind.ENUM, _STATUS, labels=("OK", "TRIPPED")),
+    Quantity("TRIP.COUNT", Kind.INT, _STATUS),
+    Quantity("TRIP.TIME", Kind.TEXT, _STATUS),
+    Quantity("TRIP.V", Kind.FLOAT, _STATUS, "V"),
+    Quantity("TRIP.I", Kind.FLOAT, _STATUS, "uA"),
+    Quantity("TRIP.ACK.CMD", Kind.ENUM, labels=("IDLE", "ACK"), settable=True),
+    Quantity("CLR.CMD", Kind.ENUM, labels=("IDLE", "CLEAR"), settable=True),
+    Quantity("EMCY.CMD", Kind.ENUM, labels=("IDLE", "OFF"), settable=True),
     *(
-        Quantity(f"STAT.{name}", Kind.ENUM, text, _STATUS, labels=_OFF_ON if name == "ON" else _NO_YES)
-        for name, _, text in STATUS_BITS
+        Quantity(f"STAT.{name}", Kind.ENUM, _STATUS, labels=_OFF_ON if name == "ON" else _NO_YES)
+        for name, _ in STATUS_BITS
     ),
-    *(
-        Quantity(f"EVT.{name}", Kind.ENUM, f"Event: {text}", ("ChannelEventStatus",), labels=_NO_YES)
-        for name, _, text in EVENT_BITS
-    ),
+    *(Quantity(f"EVT.{name}", Kind.ENUM, ("ChannelEventStatus",), labels=_NO_YES) for name, _ in EVENT_BITS),
 )
 
 MODULE_SETTINGS: tuple[Setting, ...] = (
-    Setting("MOD.RAMPV", "VoltageRampSpeed", "Voltage ramp speed", "%/s"),
-    Setting("MOD.KILLEN", "ModuleStatus", "Trips switch off", labels=_OFF_ON),
-    Setting("MOD.EVT.MASK", "ModuleEventMask", "Module events reported at once", whole=True),
-    Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", "Channels whose events are reported", whole=True),
-    Setting("MOD.EVT.CHMASK16", "ModuleEventChannelMask32", "The same for channels 16 to 31", whole=True, first=16),
+    Setting("MOD.RAMPV", "VoltageRampSpeed", "%/s"),
+    Setting("MOD.KILLEN", "ModuleStatus", labels=_OFF_ON),
+    Setting("MOD.EVT.MASK", "ModuleEventMask", whole=True),
+    Setting("MOD.EVT.CHMASK", "ModuleEventChannelMask", whole=True),
+    Setting("MOD.EVT.CHMASK16", "ModuleEventChannelMask32", whole=True, first=16),
 )
 
 MODULE_MONITORS: tuple[Quantity, ...] = (
-    Quantity("MOD.NAME", Kind.TEXT, "Type of the module", ("FirmwareName",)),
-    Quantity("MOD.SERIAL", Kind.TEXT, "Serial number", ("SerialNumber",)),
-    Quantity("MOD.FW", Kind.TEXT, "Firmware release", ("FirmwareRelease",)),
-    Quantity("MOD.ARTICLE", Kind.TEXT, "Article", ("ArticleDescription",)),
-    Quantity("MOD.NCH", Kind.INT, "Number of channels"),
-    Quantity("MOD.STAT", Kind.INT, "Module status word", ("ModuleStatus",)),
-    Quantity("MOD.CTRL", Kind.INT, "Module control word", ("ModuleControl",)),
-    Quantity("MOD.EVT", Kind.INT, "Module event word", ("ModuleEventStatus",)),
-    Quantity("MOD.SAFELOOP", Kind.ENUM, "Safety loop", ("ModuleStatus",), labels=("OPEN", "CLOSED")),
-    Quantity("MOD.TEMPOK", Kind.ENUM, "Board temperature is good", ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SUPPLYOK", Kind.ENUM, "Supply voltages are good", ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SERVICE", Kind.ENUM, "Hardware failure, needs service", ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SUMERR", Kind.ENUM, "Some channel has an error", ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.TEMP", Kind.FLOAT, "Board temperature", ("BoardTemperature",), "C"),
-    Quantity("MOD.P24", Kind.FLOAT, "Supply voltage +24 V", ("Supply24",), "V"),
-    Quantity("MOD.P5", Kind.FLOAT, "Supply voltage +5 V", ("Supply5",), "V"),
-    Quantity("MOD.VMAX", Kind.FLOAT, "Hardware voltage limit", ("VoltageMax",), "%"),
-    Quantity("MOD.IMAX", Kind.FLOAT, "Hardware current limit", ("CurrentMax",), "%"),
-    Quantity("MOD.RAMPV.VPS", Kind.FLOAT, "Voltage ramp speed of channel 0", ("VoltageRampSpeed",), "V/s"),
-    Quantity("MOD.CLR.CMD", Kind.ENUM, "Clear the events of the module", labels=("IDLE", "CLEAR"), settable=True),
-    Quantity("BUS.STATE", Kind.ENUM, "CAN controller", labels=("ACTIVE", "PASSIVE", "OFF")),
-    Quantity("BUS.RX", Kind.FLOAT, "CAN frames received", unit="1/s"),
-    Quantity("BUS.ERR", Kind.INT, "CAN errors since opened"),
-    Quantity("BUS.FOREIGN", Kind.INT, "CAN frames of other nodes since opened"),
+    Quantity("MOD.NAME", Kind.TEXT, ("FirmwareName",)),
+    Quantity("MOD.SERIAL", Kind.TEXT, ("SerialNumber",)),
+    Quantity("MOD.FW", Kind.TEXT, ("FirmwareRelease",)),
+    Quantity("MOD.ARTICLE", Kind.TEXT, ("ArticleDescription",)),
+    Quantity("MOD.NCH", Kind.INT),
+    Quantity("MOD.STAT", Kind.INT, ("ModuleStatus",)),
+    Quantity("MOD.CTRL", Kind.INT, ("ModuleControl",)),
+    Quantity("MOD.EVT", Kind.INT, ("ModuleEventStatus",)),
+    Quantity("MOD.SAFELOOP", Kind.ENUM, ("ModuleStatus",), labels=("OPEN", "CLOSED")),
+    Quantity("MOD.TEMPOK", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SUPPLYOK", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SERVICE", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SUMERR", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.TEMP", Kind.FLOAT, ("BoardTemperature",), "C"),
+    Quantity("MOD.P24", Kind.FLOAT, ("Supply24",), "V"),
+    Quantity("MOD.P5", Kind.FLOAT, ("Supply5",), "V"),
+    Quantity("MOD.VMAX", Kind.FLOAT, ("VoltageMax",), "%"),
+    Quantity("MOD.IMAX", Kind.FLOAT, ("CurrentMax",), "%"),
+    Quantity("MOD.RAMPV.VPS", Kind.FLOAT, ("VoltageRampSpeed",), "V/s"),
+    Quantity("MOD.CLR.CMD", Kind.ENUM, labels=("IDLE", "CLEAR"), settable=True),
+    Quantity("BUS.STATE", Kind.ENUM, labels=("ACTIVE", "PASSIVE", "OFF")),
+    Quantity("BUS.RX", Kind.FLOAT, unit="1/s"),
+    Quantity("BUS.ERR", Kind.INT),
+    Quantity("BUS.FOREIGN", Kind.INT),
 )
 
 

@@ -26,9 +26,9 @@ from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Conditions, Sample
 
-_STATUS = {f"STAT.{name}": int(bit) for name, bit, _ in STATUS_BITS}
+_STATUS = {f"STAT.{name}": int(bit) for name, bit in STATUS_BITS}
 _NAMED = sum(_STATUS.values())
-_EVENTS = {f"EVT.{name}": int(bit) for name, bit, _ in EVENT_BITS}
+_EVENTS = {f"EVT.{name}": int(bit) for name, bit in EVENT_BITS}
 _BITS = _STATUS | _EVENTS
 _MINOR_BITS = int(
     ChannelStatus.REGULATION_ERROR
