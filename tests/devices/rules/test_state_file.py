@@ -11,6 +11,7 @@ import pytest
 
 from devices.rules import state_file
 from devices.rules.state_file import SharedStateFile, StateFile
+from tests.conftest import rounds
 
 
 async def test_a_file_for_people_has_a_line_for_each_value(tmp_path: Path) -> None:
@@ -161,8 +162,8 @@ print(reached)
 
 
 def test_a_process_that_is_killed_again_and_again_leaves_a_whole_file_each_time(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", _KILLED, str(tmp_path / "state.json"), "150"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    command = [sys.executable, "-c", _KILLED, str(tmp_path / "state.json"), str(rounds(150))]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=rounds(60), check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 0, "it was killed while it wrote, not before"
 
