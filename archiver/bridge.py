@@ -43,7 +43,7 @@ _SPOOLING_LAG = 10.0
 _SEARCH_SECONDS = 30.0
 """How long after its start the bridge may be without any PV before that is shown."""
 _LOSING_SECONDS = 60.0
-"""ARCH:STATE stays LOSING for so long after the last loss, so that somebody sees it."""
+"""ARCH:STATE stays LOSING for so long after the last loss, so that operators see it."""
 
 _LONGEST_MESSAGE = 1000
 _PACE_SECONDS = 10.0

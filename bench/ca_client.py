@@ -128,7 +128,7 @@ class Client:
         return percentiles(taken)
 
     def search(self, known: str, seconds: float, rate: float = math.inf) -> dict[str, float]:
-        """Ask for names that nobody has; one known name at the end of each datagram tells that it has been read.
+        """Ask for names that no server has; one known name at the end of each datagram tells that it has been read.
 
         ``rate`` is how many names are asked for in a second at most.
         """

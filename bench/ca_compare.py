@@ -95,7 +95,7 @@ def _further(server: ServerProcess, client: ClientProcess, plan: Plan, first: fl
     for number in range(2, plan.clients + 1):
         try:
             result = _one_more(server, client, count, plan)
-        except RuntimeError:  # it lets nobody in any more
+        except RuntimeError:  # it accepts no client any more
             break
         if result["events_per_s"] < 0.9 * number * count:
             break
@@ -144,7 +144,7 @@ PARTS = (start_and_connect, publishing, latencies, flat_out)
 
 
 def measure(kind: str, plan: Plan) -> Figures:
-    """All figures of one server; what can't be measured is left out and said."""
+    """All figures of one server; what can't be measured is left out and named."""
     figures: Figures = {}
     for part in PARTS:
         try:

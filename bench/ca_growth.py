@@ -89,7 +89,7 @@ def _burst(seconds: float) -> Figures:
 
 
 def _disturbed(seconds: float, searches: int) -> Figures:
-    """Scans and events of 5000 PVs at 1 Hz while somebody asks for so many names of others in a second."""
+    """Scans and events of 5000 PVs at 1 Hz while a client asks for so many names of others in a second."""
     load = Load(total=5_000, published=5_000, watch=True)
     with (
         serving("labioc", load) as server,

@@ -54,7 +54,7 @@ class Wire:
     """A simulated device behind its paced transport.
 
     ``site`` are the sections of a site file with one device, ``watched`` the PVs of which ``INVALID after`` and ``back
-    after`` are told, ``writes`` counts requests that change the device.
+    after`` are reported, ``writes`` counts requests that change the device.
     """
 
     site: Mapping[str, Any]

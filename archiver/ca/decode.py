@@ -58,7 +58,7 @@ class Message:
 class EventDecoder:
     """Takes the bytes of one circuit as they come.
 
-    Events are collected in ``events`` until somebody takes them; ``control`` gets each other message when all events
+    Events are collected in ``events`` until they are taken; ``control`` gets each other message when all events
     before it are in ``events``. ``limit`` bounds a message in bytes: a larger event is left out and reported to
     ``control`` with an empty ``raw``.
     """

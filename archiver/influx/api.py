@@ -40,7 +40,7 @@ class Outcome(Enum):
     STORED = "stored"
     REFUSED = "refused"  # at least one point; the others may be stored or not
     BUSY = "busy"  # nothing is known about the points, ask again later
-    MISCONFIGURED = "misconfigured"  # it will be so until somebody mends something
+    MISCONFIGURED = "misconfigured"  # it will be so until it is configured otherwise
 
 
 @dataclass(frozen=True, slots=True)

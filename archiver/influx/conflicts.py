@@ -2,8 +2,8 @@
 
 A row holds many fields, and a database that has one of them with another type refuses the whole row. So a refused row
 is divided into its fields, and a field that was refused several times is taken out of what is sent from then on, and
-kept with the dead letters. One point of it is tried with each batch, because another shard may take it, or somebody
-has mended it; what the batch has more of it waits for the outcome.
+kept with the dead letters. One point of it is tried with each batch, because another shard may take it, or it has
+been mended; what the batch has more of it waits for the outcome.
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ class State(Enum):
 
     OK = "ok"
     RETRYING = "retrying"  # not reached, or it has no time now
-    MISCONFIGURED = "misconfigured"  # it refuses everything until somebody mends something
+    MISCONFIGURED = "misconfigured"  # it refuses everything until it is configured otherwise
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class Position:
 class Segment:
     """One file; ``end`` is where the last whole block ends; when first and last were written, in Unix ns.
 
-    ``points`` is None for a file of an earlier run until somebody has counted them.
+    ``points`` is None for a file of an earlier run until they have been counted.
     """
 
     number: int
@@ -48,7 +48,7 @@ class Segment:
     points: int | None = None
 
     def count(self, start: int = len(blocks.MAGIC)) -> int:
-        """Points from an offset on; when somebody has removed the file, what is known of it. Raises OSError."""
+        """Points from an offset on; when the file has been removed, what is known of it. Raises OSError."""
         whole = start <= len(blocks.MAGIC)
         if whole and self.points is not None:
             return self.points

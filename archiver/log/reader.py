@@ -197,7 +197,7 @@ class Reader(Follower):
                 fd = os.open(segment.path, os.O_RDONLY)
             except FileNotFoundError:
                 with self._log.lock:
-                    if segment in self._log.segments:  # removed by somebody else
+                    if segment in self._log.segments:  # removed by another program
                         self._skipped(segment, start, end)
                 continue  # dropped meanwhile, and counted
             at = start

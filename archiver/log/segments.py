@@ -323,10 +323,10 @@ class SegmentLog:
         return True
 
     def _replace_removed(self) -> None:
-        """Begin anew when somebody has removed the file that is written to, and count what went. Raises OSError."""
+        """Begin anew when the file that is written to has been removed, and count what went. Raises OSError."""
         if os.fstat(self._fd).st_nlink:
             return
-        log.error("durable log %s: somebody has removed its files, beginning anew", self.directory)
+        log.error("durable log %s: its files have been removed, beginning anew", self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         if not os.fstat(self._guard).st_nlink:
             before, self._guard = self._guard, take_directory(self.directory)

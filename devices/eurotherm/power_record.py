@@ -7,8 +7,8 @@ the clock of a small computer may jump after its start. What tells the cases apa
   it proves an interruption, whether or not the link was silent too.
 * Silence with the flag clear is a lost link: cable, adapter or computer; the furnace went on.
 * Silence with a flag that was set before says nothing. Then traces decide: the programmer was reset, the working
-  setpoint or the temperature fell further than setpoint, program or hand may have led it. Without any it cannot be
-  told. (That the remote setpoint was lost is no trace: it is lost with every link that is silent for some seconds.)
+  setpoint or the temperature fell further than setpoint, program or hand may have led it. Without any it is
+  not known. (That the remote setpoint was lost is no trace: it is lost with every link that is silent for seconds.)
 * A flag that is clear after this program was not running may have been acknowledged at the front panel: traces again.
 
 An interruption began after the last reading before it and had ended at the first one after it, so its duration is an
@@ -101,7 +101,7 @@ class Sample:
 class Interruption:
     """One event; ``before`` is None when nothing is known of the time before.
 
-    ``lasted`` is how many seconds it was at most, None when that cannot be told. ``restarted``: this program was not
+    ``lasted`` is how many seconds it was at most, None when that is not known. ``restarted``: this program was not
     running throughout. ``computer``: nor was the computer, which started at that Unix time. ``link`` says how the link
     failed. ``lowest`` is the lowest temperature since, in C; ``back`` the Unix time at which the temperature was that
     of before again.

@@ -43,8 +43,8 @@ def _evidence(event: Interruption) -> str:
         Kind.MAINS: "The controller's mains flag says so.",
         Kind.LIKELY: "The mains flag was set before already, but " if event.after.flag else
         "The mains flag is clear, perhaps acknowledged at the controller, but ",
-        Kind.LINK: "Not a power interruption as far as can be told: the controller's mains flag is clear.",
-        Kind.UNKNOWN: "Whether the mains failed too cannot be told, since the controller's mains flag was set before "
+        Kind.LINK: "Not a power interruption as far as is known: the controller's mains flag is clear.",
+        Kind.UNKNOWN: "Whether the mains failed too is not known, since the controller's mains flag was set before "
         "already: acknowledge with ACK:CMD.",
     }[event.kind]  # fmt: skip
     if event.kind is Kind.LIKELY:

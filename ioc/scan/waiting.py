@@ -47,7 +47,7 @@ class Sleeper:
 class Progress:
     """When the task of a device last got on, in monotonic time: it waits for its next turn, or something was answered.
 
-    An exchange that fails is progress, too: a device that is lost keeps nobody from going on.
+    An exchange that fails is progress, too: a device that is lost keeps no other from going on.
     """
 
     def __init__(self, clock: Clock, sleeper: Sleeper, driver: Driver) -> None:

@@ -179,7 +179,7 @@ async def test_GIVEN_the_flag_still_set_and_no_traces_WHEN_the_link_was_lost_THE
     bench.link.plugged = True
     await bench.come_back()
     message = str((await story(bench))["PWR.MSG"].value)
-    assert "cannot be told" in message
+    assert "is not known" in message
     assert "acknowledge with ACK:CMD" in message
     assert "the furnace went on" not in message
     await bench.driver.close()
