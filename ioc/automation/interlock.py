@@ -81,6 +81,7 @@ class InterlockControl(NotedSource):
         self.ok: bool | None = None
         """Whether it is OK; None until it is known for the first time."""
         self._armed = False
+        self._seen_good = False
         kept = str(self._own["MSG"].val)
         self._unacknowledged = interlock.latch and kept != WELL
         self._cause = kept if self._unacknowledged else ""
@@ -193,6 +194,8 @@ class InterlockControl(NotedSource):
             self._show("BYPASS", 0)
         verdict, now = self._judge.verdict(), self._clock.monotonic()
         good = verdict.holds is True
+        self._seen_good |= good
+        self._armed |= self._unacknowledged and self._seen_good and not good  # a latch from before the start fails anew
         if self.ok is None:
             self._begin(good, verdict.cause, now)
         elif self.ok != good:

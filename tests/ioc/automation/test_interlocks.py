@@ -348,7 +348,12 @@ async def test_GIVEN_a_latch_WHEN_the_server_is_started_again_THEN_it_is_there_u
         assert message(plant).endswith("OK now, acknowledge it")
         with pytest.raises(PutRefused, match="interlock HOT"):
             await plant.put("CALO:A:ON", 1)
-        assert writes(plant) == []
+        plant.channel("HV1:CH00").on = True  # at the front panel
+        await plant.clock.advance(8.0)
+        assert writes(plant) == [], "nothing is put because the server was started"
+        await heat(plant, 90.0)
+        assert ("CH00.ON", 0) in writes(plant), "but when the condition fails anew"
+        await heat(plant, 20.0)
         await plant.put("ILK:HOT:ACK:CMD", 1)
         await plant.clock.advance(1.0)
         assert (plant["ILK:HOT:OK"].val, message(plant)) == (1, "OK")
