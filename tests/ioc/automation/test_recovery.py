@@ -104,7 +104,8 @@ async def test_GIVEN_a_recovery_WHEN_a_person_puts_to_the_channel_THEN_the_perso
         assert rig.phase == "IDLE"
 
 
-async def test_GIVEN_an_ON_that_waits_for_its_line_WHEN_a_person_puts_OFF_THEN_it_is_never_sent() -> None:
+@pytest.mark.parametrize("what", ["OFF", "objection"])
+async def test_GIVEN_an_ON_that_waits_for_its_line_WHEN_it_may_not_be_any_more_THEN_it_is_never_sent(what: str) -> None:
     async with at_voltage() as rig:
         rig.model.trip(0)
         await rig.until("RAMP")
@@ -113,7 +114,12 @@ async def test_GIVEN_an_ON_that_waits_for_its_line_WHEN_a_person_puts_OFF_THEN_i
         while not any(name.endswith("CH00:ON") for name in (task.get_name() for task in asyncio.all_tasks())):
             assert rig.clock.now < end, rig["REC:MSG"].val
             await rig.wait(0.1)
-        await rig.put("ON", 0)
+        if what == "OFF":
+            await rig.put("ON", 0)
+        else:
+            EVENTS[what][1](rig)
+            for listener in list(rig.scanner.on_posted):
+                listener()
         rig.link.delay = 0.0
         await rig.wait(30.0)
         assert (ON in rig.recovered(), rig.model.channels[0].on, rig.phase) == (False, False, "HOLD")
@@ -126,6 +132,7 @@ async def test_GIVEN_a_write_past_the_PVs_WHEN_it_waits_THEN_it_is_ended() -> No
         await asyncio.gather(rig.raw(["OFF", "0"], ""), rig.wait(1.0))
         await rig.wait(30.0)
         assert (rig.phase, rig.recovered()) == ("HOLD", [])
+        assert rig["REC:MSG"].val == "ended by a put of eve@desk2 to past the PVs"
 
 
 @pytest.mark.parametrize("phase", ["WAIT", "RAMP"])
