@@ -183,6 +183,7 @@ class InterlockControl(NotedSource):
         cause = f"internal error: {type(error).__name__}: {error}"
         if self._cause != cause:
             log.critical("interlock %s: cannot be judged", self.name, exc_info=error)
+        self._unacknowledged |= self.ok is True and self._interlock.latch
         self.ok, self._cause, self._since = False, cause, None
         self._show("OK", 0)
         self._show("MSG", cause, Level.MAJOR)

@@ -289,12 +289,15 @@ async def test_GIVEN_an_interlock_that_cannot_be_judged_WHEN_looked_at_THEN_it_i
         def verdict() -> Never:
             raise KeyError("x")
 
-        interlock._judge.verdict = verdict  # type: ignore[method-assign]
+        judged, interlock._judge.verdict = interlock._judge.verdict, verdict  # type: ignore[method-assign]
         await plant.clock.advance(1.5)
         assert (plant["ILK:HOT:OK"].val, plant["ILK:HOT:OK"].sevr) == (0, MAJOR)
         assert message(plant) == "internal error: KeyError: 'x'"
         with pytest.raises(PutRefused, match="internal error"):
             await plant.put("CALO:A:ON", 1)
+        interlock._judge.verdict = judged  # type: ignore[method-assign]
+        await plant.clock.advance(1.5)
+        assert message(plant).endswith("OK now, acknowledge it")
 
 
 async def test_GIVEN_a_condition_that_needs_time_WHEN_the_server_starts_THEN_no_alarm_is_raised_meanwhile() -> None:
