@@ -193,7 +193,7 @@ class Judge:
             full = abs(volts - target) < 0.1
             reasons += [
                 ("no setting of a recovery", not full and abs(volts - FRACTION * target) > 0.1),
-                ("full voltage while off", full and not model.on),
+                ("full voltage while off", full and not rig["ON:RBV"].val),  # a spark since then is not known yet
             ]
         elif "PAR:BDCLR" not in request:
             reasons.append(("nothing that a recovery writes", True))
