@@ -19,7 +19,7 @@ from devices.model import Level, Reading, state_reading
 from devices.rules.hv_channel import State
 from ioc.automation.recovery_rules import Look, Phase, Put, RecoveryRules
 from ioc.clock import Clock
-from ioc.database.support import RECOVERY_CAUSE, RECOVERY_TAG
+from ioc.database.support import RECOVERY_CAUSE, RECOVERY_IDENTITY, RECOVERY_TAG
 from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import (
@@ -44,6 +44,7 @@ NOT_ASKED_FOR: Final = "the site file does not ask for it ([recovery] channels)"
 OFF, ARMED = 0, 1
 """States of REC:MODE."""
 
+MAJOR: Final = 2
 INVALID: Final = 3
 
 _CHANNEL = re.compile(r"CH[0-9]{2}")
@@ -252,11 +253,14 @@ class Recoveries:
         self._of_output: dict[str, list[ChannelRecovery]] = {}
         guards: defaultdict[str, list[tuple[Record, int]]] = defaultdict(list)
         causes: defaultdict[str, list[Record]] = defaultdict(list)
+        identities: defaultdict[str, list[Record]] = defaultdict(list)
         outputs: defaultdict[str, list[str]] = defaultdict(list)
         for name, record in records.items():
             tag, place = record.defn.info.get(RECOVERY_TAG), _place(record)
             if tag == RECOVERY_CAUSE:
                 causes[place].append(record)
+            elif tag == RECOVERY_IDENTITY:
+                identities[place].append(record)
             elif tag is not None:
                 guards[place].append((record, int(tag)))
             if record.is_output:
@@ -276,6 +280,8 @@ class Recoveries:
         known = ((name.removeprefix(site.prefix), record) for name, record in records.items())
         interlocks = [record for name, record in known if _INTERLOCK.fullmatch(name)]
         self.objections.append(lambda _: next(_not_ok(interlocks), "") or puts.server_closed() or "")
+        start = len(site.prefix) + 1
+        self.objections.append(lambda name: next(_not_expected(identities[name[start:].partition(":")[0]]), ""))
 
     def start(self, scanners: Mapping[str, DeviceScanner]) -> None:
         """Look at all that is read and put from now on."""
@@ -307,6 +313,13 @@ def _place(record: Record) -> str:
     """Return the channel that a record belongs to, as ``HV1:CH00``, or else its device."""
     channel, inside, _ = (record.signal or "").partition(".")
     return f"{record.device}:{channel}" if inside and _CHANNEL.fullmatch(channel) else record.device or ""
+
+
+def _not_expected(identities: Iterable[Record]) -> Iterator[str]:
+    """Yield what shows that a device is not the unit of the site file; some units do not say which they are."""
+    for record in identities:
+        if record.sevr == MAJOR:
+            yield f"{record.name} is {as_text(record, record.val)}, which is not the unit of the site file"
 
 
 def _not_ok(interlocks: Iterable[Record]) -> Iterator[str]:

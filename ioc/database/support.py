@@ -77,9 +77,11 @@ CHANNEL_SIGNALS: Final = frozenset(
 
 RECOVERY_TAG: Final = "recovery"
 RECOVERY_CAUSE: Final = "cause"
-"""Info tag of a bit (bi) that counts for the recovery from a trip, of a channel or of its whole device.
+RECOVERY_IDENTITY: Final = "identity"
+"""Info tag of what counts for the recovery from a trip, of a channel or of its whole device.
 
-``cause`` is with which the unit reports a trip, ``0`` or ``1`` the value without which nothing is switched on again.
+On a bit (bi) ``cause`` is with which the unit reports a trip, ``0`` or ``1`` the value without which nothing is
+switched on again. ``identity`` is on what is MAJOR while the device is another one than the site file says.
 """
 
 

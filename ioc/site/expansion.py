@@ -23,6 +23,7 @@ from ioc.database.support import (
     OFF_TAG,
     PERIODS,
     RECOVERY_CAUSE,
+    RECOVERY_IDENTITY,
     RECOVERY_TAG,
     RESTORE_PARTS,
     RESTORE_TAG,
@@ -221,11 +222,14 @@ def _restore_errors(record: RecordDef) -> Iterator[str]:
 
 
 def _recovery_errors(record: RecordDef) -> Iterator[str]:
-    """Check that what counts for a recovery is a bit of a device."""
+    """Check that what counts for a recovery is a bit of a device, or says which unit it is."""
     tag, allowed = record.info.get(RECOVERY_TAG), (RECOVERY_CAUSE, "0", "1")
-    if tag is not None and (tag not in allowed or record.rtyp != "bi" or record.fields.get("DTYP") != DEVICE_TYPE):
+    if tag in (None, RECOVERY_IDENTITY):
+        return
+    if tag not in allowed or record.rtyp != "bi" or record.fields.get("DTYP") != DEVICE_TYPE:
         found = f"found info({RECOVERY_TAG}, {tag!r}) on a {record.rtyp}"
-        yield _error(record, f"{found}, allowed: {', '.join(allowed)} on a bi with DTYP {DEVICE_TYPE}")
+        words = f"{RECOVERY_IDENTITY}, or {', '.join(allowed)} on a bi with DTYP {DEVICE_TYPE}"
+        yield _error(record, f"{found}, allowed: {words}")
 
 
 def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:

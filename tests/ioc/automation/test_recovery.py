@@ -227,6 +227,17 @@ async def test_GIVEN_a_recovery_that_waits_WHEN_the_server_is_disarmed_and_armed
         assert rig["REC:MSG"].val == "the server is not armed (LAB:IOC:ARMED is 0)"
 
 
+async def test_GIVEN_another_unit_than_the_site_file_says_WHEN_it_trips_THEN_it_is_left_alone() -> None:
+    async with at_voltage() as rig:
+        serial = rig.records["LAB:HV1:BD:SERIAL"]
+        serial.post("999", rig.clock.time(), 2)
+        rig.model.trip(0)
+        await rig.until("HOLD")
+        await rig.wait(60.0)
+        assert rig.recovered() == []
+        assert rig["REC:MSG"].val == "LAB:HV1:BD:SERIAL is 999, which is not the unit of the site file"
+
+
 async def test_GIVEN_an_output_that_has_gone_without_a_trip_of_the_unit_WHEN_waited_THEN_it_holds() -> None:
     async with at_voltage() as rig:
         rig.model.channels[0].switch_off(fast=True)  # at the front panel: the voltage goes faster than the ramp
@@ -342,7 +353,7 @@ def test_an_interlock_that_is_not_OK_speaks_against_every_recovery() -> None:
     records = RecordSet({**rig.records, interlock.name: interlock}, {}, rig.clock.time)
     device = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:1", "channels": 1}
     site = parse_site({"site": {"prefix": "LAB"}, "device": [device], "recovery": {"channels": ["HV1:*"]}})
-    (objection,) = Recoveries(site, records, rig.puts, rig.clock).objections
+    objection, _ = Recoveries(site, records, rig.puts, rig.clock).objections
     for value, severity, expected in ((1, 0, ""), (0, 2, "the interlock LAB:ILK:DOOR:OK is not OK"), (1, 3, "not OK")):
         interlock.post(value, rig.clock.time(), severity, 0)
         assert expected in objection("LAB:HV1:CH00")
@@ -357,7 +368,7 @@ def test_a_tag_on_the_wrong_record_is_a_mistake_of_the_template(tag: str, monkey
     wrong.info["recovery"] = tag
     assert list(expansion._recovery_errors(wrong)) == [
         f"test.db:1: record LAB:HV1:X: found info(recovery, '{tag}') on a ai,"
-        " allowed: cause, 0, 1 on a bi with DTYP labioc"
+        " allowed: identity, or cause, 0, 1 on a bi with DTYP labioc"
     ]
 
 
