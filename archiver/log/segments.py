@@ -57,7 +57,7 @@ RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
 
 _NS: Final = 1_000_000_000
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NOT_SYNCED: Final = "not put on the disk"
 _NOT_REMOVED: Final = "an old file cannot be removed"
 _NO_NEW_FILE: Final = "no new file, going on with the old one"

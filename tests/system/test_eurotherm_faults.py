@@ -261,14 +261,13 @@ async def test_GIVEN_a_remote_setpoint_WHEN_disarmed_THEN_no_byte_is_written_and
     async with held_in_remote(tmp_path) as (furnaces, app):
         await as_client(app, put(("IOC:ARMED", 0)))
         count = len(writes(furnaces))
+        reason = "remote setpoint not refreshed: LAB:IOC:ARMED is 0"
+        await until(lambda: str(get(app, "COMM:MSG")).endswith(reason), 3.0, reason)
         await some_scans(furnaces)
         furnaces.model.step(6.0)
         await until(lambda: get(app, "STAT:RSPFAIL") == 1 and get(app, "TSET:RBV") == 100.0, 3.0, "fallen back")
         assert record(app, "STAT:RSPFAIL", "FURN1").sevr == 2
         await until(lambda: record(app, "TSET:RBV", "FURN1").sevr == 1, 3.0, "the difference to be shown")
-        await until(
-            lambda: str(get(app, "COMM:MSG")).endswith("remote setpoint not refreshed: LAB:IOC:ARMED is 0"), 3.0
-        )
         await as_client(app, refused)
         assert "LAB:IOC:ARMED is 0" in str(get(app, "PUT:MSG"))
 

@@ -183,17 +183,16 @@ async def test_commands_act_on_one_and_do_nothing_on_zero():
 
 async def test_a_clear_is_given_more_time_than_other_commands():
     rig = await started()
-    patience = []
+    patience = {"clear": set(), "others": set()}
     exchange = rig.link.exchange
 
     async def noting(request: bytes, *, timeout: float | None = None, changes: bool = False) -> str:
-        patience.append(timeout)
+        patience["clear" if b"BDCLR" in request else "others"].add(timeout)
         return await exchange(request, timeout=timeout, changes=changes)
 
     rig.link.exchange = noting
     await rig.driver.write("BD.CLR.CMD", 1)
-    assert patience[0] == 3.0
-    assert set(patience[1:]) == {None}
+    assert patience == {"clear": {3.0}, "others": {None}}
 
 
 async def test_a_clear_without_an_answer_and_without_a_trace_is_not_called_done():
@@ -209,9 +208,18 @@ async def test_a_clear_whose_outcome_cannot_be_read_is_unknown():
     rig.link.intercept = lambda request: "@" if b"PAR:STAT" in request or b"BDALARM" in request else None
     with pytest.raises(ReplyTimeout, match="clear: outcome unknown"):
         await rig.driver.write("BD.CLR.CMD", 1)
-    rig.link.intercept = lambda request: None if b"BDCLR" in request else ReplyTimeout("no answer")
+    rig.link.intercept = lambda request: ReplyTimeout("no answer") if len(rig.sets()) == 2 else None
     with pytest.raises(ReplyTimeout, match="clear: outcome unknown"):
         await rig.driver.write("BD.CLR.CMD", 1)
+    assert len(rig.sets()) == 2
+
+
+async def test_a_clear_before_which_the_trips_cannot_be_read_is_not_sent():
+    rig = await started()
+    rig.link.intercept = lambda request: ReplyTimeout("no answer")
+    with pytest.raises(ReplyTimeout, match="no answer"):
+        await rig.driver.write("BD.CLR.CMD", 1)
+    assert rig.sets() == []
 
 
 @pytest.mark.parametrize("executed", [True, False])
