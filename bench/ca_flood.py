@@ -7,9 +7,10 @@ and during the flood, how long the flood took, and by how much the server's memo
 from __future__ import annotations
 
 import itertools
+import multiprocessing
 import statistics
-import threading
 import time
+from multiprocessing.synchronize import Event
 
 from tests.conformance.test_flood import DBR_DOUBLE, FLOOD, RECORDS, memory_kb, monitors, puts
 from tests.labioc_server import start_labioc
@@ -36,29 +37,37 @@ def main() -> None:
 
 def measure(server: ServerProcess) -> tuple[list[float], list[float], float, int]:
     """Return delays when quiet and during the flood (s), the seconds of the flood, and the growth of memory (kB)."""
-    with RawCircuit(server.port) as bad, RawCircuit(server.port) as good:
-        for circuit in (bad, good):
-            circuit.channel(FIELD)
-        bad.ask(*monitors(bad.sids[FIELD], 200))
+    spawn = multiprocessing.get_context("spawn")  # in one process the two clients would wait for one interpreter
+    ready, go, served = spawn.Event(), spawn.Event(), spawn.Event()
+    sender = spawn.Process(target=send_flood, args=(server.port, ready, go, served))
+    sender.start()
+    with RawCircuit(server.port) as good:
+        good.channel(FIELD)
+        ready.wait()
         quiet = [get(good, number) for number in range(500)]
         before = peak = memory_kb(server)
-        data = b"".join(itertools.islice(puts(bad.sids[FIELD]), FLOOD))
-        served = threading.Event()
-
-        def send() -> None:
-            bad.ask(data)
-            served.set()
-
-        sender = threading.Thread(target=send)
         start = time.perf_counter()
-        sender.start()
+        go.set()
         delays = []
         while not served.is_set():
             delays.append(get(good, len(delays)))
             if len(delays) % 20 == 0:
                 peak = max(peak, memory_kb(server))
-        sender.join()
-        return quiet, delays, time.perf_counter() - start, peak - before
+        seconds = time.perf_counter() - start
+    sender.join()
+    return quiet, delays, seconds, peak - before
+
+
+def send_flood(port: int, ready: Event, go: Event, served: Event) -> None:
+    """Be the client that sends too much, in a process of its own."""
+    with RawCircuit(port) as bad:
+        bad.channel(FIELD)
+        bad.ask(*monitors(bad.sids[FIELD], 200))
+        data = b"".join(itertools.islice(puts(bad.sids[FIELD]), FLOOD))
+        ready.set()
+        go.wait()
+        bad.ask(data)
+        served.set()
 
 
 def get(circuit: RawCircuit, number: int) -> float:
