@@ -33,7 +33,7 @@ def forward_loop(player: Player) -> None:
 def forward_to_scanned(player: Player) -> None:
     """A forward link processes passive records only, whatever field it names."""
     player.watch("NEXT", "V")
-    player.put("NEXT.SCAN", "10 second")
+    player.put("NEXT.SCAN", "Event")  # no period: its moment could come meanwhile
     player.put("LINK", 1.0)
     for field in ("PROC", "VAL"):
         player.put("LINK.FLNK", f"{player.prefix}NEXT.{field}")

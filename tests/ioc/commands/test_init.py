@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import pty
 import re
@@ -136,10 +137,21 @@ class Terminal:
         self.shown = ""
         os.write(self._ours, text.encode() + b"\r")
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C until it ends: one that comes just before Python waits for a line shows at the next key only."""
+        deadline = time.monotonic() + 15.0
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(0.5)
+
     def close(self) -> int:
-        status = self.process.wait(20.0)
-        os.close(self._ours)
-        return status
+        try:
+            return self.process.wait(20.0)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self._ours)
 
 
 async def test_GIVEN_a_supply_and_a_terminal_WHEN_the_questions_are_answered_THEN_the_file_is_written(
@@ -185,6 +197,6 @@ def test_GIVEN_questions_WHEN_ctrl_c_is_pressed_THEN_it_ends_without_a_file(tmp_
     if code == CODE:
         terminal.answer("\x03")  # a key; without prompt-toolkit the terminal makes a signal of it
     else:
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.interrupt()
     assert terminal.close() == 130
     assert list(tmp_path.iterdir()) == []
