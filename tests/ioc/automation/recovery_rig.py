@@ -137,6 +137,8 @@ class Judge:
                 self.offence(name, lock=True)
         if rig.objection:
             self.offence("objection")
+        if self.pending and rig["ON:RBV"].val and not any(time > self.tripped for time in self.attempts):
+            self.offence("switched on elsewhere")
         count = int(str(rig["TRIP:COUNT"].val))
         if self._count is not None and count > self._count and rig["REC:MODE"].val == ARMED:
             if not self.pending:
