@@ -287,6 +287,11 @@ async def test_scenarios_that_have_failed(scenario: list[tuple[float, str]], mon
     await play(scenario)
 
 
+@pytest.mark.parametrize("seed", [8669, 106934])
+async def test_seeds_that_have_failed(seed: int) -> None:
+    await play(events(seed))
+
+
 BLOCKS, SEEDS = rounds(4), 10 if rounds(1) == 1 else 84
 """Scenarios are played in blocks: 40 usually, 10,080 with ``make test-long``."""
 
