@@ -202,14 +202,15 @@ class RecoveryRules:
         if self._setting is None or _differ(self._setting, look.vset):
             self._setting, self._setting_since = look.vset, look.now
         settled = look.settled and look.settled_at - self._setting_since > TICK  # and not at the setting before
-        in_order = look.demanded and look.on and settled and look.state == State.ON and not look.forbidden
+        against = look.forbidden or look.objection
+        in_order = look.demanded and look.on and settled and look.state == State.ON and not against
         if in_order and look.vset >= LOST_ABOVE:
             if self._good is None or _differ(self._good, look.vset):
                 self._good_since = look.now
             self._good, self._gone = look.vset, None
             if look.now - self._good_since >= self.settings.calm:
                 self._used = 0
-        elif not look.demanded or look.forbidden or (self._good is not None and _differ(self._good, look.vset)):
+        elif not look.demanded or against or (self._good is not None and _differ(self._good, look.vset)):
             self._good = None
         elif look.on:
             self._gone = None
