@@ -109,9 +109,9 @@ def test_puts_of_one_event_are_reported_one_by_one_also_those_of_an_interruption
     one.send(IOC_PUTS=shown(6, 6))  # twice the same, in one millisecond
     one.send(IOC_PUTS=shown(6, 6))
     one.pass_time(1)
-    told = sorted(one.events, key=lambda point: point.time or 0)
-    assert [point.fields["text"] for point in told] == [lines[number] for number in (2, 3, 4, 5, 6, 6)]
-    assert len({point.time for point in told}) == 6
+    found = sorted(one.events, key=lambda point: point.time or 0)
+    assert [point.fields["text"] for point in found] == [lines[number] for number in (2, 3, 4, 5, 6, 6)]
+    assert len({point.time for point in found}) == 6
 
 
 def test_links_and_power_interruptions_are_reported() -> None:

@@ -287,7 +287,7 @@ async def test_scenarios_that_have_failed(scenario: list[tuple[float, str]], mon
     await play(scenario)
 
 
-@pytest.mark.parametrize("seed", [8669, 106934])
+@pytest.mark.parametrize("seed", [6759, 8669, 106934])
 async def test_seeds_that_have_failed(seed: int) -> None:
     await play(events(seed))
 
