@@ -60,7 +60,9 @@ def assembled(changelog: str, version: str, fragments: Mapping[str, str]) -> str
     for name, text in sorted(fragments.items()):
         kind, items = read(name, text)
         sections[kind] = f"{sections[kind]}\n{items}".strip() if kind in sections else items
-    body = "".join(f"\n### {kind}\n\n{sections[kind]}\n" for kind in KINDS if sections.get(kind))
+    intro = re.split(r"^### ", changelog[at.end() : end], maxsplit=1, flags=re.MULTILINE)[0].strip()
+    body = f"\n{intro}\n" if intro else ""
+    body += "".join(f"\n### {kind}\n\n{sections[kind]}\n" for kind in KINDS if sections.get(kind))
     rest = changelog[end:]
     return changelog[: at.end()] + body + (f"\n{rest}" if rest else "")
 

@@ -36,22 +36,29 @@ def bins(samples: Iterable[Sample], since: int, width: int) -> Iterator[Bin]:
         start = max(begin, since + (sample.time - since) // width * width)
         if start != begin:
             yield from _bin(begin, numbers, worst)
-            if lost and begin + width < start:
+            if lost and (not numbers or begin + width < start):
                 yield _gap(begin + width if numbers else begin)
-            numbers, begin, worst = [], start, 0
+            numbers, begin, worst = [], start, _carried(severity)
         severity = severity if sample.severity is None else sample.severity
         number = float(sample.value) if isinstance(sample.value, int | float) and severity < 3 else None
         if number is not None:
             lost = False
         elif not sample.connected:  # it came back, and its value follows
             lost = True
-        if sample.time >= since:
+        if sample.time < since:
+            worst = _carried(severity)
+        else:
             worst = max(worst, severity)
             if number is not None:
                 numbers.append(number)
     yield from _bin(begin, numbers, worst)
     if lost:
         yield _gap(begin + width if numbers else begin)
+
+
+def _carried(severity: int) -> int:
+    """Return the severity that a bin begins with: an alarm that stands is one of it, a loss is a gap of its own."""
+    return severity if severity < 3 else 0
 
 
 def _gap(begin: int) -> Bin:

@@ -71,7 +71,11 @@ def from_log(directory: Path, known: Catalogue, pv: str, since: int, until: int)
     earlier: list[Sample] = []
     for segment in earlier_lines(directory, starts):
         old = (line for line in segment if int(line[line.rfind(b" ") + 1 :]) < since)
-        earlier += [sample for line in old for sample in _samples_of(line, series)]
+        for sample in (sample for line in old for sample in _samples_of(line, series)):
+            earlier.append(sample)
+            if len(earlier) > _SORTED_AT_ONCE:
+                earlier = _that_counts(earlier)
+        earlier = _that_counts(earlier)
         if any(sample.value is not None for sample in earlier) and any(one.severity is not None for one in earlier):
             break
     yield from _in_force(earlier)
@@ -143,7 +147,8 @@ def combined(
 ) -> Iterator[Sample]:
     """Yield the samples of a PV from the log, and what is older than the log from a server.
 
-    While the server gives no answer the log has to do. Raises HistoryError.
+    While the server gives no answer the log has to do. Raises HistoryError, also for a server that fails in the middle:
+    an answer with a hole would look like a whole one.
     """
     begin = begins_ns(directory)
     if server is None or server.version not in (1, 2, 3) or since >= begin:
@@ -176,6 +181,18 @@ def _in_force(earlier: Iterable[Sample]) -> list[Sample]:
     if connection is not None and not connection.connected:
         found.append(connection)
     return sorted(found, key=lambda sample: sample.time)
+
+
+def _that_counts(earlier: Iterable[Sample]) -> list[Sample]:
+    """Return of some samples those that ``_in_force`` needs, also when older ones are added."""
+    value = _newest(earlier, lambda sample: sample.value is not None)
+    found = [
+        value,
+        _newest(earlier, lambda sample: sample.severity is not None),
+        _newest(earlier, lambda sample: sample.connected is not None),
+        _newest(earlier, lambda s: s.severity is not None and (value is None or s.time <= value.time)),
+    ]
+    return list(dict.fromkeys(sample for sample in found if sample is not None))
 
 
 def _newest(samples: Iterable[Sample], wanted: Callable[[Sample], bool]) -> Sample | None:

@@ -148,7 +148,9 @@ class ArchivePages:
         if operator is not None and rest is not None and _numeric(few):
             width = int(number) * _NS if operator != "optimized" else max((until - since) // most, 1)
             found = (one for one in bins(chain(few, rest), since, width) if not math.isnan(one.mean))  # JSON has no NaN
-            data = [_appliance_bin(one, operator, stamp) for one in islice(found, MOST_SAMPLES)]
+            data = [_appliance_bin(one, operator, stamp) for one in islice(found, MOST_SAMPLES + 1)]
+            if len(data) > MOST_SAMPLES:
+                raise TooMany(f"{name} has more than {MOST_SAMPLES} bins there: ask for a shorter time, or longer bins")
         else:
             data = list(_appliance_samples(self._all(name, few, rest), stamp))
         return [{"meta": _meta(pv), "data": data}]

@@ -10,6 +10,7 @@ import fcntl
 import logging
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -122,7 +123,8 @@ def begin_segment(directory: Path, number: int) -> tuple[int, Path]:
         sync_directory(directory)
     except BaseException:
         os.close(fd)
-        path.unlink()
+        with suppress(OSError):
+            path.unlink()
         raise
     return fd, path
 

@@ -35,6 +35,7 @@ from archiver.log.files import (
     begin_segment,
     open_segments,
     points_behind,
+    segment_files,
     take_directory,
 )
 
@@ -57,7 +58,9 @@ RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
 
 _NS: Final = 1_000_000_000
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_RETRY_NEW_NS: Final = 60 * _NS
+"""How long an empty file is tried before another one is begun, when the disk fails."""
 _NOT_SYNCED: Final = "not put on the disk"
 _NOT_REMOVED: Final = "an old file cannot be removed"
 _NO_NEW_FILE: Final = "no new file, going on with the old one"
@@ -89,7 +92,7 @@ class SegmentLog:
         self.written = 0
         self.lost = 0
         self.expired = 0
-        self._cannot_write, self._full = "", False
+        self._cannot_write, self._errno = "", 0
         self._reported: dict[str, str] = {}
         self._max_bytes, self._max_age = max_bytes, max_age
         self._flush_after, self._sync_after = flush_after, sync_after
@@ -161,10 +164,14 @@ class SegmentLog:
             if not self._buffer:
                 return True
             done = self._write()
-            while not done and self._full and self._drop_delivered():
+            while not done and self._errno in _NO_ROOM and self._drop_delivered():
                 done = self._write()
-            begun = self.segments[-1].end > len(blocks.MAGIC)
-            if not done and not self._full and begun and self._try_new_segment():
+            if (
+                not done
+                and self._errno not in (*_NO_ROOM, errno.EFBIG)
+                and self._may_begin()
+                and self._try_new_segment()
+            ):
                 done = self._write()  # the old file is on a file system that failed, and that is mounted again by now
             if done:
                 self._limit()
@@ -281,7 +288,7 @@ class SegmentLog:
         text = f"{error.strerror or error}"
         if text != self._cannot_write:
             log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
-        self._cannot_write, self._full = text, error.errno in _NO_ROOM
+        self._cannot_write, self._errno = text, error.errno or 0
 
     def _report(self, trouble: str, error: OSError | None = None) -> None:
         """Log a trouble once, until it is another or over (no error)."""
@@ -311,6 +318,16 @@ class SegmentLog:
         ):
             if not self._drop(self.segments[0]):
                 break
+
+    def _may_begin(self) -> bool:
+        """Whether another file may be tried: not one after the other while none takes a block.
+
+        On a full disk, and where files may not grow, another one is no better.
+        """
+        if self._errno in (*_NO_ROOM, errno.EFBIG):
+            return False
+        last = self.segments[-1]
+        return last.end > len(blocks.MAGIC) or self._clock() - last.begun_ns > _RETRY_NEW_NS
 
     def _try_new_segment(self) -> bool:
         """Begin a new segment, or go on with the one there is, which holds everything just as well."""
@@ -384,9 +401,10 @@ class SegmentLog:
             self._failed(error)
 
     def _begin_segment(self) -> None:
-        number = self.segments[-1].number + 1 if self.segments else 1
-        if self._fd >= 0 and number - 1 not in self._unsynced:
-            self._unsynced[number - 1] = os.dup(self._fd)
+        last = self.segments[-1].number if self.segments else 0
+        number = max([last, *(found for found, _ in segment_files(self.directory))]) + 1  # one half made may lie there
+        if self._fd >= 0 and last not in self._unsynced:
+            self._unsynced[last] = os.dup(self._fd)
         fd, path = begin_segment(self.directory, number)
         if self._fd >= 0:
             os.close(self._fd)

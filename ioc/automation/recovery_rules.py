@@ -227,7 +227,7 @@ class RecoveryRules:
         if (end := self._end(look) or self._used_up(look.now)) is not None:
             self._leave(*end)
         elif volts is None:
-            self._leave(Phase.HOLD, "it had not settled since the last put, connection or change")
+            self._leave(Phase.HOLD, "it had not settled since the last put, connection, change or objection")
         else:
             self._leave(Phase.WAIT, f"tripped at {volts:g} V", look.now)
 

@@ -50,3 +50,8 @@ def test_a_fragment_that_says_nothing_is_named(text: str):
 def test_wrong_usage_is_status_2(capsys: pytest.CaptureFixture[str]):
     assert main(["next"]) == 2
     assert "0.2.0" in capsys.readouterr().err
+
+
+def test_what_stands_in_front_of_the_headings_of_a_release_stays() -> None:
+    before = "# Changes\n\n## 0.1.0\n\n- **First.** Read this.\n\n### Added\n\n- A.\n"
+    assert "- **First.** Read this.\n\n### Added\n\n- A.\n" in assembled(before, "0.1.0", {"x.md": "B.\n"})

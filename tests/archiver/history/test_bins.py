@@ -36,3 +36,13 @@ def test_GIVEN_an_alarm_from_before_WHEN_samples_say_nothing_of_it_THEN_their_bi
 def test_GIVEN_a_loss_from_before_WHEN_values_come_later_THEN_it_begins_with_a_gap() -> None:
     samples = [Sample(-20, 1.0, 0), Sample(-5, connected=False), Sample(33, connected=True), Sample(34, 2.0)]
     assert shown(samples) == [(0, None), (30, 2.0)]
+
+
+def test_GIVEN_a_loss_of_one_bin_WHEN_values_are_on_both_sides_THEN_it_is_a_gap() -> None:
+    samples = [Sample(3, 1.0, 0), Sample(12, severity=3), Sample(23, 2.0, 0)]
+    assert shown(samples) == [(0, 1.0), (10, None), (20, 2.0)]
+
+
+def test_GIVEN_an_alarm_that_ends_in_a_bin_WHEN_it_stood_at_its_begin_THEN_the_bin_has_it() -> None:
+    samples = [Sample(-20, 1.0, 2), Sample(5, 2.0, 0), Sample(15, 3.0)]
+    assert [(one.time, one.severity) for one in bins(samples, 0, 10)] == [(0, 2), (10, 0)]

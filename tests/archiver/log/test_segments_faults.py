@@ -140,6 +140,51 @@ def test_GIVEN_a_disk_that_failed_WHEN_it_is_mounted_again_THEN_the_log_goes_on_
     assert read_all(reader) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("left", [False, True], ids=["nothing left", "a file half made"])
+def test_GIVEN_an_empty_file_on_a_disk_that_failed_WHEN_a_minute_has_passed_THEN_another_is_begun(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, left: bool
+) -> None:
+    now = [1_795_000_000 * 10**9]
+    log = make_log(clock=lambda: now[0])
+    reader = Reader(log, "server")
+    old, write = log._fd, os.pwrite
+
+    def broken(fd: int, data: bytes, offset: int) -> int:
+        if fd == old:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(fd, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", broken)
+    log.append(b"x n=1i 1\n", 1)
+    assert not log.flush()
+    assert len(log.segments) == 1
+    if left:
+        (log.directory / "0000000000000002.log").write_bytes(b"")
+    now[0] += 61 * 10**9
+    assert log.flush()
+    put(log, 2)
+    assert read_all(reader) == [1, 2]
+
+
+def test_GIVEN_a_file_that_may_not_grow_WHEN_nothing_can_be_written_THEN_nothing_is_removed(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log(max_bytes=1_000_000)
+    reader = Reader(log, "server")
+    put(log, 1, width=70_000)
+    put(log, 2, width=70_000)
+    read_all(reader)
+
+    def too_large(fd: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+
+    monkeypatch.setattr(os, "pwrite", too_large)
+    before = [segment.path for segment in log.segments]
+    log.append(b"x n=3i 3\n", 1)
+    assert not log.flush()
+    assert all(path.exists() for path in before)
+
+
 def test_GIVEN_a_disk_that_fails_WHEN_it_is_not_full_THEN_nothing_is_removed_to_make_room(
     make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
 ) -> None:

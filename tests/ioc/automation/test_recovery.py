@@ -252,7 +252,7 @@ async def test_GIVEN_a_trip_on_the_way_up_WHEN_nobody_has_seen_it_settled_THEN_i
         await rig.wait(5.0)
         rig.model.trip(0)
         await rig.until("HOLD")
-        assert rig["REC:MSG"].val == "it had not settled since the last put, connection or change"
+        assert rig["REC:MSG"].val == "it had not settled since the last put, connection, change or objection"
 
 
 async def test_GIVEN_fewer_TRIES_than_attempts_WHEN_put_THEN_the_attempt_is_over() -> None:

@@ -48,6 +48,16 @@ class Rules:
         return self.rules.phase
 
 
+@pytest.mark.parametrize(("waits", "phase"), [(0, Phase.HOLD), (1, Phase.WAIT)])
+def test_a_trip_behind_an_objection_needs_a_look_in_order_first(waits: int, phase: Phase) -> None:
+    one = Rules()
+    one.scan(objection="the interlock LAB:ILK:DOOR:OK is not OK")
+    for _ in range(waits):
+        one.scan()
+    one.trip()  # it came while the door was open, or after that
+    assert one.phase is phase
+
+
 def test_the_order_of_the_puts() -> None:
     one = Rules()
     one.clear()
