@@ -57,6 +57,16 @@ def unavailable(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that have the longest time limits: at the end all workers but one would wait for them."""
+    items.sort(key=_time_limit, reverse=True)
+
+
+def _time_limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0]) if marker else 0.0
+
+
 def _threads() -> set[threading.Thread]:
     # Threads of C libraries show up as dummies; those of the loop's executor end with the loop.
     return {

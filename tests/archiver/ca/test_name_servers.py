@@ -13,8 +13,8 @@ import pytest
 
 from tests.archiver.ca.fake_ca import FakeCaServer, message
 from tests.archiver.ca.test_subscribe import STARTERS, Starter, starting
-from tests.archiver.ca.test_subscribe_faults import reaches
 from tests.archiver.ca.watch import Watch, watching
+from tests.fair_time import until
 from tests.softioc import free_port
 
 TYPES = [(Path(__file__).parent / "types.db", {"P": "T"})]
@@ -132,7 +132,7 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
         async with searching(["A"], names.address, CONN_TMO="0.2") as watch:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr("archiver.ca.name_servers.ECHO_TIMEOUT", 0.2)
-                await reaches(lambda: names.accepted >= 2 and names.echoes >= 1, 5)
+                await until(lambda: names.accepted >= 2 and names.echoes >= 1, 5)
             names.deaf = False
             await watch.connected("A")
 
@@ -144,9 +144,9 @@ async def test_GIVEN_a_name_server_that_stops_in_the_middle_of_a_message_WHEN_ti
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
         names.deaf = True
         async with searching(["A"], names.address) as watch:
-            await reaches(lambda: names.accepted == 1, 10)
+            await until(lambda: names.accepted == 1, 10)
             names.send(message(6, 5064, 0, 0, 99, bytes(8))[:-3])
-            await reaches(lambda: names.accepted == 2, 10)
+            await until(lambda: names.accepted == 2, 10)
             names.deaf = False
             await watch.connected("A")
 
@@ -156,7 +156,7 @@ async def test_GIVEN_garbage_from_a_name_server_WHEN_it_is_over_THEN_the_pv_is_f
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
         names.deaf = True
         async with searching(["A"], names.address) as watch:
-            await reaches(lambda: names.accepted == 1, 5)
+            await until(lambda: names.accepted == 1, 5)
             names.send(garbage)
             names.deaf = False
             await watch.connected("A")
@@ -166,7 +166,7 @@ async def test_GIVEN_an_old_server_WHEN_it_takes_no_searches_THEN_it_is_reported
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc, minor=11) as names, searching(["A"], names.address):
-        await reaches(lambda: names.accepted >= 2, 5)
+        await until(lambda: names.accepted >= 2, 5)
         told = [record.getMessage() for record in caplog.records if record.name == "labioc.archiver"]
         assert told == [f"name server {names.address}: takes no searches by TCP (protocol version 4.11), trying again"]
 
@@ -184,7 +184,7 @@ async def test_GIVEN_many_names_WHEN_the_name_server_does_not_read_THEN_little_w
             with peer:
                 peer.send(message(0, 0, 13))
                 (server,) = watch.subscriber._searcher._name_servers
-                await reaches(lambda: server._writer is not None, 5)
+                await until(lambda: server._writer is not None, 5)
                 sent = 0
 
                 def slices() -> bool:
@@ -192,6 +192,6 @@ async def test_GIVEN_many_names_WHEN_the_name_server_does_not_read_THEN_little_w
                     sent += 1
                     return sent > 100
 
-                await reaches(slices, 10)
+                await until(slices, 10)
                 assert server._writer is not None
                 assert server._writer.transport.get_write_buffer_size() < 4 << 20

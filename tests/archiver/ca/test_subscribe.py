@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import struct
@@ -16,6 +15,7 @@ from archiver.ca.events import Event, Kind
 from tests import dbr
 from tests.archiver.ca.watch import watching
 from tests.conftest import unavailable
+from tests.fair_time import until
 from tests.labioc_server import start_labioc
 from tests.libca import Context, Reply, Subscription
 from tests.softioc import ServerProcess, free_port, start_softioc
@@ -151,8 +151,7 @@ async def test_GIVEN_a_limit_for_arrays_WHEN_one_is_larger_THEN_it_is_left_out_a
             channel.put([1.0, 2.0])
             await watch.until(lambda: len(watch.values("T:WD")) == 2)
             channel.put_callback([0.5] * 300_000)
-            while not watch.subscriber.left_out:  # noqa: ASYNC110 -- no event tells of it; pytest's deadline holds
-                await asyncio.sleep(0.01)
+            await until(lambda: watch.subscriber.left_out > 0, 20)
             channel.put([3.0, 4.0])
             await watch.until(lambda: len(watch.values("T:WD")) == 3)
             assert [list(value) for value in watch.values("T:WD")[1:]] == [[1.0, 2.0], [3.0, 4.0]]  # type: ignore[call-overload]
@@ -237,5 +236,6 @@ async def test_GIVEN_a_subscriber_WHEN_it_stops_THEN_no_more_events_come(softioc
     async with watching(["T:COUNT0"], server.address) as watch:
         await watch.until(lambda: len(watch.values("T:COUNT0")) > 2)
     count = len(watch.values("T:COUNT0"))
-    await asyncio.sleep(0.25)  # two periods of the counter
+    async with watching(["T:COUNT0"], server.address) as another:  # to which the counter goes on
+        await another.until(lambda: len(another.values("T:COUNT0")) > 2)
     assert len(watch.values("T:COUNT0")) == count

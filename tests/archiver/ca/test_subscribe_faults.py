@@ -7,7 +7,6 @@ import itertools
 import socket
 import struct
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -15,16 +14,10 @@ from archiver.ca.environment import Settings
 from archiver.ca.subscribe import Subscriber
 from tests.archiver.ca.fake_ca import FakeCaServer, message
 from tests.archiver.ca.watch import watching
+from tests.fair_time import until
 from tests.softioc import free_port
 
 LONG_NAME = "L" * 60
-
-
-async def reaches(condition: Callable[[], bool], deadline: float) -> None:
-    """Wait for something that no event tells of."""
-    async with asyncio.timeout(deadline):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 async def test_GIVEN_a_server_WHEN_it_serves_the_names_THEN_connection_comes_first_and_then_each_event_in_order() -> (
@@ -48,7 +41,7 @@ async def test_GIVEN_two_servers_with_one_name_WHEN_both_answer_THEN_one_is_used
         watching(["A"], one.address, two.address) as watch,
     ):
         await watch.connected("A")
-        await reaches(lambda: watch.subscriber.duplicates >= 1, 5)
+        await until(lambda: watch.subscriber.duplicates >= 1, 5)
         assert one.accepted + two.accepted == 1
 
 
@@ -68,7 +61,7 @@ async def test_GIVEN_a_server_that_refuses_a_channel_WHEN_it_changes_its_mind_TH
     async with FakeCaServer(["A"]) as server:
         server.create_fails = True
         async with watching(["A"], server.address) as watch:
-            await reaches(lambda: server.received[18] >= 2, 5)
+            await until(lambda: server.received[18] >= 2, 5)
             assert watch.changes == {}
             server.create_fails = False
             await watch.connected("A")
@@ -89,7 +82,7 @@ async def test_GIVEN_a_server_slow_to_clear_a_channel_WHEN_it_is_found_again_THE
         server.subscription_error, server.slow_to_clear = b"no memory", True
         async with watching(["A"], server.address) as watch:
             await watch.until(lambda: watch.changes.get("A", [])[:2] == [True, False])
-            await reaches(lambda: server.searches["A"] >= 3, 5)
+            await until(lambda: server.searches["A"] >= 3, 5)
             server.subscription_error, server.slow_to_clear = b"", False
             server.clear()
             await watch.until(lambda: bool(watch.values("A")))
@@ -132,7 +125,7 @@ async def test_GIVEN_a_server_that_only_sends_garbage_WHEN_it_is_tried_again_THE
     async with FakeCaServer(["A"]) as server:
         server.greeting = b"\xff" * 100
         async with watching(["A"], server.address) as watch:
-            await reaches(lambda: len(server.accepted_at) >= 4, 20)
+            await until(lambda: len(server.accepted_at) >= 4, 20)
             pauses = [later - earlier for earlier, later in itertools.pairwise(server.accepted_at)]
             assert all(pause >= least for pause, least in zip(pauses, (0.2, 0.4, 0.8), strict=False))
             server.greeting = message(0, 0, 13)
@@ -142,7 +135,7 @@ async def test_GIVEN_a_server_that_only_sends_garbage_WHEN_it_is_tried_again_THE
 async def test_GIVEN_a_silent_server_WHEN_it_does_not_echo_THEN_it_is_given_up() -> None:
     async with FakeCaServer(["A"]) as server, watching(["A"], server.address, CONN_TMO="0.3") as watch:
         await watch.connected("A")
-        await reaches(lambda: server.received[23] >= 2, 5)
+        await until(lambda: server.received[23] >= 2, 5)
         assert watch.changes["A"] == [True]
         server.deaf = True
         await watch.disconnected("A")
@@ -156,7 +149,7 @@ async def test_GIVEN_a_bridge_that_was_stopped_itself_WHEN_it_goes_on_THEN_no_se
         for _ in range(2):
             asked = server.received[23]
             server.deaf = True
-            await reaches(lambda: server.received[23] > asked, 5)  # noqa: B023 -- an echo is on its way
+            await until(lambda: server.received[23] > asked, 5)  # noqa: B023 -- an echo is on its way
             time.sleep(0.5)  # noqa: ASYNC251 -- SIGSTOP, a disk that does not take a write
             for _ in range(5):
                 await asyncio.sleep(0)  # what was due meanwhile is done before the answer arrives
@@ -169,7 +162,7 @@ async def test_GIVEN_a_server_that_never_greets_WHEN_time_is_up_THEN_it_is_tried
     async with FakeCaServer(["A"]) as server:
         server.greeting = b""
         async with watching(["A"], server.address, CONN_TMO="0.2") as watch:
-            await reaches(lambda: server.accepted >= 2, 5)
+            await until(lambda: server.accepted >= 2, 5)
             server.greeting = message(0, 0, 13)
             await watch.connected("A")
 
@@ -212,7 +205,10 @@ async def test_GIVEN_a_paused_subscriber_WHEN_it_goes_on_THEN_nothing_is_missing
         watch.subscriber.pause(True)
         for value in range(1, 20_001):
             server.event("A", value)
-        await asyncio.sleep(0.5)  # longer than a silent server would be given
+        async with FakeCaServer(["B"]) as silent, watching(["B"], silent.address, CONN_TMO="0.2") as another:
+            await another.connected("B")
+            silent.deaf = True
+            await another.disconnected("B")  # as long as a silent server is given
         assert len(watch.values("A")) <= 1 + 256 * 1024 // 32
         watch.subscriber.pause(False)
         await watch.until(lambda: len(watch.values("A")) == 20_001)
@@ -231,7 +227,7 @@ async def test_GIVEN_events_that_have_arrived_WHEN_the_subscriber_stops_THEN_the
         assert watch.changes["A"] == [True]
 
 
-async def test_GIVEN_nobody_at_the_port_WHEN_a_search_was_answered_THEN_it_is_tried_again() -> None:
+async def test_GIVEN_no_server_at_the_port_WHEN_a_search_was_answered_THEN_it_is_tried_again() -> None:
     async with FakeCaServer(["A"]) as server:
         right, server.port = server.port, free_port()
         async with watching(["A"], f"127.0.0.1:{right}") as watch:
@@ -252,7 +248,7 @@ async def test_GIVEN_a_server_that_does_not_take_the_connection_WHEN_the_subscri
             right, server.port = server.port, full.getsockname()[1]
             waiting.connect(full.getsockname())
             async with watching(["A"], f"127.0.0.1:{right}") as watch:
-                await reaches(lambda: bool(watch.subscriber._circuits), 5)
+                await until(lambda: bool(watch.subscriber._circuits), 5)
                 async with asyncio.timeout(2):
                     await watch.subscriber.stop()
 
