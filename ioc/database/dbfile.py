@@ -171,8 +171,8 @@ class _Builder:
             self.statements.append(Insert(name, read, self._path, node.meta.line))
 
     def _reader(self, name: Text, node: Any) -> Callable[[str], Template]:
-        """Return what reads another file; a file whose name is known is read now, for its mistakes."""
-        read = partial(self._other_file, node.meta.line)
+        """Return what reads another file, once each; a file whose name is known is read now, for its mistakes."""
+        read = cache(partial(self._other_file, node.meta.line))
         if isinstance(name, str):
             try:
                 read(name)

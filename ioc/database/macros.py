@@ -9,7 +9,7 @@ macro itself is as good as not defined.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -26,8 +26,8 @@ MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 class _Macro:
     """One reference; the name may itself hold references."""
 
-    name: tuple[str | _Macro, ...]
-    default: tuple[str | _Macro, ...] | None
+    name: Text
+    default: Text | None
 
 
 Text = str | tuple["str | _Macro", ...]
@@ -54,7 +54,7 @@ def split_text(raw: str) -> Text:
     for name in tree.find_data("name"):
         if not all(isinstance(part, Tree) or MACRO_NAME.fullmatch(part) for part in name.children):
             raise ValueError(f"macro reference in {raw!r}: a name is letters, digits, _ and -")
-    return _pieces(tree)
+    return tuple(_piece(child) for child in tree.children)
 
 
 @cache
@@ -62,16 +62,18 @@ def _grammar() -> Lark:
     return Lark.open("macro.lark", rel_to=__file__, start="text", parser="lalr")
 
 
-def _pieces(tree: Tree[Token]) -> tuple[str | _Macro, ...]:
-    return tuple(_piece(child) for child in tree.children)
-
-
 def _piece(child: Token | Tree[Token]) -> str | _Macro:
     if isinstance(child, Token):
         return unescape(child)
     name, default = child.children[0], child.children[2]
     assert isinstance(name, Tree)
-    return _Macro(_pieces(name), _pieces(default) if isinstance(default, Tree) else None)
+    return _Macro(_text(name), _text(default) if isinstance(default, Tree) else None)
+
+
+def _text(tree: Tree[Token]) -> Text:
+    pieces = tuple(_piece(child) for child in tree.children)
+    constants = [piece for piece in pieces if isinstance(piece, str)]
+    return pieces if len(constants) < len(pieces) else "".join(constants)
 
 
 def unescape(text: str) -> str:
@@ -93,22 +95,32 @@ def harmless(value: str) -> bool:
 
 def resolve(text: Text, macros: Macros) -> str:
     """Put a text together; raises UndefinedError for a macro that has neither value nor default."""
-    if isinstance(text, str):
-        return text
-    return "".join([piece if isinstance(piece, str) else _value(piece, macros) for piece in text])
+    return text if isinstance(text, str) else resolve_all((text,), macros)[0]
 
 
-def _value(macro: _Macro, macros: Macros) -> str:
-    name = macro.name[0] if len(macro.name) == 1 else resolve(macro.name, macros)
-    key = name if isinstance(name, str) else _value(name, macros)
-    value = macros.get(key)
-    if isinstance(value, str):
-        return value
-    if value is not None:
-        return resolve(value, {**macros, key: None})
-    if macro.default is None:
-        raise UndefinedError(key)
-    return resolve(macro.default, macros)
+def resolve_all(texts: Iterable[Text], macros: Macros) -> list[str]:
+    """Put several texts together. Raises UndefinedError."""
+    found = []
+    for text in texts:
+        if isinstance(text, str):
+            found.append(text)
+            continue
+        pieces = []
+        for piece in text:
+            if isinstance(piece, str):
+                pieces.append(piece)
+                continue
+            name = piece.name if isinstance(piece.name, str) else resolve(piece.name, macros)
+            value = macros.get(name)
+            if value is None:
+                value = piece.default if isinstance(piece.default, str | None) else resolve(piece.default, macros)
+            elif not isinstance(value, str):
+                value = resolve(value, {**macros, name: None})
+            if value is None:
+                raise UndefinedError(name)
+            pieces.append(value)
+        found.append("".join(pieces))
+    return found
 
 
 def attempt(text: Text, macros: Macros) -> tuple[str, str]:
@@ -117,7 +129,7 @@ def attempt(text: Text, macros: Macros) -> tuple[str, str]:
     shown = []
     for piece in (text,) if isinstance(text, str) else text:
         try:
-            shown.append(piece if isinstance(piece, str) else _value(piece, macros))
+            shown.append(resolve((piece,), macros))
         except UndefinedError as error:
             missing = missing or str(error)
             shown.append(f"$({error})")

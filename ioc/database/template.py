@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
-from ioc.database.macros import Macros, Text, UndefinedError, attempt, harmless, resolve
+from ioc.database.macros import Macros, Text, UndefinedError, attempt, harmless, resolve, resolve_all
 from ioc.errors import MistakesError
 
 _APPEND = "*"
@@ -124,11 +125,14 @@ class _Expansion:
         for statement in statements:
             if isinstance(statement, Block):
                 try:
-                    definition = _expand_block(statement, scope)
+                    new = _expand_block(statement, scope)
                 except UndefinedError:
                     self.errors += _undefined(statement, scope)
                 else:
-                    self.errors += _add(self.records, definition)
+                    if new.rtyp == _APPEND or new.name in self.records:
+                        self.errors += _append(self.records, new)
+                    else:
+                        self.records[new.name] = new
             elif isinstance(statement, Alias):
                 self.aliases.append((statement, dict(scope)))
             elif isinstance(statement, Define):
@@ -150,23 +154,16 @@ class _Expansion:
             self.errors[before:] = [f"{insert.file}:{insert.line}: {error}" for error in self.errors[before:]]
 
 
-def _resolve_all(texts: dict[str, Text], macros: Macros) -> dict[str, str]:
-    return {key: text if isinstance(text, str) else resolve(text, macros) for key, text in texts.items()}
-
-
-def _resolve_info(texts: dict[str, Text], macros: Macros) -> dict[str, str]:
-    """Leave out what macros have made empty: a row of a table that has nothing to say in this column."""
-    found = _resolve_all(texts, macros)
-    return {key: text for key, text in found.items() if text or isinstance(texts[key], str)}
-
-
 def _expand_block(block: Block, macros: Macros) -> RecordDef:
+    """Return the record of a block, without an info that macros have made empty: a row that has nothing in it."""
+    parts = block.fields.values(), block.info.values(), block.aliases
+    texts = iter(resolve_all(chain((block.name, block.rtyp), *parts), macros))
     return RecordDef(
-        resolve(block.name, macros),
-        resolve(block.rtyp, macros),
-        _resolve_all(block.fields, macros),
-        _resolve_info(block.info, macros),
-        tuple(resolve(alias, macros) for alias in block.aliases),
+        next(texts),
+        next(texts),
+        dict(zip(block.fields, texts, strict=False)),
+        {key: text for key, text in zip(block.info, texts, strict=False) if text or isinstance(block.info[key], str)},
+        tuple(texts),
         block.file,
         block.line,
         block.field_lines,
@@ -186,24 +183,21 @@ def _undefined(block: Block, macros: Macros) -> Iterator[str]:
             yield f"{block.file}:{line}: record {name}: {part}macro {missing} is not defined"
 
 
-def _add(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
-    """Add a record, or append to the one that is there; yields what is wrong."""
+def _append(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
+    """Append to a record that is there; yields what is wrong."""
     old = records.get(new.name)
-    if new.rtyp == _APPEND:
-        if old is None:
-            yield f"{new.file}:{new.line}: record {new.name}: nothing to append to"
-        else:
-            records[new.name] = replace(
-                old,
-                fields={**old.fields, **new.fields},
-                info={**old.info, **new.info},
-                aliases=old.aliases + new.aliases,
-                field_lines={**old.field_lines, **new.field_lines},
-            )
-    elif old is not None:
+    if old is None:
+        yield f"{new.file}:{new.line}: record {new.name}: nothing to append to"
+    elif new.rtyp != _APPEND:
         yield f"{new.file}:{new.line}: record {new.name}: already defined in {old.file}:{old.line}"
     else:
-        records[new.name] = new
+        records[new.name] = replace(
+            old,
+            fields={**old.fields, **new.fields},
+            info={**old.info, **new.info},
+            aliases=old.aliases + new.aliases,
+            field_lines={**old.field_lines, **new.field_lines},
+        )
 
 
 def _add_alias(records: dict[str, RecordDef], alias: Alias, macros: Macros) -> Iterator[str]:
