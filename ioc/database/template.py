@@ -150,7 +150,7 @@ class _Expansion:
             self.errors.append(f"{insert.file}:{insert.line}: name of the file: macro {error} is not defined")
         except DatabaseError as error:
             self.errors += error.errors
-        if insert.row is not None:
+        if insert.row is not None and len(self.errors) > before:
             self.errors[before:] = [f"{insert.file}:{insert.line}: {error}" for error in self.errors[before:]]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
@@ -121,7 +120,6 @@ def check_range(dbf: str, number: int) -> int:
     return number
 
 
-@lru_cache(maxsize=4096)
 def parse_text(spec: FieldSpec, text: str) -> FieldValue:
     """Value of a field as a database file spells it. Raises ValueError with the reason.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Final
 
 from ioc.database.dbfile import DatabaseError, RecordDef
@@ -12,7 +13,7 @@ from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerO
 from ioc.records.array import Waveform
 from ioc.records.convert import parse_text
 from ioc.records.discrete import BinaryInput, BinaryOutput, MultiBitInput, MultiBitOutput
-from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.fieldtable import FieldValue, fields_of
 from ioc.records.links import LINK_FIELDS
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
@@ -42,11 +43,12 @@ def _where(defn: RecordDef, field: str) -> str:
     return f"{defn.file}:{defn.field_lines.get(field, defn.line)}: record {defn.name}: field {field}"
 
 
-def _read_field(defn: RecordDef, specs: dict[str, FieldSpec], name: str, text: str) -> FieldValue:
+@lru_cache(maxsize=4096)
+def _read_field(rtyp: str, name: str, text: str) -> FieldValue:
     """Value of one field of a definition. Raises ValueError with the reason."""
-    spec = specs.get(name)
+    spec = fields_of(rtyp).get(name)
     if spec is None:
-        raise ValueError(f"{defn.rtyp} records have no such field")
+        raise ValueError(f"{rtyp} records have no such field")
     if not spec.implemented or (spec.nomod and name not in ("SIZV", "NELM", "FTVL")):
         raise ValueError("labioc does not implement this field")
     if spec.dbf == "NOACCESS":
@@ -59,13 +61,6 @@ def _read_field(defn: RecordDef, specs: dict[str, FieldSpec], name: str, text: s
     return value
 
 
-def _link(defn: RecordDef, cls: type[Record]) -> tuple[str, str] | None:
-    """Device and signal of a record with DTYP labioc. Raises ValueError for a link that names none."""
-    if defn.fields.get("DTYP") != DEVICE_TYPE:
-        return None
-    return parse_link(defn.fields.get(cls.link_field, ""))
-
-
 def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
     """Make the record of a definition, or append the reasons why there is none to ``errors``."""
     cls = _CLASSES.get(defn.rtyp)
@@ -74,19 +69,19 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
         errors.append(f"{defn.file}:{defn.line}: record {defn.name}: no record type {defn.rtyp!r}; known: {known}")
         return None
     before = len(errors)
-    specs = fields_of(defn.rtyp)
     fields: dict[str, FieldValue] = {}
     for name, text in defn.fields.items():
         try:
-            fields[name] = _read_field(defn, specs, name, text)
+            fields[name] = _read_field(defn.rtyp, name, text)
         except ValueError as error:
             errors.append(f"{_where(defn, name)}: {error}")
-    try:
-        link = _link(defn, cls)
-    except ValueError as error:
-        errors.append(f"{_where(defn, cls.link_field)}: {error}")
-        link = None
-    if defn.fields.get("DTYP") != DEVICE_TYPE and defn.fields.get(cls.link_field, "").strip():
+    link, source = None, defn.fields.get(cls.link_field, "")
+    if defn.fields.get("DTYP") == DEVICE_TYPE:
+        try:
+            link = parse_link(source)
+        except ValueError as error:
+            errors.append(f"{_where(defn, cls.link_field)}: {error}")
+    elif source.strip():
         errors.append(f"{_where(defn, cls.link_field)}: a soft record of labioc has no such link")
     if link and cls.is_output and fields.get("PINI"):
         errors.append(f"{_where(defn, 'PINI')}: an output of a device is never written at start")
@@ -95,7 +90,7 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
     record = cls(defn, fields, link)
     if KEEP_TAG in defn.info:
         try:
-            record.convert(specs["VAL"], defn.info[KEEP_TAG].encode())
+            record.convert(fields_of(defn.rtyp)["VAL"], defn.info[KEEP_TAG].encode())
         except PutRefused as error:
             errors.append(f"{defn.file}:{defn.line}: record {defn.name}: info({KEEP_TAG}): {error}")
     return record

@@ -44,6 +44,9 @@ _RATES = {period: choice for choice, period in PERIODS.items()}
 _OUTPUTS = frozenset({"ao", "bo", "longout", "mbbo", "stringout"})
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*(:_?[A-Z0-9][A-Z0-9_]*)+")
 
+Signals = dict[str, Collection[str] | None]
+"""The signals of each device and of what the server has like one; None where they are not known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Database:
@@ -66,12 +69,12 @@ def expand(site: Site) -> Database:
     Raises DatabaseError listing every mistake in the templates: syntax, undefined macros, names that are not
     allowed or used twice, links to a device or signal that does not exist.
     """
-    signals: dict[str, Collection[str] | None] = {SERVER: SERVER_SIGNALS}
+    signals: Signals = {SERVER: SERVER_SIGNALS}
     definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
         definitions += _device_records(site.prefix, settings, site.tuning[settings.name], site.recovery)
-    off_all = any(OFF_TAG in definition.info for definition in definitions)
+    off_all = [definition for definition in definitions if OFF_TAG in definition.info]
     if off_all or site.groups:
         names = ["ALL", *(group.name for group in site.groups)]
         signals[GROUPS] = frozenset(f"{name}.{signal}" for name in names for signal in GROUP_SIGNALS)
@@ -86,14 +89,12 @@ def expand(site: Site) -> Database:
         definitions += all_off_template().expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []
     database = Database({}, {})
+    devices = {settings.name for settings in site.devices}
     for definition in definitions:
-        errors += _name_errors(definition)
-        errors += _link_errors(definition, signals)
-        errors += _off_errors(definition)
-        errors += _restore_errors(definition)
-        errors += _recovery_errors(definition)
-        errors += _keep_errors(definition, {settings.name for settings in site.devices})
-        errors += _register(database, definition)
+        errors += _add(database, definition, signals)
+        for tag, mistakes in _TAG_ERRORS.items():
+            if tag in definition.info:
+                errors += mistakes(definition, definition.info[tag], devices)
     if site.pvgroups:
         errors += _guests(site, database)
     if errors:
@@ -147,7 +148,7 @@ def _device_records(
     records = templates.device.expand(macros)
     if templates.full is not None and settings.options.get("detail") == "full":
         records += templates.full.expand(macros)
-    definitions = list(_tuned(records, base, tuning.alarms))
+    definitions = _tuned(records, base, tuning.alarms)
     if templates.channel is None:
         return definitions
     for number in range(settings.channels):
@@ -157,42 +158,45 @@ def _device_records(
             own["TRIES"] = str(recovered.tries)
         tuned = _tuned(templates.channel.expand(macros | own), channel, tuning.alarms)
         tuned = _tuned(tuned, channel, tuning.channel_alarms.get(number, {}))
-        definitions += _named(tuned, channel, tuning.aliases.get(number))
+        if (alias := tuning.aliases.get(number)) is not None:
+            names = (f"{alias}:{record.name.removeprefix(channel)}" for record in tuned)
+            tuned = [replace(record, aliases=(*record.aliases, name)) for record, name in zip(tuned, names, strict=True)]
+        definitions += tuned
     return definitions
 
 
-def _tuned(records: Iterable[RecordDef], base: str, alarms: AlarmFields) -> Iterator[RecordDef]:
+def _tuned(records: list[RecordDef], base: str, alarms: AlarmFields) -> list[RecordDef]:
     """Put the alarm fields of the site file into the records they are meant for."""
-    for record in records:
-        fields = alarms.get(record.name.removeprefix(base)) if alarms else None
-        yield replace(record, fields={**record.fields, **fields}) if fields else record
+    if not alarms:
+        return records
+    fields = [alarms.get(record.name.removeprefix(base), {}) for record in records]
+    return [replace(one, fields={**one.fields, **own}) if own else one for one, own in zip(records, fields, strict=True)]
 
 
-def _named(records: Iterable[RecordDef], base: str, alias: str | None) -> Iterator[RecordDef]:
-    """Give each record of a channel its second name."""
-    for record in records:
-        if alias is None:
-            yield record
-        else:
-            suffix = record.name.removeprefix(base)
-            yield replace(record, aliases=(*record.aliases, f"{alias}:{suffix}"))
-
-
-def _name_errors(record: RecordDef) -> Iterator[str]:
+def _add(database: Database, record: RecordDef, signals: Signals) -> Iterator[str]:
+    """Add a record and its aliases; yields what is wrong with its names, and with what it is read from."""
     for name in (record.name, *record.aliases):
         what = "name" if name == record.name else f"alias {name}"
         if len(name) > MAX_NAME:
             yield _error(record, f"{what} has {len(name)} characters, at most {MAX_NAME} are possible")
         if not _NAME.fullmatch(name):
             yield _error(record, f"{what} is not made of capital letters, digits and _ between colons")
+        if name in database.records or name in database.aliases:
+            other = database.records.get(database.aliases.get(name, name))
+            place = f" in {other.file}:{other.line} by {other.name}" if other is not None else ""
+            yield _error(record, f"name {name} is already used{place}")
+        elif name == record.name:
+            database.records[name] = record
+        else:
+            database.aliases[name] = record.name
+    if record.fields.get("DTYP") == DEVICE_TYPE:
+        yield from _link_errors(record, signals)
+    elif record.fields.get("SCAN", "Passive") != "Passive":
+        yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")
 
 
-def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None]) -> Iterator[str]:
-    """Check that INP or OUT names a device and a signal that exist; a soft record is not scanned."""
-    if record.fields.get("DTYP") != DEVICE_TYPE:
-        if record.fields.get("SCAN", "Passive") != "Passive":
-            yield _error(record, "a soft record is processed by puts and links alone, allowed: Passive", "SCAN")
-        return
+def _link_errors(record: RecordDef, signals: Signals) -> Iterator[str]:
+    """Check that INP or OUT names a device and a signal that exist."""
     field = "OUT" if "OUT" in record.fields else "INP"
     try:
         device, signal = parse_link(record.fields.get(field, ""))
@@ -205,26 +209,24 @@ def _link_errors(record: RecordDef, signals: Mapping[str, Collection[str] | None
         yield _error(record, f"device {device} has no signal {signal}", field)
 
 
-def _off_errors(record: RecordDef) -> Iterator[str]:
+def _off_errors(record: RecordDef, tag: str, _: Collection[str]) -> Iterator[str]:
     """Check that what GRP:ALL:GO is to put to 0 is a switch of a device."""
-    tag = record.info.get(OFF_TAG)
-    if tag is not None and (tag != OFF_ALL or record.rtyp != "bo" or record.fields.get("DTYP") != DEVICE_TYPE):
+    if tag != OFF_ALL or record.rtyp != "bo" or record.fields.get("DTYP") != DEVICE_TYPE:
         found = f"found info({OFF_TAG}, {tag!r}) on a {record.rtyp}"
         yield _error(record, f'{found}, allowed: info({OFF_TAG}, "{OFF_ALL}") on a bo with DTYP {DEVICE_TYPE}')
 
 
-def _restore_errors(record: RecordDef) -> Iterator[str]:
+def _restore_errors(record: RecordDef, tag: str, _: Collection[str]) -> Iterator[str]:
     """Check that the part in a restore is one that there is."""
-    tag = record.info.get(RESTORE_TAG)
-    if tag is not None and (tag not in RESTORE_PARTS or record.rtyp not in _OUTPUTS):
+    if tag not in RESTORE_PARTS or record.rtyp not in _OUTPUTS:
         found = f"found info({RESTORE_TAG}, {tag!r}) on a {record.rtyp}"
         yield _error(record, f"{found}, allowed: one of {', '.join(sorted(RESTORE_PARTS))} on a setting")
 
 
-def _recovery_errors(record: RecordDef) -> Iterator[str]:
+def _recovery_errors(record: RecordDef, tag: str, _: Collection[str]) -> Iterator[str]:
     """Check that what counts for a recovery is a bit of a device, or says which unit it is."""
-    tag, allowed = record.info.get(RECOVERY_TAG), (RECOVERY_CAUSE, "0", "1")
-    if tag in (None, RECOVERY_IDENTITY):
+    allowed = (RECOVERY_CAUSE, "0", "1")
+    if tag == RECOVERY_IDENTITY:
         return
     if tag not in allowed or record.rtyp != "bi" or record.fields.get("DTYP") != DEVICE_TYPE:
         found = f"found info({RECOVERY_TAG}, {tag!r}) on a {record.rtyp}"
@@ -232,11 +234,8 @@ def _recovery_errors(record: RecordDef) -> Iterator[str]:
         yield _error(record, f"{found}, allowed: {words}")
 
 
-def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
+def _keep_errors(record: RecordDef, tag: str, devices: Collection[str]) -> Iterator[str]:
     """Check that what is to survive a restart is an output or a text of the server itself, never one of a device."""
-    tag = record.info.get(KEEP_TAG)
-    if tag is None:
-        return
     device, signal = "", ""
     if record.fields.get("DTYP") == DEVICE_TYPE:
         with suppress(ValueError):  # reported by _link_errors
@@ -247,17 +246,13 @@ def _keep_errors(record: RecordDef, devices: Collection[str]) -> Iterator[str]:
         yield _error(record, f"{found}, allowed: on an output or a lsi of the server itself, without a VAL")
 
 
-def _register(database: Database, record: RecordDef) -> Iterator[str]:
-    """Add a record and its aliases; yields names that are already taken."""
-    for name in (record.name, *record.aliases):
-        if name in database.records or name in database.aliases:
-            other = database.records.get(database.aliases.get(name, name))
-            place = f" in {other.file}:{other.line} by {other.name}" if other is not None else ""
-            yield _error(record, f"name {name} is already used{place}")
-        elif name == record.name:
-            database.records[name] = record
-        else:
-            database.aliases[name] = record.name
+_TAG_ERRORS = {
+    OFF_TAG: _off_errors,
+    RESTORE_TAG: _restore_errors,
+    RECOVERY_TAG: _recovery_errors,
+    KEEP_TAG: _keep_errors,
+}
+"""What checks an info tag; it gets the record, the value of the tag, and the names of the devices."""
 
 
 def _error(record: RecordDef, reason: str, field: str = "") -> str:
