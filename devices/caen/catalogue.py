@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from devices.caen.protocol import ChannelStatus
-from devices.model import Kind, Signal
+from devices.model import Kind
 from devices.rules.hv_channel import STATES
 
 
@@ -33,10 +33,6 @@ class Quantity:
     decimals: tuple[str, ...] = ()
     digits: int = 0
     settable: bool = False
-
-    def signal(self, prefix: str = "") -> Signal:
-        """Describe the signal to the outside under its full name."""
-        return Signal(prefix + self.suffix, self.kind, self.settable, self.unit, self.labels)
 
 
 @dataclass(frozen=True, slots=True)

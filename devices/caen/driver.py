@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS
+from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS, Quantity
 from devices.caen.channel import LIVE, CaenChannel
 from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
@@ -19,8 +19,8 @@ from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import LineLink, open_link
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.channels import Places, place_of
+from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
+from devices.rules.channels import ChannelDriver, place_of
 from devices.rules.hv_frozen import Activity
 
 log = logging.getLogger("labioc.caen")
@@ -33,7 +33,7 @@ _OF_BOARD = frozenset(row.wire for row in BOARD.values())
 _SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
 
 
-class CaenDriver:
+class CaenDriver(ChannelDriver[CaenChannel, Quantity]):
     """One supply, as ``devices.model.Driver`` describes it.
 
     Options of the site file: ``board`` (address in a daisy chain), ``serial`` (the one expected), ``settle``
@@ -46,29 +46,17 @@ class CaenDriver:
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: LineLink | None = None
     ) -> None:
-        self.settings: Final = settings
-        self._clock = clock or DriverClock()
+        clock = clock or DriverClock()
         self._link = link or open_link(settings.address, settings.timeout)
         count = settings.channels or DEFAULT_CHANNELS
-        board = int(settings.options.get("board", 0))
-        self._unit = CaenUnit(settings.name, self._link, board, count, self._clock)
-        self._board = CaenBoard(self._unit, settings, count)
+        self._unit = CaenUnit(settings.name, self._link, int(settings.options.get("board", 0)), count, clock)
         activity = Activity()
-        self._channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
-        self._places = Places(self._board, self._channels, BOARD, CHANNEL)
-        self._writer = CaenWriter(self._unit, self._board, self._channels, self._places, settings, self._clock)
+        self._board: CaenBoard = CaenBoard(self._unit, settings, count)
+        channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
+        super().__init__(settings, self._link, clock, self._board, channels, BOARD, CHANNEL)
+        self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, self, settings, clock)
         self._raw = CaenRaw(self._unit, self._writer, self.way)
-        self._signals = self._places.signals()
         self._interlocked = False  # as the channels reported at the last look
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the link."""
-        return self._link.stats
-
-    def signals(self) -> Mapping[str, Signal]:
-        """Every signal that this supply can have."""
-        return self._signals
 
     async def connect(self) -> None:
         """Open the link, find the dialect, learn the identity; sends nothing but MON.
@@ -101,10 +89,8 @@ class CaenDriver:
         self._forget_connection()
 
     def _forget_connection(self) -> None:
+        super()._forget_connection()
         self._interlocked = False
-        self._board.link_lost()
-        for channel in self._channels:
-            channel.hv.link_lost()
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Read a batch of signals: one request for each parameter, however many channels there are.
@@ -131,7 +117,7 @@ class CaenDriver:
             channel.polled(fresh, now)
         if "STAT" in of_channels:
             await self._explain_outputs_gone()
-        return self._readings([*names, *self._places.moved()])
+        return self.readings([*names, *self.moved()], self._clock.time())
 
     async def _look_at_interlock(self) -> bool:
         """Ask the board at once when channels begin to report an interlock; return whether it was asked.
@@ -158,7 +144,7 @@ class CaenDriver:
     def _of_channels(self, names: Collection[str]) -> list[str]:
         wanted: dict[str, None] = {}
         for name in names:
-            channel, suffix = self._places.find(name)
+            channel, suffix = self.find(name)
             if channel is not None and self._unit.asks(channel.number):
                 wanted |= dict.fromkeys(channel.parameters(suffix))
         live = [parameter for parameter in LIVE if parameter in wanted]
@@ -180,30 +166,15 @@ class CaenDriver:
         ]
 
     def _parameters(self, name: str) -> tuple[str, ...]:
-        channel, suffix = self._places.find(name)
+        channel, suffix = self.find(name)
         if channel is not None:
             return channel.parameters(suffix)
         return self._board.parameters(name) if name in BOARD else ()
-
-    def latched(self) -> Mapping[str, Reading]:
-        """Return the trips that have not been acknowledged."""
-        return self._places.latched(self._clock.time())
-
-    def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        return self._places.readings(names, self._clock.time())
 
     def way(self, name: str, value: Value) -> Way:
         """One write at a time over the link; switching an output off does not wait."""
         place = place_of(name)
         return Way(self._link.address, place, urgent=name == f"{place}.ON" and not value)
-
-    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
-        """Apply one setting or command and read it back; see devices.caen.writer for what it promises."""
-        try:
-            return self._readings(await self._writer.write(name, value))
-        except DeviceError as error:
-            error.readings = self._readings((name, f"{name}.RBV"))
-            raise
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen.raw for what it promises."""
@@ -211,7 +182,7 @@ class CaenDriver:
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""
-        channel, suffix = self._places.find(name)
+        channel, suffix = self.find(name)
         setting = SETTINGS.get(suffix)
         if channel is None or setting is None or not setting.numeric or not channel.limits.known(setting):
             return None
@@ -220,7 +191,7 @@ class CaenDriver:
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of the unit itself for a reading or a read-back; None when it does not tell."""
-        channel, suffix = self._places.find(name)
+        channel, suffix = self.find(name)
         if channel is None:
             return None
         base, _, part = suffix.rpartition(".")
@@ -229,7 +200,7 @@ class CaenDriver:
 
     def precision(self, name: str) -> int | None:
         """Return the decimals that the supply shows for a signal; None when it does not tell."""
-        channel, suffix = self._places.find(name)
+        channel, suffix = self.find(name)
         if channel is None:
             return None
         base = suffix.rpartition(".")[0]

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus
-from devices.model import Kind, Signal
+from devices.model import Kind
 from devices.rules.hv_channel import STATES
 
 
@@ -24,10 +24,6 @@ class Quantity:
     unit: str = ""
     labels: tuple[str, ...] = ()
     settable: bool = False
-
-    def signal(self, prefix: str = "") -> Signal:
-        """Describe the signal to the outside under its full name."""
-        return Signal(prefix + self.suffix, self.kind, self.settable, self.unit, self.labels)
 
 
 @dataclass(frozen=True, slots=True)

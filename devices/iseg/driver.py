@@ -251,7 +251,7 @@ class IsegDriver:
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the trips that have not been acknowledged."""
-        return self._places.latched(self._clock.time())
+        return self._places.trips(self._clock.time())
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of a reading: nominal values of its channel, or what the module allows for a ramp."""

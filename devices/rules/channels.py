@@ -1,25 +1,42 @@
-"""Which signals a supply with channels has, and where each of them is: at the board, or at one of its channels."""
+"""What the drivers of supplies with channels have in common.
+
+Each of their signals is at the board, or at one of the channels.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
-from devices.errors import Refused
-from devices.model import DeviceSettings, Reading, Signal
+from devices.clock import DriverClock
+from devices.errors import DeviceError, Refused
+from devices.model import DeviceSettings, Kind, LinkStats, Reading, Signal, Value
 from devices.rules.hv_channel import HvChannel
 from devices.rules.settings import Demand, check_writable, moved
 
 
 class Row(Protocol):
-    """One quantity of a catalogue."""
+    """One quantity of a catalogue, with what a signal says of it."""
+
+    @property
+    def suffix(self) -> str:
+        """Its name at its channel, or in the device."""
+
+    @property
+    def kind(self) -> Kind:
+        """Type of its value."""
 
     @property
     def settable(self) -> bool:
         """Whether a user can set it."""
 
-    def signal(self, prefix: str = "") -> Signal:
-        """Describe the signal to the outside under its full name."""
+    @property
+    def unit(self) -> str:
+        """Unit of a number."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Texts of a choice."""
 
 
 class Board(Protocol):
@@ -29,6 +46,9 @@ class Board(Protocol):
 
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
+
+    def link_lost(self) -> None:
+        """Forget what only holds within one connection."""
 
 
 class Channel(Protocol):
@@ -69,16 +89,16 @@ class Places(Generic[C, R]):
         self._channels = channels
         self._of_board = of_board
         self._of_channel = of_channel
+        self._prefixes = {channel_prefix(channel.number): channel for channel in channels}
         self._at = {
-            channel_prefix(channel.number) + suffix: (channel, suffix) for channel in channels for suffix in of_channel
+            prefix + suffix: (channel, suffix) for prefix, channel in self._prefixes.items() for suffix in of_channel
         }
+        rows = {**of_board, **{name: of_channel[suffix] for name, (_, suffix) in self._at.items()}}
+        self._signals = {name: Signal(name, row.kind, row.settable, row.unit, row.labels) for name, row in rows.items()}
 
-    def signals(self) -> dict[str, Signal]:
-        """Return every signal by its full name."""
-        rows = [row.signal() for row in self._of_board.values()]
-        for channel in self._channels:
-            rows += [row.signal(channel_prefix(channel.number)) for row in self._of_channel.values()]
-        return {row.name: row for row in rows}
+    def signals(self) -> Mapping[str, Signal]:
+        """Return every signal that the supply can have, by its full name."""
+        return self._signals
 
     def find(self, name: str) -> tuple[C | None, str]:
         """Return the channel of a signal and what it is called there; None and the name when it is of no channel."""
@@ -113,14 +133,66 @@ class Places(Generic[C, R]):
     def moved(self) -> list[str]:
         """Return the settings whose demand has changed without a put."""
         names = moved(self._board.demands)
-        for channel in self._channels:
-            names += moved(channel.hv.demands, channel_prefix(channel.number))
+        for prefix, channel in self._prefixes.items():
+            names += moved(channel.hv.demands, prefix)
         return names
 
-    def latched(self, now: float) -> dict[str, Reading]:
+    def trips(self, now: float) -> dict[str, Reading]:
         """Return the trips that have not been acknowledged; ``now`` is Unix time."""
         return {
-            f"{channel_prefix(channel.number)}TRIP": channel.hv.trip.reading(now)
-            for channel in self._channels
+            f"{prefix}TRIP": channel.hv.trip.reading(now)
+            for prefix, channel in self._prefixes.items()
             if channel.hv.trip.latched
         }
+
+
+class Link(Protocol):
+    """What the driver talks over."""
+
+    stats: LinkStats
+
+
+class Writer(Protocol):
+    """What writes the settings of a supply and gives its commands."""
+
+    async def write(self, name: str, value: Value) -> list[str]:
+        """Apply a setting or command; return the names of the signals that have something new to say."""
+
+
+class ChannelDriver(Places[C, R]):
+    """A driver as ``devices.model.Driver`` describes it, but for connecting, reading and the way of a write."""
+
+    _writer: Writer
+
+    def __init__(
+        self,
+        settings: DeviceSettings,
+        link: Link,
+        clock: DriverClock,
+        board: Board,
+        channels: Sequence[C],
+        of_board: Mapping[str, R],
+        of_channel: Mapping[str, R],
+    ) -> None:
+        super().__init__(board, channels, of_board, of_channel)
+        self.settings: Final = settings
+        self.stats: Final = link.stats
+        self._clock = clock
+
+    def _forget_connection(self) -> None:
+        """Forget what only holds within one connection; demands and trips stay."""
+        self._board.link_lost()
+        for channel in self._channels:
+            channel.hv.link_lost()
+
+    def latched(self) -> Mapping[str, Reading]:
+        """Return the trips that have not been acknowledged."""
+        return self.trips(self._clock.time())
+
+    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
+        """Apply one setting or command and read it back; the writer of the family says what it promises."""
+        try:
+            return self.readings(await self._writer.write(name, value), self._clock.time())
+        except DeviceError as error:
+            error.readings = self.readings((name, f"{name}.RBV"), self._clock.time())
+            raise
