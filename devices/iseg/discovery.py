@@ -25,8 +25,7 @@ from devices.discovery import (
     take_options,
 )
 from devices.errors import LinkDown
-from devices.iseg.edcp.messages import Announcement, Data, General
-from devices.iseg.edcp.protocol import CRATE, decode
+from devices.iseg.edcp.protocol import CRATE, Announcement, Data, General, decode
 from devices.links.can_bus import join
 from devices.links.can_frame import Frame
 from devices.links.can_options import option_mistakes

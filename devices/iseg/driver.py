@@ -21,8 +21,7 @@ from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
 from devices.iseg.link import ModuleLink
 from devices.iseg.module import IsegModule
-from devices.iseg.raw import IsegRaw
-from devices.iseg.raw_words import USAGE, iseg_request
+from devices.iseg.raw import USAGE, IsegRaw, iseg_request
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way

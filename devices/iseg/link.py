@@ -16,14 +16,18 @@ from devices import permit
 from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
+    BASE,
     Announcement,
     Data,
     General,
     Registration,
     Unexplained,
+    decode,
+    general_request,
+    read,
+    registration,
 )
-from devices.iseg.edcp.protocol import BASE, decode, general_request, read, registration
 from devices.iseg.question import Answer, Batch, Question, one
 from devices.links.can_bus import CanBus, join
 from devices.links.can_frame import Frame

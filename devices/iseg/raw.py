@@ -1,21 +1,31 @@
-"""Any item of an Iseg module by name or number, for experts at a console; a write is guarded as a put is."""
+"""Any item of an Iseg module by its name or DATA_ID, for experts at a console; a write is guarded as a put is."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from devices.clock import DriverClock
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL_SETTINGS, MODULE_SETTINGS
 from devices.iseg.edcp.bits import ModuleControl
-from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Item, Scope, Type
+from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type, item_of
 from devices.iseg.edcp.protocol import read
 from devices.iseg.exchange import LOOKS, PAUSE
 from devices.iseg.question import Question
 from devices.iseg.unit import IsegUnit
 from devices.iseg.writer import IsegWriter
-from devices.model import DeviceSettings, Value
+from devices.model import DeviceSettings, RawRequest, Value, Way
+from devices.rules.channels import channel_prefix
+from devices.rules.raw_words import number_in, whole_number
+
+USAGE = "ITEM [INDEX] [= VALUE]; ITEM is a name or a number like 0x4100, INDEX a channel, group, offset or sensor"
+
+Access = Callable[[str | int, int | None, Value | None], Awaitable[Mapping[int | None, Value]]]
+
+_NAMES = {name.lower(): name for name in BY_NAME}
+_HIGHEST_INDEX = 0xFFFFFFFF  # of the items with a selector; the driver refuses what is too much for the others
 
 _HAVE_PVS = {
     **{setting.item: f"CHnn:{setting.suffix}" for setting in CHANNEL_SETTINGS},
@@ -52,7 +62,7 @@ class IsegRaw:
         Raises Refused for what cannot be read or set, or is set through a PV; ReplyTimeout when nothing answers, as
         modules do with items that they do not know.
         """
-        found = BY_NAME.get(item) if isinstance(item, str) else ITEMS.get(item & ~0x2000 if item >> 12 == 6 else item)
+        found = BY_NAME.get(item) if isinstance(item, str) else item_of(item)
         if found is None or found.scope is Scope.CRATE:
             name = item if isinstance(item, str) else f"{item:#06x}"
             raise Refused(f"{name} is no item of a module")
@@ -88,7 +98,6 @@ class IsegRaw:
         self._unit.write(item, value, index)
         if not item.readable:
             return {}
-        clears = "clears" in item.help
         shown: dict[int | None, Value] = defaultdict(float)
         for look in range(LOOKS):
             if look:
@@ -98,7 +107,7 @@ class IsegRaw:
             except ReplyTimeout as error:
                 sent = f"{item.name} = {value} was sent, and the module has not answered since"
                 raise ReplyTimeout(f"{sent}: the outcome is unknown") from error
-            if clears or all(_same(item, found, value) for found in shown.values()):
+            if item.clears or all(_same(item, found, value) for found in shown.values()):
                 return shown
         raise Refused(f"{item.name} = {value}: the module reads back {', '.join(str(v) for v in shown.values())}")
 
@@ -123,3 +132,48 @@ def _same(item: Item, found: Value, value: Value) -> bool:
     if item.name.startswith("ModuleControl") and isinstance(found, int) and isinstance(value, int):
         return found == value & ~int(ModuleControl.CLEAR)  # doClear reads 0
     return found == value
+
+
+def iseg_request(
+    access: Access, way: Callable[[str, Value], Way], words: Sequence[str], value: str | None
+) -> RawRequest:
+    """Understand a raw access; ``access`` performs it, ``way`` is that of the driver.
+
+    Raises Refused when the words make no sense.
+    """
+    if not 1 <= len(words) <= 2:
+        raise Refused(f"expected {USAGE}")
+    key: str | int
+    if words[0][:1].isdigit():
+        key = whole_number("number of an item", words[0], 0, 0xFFFF)
+        item = item_of(key)
+    else:
+        key = _NAMES.get(words[0].lower(), words[0])
+        item = BY_NAME.get(key)
+    if item is None:
+        raise Refused(f"{words[0]} is no item of a module")
+    index = whole_number("channel, group, offset or sensor", words[1], 0, _HIGHEST_INDEX) if len(words) == 2 else None
+    asked = None if value is None else value if item.type is Type.TEXT else number_in(item.name, value)
+    what = item.name if index is None else f"{item.name} {_index_name(item)} {index}"
+
+    async def perform() -> list[str]:
+        found = await access(key, index, asked)
+        return [_line(item, number, shown) for number, shown in found.items()] or [f"{item.name}: sent"]
+
+    of_channel = item.index is Index.CHANNEL and index is not None
+    return RawRequest(what, value, perform, way(channel_prefix(index or 0) if of_channel else "", 0))
+
+
+def _index_name(item: Item) -> str:
+    return item.index.value if item.index is not Index.NONE else "index"
+
+
+def _line(item: Item, number: int | None, value: Value) -> str:
+    where = "" if number is None or item.index is Index.NONE else f" {item.index.value} {number}"
+    if isinstance(value, tuple):
+        text = ", ".join(f"{part:.10g}" for part in value)
+    elif isinstance(value, float):
+        text = f"{value:.7g}"  # R4 has no more
+    else:
+        text = f"{value} (0x{value:X})" if isinstance(value, int) and value > 9 else str(value)
+    return f"{item.name}{where} = {text}" + (f" {item.unit}" if item.unit else "")

@@ -322,7 +322,7 @@ async def test_a_word_is_the_same_with_and_without_its_sign() -> None:
 
 @given(st.lists(TEXT, max_size=4), st.none() | TEXT)
 def test_any_words_are_understood_or_refused(words: list[str], value: str | None) -> None:
-    from devices.iseg.raw_words import iseg_request
+    from devices.iseg.raw import iseg_request
 
     async def never(*_: Value | None) -> dict[int | None, Value]:
         raise AssertionError

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from itertools import chain
 
 from devices.errors import Garbled, OutOfLimits
@@ -65,7 +66,10 @@ class Type(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One data item. ``span`` is the range of values that the guide allows, None where it names none."""
+    """One data item. ``span`` is the range of values that the guide allows, None where it names none.
+
+    Of a word that ``clears``, each bit written as 1 is cleared.
+    """
 
     name: str
     id: int
@@ -75,6 +79,7 @@ class Item:
     unit: str = ""
     readable: bool = True
     settable: bool = False
+    clears: bool = False
     span: tuple[float, float] | None = None
     help: str = ""
 
@@ -131,55 +136,34 @@ def unpack(item: Item, data: bytes) -> Value:
     return numbers[0] if len(numbers) == 1 else numbers
 
 
-def _channel(
+def _item(
+    scope: Scope,
     item_id: int,
     name: str,
     kind: Type,
-    access: str,
-    unit: str = "",
-    span: tuple[float, float] | None = None,
-    help: str = "",
-) -> Item:
-    return Item(name, item_id, kind, Scope.CHANNEL, Index.CHANNEL, unit, "r" in access, "w" in access, span, help)
-
-
-def _module(
-    item_id: int,
-    name: str,
-    kind: Type,
-    access: str,
+    access: str = "r",
     unit: str = "",
     span: tuple[float, float] | None = None,
     help: str = "",
     index: Index = Index.NONE,
 ) -> Item:
-    return Item(name, item_id, kind, Scope.MODULE, index, unit, "r" in access, "w" in access, span, help)
+    """Return a row of the tables; ``access`` is r, w, rw, or rc for an item that can be read and cleared."""
+    readable, settable, clears = "r" in access, access != "r", "c" in access
+    return Item(name, item_id, kind, scope, index, unit, readable, settable, clears, span, help)
 
 
-def _group(
-    item_id: int,
-    name: str,
-    kind: Type,
-    access: str,
-    unit: str = "",
-    index: Index = Index.NONE,
-    help: str = "",
-) -> Item:
-    return Item(name, item_id, kind, Scope.GROUP, index, unit, "r" in access, "w" in access, None, help)
+_channel = partial(_item, Scope.CHANNEL, index=Index.CHANNEL)
+_module = partial(_item, Scope.MODULE)
+_group = partial(_item, Scope.GROUP)
+_crate = partial(_item, Scope.CRATE)
 
-
-def _crate(item_id: int, name: str, kind: Type, access: str = "r", unit: str = "") -> Item:
-    return Item(name, item_id, kind, Scope.CRATE, Index.NONE, unit, True, "w" in access)
-
-
-_CLEARS = "read; 1 clears the bit"
 _FLEX = "EHS FLEX only"
 _SWITCHED = "NHR and SHR only"
 
 _CHANNEL_ITEMS = (
     _channel(0x4000, "ChannelStatus", Type.UI2, "r"),
     _channel(0x4001, "ChannelControl", Type.UI2, "rw"),
-    _channel(0x4002, "ChannelEventStatus", Type.UI2, "rw", help=_CLEARS),
+    _channel(0x4002, "ChannelEventStatus", Type.UI2, "rc"),
     _channel(0x4003, "ChannelEventMask", Type.UI2, "rw"),
     _channel(0x4005, "DelayedTripTime", Type.UI2, "rw", "ms", (1, 4095)),
     _channel(0x4006, "DelayedTripAction", Type.UI1, "rw", span=(0, 4)),
@@ -187,7 +171,7 @@ _CHANNEL_ITEMS = (
     _channel(0x4010, "VoltageRampPriority", Type.UI2, "rw"),
     _channel(0x4080, "ChannelStatus32", Type.UI4, "r"),
     _channel(0x4081, "ChannelControl32", Type.UI4, "rw"),
-    _channel(0x4082, "ChannelEventStatus32", Type.UI4, "rw", help=_CLEARS),
+    _channel(0x4082, "ChannelEventStatus32", Type.UI4, "rc"),
     _channel(0x4083, "ChannelEventMask32", Type.UI4, "rw"),
     _channel(0x4100, "VoltageSet", Type.R4, "rw", "V"),
     _channel(0x4101, "CurrentSet", Type.R4, "rw", "A", help="trip value while kill is enabled"),
@@ -225,17 +209,17 @@ _CHANNEL_ITEMS = (
 _MODULE_ITEMS = (
     _module(0x1000, "ModuleStatus", Type.UI2, "r"),
     _module(0x1001, "ModuleControl", Type.UI2, "rw"),
-    _module(0x1002, "ModuleEventStatus", Type.UI2, "rw", help=_CLEARS),
+    _module(0x1002, "ModuleEventStatus", Type.UI2, "rc"),
     _module(0x1003, "ModuleEventMask", Type.UI2, "rw"),
-    _module(0x1004, "ModuleEventChannelStatus", Type.UI2, "rw", help=_CLEARS, index=Index.OFFSET),
+    _module(0x1004, "ModuleEventChannelStatus", Type.UI2, "rc", index=Index.OFFSET),
     _module(0x1005, "ModuleEventChannelMask", Type.UI2, "rw", index=Index.OFFSET),
-    _module(0x1006, "ModuleEventGroupStatus", Type.UI4, "rw", help=_CLEARS),
+    _module(0x1006, "ModuleEventGroupStatus", Type.UI4, "rc"),
     _module(0x1007, "ModuleEventGroupMask", Type.UI4, "rw"),
     _module(0x1080, "ModuleStatus32", Type.UI4, "r"),
     _module(0x1081, "ModuleControl32", Type.UI4, "rw"),
-    _module(0x1082, "ModuleEventStatus32", Type.UI4, "rw", help=_CLEARS),
+    _module(0x1082, "ModuleEventStatus32", Type.UI4, "rc"),
     _module(0x1083, "ModuleEventMask32", Type.UI4, "rw"),
-    _module(0x1084, "ModuleEventChannelStatus32", Type.UI4, "rw", help=_CLEARS, index=Index.OFFSET),
+    _module(0x1084, "ModuleEventChannelStatus32", Type.UI4, "rc", index=Index.OFFSET),
     _module(0x1085, "ModuleEventChannelMask32", Type.UI4, "rw", index=Index.OFFSET),
     _module(0x1100, "VoltageRampSpeed", Type.R4, "rw", "%/s", (0, 100), "of the nominal voltage"),
     _module(0x1101, "CurrentRampSpeed", Type.R4, "rw", "%/s", (2, 100), "of the nominal current; not EDS"),
@@ -260,19 +244,19 @@ _MODULE_ITEMS = (
 
 _GROUP_ITEMS = (
     _group(0x2000, "VariableGroup", Type.GROUP, "rw", index=Index.GROUP, help="offset, members, type"),
-    _group(0x2001, "Temperature", Type.R4, "r", "degC", Index.SENSOR),
-    _group(0x2002, "SupplyMeasure", Type.R4, "r", "V", Index.SENSOR),
-    _group(0x2003, "SupplyNominal", Type.R4, "r", "V", Index.SENSOR),
-    _group(0x2005, "ChannelVoltageMax", Type.R4, "r", "%", Index.SENSOR, "hardware limit of each channel"),
-    _group(0x2006, "ChannelCurrentMax", Type.R4, "r", "%", Index.SENSOR, "hardware limit of each channel"),
+    _group(0x2001, "Temperature", Type.R4, "r", "degC", index=Index.SENSOR),
+    _group(0x2002, "SupplyMeasure", Type.R4, "r", "V", index=Index.SENSOR),
+    _group(0x2003, "SupplyNominal", Type.R4, "r", "V", index=Index.SENSOR),
+    _group(0x2005, "ChannelVoltageMax", Type.R4, "r", "%", help="hardware limit of each channel", index=Index.SENSOR),
+    _group(0x2006, "ChannelCurrentMax", Type.R4, "r", "%", help="hardware limit of each channel", index=Index.SENSOR),
     _group(0x2100, "VoltageSetAll", Type.R4, "w", "V"),
     _group(0x2101, "CurrentSetAll", Type.R4, "w", "A"),
     _group(0x2200, "OnAll", Type.UI4, "rw", help="bit n: channel n; a 0 switches it off"),
     _group(0x2201, "EmergencyOffAll", Type.UI4, "rw"),
-    _group(0x2202, "VoltageLimitAll", Type.UI4, "rw", help=_CLEARS),
-    _group(0x2203, "CurrentLimitAll", Type.UI4, "rw", help=_CLEARS),
-    _group(0x2204, "TripAll", Type.UI4, "rw", help=_CLEARS),
-    _group(0x2205, "InhibitAll", Type.UI4, "rw", help=_CLEARS),
+    _group(0x2202, "VoltageLimitAll", Type.UI4, "rc"),
+    _group(0x2203, "CurrentLimitAll", Type.UI4, "rc"),
+    _group(0x2204, "TripAll", Type.UI4, "rc"),
+    _group(0x2205, "InhibitAll", Type.UI4, "rc"),
     _group(0x2280, "OnAllUpper", Type.UI4, "rw", help="channels 32 to 63"),
     _group(0x2290, "EmergencyOffAllUpper", Type.UI4, "rw", help="channels 32 to 63"),
 )

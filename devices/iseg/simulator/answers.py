@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Mapping
 from devices.errors import Garbled
 from devices.iseg.edcp.bits import ChannelControl, ModuleControl, ModuleOption
 from devices.iseg.edcp.items import Item, Scope, Type, item_of
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
+    NMT_ID,
     Broadcast,
     Data,
     GeneralRequest,
@@ -19,8 +20,11 @@ from devices.iseg.edcp.messages import (
     Request,
     Service,
     Unexplained,
+    answer,
+    broadcast_setting,
+    decode,
+    general,
 )
-from devices.iseg.edcp.protocol import NMT_ID, answer, broadcast_setting, decode, general
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
 from devices.iseg.simulator.writes import CLEAR_ALL, STORED, RefusedError, channel_of, width_of, write

@@ -18,12 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from devices.iseg.edcp.messages import (
-    Broadcast,
-    Data,
-    Unexplained,
-)
-from devices.iseg.edcp.protocol import decode
+from devices.iseg.edcp.protocol import Broadcast, Data, Unexplained, decode
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.crate import SimulatedCrate
 from devices.iseg.simulator.module import SimulatedIsegModule

@@ -6,12 +6,7 @@ Source: iseg CAN EDCP Programmers guide 2.4, crate items. Without power the modu
 from __future__ import annotations
 
 from devices.iseg.edcp.bits import CrateStatus, GeneralStatus
-from devices.iseg.edcp.messages import (
-    Data,
-    Registration,
-    Request,
-)
-from devices.iseg.edcp.protocol import CRATE, announcement, answer, decode
+from devices.iseg.edcp.protocol import CRATE, Data, Registration, Request, announcement, answer, decode
 from devices.links.can_frame import Frame
 
 _READ_ID, _WRITE_ID, _ANSWER_ID = 0x601, 0x600, 0x604

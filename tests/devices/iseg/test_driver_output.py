@@ -11,8 +11,7 @@ import pytest
 from devices.errors import LinkDown, Refused, ReplyTimeout
 from devices.iseg.edcp.bits import ChannelControl, ChannelStatus, ModuleControl, ModuleStatus
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Data
-from devices.iseg.edcp.protocol import decode
+from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator import answers as sim_iseg_answers
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.writes import RefusedError

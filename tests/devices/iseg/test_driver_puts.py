@@ -11,8 +11,7 @@ import pytest
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise
 from devices.iseg.edcp.bits import ChannelControl, ModuleControl
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Data
-from devices.iseg.edcp.protocol import decode
+from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator import answers, writes
 from devices.iseg.simulator.module import E16C1, F460N, NHR
 from devices.links.can_frame import Frame

@@ -10,8 +10,7 @@ import pytest
 from devices.errors import LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.edcp.bits import ChannelControl, ChannelEvent, ChannelStatus, ModuleControl
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import Data
-from devices.iseg.edcp.protocol import decode
+from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator.module import E08F2, E16C1, F460N, FLEX
 from devices.model import Level
 from devices.rules.hv_channel import State

@@ -14,11 +14,14 @@ from devices.clock import DriverClock
 from devices.errors import LinkDown, ReplyTimeout
 from devices.iseg import link as iseg_link
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
     Data,
     Request,
+    answer,
+    decode,
+    read,
+    read_channels,
 )
-from devices.iseg.edcp.protocol import answer, decode, read, read_channels
 from devices.iseg.link import ModuleLink
 from devices.iseg.question import Answer, Question
 from devices.iseg.unit import IsegUnit, Wanted

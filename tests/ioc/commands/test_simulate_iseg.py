@@ -6,10 +6,12 @@ import can
 import pytest
 
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
     Data,
+    decode,
+    read,
+    registration,
 )
-from devices.iseg.edcp.protocol import decode, read, registration
 from devices.links.can_frame import Frame
 from tests.conftest import unavailable
 from tests.ioc.commands.test_commands_serving import ask, command

@@ -23,7 +23,8 @@ from devices.iseg.edcp.bits import (
     bit_names,
 )
 from devices.iseg.edcp.items import BY_NAME, ITEMS, Index, Scope, Type, item_of, pack, unpack
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
+    CRATE,
     Announcement,
     Broadcast,
     Data,
@@ -34,9 +35,6 @@ from devices.iseg.edcp.messages import (
     Request,
     Service,
     Unexplained,
-)
-from devices.iseg.edcp.protocol import (
-    CRATE,
     announcement,
     answer,
     broadcast,

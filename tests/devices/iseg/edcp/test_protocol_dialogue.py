@@ -8,7 +8,7 @@ Every row: number, what happens before, what the host sends, what the modules se
 import pytest
 
 from devices.iseg.edcp.bits import GeneralDetail, GeneralStatus
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
     Announcement,
     Broadcast,
     Data,
@@ -17,8 +17,6 @@ from devices.iseg.edcp.messages import (
     Registration,
     Request,
     Unexplained,
-)
-from devices.iseg.edcp.protocol import (
     announcement,
     answer,
     broadcast,

@@ -9,12 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
     Announcement,
     Data,
     Unexplained,
+    decode,
+    read,
+    read_channels,
+    registration,
+    write,
 )
-from devices.iseg.edcp.protocol import decode, read, read_channels, registration, write
 from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.iseg.simulator.wire import HOST, Wire, frame_bits

@@ -17,13 +17,11 @@ from devices.iseg.edcp.bits import (
     ModuleStatus,
 )
 from devices.iseg.edcp.items import BY_NAME, ITEMS
-from devices.iseg.edcp.messages import (
+from devices.iseg.edcp.protocol import (
     Announcement,
     Data,
     General,
     Service,
-)
-from devices.iseg.edcp.protocol import (
     broadcast,
     decode,
     general_request,
