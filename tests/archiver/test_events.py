@@ -15,7 +15,8 @@ from ioc.site.archiver_pvs import archiver_pvs
 from ioc.site.config import parse_site
 from ioc.site.expansion import expand
 from tests.archiver.schemas import SCHEMA
-from tests.ioc.test_app import DEVICE, ECA_NORMAL, as_client, running, supply, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, ECA_NORMAL, as_client, running, supply
 from tests.libca import Context
 
 FOREVER = 2**62

@@ -17,7 +17,8 @@ from ioc.site.config import parse_site
 from ioc.site.expansion import expand
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.schemas import SCHEMA
-from tests.ioc.test_app import DEVICE, running, supply, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, running, supply
 
 CHANNELS = 4
 FIELDS = "VSET VMON ISET IMON TRIP STAT".split()  # noqa: SIM905

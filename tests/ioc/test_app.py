@@ -8,8 +8,7 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -18,81 +17,23 @@ from typing import Any
 import pytest
 
 from devices.caen.driver import CaenDriver
-from devices.caen.simulator.server import SimulatedSupply
 from ioc.access import policy
 from ioc.app import MOST_FILES, App, allow_many_files
-from ioc.records import PutContext, PutRefused, Record, fields_of
+from ioc.records import PutContext, PutRefused, fields_of
 from ioc.scan.scanner import DeviceScanner
 from ioc.server.dbr import DBR_PUT_ACKS
 from ioc.site.config import SiteError, parse_site
-from tests.fair_time import FairClock
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, as_client, failed, record, running, supply
 from tests.ioc.fakes import alarm
-from tests.libca import CaError, Channel, Context
+from tests.libca import Context
 from tests.raw_ca import ERROR, WRITE, WRITE_NOTIFY, Message, RawCircuit
 
-ECA_NORMAL, ECA_NOWTACCESS = 1, 376
-
-DEVICE = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "simulated": True}
-
-
-@asynccontextmanager
-async def running(*devices: Mapping[str, Any], **sections: Any) -> AsyncIterator[App]:
-    """Run a site on free ports of the loopback interface, and see that it ends in time."""
-    site = {
-        "site": {"prefix": "LAB"},
-        "server": {"interfaces": ["127.0.0.1"]},
-        "device": list(devices or [DEVICE]),
-    }
-    app = App(parse_site(site | sections), port=0)
-    try:
-        await app.start()
-        assert await app.wait_until_read(5.0)
-        yield app
-    finally:
-        async with asyncio.timeout(10.0):
-            await app.stop()
-        gc.unfreeze()
-
-
-async def until(condition: Callable[[], bool], seconds: float, what: str = "") -> float:
-    """Wait until a condition holds and return how long that took, in seconds that this process had for itself."""
-    clock = FairClock()
-    while not condition():
-        assert clock() < seconds, f"{what or 'the condition'} still not true after {seconds} s"
-        await asyncio.sleep(0.01)
-    return clock()
+ECA_NOWTACCESS = 376
 
 
 def _all_read(scanners: list[DeviceScanner]) -> bool:
     return all(scanner.all_read for scanner in scanners)
-
-
-def supply(app: App, name: str = "HV1") -> SimulatedSupply:
-    simulator = app.simulators[name]
-    assert isinstance(simulator, SimulatedSupply)
-    return simulator
-
-
-def record(app: App, suffix: str, device: str = "HV1") -> Record:
-    return app.records[f"LAB:{device}:{suffix}"]
-
-
-async def as_client(app: App, work: Callable[[Context], Any]) -> Any:
-    """Do something as a libca client in a thread of its own."""
-
-    def client() -> Any:
-        with Context(f"127.0.0.1:{app.search_port}") as context:
-            return work(context)
-
-    return await asyncio.to_thread(client)
-
-
-def failed(channel: Channel, value: object) -> bool:
-    """Put with completion, and return whether the client got a failure."""
-    try:
-        return channel.put_callback(value) != ECA_NORMAL
-    except CaError:
-        return True
 
 
 async def test_GIVEN_a_site_WHEN_a_client_puts_a_voltage_THEN_it_completes_with_the_readback() -> None:

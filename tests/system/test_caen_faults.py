@@ -9,8 +9,9 @@ import pytest
 
 from devices.caen.simulator.server import SimulatedSupply
 from ioc.app import App
+from tests.fair_time import until
+from tests.ioc.app_rig import record, running, supply
 from tests.ioc.fakes import alarm
-from tests.ioc.test_app import record, running, supply, until
 
 FAST = ("VMON", "IMON", "STAT", "STATE", "ON:RBV", "MOVING", "VDIFF", "SETTLED", "TRIP")
 PERIOD = 1.0

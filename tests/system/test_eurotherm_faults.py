@@ -16,7 +16,8 @@ from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
 from devices.links.modbus_frames import READ
 from ioc.app import App
-from tests.ioc.test_app import DEVICE, as_client, failed, record, running, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, as_client, failed, record, running
 from tests.libca import Context
 
 INVALID = 3

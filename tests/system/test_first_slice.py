@@ -18,8 +18,9 @@ import pytest
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import SimulatedSupply, simulated_supply
-from tests.fair_time import FairClock
-from tests.ioc.test_app import DEVICE, alarm, record, running, supply, until
+from tests.fair_time import FairClock, until
+from tests.ioc.app_rig import DEVICE, record, running, supply
+from tests.ioc.fakes import alarm
 from tests.libca import Context, Subscription
 from tests.softioc import free_port
 

@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from tests.fair_time import FairClock
+from tests.fair_time import FairClock, until
+from tests.ioc.app_rig import DEVICE, as_client, failed, running, supply
 from tests.ioc.fakes import definition
-from tests.ioc.test_app import DEVICE, as_client, failed, running, supply, until
 from tests.ioc.test_inputs import other_server
 from tests.libca import ECA_NORMAL, Context
 

@@ -14,7 +14,8 @@ from devices.iseg.simulator.module import E08F2, E16C1, SimulatedIsegModule
 from ioc.app import App
 from ioc.records import Record
 from tests.devices.iseg.bench import fresh_channel
-from tests.ioc.test_app import DEVICE, record, running, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, record, running
 
 INVALID, TOLD_WITHIN, BACK_WITHIN = 3, 3.0, 10.0
 

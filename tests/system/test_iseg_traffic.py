@@ -16,7 +16,7 @@ from devices.iseg.edcp.bits import ChannelEvent
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import read_channels, write
 from tests.fair_time import until
-from tests.ioc.test_app import as_client, failed, record
+from tests.ioc.app_rig import as_client, failed, record
 from tests.libca import Context
 from tests.system.test_iseg_faults import INVALID, pvs, served
 

@@ -17,7 +17,8 @@ from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furn
 from devices.links.modbus_frames import READ
 from ioc.app import App
 from ioc.services.journal import APPLIED, REFUSED, Entry
-from tests.ioc.test_app import record, running, until
+from tests.fair_time import until
+from tests.ioc.app_rig import record, running
 from tests.libca import ECA_NORMAL, ECA_PUTFAIL
 from tests.system.test_slow_puts import Putter, clients
 

@@ -12,7 +12,8 @@ from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
 from ioc.app import App
 from tests import dbr
-from tests.ioc.test_app import running, until
+from tests.fair_time import until
+from tests.ioc.app_rig import running
 from tests.libca import ECA_NORMAL, ECA_PUTFAIL
 from tests.raw_ca import WRITE_NOTIFY, Message, RawCircuit
 

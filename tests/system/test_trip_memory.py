@@ -9,7 +9,8 @@ from typing import Any
 from ioc.app import App
 from ioc.automation.trip_files import load, stored
 from ioc.site.config import parse_site
-from tests.ioc.test_app import DEVICE, as_client, record, supply, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, as_client, record, supply
 from tests.libca import Context
 
 SITE = {"site": {"prefix": "LAB"}, "server": {"interfaces": ["127.0.0.1"]}, "device": [DEVICE | {"period": 0.1}]}

@@ -16,9 +16,10 @@ import yaml
 from ioc.export import zabbix
 from ioc.export.plant import Plant
 from ioc.export.zabbix import item
+from tests.fair_time import until
+from tests.ioc.app_rig import record
 from tests.ioc.services.test_textserver import served
 from tests.ioc.services.test_textserver_zabbix import agent, ask
-from tests.ioc.test_app import record, until
 from tests.softioc import free_port
 
 PATH = re.compile(r"\$\['([^']+)'\]\.(value|sevr)")

@@ -17,9 +17,10 @@ from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.status import INVALID
 from ioc.site.config import only, parse_site
 from ioc.site.expansion import expand, expand_all
+from tests.fair_time import until
+from tests.ioc.app_rig import as_client, failed, record, supply
 from tests.ioc.fakes import alarm, build, definition, settle
 from tests.ioc.put_rig import WHO, Rig
-from tests.ioc.test_app import as_client, failed, record, supply, until
 from tests.libca import ECA_NORMAL, Context
 from tests.system.test_iseg_faults import served
 

@@ -13,10 +13,10 @@ from ioc.records import PutContext, PutRefused, RecordSet
 from ioc.records.fieldtable import fields_of
 from ioc.site.config import SiteError, parse_site
 from tests.conftest import rounds
+from tests.ioc.app_rig import running as app_running
 from tests.ioc.automation.plant import Plant
 from tests.ioc.automation.recovery_rig import CALM, DWELL, EVENTS, PER_HOUR, TRIES, WAIT, Rig, events, play
 from tests.ioc.fakes import alarm, build, definition
-from tests.ioc.test_app import running as app_running
 
 CLEAR, LOW, ON, FULL = "PAR:BDCLR", "CH:0,PAR:VSET,VAL:400.0", "CH:0,PAR:ON", "CH:0,PAR:VSET,VAL:500.0"
 

@@ -13,7 +13,7 @@ from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.module import SimulatedIsegModule
 from ioc.records import PutContext, Value, fields_of
 from tests.devices.iseg.bench import fresh_channel
-from tests.ioc.test_app import running
+from tests.ioc.app_rig import running
 from tests.system.test_iseg_faults import E16C1, device, record
 
 

@@ -16,8 +16,9 @@ from ioc.client import Client, PutError, ReadError, Reading, reason_of
 from ioc.client.reading import Meta, duration
 from ioc.records import RecordSet
 from ioc.server import Server
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, record, running
 from tests.ioc.fakes import definition
-from tests.ioc.test_app import DEVICE, record, running, until
 from tests.softioc import free_port, start_softioc
 
 PATIENCE = 5.0

@@ -19,8 +19,9 @@ from ioc.cli import main
 from ioc.clock import SystemClock
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
+from tests.fair_time import until
+from tests.ioc.app_rig import record
 from tests.ioc.commands.test_commands_serving import COMMAND, ROOT
-from tests.ioc.test_app import record, until
 
 SITE = """\
 [site]

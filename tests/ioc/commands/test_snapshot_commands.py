@@ -21,8 +21,9 @@ from ioc.snapshots.apply import DONE, REFUSED, Restore
 from ioc.snapshots.plan import make
 from ioc.snapshots.present import look
 from ioc.snapshots.snapshot import read
+from tests.fair_time import until
+from tests.ioc.app_rig import supply
 from tests.ioc.commands.test_pv_commands import labioc
-from tests.ioc.test_app import supply, until
 
 __all__ = ["labioc"]
 

@@ -13,7 +13,8 @@ import pytest
 from ioc.console.pvs import LONGEST_BACKLOG, Line, Watch, find
 from ioc.console.session import Session
 from ioc.records import PutContext
-from tests.ioc.test_app import DEVICE, record, running, supply, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, record, running, supply
 
 USER = PutContext("karl", "labpc", ("127.0.0.1", 0), callback=True)
 

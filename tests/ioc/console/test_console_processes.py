@@ -28,9 +28,10 @@ from ioc.console.server import MOST_CONSOLES, consoles, listen, user_at
 from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
+from tests.fair_time import until
+from tests.ioc.app_rig import supply
 from tests.ioc.commands.test_commands_serving import COMMAND, ROOT
 from tests.ioc.commands.test_pv_commands import SITE
-from tests.ioc.test_app import supply, until
 
 START_SECONDS = 20.0
 WITHOUT_EDITOR = """

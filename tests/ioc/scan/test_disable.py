@@ -7,9 +7,10 @@ from contextlib import contextmanager
 
 from devices.errors import LinkDown
 from ioc.records import Record
+from tests.fair_time import until
+from tests.ioc.app_rig import as_client, record, running, supply
 from tests.ioc.fakes import FakeClock, alarm, settle
 from tests.ioc.scan.test_scan import Rig
-from tests.ioc.test_app import as_client, record, running, supply, until
 
 
 @contextmanager

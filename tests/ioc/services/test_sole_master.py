@@ -15,7 +15,7 @@ import pytest
 from ioc.services import sole_master as module
 from ioc.services.sole_master import sole_master
 from ioc.site.config import Site, only, parse_site
-from tests.ioc.test_app import running
+from tests.ioc.app_rig import running
 from tests.softioc import free_port
 
 LOOPBACK = ("127.0.0.1",)

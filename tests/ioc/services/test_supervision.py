@@ -21,8 +21,8 @@ from ioc.services.statistics import IocStatistics
 from ioc.services.supervision import Supervision, address_file
 from ioc.site.config import Site, parse_site
 from labioc_pages.page import MOST_CLIENTS, Answer, NotRunning, StatusPages, fetch
+from tests.fair_time import until
 from tests.ioc.fakes import FakeClock, FakeDriver, hv_records, hv_values, settle
-from tests.ioc.test_app import until
 
 SITE = {
     "site": {"prefix": "LAB"},

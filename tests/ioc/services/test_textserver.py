@@ -20,7 +20,8 @@ from ioc.app import App
 from ioc.records import fields_of
 from ioc.services.textserver import CLIENTS, TextServer
 from ioc.site.config import SiteError, TextSettings, parse_site
-from tests.ioc.test_app import DEVICE, record, running, until
+from tests.fair_time import until
+from tests.ioc.app_rig import DEVICE, record, running
 from tests.softioc import free_port
 
 FURNACE = {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyS9", "simulated": True,

@@ -14,8 +14,9 @@ from pathlib import Path
 
 from tests.conftest import unavailable
 from tests.debian import program
+from tests.fair_time import until
+from tests.ioc.app_rig import record
 from tests.ioc.services.test_textserver import served
-from tests.ioc.test_app import record, until
 
 HOW_TO = Path(__file__).resolve().parents[3] / "docs" / "how-to" / "migrate-from-the-text-server.md"
 _HEADER = struct.Struct("<4sBII")

@@ -15,7 +15,7 @@ from ioc.app import App
 from ioc.export.plant import Plant
 from ioc.top.rows import tables
 from ioc.top.screen import Confirm, Top
-from tests.ioc.test_app import DEVICE, running, supply
+from tests.ioc.app_rig import DEVICE, running, supply
 
 SECONDS = 15.0
 
