@@ -63,7 +63,6 @@ class Signal:
     settable: bool = False
     unit: str = ""
     labels: tuple[str, ...] = ()
-    help: str = ""
 
 
 @dataclass(frozen=True, slots=True)

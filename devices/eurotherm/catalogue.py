@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from devices.eurotherm.registers import REGISTERS, SEGMENTS, Form, Inputs, Scale, Status
 from devices.model import Kind, Signal
@@ -34,189 +35,168 @@ Bound = float | str
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Signal):
     """One signal; ``register`` is empty when the driver derives it, ``codes`` are the register's values by label."""
 
-    name: str
-    kind: Kind
-    help: str
     register: str = ""
-    unit: str = ""
-    labels: tuple[str, ...] = ()
     codes: tuple[int, ...] = ()
     digits: int = 0
     rate: Rate = Rate.FAST
-    settable: bool = False
-
-    @property
-    def signal(self) -> Signal:
-        """Description of the signal for the outside."""
-        return Signal(self.name, self.kind, self.settable, self.unit, self.labels, self.help)
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting, from which its signals follow: demand and ``.RBV``, of numbers with a fraction ``.HI .LO`` too.
+class Setting(Quantity):
+    """One setting, which is the signal of its demand; the others are ``.RBV``, of numbers with a fraction ``.HI .LO``.
 
-    ``follows``: the instrument changes it by itself in normal operation, so the demand goes along with it.
-    ``operator``: no expert is needed.
+    ``look``: how often it is worth reading back. ``follows``: the instrument changes it by itself in normal operation,
+    so the demand goes along with it.
     """
 
-    name: str
-    register: str
-    help: str
     low: Bound = 0.0
     high: Bound = 0.0
-    unit: str = ""
-    digits: int = 0
-    labels: tuple[str, ...] = ()
-    codes: tuple[int, ...] = ()
-    rate: Rate = Rate.SLOW
+    look: Rate = Rate.SLOW
     follows: bool = False
-    operator: bool = False
-
-    @property
-    def kind(self) -> Kind:
-        """Type of the value."""
-        if self.labels:
-            return Kind.ENUM
-        return Kind.FLOAT if REGISTERS[self.register].form in (Form.FLOAT, Form.TIME) else Kind.INT
 
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""
-        common = (self.unit, self.labels, self.codes or tuple(range(len(self.labels))), self.digits)
-        text = self.help
-        yield Quantity(self.name, self.kind, text, self.register, *common, Rate.DEMAND, True)
-        yield Quantity(f"{self.name}.RBV", self.kind, f"{text}, read back", self.register, *common, self.rate)
+        common = (self.kind, False, self.unit, self.labels)
+        yield self
+        yield Quantity(f"{self.name}.RBV", *common, self.register, self.codes, self.digits, self.look)
         if self.kind is Kind.FLOAT:
             known_by_name = isinstance(self.low, str) or isinstance(self.high, str)
-            moving = Rate.ONCE if not known_by_name else Rate.MEDIUM if self.rate is Rate.FAST else self.rate
-            yield Quantity(f"{self.name}.HI", self.kind, f"{text}, highest", "", *common, moving)
-            yield Quantity(f"{self.name}.LO", self.kind, f"{text}, lowest", "", *common, moving)
+            moving = Rate.ONCE if not known_by_name else Rate.MEDIUM if self.look is Rate.FAST else self.look
+            yield Quantity(f"{self.name}.HI", *common, "", self.codes, self.digits, moving)
+            yield Quantity(f"{self.name}.LO", *common, "", self.codes, self.digits, moving)
 
 
-def _degrees(name: str, register: str, text: str, low: Bound = f"-{FULL}", high: Bound = FULL,
-             rate: Rate = Rate.SLOW, operator: bool = False, follows: bool = False) -> Setting:  # fmt: skip
-    return Setting(name, register, text, low, high, "C", 1, rate=rate, operator=operator, follows=follows)
-
-
-def _percent(name: str, register: str, text: str, high: Bound = 100.0, follows: bool = False,
-             rate: Rate = Rate.SLOW) -> Setting:  # fmt: skip
-    return Setting(name, register, text, 0.0, high, "%", 1, follows=follows, rate=rate)
-
-
-def _seconds(name: str, register: str, text: str, high: float = 9999.0) -> Setting:
-    return Setting(name, register, text, 0.0, high, "s")
-
-
-def _choice(name: str, register: str, text: str, rate: Rate = Rate.SLOW, operator: bool = False) -> Setting:
+def _of(register: str) -> dict[str, Any]:
+    """Return what a register says of the signals that show it."""
     row = REGISTERS[register]
     pairs = [(label, code) for code, label in enumerate(row.labels) if label != "?"]
-    labels, codes = tuple(label for label, _ in pairs), tuple(code for _, code in pairs)
-    return Setting(name, register, text, labels=labels, codes=codes, rate=rate, operator=operator)
+    number = Kind.FLOAT if row.form in (Form.FLOAT, Form.TIME) else Kind.INT
+    return {
+        "kind": Kind.ENUM if pairs else number,
+        "unit": row.unit,
+        "labels": tuple(label for label, _ in pairs),
+        "register": register,
+        "codes": tuple(code for _, code in pairs),
+        "digits": int(row.form is Form.FLOAT),
+    }
+
+
+def _shown(name: str, register: str, rate: Rate = Rate.ONCE, **own: Any) -> Quantity:
+    return Quantity(name, **_of(register) | own, rate=rate)
+
+
+def _setting(name: str, register: str, low: Bound = 0.0, high: Bound = 0.0, look: Rate = Rate.SLOW,
+             follows: bool = False) -> Setting:  # fmt: skip
+    return Setting(
+        name, settable=True, rate=Rate.DEMAND, low=low, high=high, look=look, follows=follows, **_of(register)
+    )
+
+
+def _degrees(name: str, register: str, low: Bound = f"-{FULL}", high: Bound = FULL, look: Rate = Rate.SLOW) -> Setting:
+    return _setting(name, register, low, high, look)
 
 
 def _segment(number: int) -> tuple[Setting, ...]:
-    name, text = f"SEG{number}", f"segment {number}"
+    name = f"SEG{number}"
     return (
-        _seconds(f"{name}.DWELL", f"{name}.DWELL", f"Dwell of {text}", 360_000.0),
-        _degrees(f"{name}.TARGET", f"{name}.TSP", f"Target of {text}", "SP.LO", "SP.HI"),
-        Setting(f"{name}.RATE", f"{name}.RATE", f"Ramp rate of {text}", 0.0, FULL, "C/min", 1),
+        _setting(f"{name}.DWELL", f"{name}.DWELL", 0.0, 360_000.0),
+        _setting(f"{name}.TARGET", f"{name}.TSP", "SP.LO", "SP.HI"),
+        _setting(f"{name}.RATE", f"{name}.RATE", 0.0, FULL),
     )
 
 
 SETTINGS: Mapping[str, Setting] = {
     setting.name: setting
     for setting in (
-        _degrees("TSET", "TG.SP", "Target temperature", "SP.LO", "SP.HI", Rate.FAST, operator=True),
-        _degrees("SP1", "SP1", "Setpoint 1", "SP.LO", "SP.HI", Rate.MEDIUM),
-        _degrees("SP2", "SP2", "Setpoint 2", "SP.LO", "SP.HI", Rate.MEDIUM),
-        _choice("SPSEL", "SP.SEL", "Setpoint in use", Rate.MEDIUM),
-        _degrees("RSP", "Rm.SP", "Remote setpoint, volatile", "SP.LO", "SP.HI", Rate.MEDIUM, follows=True),
-        _degrees("RSPTRIM", "LOC.t", "Trim of the remote setpoint"),
-        _degrees("SPMAX", "SP.HI", "Setpoint high limit", "RNG.LO", "RNG.HI"),
-        _degrees("SPMIN", "SP.LO", "Setpoint low limit", "RNG.LO", "RNG.HI"),
-        Setting("RATE", "SP.RAT", "Setpoint rate limit", 0.0, FULL, "C/min", 1, rate=Rate.MEDIUM, operator=True),
-        _choice("RATEUNIT", "RAMPU", "Unit of ramp rates"),
-        _choice("REMOTE", "L-R", "Local or remote setpoint", Rate.MEDIUM),
-        _degrees("REMHI", "REM.HI", "Remote input, top of scale"),
-        _degrees("REMLO", "REM.LO", "Remote input, bottom of scale"),
-        _choice("MODE", "A-M", "Automatic or manual", Rate.MEDIUM),
-        _choice("OPMODE", "IM", "Mode of the instrument", Rate.MEDIUM),
-        _percent("MOUT", "MAN.OP", "Output in manual", "OP.HI", True, Rate.FAST),
-        _percent("OUT.HI", "OP.HI", "Output high limit"),
-        _percent("OUT.LO", "OP.LO", "Output low limit"),
-        _percent("OUTSAFE", "SAFE", "Output in sensor break"),
-        _percent("OUTFORCED", "F.OP", "Forced manual output"),
-        _choice("FORCEMODE", "F.MOD", "Output on entering manual"),
-        Setting("PB", "PB", "Proportional band", 0.0, 9999.0, "C", 1),
-        _seconds("TI", "Ti", "Integral time"),
-        _seconds("TD", "Td", "Derivative time"),
-        Setting("MRESET", "MR", "Manual reset", -100.0, 100.0, "%", 1),
-        _degrees("CUTHI", "CB.HI", "Cutback high", 0.0),
-        _degrees("CUTLO", "CB.Lo", "Cutback low", 0.0),
-        Setting("COOLGAIN", "R2G", "Relative gain of cooling", 0.0, 100.0, "", 1),
-        Setting("DEADBAND", "D.BAND", "Dead band of channel 2", 0.0, 100.0, "%", 1),
-        Setting("HYST1", "HYST.H", "On/off hysteresis, channel 1", 0.0, 9999.0, "C", 1),
-        Setting("HYST2", "HYST.C", "On/off hysteresis, channel 2", 0.0, 9999.0, "C", 1),
-        Setting("VALVETIME", "MTR.T", "Valve travel time", 0.0, 9999.0, "s", 1),
-        _seconds("LBTIME", "LBT", "Loop-break time"),
-        Setting("TUNE", "A.TUNE", "Autotune", labels=("OFF", "ON"), rate=Rate.MEDIUM, follows=True),
-        Setting("FILTER", "FILT.T", "Input filter time", 0.0, 9999.0, "s", 1),
-        _degrees("OFFSET", "PV.OFS", "Offset of the temperature"),
+        _setting("TSET", "TG.SP", "SP.LO", "SP.HI", Rate.FAST),
+        _setting("SP1", "SP1", "SP.LO", "SP.HI", Rate.MEDIUM),
+        _setting("SP2", "SP2", "SP.LO", "SP.HI", Rate.MEDIUM),
+        _setting("SPSEL", "SP.SEL", look=Rate.MEDIUM),
+        _setting("RSP", "Rm.SP", "SP.LO", "SP.HI", Rate.MEDIUM, follows=True),
+        _degrees("RSPTRIM", "LOC.t"),
+        _setting("SPMAX", "SP.HI", "RNG.LO", "RNG.HI"),
+        _setting("SPMIN", "SP.LO", "RNG.LO", "RNG.HI"),
+        _setting("RATE", "SP.RAT", 0.0, FULL, Rate.MEDIUM),
+        _setting("RATEUNIT", "RAMPU"),
+        _setting("REMOTE", "L-R", look=Rate.MEDIUM),
+        _degrees("REMHI", "REM.HI"),
+        _degrees("REMLO", "REM.LO"),
+        _setting("MODE", "A-M", look=Rate.MEDIUM),
+        _setting("OPMODE", "IM", look=Rate.MEDIUM),
+        _setting("MOUT", "MAN.OP", 0.0, "OP.HI", Rate.FAST, follows=True),
+        _setting("OUT.HI", "OP.HI", 0.0, 100.0),
+        _setting("OUT.LO", "OP.LO", 0.0, 100.0),
+        _setting("OUTSAFE", "SAFE", 0.0, 100.0),
+        _setting("OUTFORCED", "F.OP", 0.0, 100.0),
+        _setting("FORCEMODE", "F.MOD"),
+        _setting("PB", "PB", 0.0, 9999.0),
+        _setting("TI", "Ti", 0.0, 9999.0),
+        _setting("TD", "Td", 0.0, 9999.0),
+        _setting("MRESET", "MR", -100.0, 100.0),
+        _degrees("CUTHI", "CB.HI", 0.0),
+        _degrees("CUTLO", "CB.Lo", 0.0),
+        _setting("COOLGAIN", "R2G", 0.0, 100.0),
+        _setting("DEADBAND", "D.BAND", 0.0, 100.0),
+        _setting("HYST1", "HYST.H", 0.0, 9999.0),
+        _setting("HYST2", "HYST.C", 0.0, 9999.0),
+        _setting("VALVETIME", "MTR.T", 0.0, 9999.0),
+        _setting("LBTIME", "LBT", 0.0, 9999.0),
+        _setting("TUNE", "A.TUNE", look=Rate.MEDIUM, follows=True),
+        _setting("FILTER", "FILT.T", 0.0, 9999.0),
+        _degrees("OFFSET", "PV.OFS"),
         *(
             setting
             for number in range(1, 5)
-            for setting in (
-                _degrees(f"AL{number}", f"A{number}", f"Threshold of alarm {number}"),
-                _degrees(f"AL{number}.HYST", f"A{number}.HYS", f"Hysteresis of alarm {number}", 0.0),
-            )
+            for setting in (_degrees(f"AL{number}", f"A{number}"), _degrees(f"AL{number}.HYST", f"A{number}.HYS", 0.0))
         ),
-        Setting("CTLOW", "LD.ALM", "Low load current threshold", 0.0, 1000.0, "A", 1),
-        Setting("CTLEAK", "LK.ALM", "Leakage current threshold", 0.0, 1000.0, "A", 1),
-        Setting("CTOVER", "HC.ALM", "Over-current threshold", 0.0, 1000.0, "A", 1),
-        _choice("TMR.TYPE", "TM.CFG", "Kind of timer"),
-        _choice("TMR.RES", "TM.RES", "Resolution of the timer"),
-        _seconds("TMR.DWELL", "DWELL", "Time of the timer", 360_000.0),
-        _degrees("TMR.THRES", "THRES", "Distance where timing starts", 0.0),
-        _choice("TMR.END", "End.T", "Action at the end of timing"),
-        _choice("TMR.SERVO", "SERVO", "Start after a power failure"),
-        _degrees("TMR.SSSP", "SS.SP", "Soft-start setpoint", "SP.LO", "SP.HI"),
-        _percent("TMR.SSOUT", "SS.PWR", "Soft-start output limit"),
-        Setting("TMR.CYCLES", "P.CYCL", "Cycles to run", 1.0, 999.0),
-        Setting("TMR.EVENT", "EVENT", "Programmer events, as bits", 0.0, 255.0),
+        _setting("CTLOW", "LD.ALM", 0.0, 1000.0),
+        _setting("CTLEAK", "LK.ALM", 0.0, 1000.0),
+        _setting("CTOVER", "HC.ALM", 0.0, 1000.0),
+        _setting("TMR.TYPE", "TM.CFG"),
+        _setting("TMR.RES", "TM.RES"),
+        _setting("TMR.DWELL", "DWELL", 0.0, 360_000.0),
+        _degrees("TMR.THRES", "THRES", 0.0),
+        _setting("TMR.END", "End.T"),
+        _setting("TMR.SERVO", "SERVO"),
+        _setting("TMR.SSSP", "SS.SP", "SP.LO", "SP.HI"),
+        _setting("TMR.SSOUT", "SS.PWR", 0.0, 100.0),
+        _setting("TMR.CYCLES", "P.CYCL", 1.0, 999.0),
+        _setting("TMR.EVENT", "EVENT", 0.0, 255.0),  # as bits
         *(setting for number in range(1, SEGMENTS + 1) for setting in _segment(number)),
-        Setting("DOUT", "Di.OP", "Digital outputs, as bits", 0.0, 65535.0, follows=True),
-        Setting("HOME", "HOME", "Display shows, as a code", 0.0, 20.0),
+        _setting("DOUT", "Di.OP", 0.0, 65535.0, follows=True),  # as bits
+        _setting("HOME", "HOME", 0.0, 20.0),  # as a code
     )
 }
 """Every setting by the name of its demand."""
 
-STATUS_BITS: Mapping[str, tuple[Status, str]] = {
-    "AL1": (Status.ALARM_1, "Alarm 1"),
-    "AL2": (Status.ALARM_2, "Alarm 2"),
-    "AL3": (Status.ALARM_3, "Alarm 3"),
-    "AL4": (Status.ALARM_4, "Alarm 4"),
-    "MANUAL": (Status.MANUAL, "Loop is in manual"),
-    "SBREAK": (Status.SENSOR_BREAK, "Sensor break"),
-    "LBREAK": (Status.LOOP_BREAK, "Loop break"),
-    "CTLOW": (Status.LOAD_LOW, "Load current is low"),
-    "CTLEAK": (Status.LEAKAGE_HIGH, "Leakage current is high"),
-    "PROGEND": (Status.PROGRAM_END, "Timer or programmer has ended"),
-    "RANGE": (Status.OUT_OF_RANGE, "Temperature is out of range"),
-    "CTOVER": (Status.OVERCURRENT, "Over-current in the load"),
-    "NEWALM": (Status.NEW_ALARM, "An alarm is not acknowledged"),
-    "RUN": (Status.RUNNING, "Timer or ramp is running"),
-    "RSPFAIL": (Status.REMOTE_FAIL, "Remote setpoint was lost"),
-    "TUNE": (Status.TUNING, "Autotune is running"),
+STATUS_BITS: Mapping[str, Status] = {
+    "AL1": Status.ALARM_1,
+    "AL2": Status.ALARM_2,
+    "AL3": Status.ALARM_3,
+    "AL4": Status.ALARM_4,
+    "MANUAL": Status.MANUAL,
+    "SBREAK": Status.SENSOR_BREAK,
+    "LBREAK": Status.LOOP_BREAK,
+    "CTLOW": Status.LOAD_LOW,
+    "CTLEAK": Status.LEAKAGE_HIGH,
+    "PROGEND": Status.PROGRAM_END,
+    "RANGE": Status.OUT_OF_RANGE,
+    "CTOVER": Status.OVERCURRENT,
+    "NEWALM": Status.NEW_ALARM,
+    "RUN": Status.RUNNING,
+    "RSPFAIL": Status.REMOTE_FAIL,
+    "TUNE": Status.TUNING,
 }
 """Bits of the status word (register 75) by the last part of their names."""
 
-INPUT_BITS: Mapping[str, tuple[Inputs, str]] = {
-    "STAT.MAINS": (Inputs.MAINS_FAILED, "Mains failed since the last acknowledge"),
-    "DIN.IO1": (Inputs.LOGIC_IO1, "Logic input of I/O 1 is closed"),
-    "DIN.A": (Inputs.LOGIC_A, "Logic input A is closed"),
-    "DIN.B": (Inputs.LOGIC_B, "Logic input B is closed"),
+INPUT_BITS: Mapping[str, Inputs] = {
+    "STAT.MAINS": Inputs.MAINS_FAILED,  # since the last acknowledge
+    "DIN.IO1": Inputs.LOGIC_IO1,
+    "DIN.A": Inputs.LOGIC_A,
+    "DIN.B": Inputs.LOGIC_B,
 }
 """Bits of register 87 by the names of their signals."""
 
@@ -224,88 +204,74 @@ _NO_YES = ("NO", "YES")
 SAFE_STATES = ("NONE", "GOING", "DONE", "INCOMPLETE")
 
 
-def _command(name: str, text: str, act: str) -> Quantity:
-    labels = ("IDLE", act)
-    return Quantity(name, Kind.ENUM, text, labels=labels, rate=Rate.DEMAND, settable=True)
-
-
-def _state(name: str, register: str, text: str, rate: Rate = Rate.ONCE) -> Quantity:
-    labels = REGISTERS[register].labels
-    return Quantity(name, Kind.ENUM, text, register, "", labels, tuple(range(len(labels))), rate=rate)
-
-
-def _code(name: str, register: str, text: str, rate: Rate = Rate.ONCE) -> Quantity:
-    return Quantity(name, Kind.INT, text, register, rate=rate)
+def _command(name: str, act: str) -> Quantity:
+    return Quantity(name, Kind.ENUM, True, labels=("IDLE", act), rate=Rate.DEMAND)
 
 
 _MONITORS: tuple[Quantity, ...] = (
-    Quantity("TEMP", Kind.FLOAT, "Measured temperature", "PV.IN", "C", digits=1),
-    Quantity("TWORK", Kind.FLOAT, "Setpoint in force", "WKG.SP", "C", digits=1),
-    Quantity("TDIFF", Kind.FLOAT, "Measured minus working setpoint", unit="C", digits=1),
-    Quantity("SLOPE", Kind.FLOAT, "Slope of the temperature over 60 s", unit="C/min", digits=2),
-    Quantity("SETTLED", Kind.ENUM, "Temperature is settled at its setpoint", labels=_NO_YES),
-    Quantity("OUT", Kind.FLOAT, "Output in force", "WRK.OP", "%", digits=1),
-    Quantity("STAT", Kind.INT, "Status word", "StAt"),
-    *(Quantity(f"STAT.{name}", Kind.ENUM, text, labels=_NO_YES) for name, (_, text) in STATUS_BITS.items()),
-    *(Quantity(name, Kind.ENUM, text, labels=_NO_YES) for name, (_, text) in INPUT_BITS.items()),
-    Quantity("LOAD.I", Kind.FLOAT, "Load current", "LD.AMP", "A", digits=1),
-    Quantity("LEAK.I", Kind.FLOAT, "Leakage current", "LL.AMP", "A", digits=1),
-    Quantity("MV", Kind.FLOAT, "Thermocouple voltage", "MV.IN", "mV", digits=2, rate=Rate.SLOW),
-    Quantity("TMR.STATE", Kind.ENUM, "State of timer or programmer", "T.STAT", "",
-             REGISTERS["T.STAT"].labels, (0, 1, 2, 3), rate=Rate.MEDIUM),
-    Quantity("TMR.ELAPSED", Kind.FLOAT, "Time elapsed", "T.ELAP", "s", rate=Rate.MEDIUM),
-    Quantity("TMR.LEFT", Kind.FLOAT, "Time left", "T.REMN", "s", rate=Rate.MEDIUM),
-    Quantity("TMR.CYCLE", Kind.INT, "Present cycle", "CYCLE", rate=Rate.MEDIUM),
-    _command("TMR.RUN.CMD", "Start timer or programmer", "RUN"),
-    _command("TMR.HOLD.CMD", "Hold timer or programmer", "HOLD"),
-    _command("TMR.RESET.CMD", "Reset timer or programmer", "RESET"),
-    _command("ACK.CMD", "Acknowledge alarms and mains failure", "ACK"),
-    _command("SAFE.CMD", "Go to the safe temperature", "GO"),
-    Quantity("SAFE.STATE", Kind.ENUM, "What became of the last SAFE:CMD", labels=SAFE_STATES),
-    Quantity("SAFE.MSG", Kind.TEXT, "What is not safe, and what was done"),
-    Quantity("WRITES", Kind.INT, "Writes to non-volatile registers"),
-    Quantity("WRITES.MAX", Kind.INT, "Writes to the most written register"),
-    Quantity("WRITES.MSG", Kind.TEXT, "Most written registers"),
-    Quantity("PWR.COUNT", Kind.INT, "Number of power interruptions"),
-    Quantity("PWR.START", Kind.TEXT, "Begin of the last power interruption"),
-    Quantity("PWR.DUR", Kind.FLOAT, "Longest it can have lasted", unit="s"),
-    Quantity("PWR.TBEFORE", Kind.FLOAT, "Temperature before it", unit="C", digits=1),
-    Quantity("PWR.TMIN", Kind.FLOAT, "Lowest temperature after it", unit="C", digits=1),
-    Quantity("PWR.TAFTER", Kind.FLOAT, "Temperature at the return", unit="C", digits=1),
-    Quantity("PWR.MSG", Kind.TEXT, "Report of the last interruption"),
-    _command("PWR.ACK.CMD", "Acknowledge the power interruption", "ACK"),
+    _shown("TEMP", "PV.IN", Rate.FAST),
+    _shown("TWORK", "WKG.SP", Rate.FAST),
+    Quantity("TDIFF", Kind.FLOAT, unit="C", digits=1),
+    Quantity("SLOPE", Kind.FLOAT, unit="C/min", digits=2),
+    Quantity("SETTLED", Kind.ENUM, labels=_NO_YES),
+    _shown("OUT", "WRK.OP", Rate.FAST),
+    _shown("STAT", "StAt", Rate.FAST),
+    *(Quantity(f"STAT.{name}", Kind.ENUM, labels=_NO_YES) for name in STATUS_BITS),
+    *(Quantity(name, Kind.ENUM, labels=_NO_YES) for name in INPUT_BITS),
+    _shown("LOAD.I", "LD.AMP", Rate.FAST),
+    _shown("LEAK.I", "LL.AMP", Rate.FAST),
+    _shown("MV", "MV.IN", Rate.SLOW, digits=2),
+    _shown("TMR.STATE", "T.STAT", Rate.MEDIUM),
+    _shown("TMR.ELAPSED", "T.ELAP", Rate.MEDIUM),
+    _shown("TMR.LEFT", "T.REMN", Rate.MEDIUM),
+    _shown("TMR.CYCLE", "CYCLE", Rate.MEDIUM),
+    _command("TMR.RUN.CMD", "RUN"),
+    _command("TMR.HOLD.CMD", "HOLD"),
+    _command("TMR.RESET.CMD", "RESET"),
+    _command("ACK.CMD", "ACK"),  # alarms and mains failure
+    _command("SAFE.CMD", "GO"),
+    Quantity("SAFE.STATE", Kind.ENUM, labels=SAFE_STATES),
+    Quantity("SAFE.MSG", Kind.TEXT),
+    Quantity("WRITES", Kind.INT),  # to non-volatile registers
+    Quantity("WRITES.MAX", Kind.INT),
+    Quantity("WRITES.MSG", Kind.TEXT),
+    Quantity("PWR.COUNT", Kind.INT),
+    Quantity("PWR.START", Kind.TEXT),
+    Quantity("PWR.DUR", Kind.FLOAT, unit="s"),
+    Quantity("PWR.TBEFORE", Kind.FLOAT, unit="C", digits=1),
+    Quantity("PWR.TMIN", Kind.FLOAT, unit="C", digits=1),
+    Quantity("PWR.TAFTER", Kind.FLOAT, unit="C", digits=1),
+    Quantity("PWR.MSG", Kind.TEXT),
+    _command("PWR.ACK.CMD", "ACK"),
     *(
         row
         for n in range(1, 5)
         for row in (
-            _code(f"AL{n}.TYPE", f"A{n}.TYP", f"Type of alarm {n}, as a code"),
-            _state(f"AL{n}.LATCH", f"A{n}.LAT", f"Latching of alarm {n}"),
-            _state(f"AL{n}.BLOCK", f"A{n}.BLK", f"Blocking of alarm {n}"),
+            Quantity(f"AL{n}.TYPE", Kind.INT, register=f"A{n}.TYP", rate=Rate.ONCE),  # as a code
+            _shown(f"AL{n}.LATCH", f"A{n}.LAT"),
+            _shown(f"AL{n}.BLOCK", f"A{n}.BLK"),
         )
     ),
-    Quantity("RANGE.HI", Kind.FLOAT, "Input range high", "RNG.HI", "C", digits=1, rate=Rate.ONCE),
-    Quantity("RANGE.LO", Kind.FLOAT, "Input range low", "RNG.LO", "C", digits=1, rate=Rate.ONCE),
-    _state("INTYPE", "IN.TYP", "Input type"),
-    _state("CJTYPE", "CJ.tyP", "Cold junction"),
-    _state("UNITS", "UNITS", "Temperature unit of the instrument", Rate.SLOW),
-    _state("DECIMALS", "DEC.P", "Decimals of the temperature", Rate.SLOW),
-    _state("ACTION", "CTRL.A", "Control action"),
-    _state("CTRL1", "CTRL.H", "Control of channel 1"),
-    _state("CTRL2", "CTRL.C", "Control of channel 2"),
-    _state("STBYTYPE", "STBY.T", "Alarms in standby"),
-    _code("CTRANGE", "CT.RNG", "Range of the current transformer"),
-    Quantity("ID.FW", Kind.TEXT, "Firmware version", "VERSION", rate=Rate.ONCE),
-    Quantity("ID.TYPE", Kind.TEXT, "Instrument type code", "TYPE", rate=Rate.ONCE),
-    _code("ID.UNIT", "ADDR", "Address on the line"),
-)  # fmt: skip
+    _shown("RANGE.HI", "RNG.HI"),
+    _shown("RANGE.LO", "RNG.LO"),
+    _shown("INTYPE", "IN.TYP"),
+    _shown("CJTYPE", "CJ.tyP"),
+    _shown("UNITS", "UNITS", Rate.SLOW),
+    _shown("DECIMALS", "DEC.P", Rate.SLOW),
+    _shown("ACTION", "CTRL.A"),
+    _shown("CTRL1", "CTRL.H"),
+    _shown("CTRL2", "CTRL.C"),
+    _shown("STBYTYPE", "STBY.T"),
+    _shown("CTRANGE", "CT.RNG"),
+    _shown("ID.FW", "VERSION", kind=Kind.TEXT),
+    _shown("ID.TYPE", "TYPE", kind=Kind.TEXT),
+    _shown("ID.UNIT", "ADDR"),
+)
 
 QUANTITIES: Mapping[str, Quantity] = {
     row.name: row for row in (*_MONITORS, *(row for setting in SETTINGS.values() for row in setting.quantities()))
 }
 """Every quantity by the name of its signal."""
-
-SIGNALS: Mapping[str, Signal] = {name: row.signal for name, row in QUANTITIES.items()}
-"""Every signal of a controller."""
 
 _BASIC_SETTINGS = ("TSET", "RATE", "OUT.HI", "MODE", "REMOTE", "PB", "TI", "TD")
 _FULL_MONITORS = re.compile(r"TMR\.|DIN\.|AL[1-4]\.|RANGE\.|(LOAD\.I|LEAK\.I|MV|INTYPE|CJTYPE|DECIMALS|ACTION|CTRL[12]|"

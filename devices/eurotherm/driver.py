@@ -13,7 +13,7 @@ from typing import Final
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
-from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTINGS, SIGNALS, Rate, registers_of
+from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTINGS, Rate, registers_of
 from devices.eurotherm.computer import Computer
 from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.furnace import Furnace
@@ -33,7 +33,7 @@ CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at
 
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
-_BASIC_SIGNALS = {name: signal for name, signal in SIGNALS.items() if name in BASIC}
+_BASIC_SIGNALS = {name: signal for name, signal in QUANTITIES.items() if name in BASIC}
 _BY_REGISTER = {setting.register: setting for setting in SETTINGS.values()}
 _TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
 
@@ -78,7 +78,7 @@ class EurothermDriver:
 
     def signals(self) -> Mapping[str, Signal]:
         """Every signal of this controller in the detail of the site file."""
-        return SIGNALS if self.settings.options.get("detail") == "full" else _BASIC_SIGNALS
+        return QUANTITIES if self.settings.options.get("detail") == "full" else _BASIC_SIGNALS
 
     async def connect(self) -> None:
         """Open the link, see that it is a controller and whether it has floats; sends nothing but reads.

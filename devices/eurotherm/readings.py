@@ -73,12 +73,12 @@ def _limit(row: Quantity) -> Reader:
 
 
 def _status_bit(row: Quantity) -> Reader:
-    mask = STATUS_BITS[row.name.removeprefix("STAT.")][0]
+    mask = STATUS_BITS[row.name.removeprefix("STAT.")]
     return lambda furnace, _unit: (int(bool(furnace.status & mask)), FINE)
 
 
 def _input_bit(row: Quantity) -> Reader:
-    mask = INPUT_BITS[row.name][0]
+    mask = INPUT_BITS[row.name]
     return lambda furnace, _unit: (int(bool(furnace.inputs() & mask)), FINE)
 
 

@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from enum import Enum, IntFlag
+from functools import partial
 
 from devices.links.modbus_words import signed, twin_of
 
@@ -74,10 +75,11 @@ class Register:
     address: int
     name: str
     help: str
-    form: Form = Form.FLOAT
-    scale: Scale = Scale.PV
     access: Access = Access.READ
     nonvolatile: bool = False
+    _: KW_ONLY
+    form: Form = Form.FLOAT
+    scale: Scale = Scale.UNIT
     unit: str = ""
     labels: tuple[str, ...] = ()
     mark: Mark = Mark.C2
@@ -128,51 +130,21 @@ class Inputs(IntFlag):
     MAINS_FAILED = 1 << 7
 
 
-_W, _C, _R = Access.WRITE, Access.CONFIG, Access.READ
+_W, _C = Access.WRITE, Access.CONFIG
 _ALARM_TYPES = ("OFF", "LOW", "HIGH", *("?",) * 13, "BAND", "DEV HIGH", "DEV LOW")  # coding of the 2000 series
+_INPUT_TYPES = ("J", "K", "L", "R", "B", "N", "T", "S", "RTD", "MV", "COMMS", "CUSTOM")
 
-
-def _pv(address: int, name: str, text: str, access: Access = _R, kept: bool = False, mark: Mark = Mark.C2) -> Register:
-    return Register(address, name, text, Form.FLOAT, Scale.PV, access, kept, "C", (), mark)
-
-
-def _percent(address: int, name: str, text: str, access: Access = _R, kept: bool = False) -> Register:
-    return Register(address, name, text, Form.FLOAT, Scale.ONE, access, kept, "%")
-
-
-def _number(
-    address: int, name: str, text: str, unit: str = "", access: Access = _W, kept: bool = False, mark: Mark = Mark.C2
-) -> Register:
-    return Register(address, name, text, Form.FLOAT, Scale.OPEN, access, kept, unit, (), mark)
-
-
-def _enum(
-    address: int, name: str, text: str, labels: tuple[str, ...], access: Access = _W, kept: bool = False,
-    mark: Mark = Mark.C2,
-) -> Register:  # fmt: skip
-    return Register(address, name, text, Form.ENUM, Scale.UNIT, access, kept, "", labels, mark)
-
-
-def _flag(address: int, name: str, text: str, mark: Mark = Mark.C1) -> Register:
-    return Register(address, name, text, Form.FLAG, Scale.UNIT, _R, False, "", ("NO", "YES"), mark)
-
-
-def _int(address: int, name: str, text: str, access: Access = _R, kept: bool = False, mark: Mark = Mark.C2) -> Register:
-    return Register(address, name, text, Form.INT, Scale.UNIT, access, kept, "", (), mark)
-
-
-def _time(
-    address: int, name: str, text: str, scale: Scale, access: Access = _W, kept: bool = False, mark: Mark = Mark.C2
-) -> Register:
-    return Register(address, name, text, Form.TIME, scale, access, kept, "s", (), mark)
-
-
-def _bits(address: int, name: str, text: str, access: Access = _R, mark: Mark = Mark.C2) -> Register:
-    return Register(address, name, text, Form.BITS, Scale.UNIT, access, False, "", (), mark)
-
-
-def _command(address: int, name: str, text: str, mark: Mark = Mark.C2) -> Register:
-    return Register(address, name, text, Form.COMMAND, Scale.UNIT, Access.COMMAND, False, "", (), mark)
+_pv = partial(Register, scale=Scale.PV, unit="C")
+_rate = partial(Register, scale=Scale.RATE, unit="C/min")
+_one = partial(Register, scale=Scale.ONE)
+_percent = partial(_one, unit="%")
+_number = partial(Register, scale=Scale.OPEN)
+_enum = partial(Register, form=Form.ENUM)
+_flag = partial(Register, form=Form.FLAG, labels=("NO", "YES"))
+_int = partial(Register, form=Form.INT)
+_time = partial(Register, form=Form.TIME, unit="s")
+_bits = partial(Register, form=Form.BITS)
+_command = partial(Register, access=Access.COMMAND, form=Form.COMMAND)
 
 
 def _alarm(number: int, threshold: int, hysteresis: int) -> tuple[Register, ...]:
@@ -180,21 +152,22 @@ def _alarm(number: int, threshold: int, hysteresis: int) -> tuple[Register, ...]
     return (
         _pv(threshold, name, f"Threshold of alarm {number}", _W, True),
         _pv(hysteresis, f"{name}.HYS", f"Hysteresis of alarm {number}", _W, True),
-        _flag(294 + at, f"{name}.STS", f"Alarm {number} is active"),
-        _enum(536 + at, f"{name}.TYP", f"Type of alarm {number}", _ALARM_TYPES, _C, mark=Mark.OPEN),
-        _enum(540 + at, f"{name}.LAT", f"Latching of alarm {number}", ("NONE", "AUTO", "MANUAL"), _C, mark=Mark.C1),
-        _enum(544 + at, f"{name}.BLK", f"Blocking of alarm {number}", ("OFF", "ON"), _C, mark=Mark.C1),
+        _flag(294 + at, f"{name}.STS", f"Alarm {number} is active", mark=Mark.C1),
+        _enum(536 + at, f"{name}.TYP", f"Type of alarm {number}", _C, labels=_ALARM_TYPES, mark=Mark.OPEN),
+        _enum(
+            540 + at, f"{name}.LAT", f"Latching of alarm {number}", _C, labels=("NONE", "AUTO", "MANUAL"), mark=Mark.C1
+        ),
+        _enum(544 + at, f"{name}.BLK", f"Blocking of alarm {number}", _C, labels=("OFF", "ON"), mark=Mark.C1),
     )
 
 
 def _segment(number: int) -> tuple[Register, ...]:
     start, name, mark = 1280 + 3 * (number - 1), f"SEG{number}", Mark.C2 if number <= 4 else Mark.C1
     return (
-        _time(start, f"{name}.DWELL", f"Dwell of segment {number}", Scale.TIMER, _W, True, mark),
-        _pv(start + 1, f"{name}.TSP", f"Target of segment {number}", _W, True, mark),
-        Register(start + 2, f"{name}.RATE", f"Ramp rate of segment {number}", Form.FLOAT, Scale.RATE, _W, True,
-                 "C/min", (), mark),
-    )  # fmt: skip
+        _time(start, f"{name}.DWELL", f"Dwell of segment {number}", _W, True, scale=Scale.TIMER, mark=mark),
+        _pv(start + 1, f"{name}.TSP", f"Target of segment {number}", _W, True, mark=mark),
+        _rate(start + 2, f"{name}.RATE", f"Ramp rate of segment {number}", _W, True, mark=mark),
+    )
 
 
 _MEASUREMENT = (
@@ -203,63 +176,62 @@ _MEASUREMENT = (
     _percent(3, "MAN.OP", "Output demanded in manual", _W),
     _percent(4, "WRK.OP", "Output in force"),
     _pv(5, "WKG.SP", "Working setpoint"),
-    _enum(15, "SP.SEL", "Setpoint in use", ("SP1", "SP2"), _W, True),
+    _enum(15, "SP.SEL", "Setpoint in use", _W, True, labels=("SP1", "SP2")),
     _pv(24, "SP1", "Setpoint 1", _W, True),
     _pv(25, "SP2", "Setpoint 2", _W, True),
     _pv(26, "Rm.SP", "Remote setpoint, volatile", _W),
     _pv(27, "LOC.t", "Trim added to the remote setpoint", _W, True),
-    Register(35, "SP.RAT", "Setpoint rate limit, 0 is none", Form.FLOAT, Scale.RATE, _W, True, "C/min"),
+    _rate(35, "SP.RAT", "Setpoint rate limit, 0 is none", _W, True),
     _pv(39, "P.Err", "Process value minus working setpoint"),
     _pv(111, "SP.HI", "Setpoint high limit", _W, True),
     _pv(112, "SP.LO", "Setpoint low limit", _W, True),
-    _enum(276, "L-R", "Local or remote setpoint", ("LOCAL", "REMOTE"), _W, True),
+    _enum(276, "L-R", "Local or remote setpoint", _W, True, labels=("LOCAL", "REMOTE")),
     _pv(278, "REM.HI", "Remote input, top of scale", _W, mark=Mark.C1),
     _pv(279, "REM.LO", "Remote input, bottom of scale", _W, mark=Mark.C1),
-    _enum(531, "RAMPU", "Unit of ramp rates", ("MINUTE", "HOUR", "SECOND"), _W, mark=Mark.OPEN),
+    _enum(531, "RAMPU", "Unit of ramp rates", _W, labels=("MINUTE", "HOUR", "SECOND"), mark=Mark.OPEN),
 )
 
 _INPUT = (
     _pv(11, "RNG.LO", "Input range low", _C),
     _pv(12, "RNG.HI", "Input range high", _C),
-    _number(101, "FILT.T", "Input filter time", "s"),
-    _number(103, "RC.PV", "Rate of change of the process value", "C/min", _R, mark=Mark.C1),
+    _number(101, "FILT.T", "Input filter time", _W, unit="s"),
+    _number(103, "RC.PV", "Rate of change of the process value", unit="C/min", mark=Mark.C1),
     _pv(141, "PV.OFS", "Offset added to the process value", _W),
-    _number(202, "MV.IN", "Thermocouple voltage", "mV", _R),
+    _number(202, "MV.IN", "Thermocouple voltage", unit="mV"),
     _pv(203, "PV.CM", "Process value from the host, volatile", _W),
-    _flag(258, "SBR", "Sensor broken", Mark.C2),
-    _enum(516, "UNITS", "Temperature unit", ("C", "F", "K", "NONE"), _C, mark=Mark.INFERRED),
-    _enum(525, "DEC.P", "Decimals of the process value", ("0", "1", "2"), _C),
-    _enum(12290, "IN.TYP", "Input type",
-          ("J", "K", "L", "R", "B", "N", "T", "S", "RTD", "MV", "COMMS", "CUSTOM"), _C),
-    _enum(12291, "CJ.tyP", "Cold junction", ("AUTO", "0 C", "50 C"), _C, mark=Mark.C1),
-)  # fmt: skip
+    _flag(258, "SBR", "Sensor broken"),
+    _enum(516, "UNITS", "Temperature unit", _C, labels=("C", "F", "K", "NONE"), mark=Mark.INFERRED),
+    _enum(525, "DEC.P", "Decimals of the process value", _C, labels=("0", "1", "2")),
+    _enum(12290, "IN.TYP", "Input type", _C, labels=_INPUT_TYPES),
+    _enum(12291, "CJ.tyP", "Cold junction", _C, labels=("AUTO", "0 C", "50 C"), mark=Mark.C1),
+)
 
 _CONTROL = (
-    _number(6, "PB", "Proportional band", "", _W, True),
-    _enum(7, "CTRL.A", "Control action", ("REVERSE", "DIRECT"), _C),
-    _time(8, "Ti", "Integral time, 0 is none", Scale.OPEN, _W, True),
-    _time(9, "Td", "Derivative time, 0 is none", Scale.OPEN, _W, True),
-    _number(16, "D.BAND", "Dead band of channel 2"),
+    _number(6, "PB", "Proportional band", _W, True, unit="C"),
+    _enum(7, "CTRL.A", "Control action", _C, labels=("REVERSE", "DIRECT")),
+    _time(8, "Ti", "Integral time, 0 is none", _W, True, scale=Scale.OPEN),
+    _time(9, "Td", "Derivative time, 0 is none", _W, True, scale=Scale.OPEN),
+    _number(16, "D.BAND", "Dead band of channel 2", _W, unit="%"),
     _pv(17, "CB.Lo", "Cutback low", _W),
     _pv(18, "CB.HI", "Cutback high", _W),
-    _number(19, "R2G", "Relative gain of cooling"),
-    _number(21, "MTR.T", "Valve travel time", "s", mark=Mark.C1),
-    _number(28, "MR", "Manual reset", "%"),
+    _number(19, "R2G", "Relative gain of cooling", _W),
+    _number(21, "MTR.T", "Valve travel time", _W, unit="s", mark=Mark.C1),
+    _number(28, "MR", "Manual reset", _W, unit="%"),
     _percent(30, "OP.HI", "Output high limit", _W, True),
     _percent(31, "OP.LO", "Output low limit", _W, True),
     _percent(34, "SAFE", "Output in sensor break", _W),
-    _time(83, "LBT", "Loop-break time", Scale.OPEN),
+    _time(83, "LBT", "Loop-break time", _W, scale=Scale.OPEN),
     _percent(84, "F.OP", "Forced manual output", _W),
-    _enum(85, "F.MOD", "Output on entering manual", ("BUMPLESS", "STEP", "LAST")),
-    _number(86, "HYST.H", "On/off hysteresis, channel 1"),
-    _number(88, "HYST.C", "On/off hysteresis, channel 2"),
-    _enum(199, "IM", "Instrument mode", ("OPERATING", "STANDBY", "CONFIG")),
-    _flag(263, "LBR", "Loop break", Mark.C2),
-    _enum(270, "A.TUNE", "Autotune", ("OFF", "ON")),
-    _enum(273, "A-M", "Automatic or manual", ("AUTO", "MANUAL")),
-    _enum(512, "CTRL.H", "Control of channel 1", ("OFF", "ON/OFF", "PID", "VALVE"), _C, mark=Mark.C1),
-    _enum(513, "CTRL.C", "Control of channel 2", ("OFF", "ON/OFF", "PID"), _C, mark=Mark.C1),
-    _enum(530, "STBY.T", "Alarms in standby", ("ABSOLUTE", "OFF"), _C, mark=Mark.C1),
+    _enum(85, "F.MOD", "Output on entering manual", _W, labels=("BUMPLESS", "STEP", "LAST")),
+    _number(86, "HYST.H", "On/off hysteresis, channel 1", _W, unit="C"),
+    _number(88, "HYST.C", "On/off hysteresis, channel 2", _W, unit="C"),
+    _enum(199, "IM", "Instrument mode", _W, labels=("OPERATING", "STANDBY", "CONFIG")),
+    _flag(263, "LBR", "Loop break"),
+    _enum(270, "A.TUNE", "Autotune", _W, labels=("OFF", "ON")),
+    _enum(273, "A-M", "Automatic or manual", _W, labels=("AUTO", "MANUAL")),
+    _enum(512, "CTRL.H", "Control of channel 1", _C, labels=("OFF", "ON/OFF", "PID", "VALVE"), mark=Mark.C1),
+    _enum(513, "CTRL.C", "Control of channel 2", _C, labels=("OFF", "ON/OFF", "PID"), mark=Mark.C1),
+    _enum(530, "STBY.T", "Alarms in standby", _C, labels=("ABSOLUTE", "OFF"), mark=Mark.C1),
 )
 
 _ALARMS = (
@@ -270,33 +242,35 @@ _ALARMS = (
     _bits(75, "StAt", "Instrument status"),
     _bits(76, "StAt.INV", "Complement of the instrument status"),
     _bits(87, "Di.IP", "Digital inputs and power-failed bit"),
-    _flag(260, "NEW.AL", "An alarm is not acknowledged", Mark.C2),
+    _flag(260, "NEW.AL", "An alarm is not acknowledged"),
     _command(274, "Ac.ALL", "Acknowledge all alarms and the power failure"),
-    _bits(551, "Di.OP", "Digital outputs", _W, Mark.C1),
-    Register(79, "LL.AMP", "Leakage current", Form.FLOAT, Scale.ONE, unit="A"),
-    Register(80, "LD.AMP", "Load current", Form.FLOAT, Scale.ONE, unit="A"),
-    _number(304, "LD.ALM", "Low-current threshold", "A", mark=Mark.C1),
-    _number(305, "LK.ALM", "Leakage threshold", "A", mark=Mark.C1),
-    _number(306, "HC.ALM", "Over-current threshold", "A", mark=Mark.C1),
-    _flag(307, "LD.STS", "Load current low"),
-    _flag(308, "LK.STS", "Leakage current high"),
-    _flag(309, "HC.STS", "Over-current"),
+    _bits(551, "Di.OP", "Digital outputs", _W, mark=Mark.C1),
+    _one(79, "LL.AMP", "Leakage current", unit="A"),
+    _one(80, "LD.AMP", "Load current", unit="A"),
+    _number(304, "LD.ALM", "Low-current threshold", _W, unit="A", mark=Mark.C1),
+    _number(305, "LK.ALM", "Leakage threshold", _W, unit="A", mark=Mark.C1),
+    _number(306, "HC.ALM", "Over-current threshold", _W, unit="A", mark=Mark.C1),
+    _flag(307, "LD.STS", "Load current low", mark=Mark.C1),
+    _flag(308, "LK.STS", "Leakage current high", mark=Mark.C1),
+    _flag(309, "HC.STS", "Over-current", mark=Mark.C1),
     _int(572, "CT.RNG", "Range of the current transformer", _C, mark=Mark.C1),
 )
 
 _PROGRAMMER = (
-    _enum(23, "T.STAT", "State of timer or programmer", ("RESET", "RUN", "HOLD", "END")),
-    _enum(320, "TM.CFG", "Kind of timer", ("NONE", "DWELL", "DELAY", "SOFT START", *("?",) * 6, "PROGRAMMER")),
-    _enum(321, "TM.RES", "Resolution of the timer", ("MINUTES", "SECONDS"), mark=Mark.C1),
+    _enum(23, "T.STAT", "State of timer or programmer", _W, labels=("RESET", "RUN", "HOLD", "END")),
+    _enum(
+        320, "TM.CFG", "Kind of timer", _W, labels=("NONE", "DWELL", "DELAY", "SOFT START", *("?",) * 6, "PROGRAMMER")
+    ),
+    _enum(321, "TM.RES", "Resolution of the timer", _W, labels=("MINUTES", "SECONDS"), mark=Mark.C1),
     _pv(322, "SS.SP", "Soft-start setpoint", _W, mark=Mark.C1),
     _percent(323, "SS.PWR", "Soft-start power limit", _W),
-    _time(324, "DWELL", "Requested time", Scale.TIMER, _W, True),
-    _time(325, "T.ELAP", "Time elapsed", Scale.TIMER, _R, mark=Mark.C1),
-    _time(326, "T.REMN", "Time remaining", Scale.TIMER, _R, mark=Mark.C1),
+    _time(324, "DWELL", "Requested time", _W, True, scale=Scale.TIMER),
+    _time(325, "T.ELAP", "Time elapsed", scale=Scale.TIMER, mark=Mark.C1),
+    _time(326, "T.REMN", "Time remaining", scale=Scale.TIMER, mark=Mark.C1),
     _pv(327, "THRES", "Distance from setpoint at which timing starts", _W, mark=Mark.C1),
-    _enum(328, "End.T", "What the end of the timer does", ("OFF", "DWELL", "SP2", "RESET"), mark=Mark.OPEN),
-    _enum(329, "SERVO", "Start after a power failure", ("SP", "PV", "SP.RB", "PV.RB"), mark=Mark.INFERRED),
-    _bits(331, "EVENT", "Programmer events", _W, Mark.C1),
+    _enum(328, "End.T", "What the end of the timer does", _W, labels=("OFF", "DWELL", "SP2", "RESET"), mark=Mark.OPEN),
+    _enum(329, "SERVO", "Start after a power failure", _W, labels=("SP", "PV", "SP.RB", "PV.RB"), mark=Mark.INFERRED),
+    _bits(331, "EVENT", "Programmer events", _W, mark=Mark.C1),
     _int(332, "P.CYCL", "Cycles to run", _W),
     _int(333, "CYCLE", "Present cycle"),
     *(register for number in range(1, SEGMENTS + 1) for register in _segment(number)),
@@ -307,11 +281,11 @@ _IDENTITY = (
     _int(107, "VERSION", "Firmware, to be read as hex"),
     _int(122, "TYPE", "Instrument type code", mark=Mark.OPEN),
     _int(131, "ADDR", "Slave address", _W, True),
-    _command(313, "RC.RCL", "Recall a recipe", Mark.C1),
-    _command(314, "RC.SAV", "Save a recipe", Mark.C1),
+    _command(313, "RC.RCL", "Recall a recipe", mark=Mark.C1),
+    _command(314, "RC.SAV", "Save a recipe", mark=Mark.C1),
     _int(12544, "ID", "Kind of comms module", mark=Mark.INFERRED),
-    _enum(12548, "BAUD", "Baud rate", ("9600", "19200", "4800", "2400", "1200"), _C, mark=Mark.INFERRED),
-    _enum(12549, "PRTY", "Parity", ("NONE", "EVEN", "ODD"), _C, mark=Mark.INFERRED),
+    _enum(12548, "BAUD", "Baud rate", _C, labels=("9600", "19200", "4800", "2400", "1200"), mark=Mark.INFERRED),
+    _enum(12549, "PRTY", "Parity", _C, labels=("NONE", "EVEN", "ODD"), mark=Mark.INFERRED),
     _int(12550, "RESOLUTION", "Comms resolution on the 2000 series", _C, mark=Mark.OPEN),
 )
 

@@ -35,7 +35,6 @@ class Row:
     simulated: Value = 0.0
     follows: str = ""
     seconds: float = 10.0
-    help: str = ""
 
     @property
     def settable(self) -> bool:
@@ -73,11 +72,11 @@ class Row:
     def signals(self) -> Iterator[Signal]:
         """Yield its signals: a setting has a read-back, and limits when it is a number."""
         labels = self.labels if self.readable else ("", "DO")
-        yield Signal(self.name, self.kind, self.settable, self.unit, labels, self.help)
+        yield Signal(self.name, self.kind, self.settable, self.unit, labels)
         if self.settable and self.readable:
-            yield Signal(self.name + READ_BACK, self.kind, unit=self.unit, labels=labels, help=self.help)
+            yield Signal(self.name + READ_BACK, self.kind, unit=self.unit, labels=labels)
             for end in (HIGHEST, LOWEST) if self.numeric else ():
-                yield Signal(self.name + end, self.kind, unit=self.unit, help=self.help)
+                yield Signal(self.name + end, self.kind, unit=self.unit)
 
 
 R = TypeVar("R", bound=Row)

@@ -10,7 +10,7 @@ from typing import Any
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.eurotherm.catalogue import QUANTITIES, SIGNALS, Rate
+from devices.eurotherm.catalogue import QUANTITIES, Rate
 from devices.eurotherm.computer import Computer
 from devices.eurotherm.driver import EurothermDriver
 from devices.eurotherm.simulator.model import EurothermModel
@@ -21,7 +21,7 @@ from devices.model import DeviceSettings, LinkStats, Reading, Value
 from devices.permit import changing
 
 EPOCH = 1_700_000_000.0
-READABLE = [name for name in SIGNALS if not name.endswith(".CMD")]
+READABLE = [name for name in QUANTITIES if not name.endswith(".CMD")]
 FAST = [name for name, row in QUANTITIES.items() if row.rate is Rate.FAST]
 PERIODIC = [name for name, row in QUANTITIES.items() if row.rate in (Rate.FAST, Rate.MEDIUM, Rate.SLOW)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devices.errors import Refused
-from devices.eurotherm.catalogue import BASIC, SIGNALS
+from devices.eurotherm.catalogue import BASIC, QUANTITIES
 from devices.eurotherm.load import FRAME, LATENCY, line_load
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -26,7 +26,7 @@ def signals_in(template: Template | None) -> set[str]:
 def test_the_templates_have_the_signals_of_their_detail():
     templates = family_templates(TYPE)
     assert signals_in(templates.device) == BASIC
-    assert signals_in(templates.full) == SIGNALS.keys() - BASIC
+    assert signals_in(templates.full) == QUANTITIES.keys() - BASIC
 
 
 def settings(**options: object) -> DeviceSettings:

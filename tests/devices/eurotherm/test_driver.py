@@ -9,7 +9,7 @@ import pytest
 
 from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
 from devices.eurotherm.blocks import Planner
-from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, SIGNALS, registers_of
+from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, registers_of
 from devices.eurotherm.registers import LONGEST_BLOCK, REGISTERS
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
 from devices.eurotherm.watch import LOST_HEAT
@@ -78,7 +78,7 @@ def test_blocks_are_never_longer_than_the_family_allows():
 def test_every_setting_is_of_a_register_that_can_be_written():
     for name, setting in SETTINGS.items():
         assert REGISTERS[setting.register].writable, name
-    assert all(row.settable for name, row in SIGNALS.items() if name.endswith(".CMD"))
+    assert all(row.settable for name, row in QUANTITIES.items() if name.endswith(".CMD"))
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 2])
