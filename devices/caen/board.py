@@ -73,7 +73,7 @@ class CaenBoard:
             return Reading(None, now, Level.INVALID, Cause.READ)
         if missed := self._unit.missed(row.wire, None):
             return instead(missed, now)
-        cell = self._unit.cells.get((row.wire, None))
+        cell = self._unit.cells[None].get(row.wire)
         if cell is None:
             return None
         value = cell.value

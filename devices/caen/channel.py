@@ -9,13 +9,13 @@ from typing import Final
 
 from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
 from devices.caen.limits import MOVED_BY, ChannelLimits
-from devices.caen.unit import CaenUnit, Cell
+from devices.caen.unit import CaenUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.answers import instead
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
-from devices.rules.hv_trip import Conditions, Sample
+from devices.rules.hv_trip import Sample
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it reports."""
@@ -28,9 +28,11 @@ class CaenChannel:
 
     def __init__(self, unit: CaenUnit, number: int, settings: DeviceSettings, activity: Activity) -> None:
         self.number: Final = number
+        self.prefix: Final = channel_prefix(number)
         self.limits = ChannelLimits(unit, number, settings)
         self.hv = HvChannel.of(settings, (setting.suffix for setting in CHANNEL_SETTINGS), activity)
         self._unit = unit
+        self._cells = unit.cells[number]
         self._infinite_trip_allowed = bool(settings.options.get("allow_infinite_trip", False))
 
     def parameters(self, suffix: str) -> tuple[str, ...]:
@@ -42,34 +44,35 @@ class CaenChannel:
         return (
             *(name for name in row.constants if self._unit.outdated(name, self.number)),
             *asked,
-            *(name for name in row.context if self._cell(name) is None),
+            *(name for name in row.context if name not in self._cells),
         )
 
     def doubted(self) -> list[str]:
         """Return the read-backs of settings of which a write has an unknown outcome."""
-        prefix = channel_prefix(self.number)
-        return [f"{prefix}{suffix}.RBV" for suffix, demand in self.hv.demands.items() if demand.doubted]
+        return [f"{self.prefix}{suffix}.RBV" for suffix, demand in self.hv.demands.items() if demand.doubted]
 
     # Taking in
 
     def polled(self, parameters: set[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
         for setting in CHANNEL_SETTINGS:
-            cell = self._cell(setting.wire)
-            if setting.wire in parameters and cell is not None and not isinstance(cell.value, str):
+            cell = self._cells.get(setting.wire) if setting.wire in parameters else None
+            if cell is not None and not isinstance(cell.value, str):
                 step = self.limits.resolution(setting.suffix) if setting.numeric else 0.0
                 self._unit.link.stats.late += self.hv.demands[setting.suffix].observe(cell.value, step)
         self._update(parameters.intersection(LIVE), now)
 
     def _update(self, fresh: set[str], now: float) -> None:
-        cells = {name: cell for name in fresh if (cell := self._cell(name)) is not None}
+        """Derive everything that a look at the output tells, once for each look."""
+        cells = {name: self._cells[name] for name in fresh if name in self._cells}
         if not cells:
             return
         status, allowed = cells.get("STAT"), self._number("TRIP")
+        word = None if status is None else int(status.value)
         sample = Sample(
             time=max(cell.time for cell in cells.values()),
             now=now,
-            conditions=None if status is None else self._conditions(int(status.value)),
+            conditions=None if word is None else self._unit.layout.conditions(word, self._unit.interlock_shown),
             vmon=self._number("VMON") if "VMON" in cells else None,
             imon=self._number("IMON") if "IMON" in cells else None,
             vset=self._number("VSET"),
@@ -78,73 +81,22 @@ class CaenChannel:
             ramp_down=self._number("RDW"),
             trip_time=math.inf if (allowed or 0.0) >= TRIP_INFINITE else allowed,
         )
-        self.hv.update(sample)
+        derived = self.hv.update(sample)
+        if "IMON" in derived:  # a measured quantity has the time of its own answer
+            self.hv.derived["IMON"] = replace(derived["IMON"], time=cells["IMON"].time)
+        if status is not None and word is not None:
+            self._take_bits(word, status.time)
         self._unit.link.stats.late += self.hv.late
         self.hv.late.clear()
 
-    def _conditions(self, word: int) -> Conditions:
-        return self._unit.layout.conditions(word, self._unit.interlock_shown)
-
-    def _cell(self, parameter: str) -> Cell | None:
-        return self._unit.cells.get((parameter, self.number))
-
-    def _number(self, parameter: str) -> float | None:
-        return self._unit.number(parameter, self.number)
-
-    # Giving out
-
-    def reading(self, suffix: str, now: float) -> Reading | None:
-        """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        row = _ROWS[suffix]
-        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
-            return demand
-        if row.needs or row.constants or row.context:
-            if not self._unit.present(self.number) or not self._unit.unsupported.isdisjoint(row.needs):
-                return _invalid(suffix, now)
-            if any(self._unit.missed(name, self.number) > 1 for name in row.computed_with):
-                return _invalid(suffix, now)
-            missed = max((self._unit.missed(name, self.number) for name in row.needs), default=0)
-            if missed:
-                return instead(missed, now, _invalid(suffix, now).value)
-        return row.read(self, suffix, now)
-
-    def command(self, suffix: str, now: float) -> Reading:
-        """Return the rest position of a command."""
-        return Reading(0, now)
-
-    def derived(self, suffix: str, now: float) -> Reading | None:
-        """Return what has been derived from the last look; a measured quantity has the time of its own answer."""
-        found = self.hv.derived.get(suffix)
-        cell = self._cell(suffix) if CHANNEL[suffix].wire == suffix else None
-        return found if found is None or cell is None else replace(found, time=cell.time)
-
-    def plain(self, suffix: str, now: float) -> Reading | None:
-        """Return a parameter as it was read."""
-        cell = self._cell(CHANNEL[suffix].wire)
-        return None if cell is None else Reading(cell.value, cell.time)
-
-    def polarity(self, suffix: str, now: float) -> Reading | None:
-        """Return the polarity, compared with that of the last connection."""
-        cell = self._cell("POL")
-        return None if cell is None else self.hv.polarity.observe(int(cell.value), cell.time)
-
-    def word(self, suffix: str, now: float) -> Reading | None:
-        """Return the status word; MINOR when a bit of it has no name."""
-        cell = self._cell("STAT")
-        if cell is None:
-            return None
-        level = Level.MINOR if self._unit.layout.unknown(int(cell.value)) else Level.OK
-        return state_reading(cell.value, cell.time, level)
-
-    def bit(self, suffix: str, now: float) -> Reading | None:
-        """Return one bit of the status word."""
-        cell = self._cell("STAT")
-        if cell is None:
-            return None
-        name, word = suffix.removeprefix("STAT."), int(cell.value)
-        if not self._unit.layout.has(name, word):
-            return Reading(0, cell.time)
-        return state_reading(1, cell.time, self._bit_level(name, word))
+    def _take_bits(self, word: int, time: float) -> None:
+        """Derive the readings of the status word, MINOR when a bit of it has no name, and of its bits."""
+        layout = self._unit.layout
+        self.hv.derived["STAT"] = state_reading(word, time, Level.MINOR if layout.unknown(word) else Level.OK)
+        self.hv.derived |= dict.fromkeys(_BITS.values(), Reading(0, time))
+        for name, mask in layout.bits.items():
+            if word & mask:
+                self.hv.derived[_BITS[name]] = state_reading(1, time, self._bit_level(name, word))
 
     def _bit_level(self, name: str, word: int) -> Level:
         layout = self._unit.layout
@@ -156,6 +108,47 @@ class CaenChannel:
             return max(Level.MINOR, self.hv.limiting_level) if name == "OVC" else Level.MINOR
         return layout.level(name, word)
 
+    def _number(self, parameter: str) -> float | None:
+        cell = self._cells.get(parameter)
+        return None if cell is None or isinstance(cell.value, str) else float(cell.value)
+
+    # Giving out
+
+    def reading(self, suffix: str, now: float) -> Reading | None:
+        """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
+        row, unit = _ROWS[suffix], self._unit
+        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
+            return demand
+        if row.needs or row.constants or row.context:
+            if self.number not in unit.present or not unit.unsupported.isdisjoint(row.needs):
+                return _invalid(suffix, now)
+            if unit.answers.counts:
+                if any(map(self._missed_twice, row.computed_with)):
+                    return _invalid(suffix, now)
+                if missed := max(map(self._missed, row.needs), default=0):
+                    return instead(missed, now, _invalid(suffix, now).value)
+        return self.hv.derived.get(suffix) if row.read is None else row.read(self, suffix, now)
+
+    def _missed(self, parameter: str) -> int:
+        return self._unit.answers.missed((parameter, self.number))
+
+    def _missed_twice(self, parameter: str) -> bool:
+        return self._missed(parameter) > 1
+
+    def command(self, suffix: str, now: float) -> Reading:
+        """Return the rest position of a command."""
+        return Reading(0, now)
+
+    def plain(self, suffix: str, now: float) -> Reading | None:
+        """Return a parameter as it was read."""
+        cell = self._cells.get(CHANNEL[suffix].wire)
+        return None if cell is None else Reading(cell.value, cell.time)
+
+    def polarity(self, suffix: str, now: float) -> Reading | None:
+        """Return the polarity, compared with that of the last connection."""
+        cell = self._cells.get("POL")
+        return None if cell is None else self.hv.polarity.observe(int(cell.value), cell.time)
+
     def resolution(self, suffix: str, now: float) -> Reading | None:
         """Return the smallest step of a quantity, once the unit has been asked for it."""
         if not all(self._unit.settled(name, self.number) for name in _ROWS[suffix].constants):
@@ -164,21 +157,20 @@ class CaenChannel:
 
     def highest(self, suffix: str, now: float) -> Reading | None:
         """Return the highest value allowed; INVALID where neither the unit nor the site file limits it."""
-        setting = SETTINGS[suffix.removesuffix(".HI")]
-        if not self.limits.known(setting):
+        limits = self.limits.limits(SETTINGS[suffix.removesuffix(".HI")])
+        if limits is None:
             return None
-        high = self.limits.limits(setting).high
-        return _invalid(suffix, now) if high == float("inf") else Reading(high, now)
+        return _invalid(suffix, now) if math.isinf(limits.high) else Reading(limits.high, now)
 
     def lowest(self, suffix: str, now: float) -> Reading | None:
         """Return the lowest value allowed."""
-        setting = SETTINGS[suffix.removesuffix(".LO")]
-        return Reading(self.limits.limits(setting).low, now) if self.limits.known(setting) else None
+        limits = self.limits.limits(SETTINGS[suffix.removesuffix(".LO")])
+        return None if limits is None else Reading(limits.low, now)
 
     def read_back(self, suffix: str, now: float) -> Reading | None:
         """Return a setting as the unit has it."""
         base, wire = suffix.removesuffix(".RBV"), CHANNEL[suffix].wire
-        cell = self._cell(wire)
+        cell = self._cells.get(wire)
         if cell is None or self._unit.outdated(wire, self.number):
             return None
         return state_reading(cell.value, cell.time, self._setting_level(base, cell.value))
@@ -222,14 +214,14 @@ _Reader = Callable[[CaenChannel, str, float], Reading | None]
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """How a signal is read.
+    """How a signal is read; ``read`` is None for what is derived once for each look at the output.
 
     ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
     asked for when they have not been read yet, and ``constants`` what is read once. ``computed_with`` are settings
     without which it is INVALID, read at their own rate. A ``demand`` is a memory.
     """
 
-    read: _Reader
+    read: _Reader | None
     needs: tuple[str, ...] = ()
     context: tuple[str, ...] = ()
     constants: tuple[str, ...] = ()
@@ -238,6 +230,8 @@ class _Row:
 
 
 _STAT = ("STAT",)
+_BITS = {name: f"STAT.{name}" for name in STATUS_BITS}
+"""The signal of each bit of the status word."""
 
 
 def _limit_row(suffix: str, read: _Reader) -> _Row:
@@ -262,18 +256,16 @@ def _rows() -> dict[str, _Row]:
         else:
             rows[suffix] = _Row(CaenChannel.plain, (quantity.wire,), demand=quantity.settable)
     rows |= dict.fromkeys(
-        ("ON.RBV", "STATE", "MOVING", "TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I"),
-        _Row(CaenChannel.derived, _STAT),
+        ("STAT", "ON.RBV", "STATE", "MOVING", "TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I", *_BITS.values()),
+        _Row(None, _STAT),
     )
-    rows |= {f"STAT.{name}": _Row(CaenChannel.bit, _STAT) for name in STATUS_BITS}
     return rows | {
-        "STAT": _Row(CaenChannel.word, _STAT),
-        "ON": _Row(CaenChannel.derived, _STAT, demand=True),
-        "IMON": _Row(CaenChannel.derived, ("IMON",), context=("ISET",)),
-        "VDIFF": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
-        "EFFLOAD": _Row(CaenChannel.derived, ("VMON", "IMON")),
-        "FROZEN": _Row(CaenChannel.derived, ("VMON", "IMON", "STAT")),
-        "SETTLED": _Row(CaenChannel.derived, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
+        "ON": _Row(None, _STAT, demand=True),
+        "IMON": _Row(None, ("IMON",), context=("ISET",)),
+        "VDIFF": _Row(None, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
+        "EFFLOAD": _Row(None, ("VMON", "IMON")),
+        "FROZEN": _Row(None, ("VMON", "IMON", "STAT")),
+        "SETTLED": _Row(None, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
         "POL": _Row(CaenChannel.polarity, ("POL",)),
         "IMON.RES": _Row(CaenChannel.resolution, context=("IMRANGE",), constants=constants_of("IMON.RES")),
         "MAXV.RBV": _Row(CaenChannel.read_back, ("MAXV",), context=("VSET",)),

@@ -30,6 +30,7 @@ _RANGED_LIKE = {"VMON": "VSET", "TRIP.V": "VSET", "IMON": "ISET", "TRIP.I": "ISE
 _LIVE = frozenset(LIVE)
 _SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
 _OF_BOARD = frozenset(row.wire for row in BOARD.values())
+_NUMBERS = {setting.suffix: setting for setting in CHANNEL_SETTINGS if setting.numeric}
 _SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
 
 
@@ -182,12 +183,11 @@ class CaenDriver(ChannelDriver[CaenChannel, Quantity]):
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""
-        channel, suffix = self.find(name)
-        setting = SETTINGS.get(suffix)
-        if channel is None or setting is None or not setting.numeric or not channel.limits.known(setting):
+        channel, suffix = self._at.get(name, (None, name))
+        if channel is None or suffix not in _NUMBERS:
             return None
-        limits = channel.limits.limits(setting)
-        return limits if math.isfinite(limits.high) else None
+        limits = channel.limits.limits(_NUMBERS[suffix])
+        return limits if limits is not None and math.isfinite(limits.high) else None
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of the unit itself for a reading or a read-back; None when it does not tell."""

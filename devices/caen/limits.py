@@ -22,34 +22,30 @@ class ChannelLimits:
     def __init__(self, unit: CaenUnit, channel: int, settings: DeviceSettings) -> None:
         self._unit = unit
         self._channel = channel
+        self._known = unit.cells[channel]
         self._site = settings.limits_of(channel)
 
-    def _number(self, parameters: tuple[str, ...]) -> tuple[float, str] | None:
+    def _first(self, parameters: tuple[str, ...]) -> tuple[float, str] | None:
+        """Return the value of the first of these parameters that is known, and its name."""
         for parameter in parameters:
-            value = self._unit.number(parameter, self._channel)
-            if value is not None:
-                return value, parameter
+            cell = self._known.get(parameter)
+            if cell is not None and not isinstance(cell.value, str):
+                return float(cell.value), parameter
         return None
 
     def low_range(self) -> bool:
         """Whether the current meter is in its low range."""
-        return self._unit.value("IMRANGE", self._channel) == LOW_RANGE
+        cell = self._known.get("IMRANGE")
+        return cell is not None and cell.value == LOW_RANGE
 
     def _highest(self, setting: Setting) -> tuple[str, ...]:
         if setting.suffix != "ISET":
             return setting.high
         return ("IMAXL", "IMAX") if self.low_range() else ("IMAXH", "IMAX")
 
-    def known(self, setting: Setting) -> bool:
-        """Whether the setting and everything that limits it has been read, or is not known to this firmware."""
-        wanted = [setting.wire, *(setting.low + self._highest(setting) if setting.numeric else ())]
-        if setting.suffix in MOVED_BY:
-            wanted.append(MOVED_BY[setting.suffix])
-        return all(self._unit.settled(name, self._channel) for name in wanted)
-
     def of_unit(self, setting: Setting) -> tuple[float, float] | None:
         """Return the range that the unit itself gives a setting, None while it is not known."""
-        low, high = self._number(setting.low), self._number(self._highest(setting)) if setting.numeric else None
+        low, high = self._first(setting.low), self._first(self._highest(setting))
         return None if high is None else (low[0] if low else 0.0, high[0])
 
     def site_high(self, suffix: str) -> float:
@@ -62,19 +58,25 @@ class ChannelLimits:
         site = tightened(Limits(-math.inf, math.inf), self._site, suffix)
         return not site.low - hair <= value <= site.high + hair
 
-    def limits(self, setting: Setting) -> Limits:
-        """Return the tightest of device, MAXV and site; a side without a limit is infinite (the low one 0)."""
+    def limits(self, setting: Setting) -> Limits | None:
+        """Return the tightest of device, MAXV and site; a side without a limit is infinite (the low one 0).
+
+        None while the setting, or what limits it, has not been read; what this firmware does not know is left out.
+        """
+        highest, moved_by = self._highest(setting), MOVED_BY.get(setting.suffix)
+        for name in (setting.wire, *setting.low, *highest, *([moved_by] if moved_by else ())):
+            if name not in self._known and not self._unit.settled(name, self._channel):
+                return None
         low, low_from = 0.0, "lowest possible"
         high, high_from = math.inf, "no limit"
-        if (own := self._number(setting.low)) is not None:
+        if (own := self._first(setting.low)) is not None:
             low, low_from = own[0], f"device {own[1]}"
-        if (own := self._number(self._highest(setting))) is not None:
+        if (own := self._first(highest)) is not None:
             high, high_from = own[0], f"device {own[1]}"
         if setting.suffix == "TRIPTIME" and LONGEST_TRIP <= high < TRIP_INFINITE:
             high = TRIP_INFINITE  # a unit may tell its longest finite time; "never" is allowed beyond it
-        maxv = self._unit.number("MAXV", self._channel) if setting.suffix == "VSET" else None
-        if maxv is not None and maxv < high:
-            high, high_from = maxv, "MAXV"
+        if setting.suffix == "VSET" and (own := self._first(("MAXV",))) is not None and own[0] < high:
+            high, high_from = own[0], "MAXV"
         return tightened(Limits(low, high, low_from, high_from), self._site, setting.suffix)
 
     def decimals(self, suffix: str) -> int | None:
@@ -86,7 +88,7 @@ class ChannelLimits:
             parameters = SETTINGS[suffix].decimals
         else:
             parameters = CHANNEL[suffix].decimals
-        found = self._number(parameters)
+        found = self._first(parameters)
         return None if found is None or not 0 <= found[0] <= 9 else int(found[0])
 
     def resolution(self, suffix: str) -> float:
@@ -97,7 +99,7 @@ class ChannelLimits:
             parameters = ("IMRESL" if self.low_range() else "IMRESH",)
         else:
             parameters = SETTINGS[suffix].resolution
-        found = self._number(parameters)
+        found = self._first(parameters)
         if found is not None and found[0] > 0:
             return found[0]
         decimals = self.decimals(suffix)
@@ -107,8 +109,6 @@ class ChannelLimits:
 
     def low_range_end(self) -> float | None:
         """Return the full scale of the low current range in uA, None when it is not known."""
-        if (low := self._unit.number("IMAXL", self._channel)) is not None:
-            return low
+        end = self._first(("IMAXL", "IMAX"))
         # Profile B has one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
-        full = self._unit.number("IMAX", self._channel)
-        return None if full is None else full / 10
+        return end and end[0] / (1 if end[1] == "IMAXL" else 10)

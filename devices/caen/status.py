@@ -75,18 +75,18 @@ class Layout:
 
     def conditions(self, word: int, interlock_shown: bool = False) -> Conditions:
         """Translate a status word; ``interlock_shown`` says that BD.ILK carries the alarm of an interlock."""
-        interlock = self.has("INTLCK", word)
+        found = {name for name, mask in self.bits.items() if word & mask}
         return Conditions(
-            on=self.has("ON", word),
-            up=self.has("UP", word),
-            down=self.has("DOWN", word),
-            limiting=self.has("OVC", word),
-            undervoltage=self.has("UNV", word),
-            inhibited=interlock and not interlock_shown,
-            interlocked=interlock and interlock_shown,
+            on="ON" in found,
+            up="UP" in found,
+            down="DOWN" in found,
+            limiting="OVC" in found,
+            undervoltage="UNV" in found,
+            inhibited="INTLCK" in found and not interlock_shown,
+            interlocked="INTLCK" in found and interlock_shown,
             disabled=bool(word & self.disabled),
-            killed=self.has("KILL", word),
-            tripped=self.has("TRIP", word),
+            killed="KILL" in found,
+            tripped="TRIP" in found,
             fault=bool(word & self.fault),
         )
 

@@ -7,16 +7,16 @@ that a later look sees the newest one, whichever task asked for it.
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections import Counter, defaultdict
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from devices.caen.catalogue import constants
 from devices.caen.groups import RETRY, Groups
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
-from devices.caen.status import Layout, layout_of
+from devices.caen.status import layout_of
 from devices.caen.values import Plain, values_of
 from devices.clock import DriverClock
 from devices.errors import Garbled, LinkDown, ReplyTimeout
@@ -68,14 +68,17 @@ class CaenUnit:
         self.channels = 0
         self.unsupported: set[str] = set()
         self.answers = BadAnswers()
-        self.cells: dict[tuple[str, int | None], Cell] = {}
+        self.cells: defaultdict[int | None, dict[str, Cell]] = defaultdict(dict)
+        """What is known, by channel, with None for the board, and by parameter."""
+        self.layout = layout_of("", Profile.A)
+        self.present: set[int] = set()
+        """The channels that the unit has, as far as is known."""
         self.dialect = Dialect(Profile.A)
         self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
         self._configured = configured
         self._clock = clock
         self._known = set(_ALWAYS)
         self._again: set[str] = set()  # of the last connection, not confirmed in this one
-        self._layout = layout_of("", Profile.A)
         self._spoken = self.dialect
         self._silences = 0  # in a row when asked in that dialect while connecting
         self._understood = False
@@ -86,7 +89,7 @@ class CaenUnit:
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
         """Return the last value of a parameter, None when it has not been read in this connection."""
-        cell = self.cells.get((parameter, channel))
+        cell = self.cells[channel].get(parameter)
         return None if cell is None else cell.value
 
     def number(self, parameter: str, channel: int | None = None) -> float | None:
@@ -99,28 +102,22 @@ class CaenUnit:
         return self.answers.missed((parameter, channel))
 
     @property
-    def layout(self) -> Layout:
-        """What the bits of its status words mean."""
-        return self._layout
-
-    @property
     def interlock_shown(self) -> bool:
         """Whether the board itself has just reported an active interlock: the alarm is that of BD.ILK then."""
         return bool(self.value("BDILK")) and self.missed("BDILK", None) < 2
 
     def interlocked(self) -> bool:
         """Whether a channel reports an interlock as last read."""
-        words = (self.number("STAT", channel) for channel in range(self.channels) if self.present(channel))
-        return any(self._layout.has("INTLCK", int(word)) for word in words if word is not None)
-
-    def present(self, channel: int) -> bool:
-        """Return whether the unit has a channel, as far as is known."""
-        return channel < self.channels and channel not in self._absent
+        for channel in self.present:
+            cell = self.cells[channel].get("STAT")
+            if cell is not None and self.layout.has("INTLCK", int(cell.value)):
+                return True
+        return False
 
     def asks(self, channel: int) -> bool:
         """Return whether a channel is to be asked now: one that refuses everything is tried once a minute."""
-        return channel < self.channels and not (
-            channel in self._absent and self._clock.monotonic() - self._absent[channel] < RETRY
+        return channel in self.present or (
+            channel in self._absent and self._clock.monotonic() - self._absent[channel] >= RETRY
         )
 
     def settled(self, parameter: str, channel: int) -> bool:
@@ -128,9 +125,10 @@ class CaenUnit:
 
         Names of profile B are not needed when the unit knows what profile A calls the same thing.
         """
-        if parameter in self.unsupported or channel in self._absent or self.value(parameter, channel) is not None:
+        known = self.cells[channel]
+        if parameter in known or parameter in self.unsupported or channel in self._absent:
             return True
-        return parameter in _FORMER and self.value(_FORMER[parameter], channel) is not None
+        return _FORMER.get(parameter) in known
 
     def outdated(self, parameter: str, channel: int) -> bool:
         """Return whether a parameter is not settled, or has not been confirmed since the link came back."""
@@ -138,15 +136,15 @@ class CaenUnit:
 
     # Talking
 
-    async def monitor(self, parameter: str, channel: int | None = None) -> Reply:
+    def monitor(self, parameter: str, channel: int | None = None) -> Coroutine[Any, Any, Reply]:
         """Ask for one parameter. Raises ErrorReply and Garbled."""
-        return await self._exchange(monitor(self.dialect, parameter, channel))
+        return self._exchange(monitor(self.dialect, parameter, channel))
 
-    async def set(
+    def set(
         self, parameter: str, channel: int | None = None, value: str | None = None, timeout: float | None = None
-    ) -> None:
+    ) -> Coroutine[Any, Any, Reply]:
         """Send one setting or command, exactly once. Raises ErrorReply and Garbled."""
-        await self._exchange(set_value(self.dialect, parameter, channel, value), timeout, changes=True)
+        return self._exchange(set_value(self.dialect, parameter, channel, value), timeout, changes=True)
 
     async def _exchange(self, request: bytes, timeout: float | None = None, *, changes: bool = False) -> Reply:
         line = await self.link.exchange(request, timeout=timeout, changes=changes)
@@ -174,20 +172,23 @@ class CaenUnit:
         self._groups.forget()
         for memory in (self._absent, self._refusals, self._answering):
             memory.clear()
+        self.present = set(range(self.channels))
         if await self._is_same():
             # ISET for the warning of IMON until it is read
             self._again = {*_CONSTANTS, *self.unsupported, "ISET"}
             kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
-            self.cells = {place: cell for place, cell in self.cells.items() if place[0] in kept}
+            for cells in self.cells.values():
+                for parameter in cells.keys() - kept:
+                    del cells[parameter]
             return
         name = await self._detect()
         self._forget()
         self._store("BDNAME", None, name)
-        self._layout = layout_of(name, self.dialect.profile)
+        self.layout = layout_of(name, self.dialect.profile)
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise Garbled(f"the supply does not tell its number of channels ({count})")
-        self.channels = count
+        self.channels, self.present = count, set(range(count))
         for parameter in IDENTITY:
             await self.read_board(parameter)
 
@@ -195,7 +196,8 @@ class CaenUnit:
         """Begin anew with a unit of which nothing is known."""
         self._again.clear()
         self.unsupported.clear()
-        self.cells.clear()
+        for cells in self.cells.values():
+            cells.clear()
         self._known = set(_ALWAYS)
         self._silences = 0
 
@@ -260,23 +262,23 @@ class CaenUnit:
 
     async def read_channels(self, parameter: str) -> None:
         """Read one parameter of all channels, in one request when the unit can."""
-        if self._asks(parameter):
-            self._understood = False
-            await self._read_all(parameter)
-            if self._understood:
-                self._again.discard(parameter)
-            self.answers.exchanged(self._understood, self.link.stats.last_error)
+        if not self._asks(parameter):
+            return
+        self._understood = refused = done = False
+        # A group of one would be the request for the second channel, where the unit has more than answer.
+        if (self.channels == 1 or self._group_size() > 1) and self._groups.allowed(parameter):
+            done, refused = await self._read_group(parameter)
+        if not done:
+            await self._read_each(parameter, refused)
+        if self._understood:
+            self._again.discard(parameter)
+        self.answers.exchanged(self._understood, self.link.stats.last_error)
 
     def _asks(self, parameter: str) -> bool:
         return parameter in self._again or parameter not in self.unsupported
 
-    async def _read_all(self, parameter: str) -> None:
-        refused = False
-        # A group of one would be the request for the second channel, where the unit has more than answer.
-        if (self.channels == 1 or self._group_size() > 1) and self._groups.allowed(parameter):
-            done, refused = await self._read_group(parameter)
-            if done:
-                return
+    async def _read_each(self, parameter: str, refused: bool) -> None:
+        """Read one parameter channel by channel; ``refused`` says that it has just been refused for all of them."""
         for channel in range(min(self.channels, self._configured)):
             if self.asks(channel):
                 await self._read_one(parameter, channel, doubted=refused)
@@ -380,6 +382,7 @@ class CaenUnit:
             # as CHnn: messages that differ by a number alone are one in the log
             log.warning("%s: CH%02d of %d channels does not answer", self.name, channel, self.channels)
         self._absent[channel] = self._clock.monotonic()
+        self.present.discard(channel)
         self._groups.shortened(self.channels, self._group_size())
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
@@ -391,11 +394,12 @@ class CaenUnit:
             self._answering.add(channel)
             self._refusals.pop(channel, None)
             if self._absent.pop(channel, None) is not None:
+                self.present.add(channel)
                 self._groups.forget()
         if parameter == "IMRANGE" and self.value(parameter, channel) not in (None, value):
             for name in _OF_RANGE:
-                self.cells.pop((name, channel), None)  # to be learnt again
-        self.cells[parameter, channel] = Cell(value, self._clock.time())
+                self.cells[channel].pop(name, None)  # to be learnt again
+        self.cells[channel][parameter] = Cell(value, self._clock.time())
 
     def _miss(self, parameter: str, *channels: int | None) -> None:
         self.answers.bad(*((parameter, channel) for channel in channels))

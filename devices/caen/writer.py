@@ -114,16 +114,14 @@ class CaenWriter:
         number = number_asked(setting.suffix, value)
         self._require(setting.suffix, setting.wire, channel.number)
         await self._fresh.at_setting(setting, channel)
-        if not channel.limits.known(setting):
-            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
         limits = channel.limits.limits(setting)
+        if limits is None:
+            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
         check_limits(setting.suffix, number, setting.unit, limits)
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
         await self._fresh.before_number(setting, channel, float(text))
-        asked = Asked(
-            setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel_prefix(channel.number)
-        )
+        asked = Asked(setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel.prefix)
         await self._apply(asked, channel.hv.demands[setting.suffix], setting, channel.number, text)
         return self._changed(name, channel, setting)
 
@@ -167,7 +165,7 @@ class CaenWriter:
         if self._unit.value(setting.wire, number) is None:
             raise NotReady(f"{setting.suffix}: not read yet")
         demands = self._board.demands if channel is None else channel.hv.demands
-        place = "" if channel is None else channel_prefix(channel.number)
+        place = "" if channel is None else channel.prefix
         asked = Asked(setting.suffix, index, labels=setting.words, device=DEVICE, place=place)
         await self._apply(asked, demands[setting.suffix], setting, number, setting.words[index])
         if channel is None:
@@ -187,7 +185,7 @@ class CaenWriter:
 
     @staticmethod
     def _changed(name: str, channel: CaenChannel, setting: Setting) -> list[str]:
-        prefix = channel_prefix(channel.number)
+        prefix = channel.prefix
         return [name, f"{name}.RBV", *(prefix + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
 
     # Output on and off
@@ -211,7 +209,7 @@ class CaenWriter:
             self._still(channel, on, before)
             raise
         except ReplyTimeout:
-            channel.hv.demands["ON"].doubt(Asked("output", on, labels=_OUTPUT, place=channel_prefix(channel.number)))
+            channel.hv.demands["ON"].doubt(Asked("output", on, labels=_OUTPUT, place=channel.prefix))
             raise
         if self._unit.layout.has("ON", status) != on:
             self._still(channel, on, before)
@@ -252,14 +250,14 @@ class CaenWriter:
         if suffix == "TRIP.ACK.CMD" and channel:
             permit.changing()
             channel.hv.acknowledge(self._clock.time())
-            return [name, *(channel_prefix(channel.number) + part for part in ("TRIP",))]
+            return [name, *(channel.prefix + part for part in ("TRIP",))]
         if suffix == "ZCDTC.CMD" and channel:
             self._require("ZCDTC", "ZCDTC", channel.number)
             target = _Target("ZCDTC", "ZCDTC", channel.number)
             if not await self._send(target, "ON") and not await self._read_back(target):
                 raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
             await self._read_back(target)
-            return [name, f"{channel_prefix(channel.number)}ZCDTC"]
+            return [name, f"{channel.prefix}ZCDTC"]
         return await self._clear(name)
 
     async def _clear(self, name: str) -> list[str]:

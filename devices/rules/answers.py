@@ -21,27 +21,28 @@ class BadAnswers:
     """
 
     def __init__(self) -> None:
-        self._missed: dict[Hashable, int] = {}
+        self.counts: dict[Hashable, int] = {}
+        """Reads in a row that brought nothing usable, by item; items without one are not here."""
         self._in_a_row = 0
 
     def reset(self) -> None:
         """Begin anew, as after connecting."""
-        self._missed.clear()
+        self.counts.clear()
         self._in_a_row = 0
 
     def good(self, *items: Hashable) -> None:
         """Count a usable answer about each of these."""
         for item in items:
-            self._missed.pop(item, None)
+            self.counts.pop(item, None)
 
     def bad(self, *items: Hashable) -> None:
         """Count that each of these was asked for, and not learnt."""
         for item in items:
-            self._missed[item] = self._missed.get(item, 0) + 1
+            self.counts[item] = self.counts.get(item, 0) + 1
 
     def missed(self, item: Hashable) -> int:
         """Return how many reads in a row brought nothing usable of this."""
-        return self._missed.get(item, 0)
+        return self.counts.get(item, 0)
 
     @property
     def fruitless(self) -> bool:

@@ -121,7 +121,7 @@ class Places(Generic[C, R]):
         """
         found: dict[str, Reading] = {}
         for name in names:
-            channel, suffix = self.find(name)
+            channel, suffix = self._at.get(name, (None, name))
             if channel is not None:
                 reading = channel.reading(suffix, now)
             else:
