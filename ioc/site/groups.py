@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations, pairwise
 from typing import Any, Final
 
+from ioc.site import keys
 from ioc.site.members import FURNACE, SUPPLY, Candidate, candidates, is_number, no_such
 from ioc.site.sentences import Found, in_words
 from ioc.site.source import KeyPath
@@ -84,89 +85,53 @@ class Group:
         return frozenset(member.device for member in self.members.values())
 
 
-def group_schema() -> dict[str, Any]:
+def group_schema() -> keys.Schema:
     """Return the schema of the ``[[group]]`` sections."""
-    names = {
-        "type": "array",
-        "minItems": 1,
-        "items": {"type": "string", "minLength": 1},
-        "description": 'Names or aliases of channels or furnaces without the prefix, with * ? [...]: ["CALO:*"]',
+    pattern = 'Names or aliases of channels or furnaces without the prefix, with * ? [...]: ["CALO:*"]'
+    number, about = keys.key("number", minimum=0), 'a number in V or C, or "keep" for the setting that it has'
+    targets = {
+        "standby": {"anyOf": [number, {"enum": [KEEP, OFF]}], "description": f'Setting in STANDBY: {about}, or "off"'},
+        "on": {"anyOf": [number, {"enum": [KEEP]}], "description": f"Setting in ON: {about}"},
     }
-    target = {"anyOf": [{"type": "number", "minimum": 0}, {"enum": [KEEP]}]}
-    standby = {"anyOf": [{"type": "number", "minimum": 0}, {"enum": [KEEP, OFF]}]}
-    about = 'a number in V or C, or "keep" for the setting that it has'
-    values = {
-        "standby": {**standby, "description": f'Setting in STANDBY: {about}, or "off"'},
-        "on": {**target, "description": f"Setting in ON: {about}"},
+    off = keys.choice(
+        [OFF, KEEP], "In OFF: off (a furnace is made safe), or, for a furnace, keep", default=OFF
+    )
+    difference = keys.key("number", "Largest difference in V", exclusiveMinimum=0, maximum=1e6)
+    neighbours = {"names": keys.names("Each two that follow one another", least=2), "max_difference": difference}
+    properties = {
+        "name": keys.name("Capital letters, digits and _; not ALL"),
+        "members": keys.names(pattern),
+        **targets,
+        "order": keys.several(
+            {"anyOf": [keys.text(), keys.names(pattern)], "description": pattern},
+            "The stages up, each a name or a list of names; the next begins when all of one "
+            "have arrived. Down it is reversed. All at once when left out",
+            minItems=1,
+        ),
+        "on_trip": keys.choice(
+            ["hold", "standby", "off"],
+            "What the others do when a member trips: stop ramping, go to STANDBY, or OFF",
+            default="hold",
+        ),
+        "timeout": keys.key(
+            "number",
+            "Seconds that one stage may take, before it is held",
+            exclusiveMinimum=0,
+            maximum=604800,
+            default=TIMEOUT,
+        ),
+        "neighbours": keys.several(
+            keys.table(neighbours, required=["names", "max_difference"]),
+            "Channels whose voltages must not differ by more while they ramp",
+        ),
+        "member": keys.key(
+            "object",
+            "Settings of single members, by name, alias or pattern",
+            additionalProperties=keys.table({**targets, "off": off}),
+        ),
     }
-    return {
-        "type": "array",
-        "description": "Channels and furnaces that are moved together by GRP:NAME:GO",
-        "items": {
-            "type": "object",
-            "required": ["name", "members"],
-            "additionalProperties": False,
-            "description": "A group; no safety system",
-            "properties": {
-                "name": {
-                    "type": "string",
-                    "pattern": "^[A-Z][A-Z0-9_]*$",
-                    "maxLength": 30,
-                    "description": "Capital letters, digits and _; not ALL",
-                },
-                "members": names,
-                **values,
-                "order": {
-                    "type": "array",
-                    "minItems": 1,
-                    "description": "The stages up, each a name or a list of names; the next begins when all of one "
-                    "have arrived. Down it is reversed. All at once when left out",
-                    "items": {
-                        "anyOf": [{"type": "string", "minLength": 1}, names], "description": names["description"]
-                    },
-                },
-                "on_trip": {
-                    "enum": ["hold", "standby", "off"],
-                    "default": "hold",
-                    "description": "What the others do when a member trips: stop ramping, go to STANDBY, or OFF",
-                },
-                "timeout": {
-                    "type": "number",
-                    "exclusiveMinimum": 0,
-                    "maximum": 604800,
-                    "default": TIMEOUT,
-                    "description": "Seconds that one stage may take, before it is held",
-                },
-                "neighbours": {
-                    "type": "array",
-                    "description": "Channels whose voltages must not differ by more while they ramp",
-                    "items": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "required": ["names", "max_difference"],
-                        "properties": {
-                            "names": {**names, "minItems": 2, "description": "Each two that follow one another"},
-                            "max_difference": {"type": "number", "exclusiveMinimum": 0, "maximum": 1e6,
-                                               "description": "Largest difference in V"},
-                        },
-                    },
-                },
-                "member": {
-                    "type": "object",
-                    "description": "Settings of single members, by name, alias or pattern",
-                    "additionalProperties": {
-                        "type": "object",
-                        "additionalProperties": False,
-                        "properties": {
-                            **values,
-                            "off": {"enum": [OFF, KEEP], "default": OFF,
-                                    "description": "In OFF: off (a furnace is made safe), or, for a furnace, keep"},
-                        },
-                    },
-                },
-            },
-        },
-    }  # fmt: skip
+    group = keys.table(properties, "A group; no safety system", required=["name", "members"])
+    return keys.several(group, "Channels and furnaces that are moved together by GRP:NAME:GO")
 
 
 def groups_of(data: Mapping[str, Any]) -> tuple[list[Group], list[tuple[KeyPath, str]]]:

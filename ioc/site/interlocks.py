@@ -9,6 +9,7 @@ from typing import Any, Final
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
+from ioc.site import keys
 from ioc.site.conditions import Change, Comparison, Condition, leaves, parse_condition, plain_unit, renamed
 from ioc.site.groups import Group, MemberSettings, groups_of
 from ioc.site.members import FURNACE, SUPPLY, candidates, no_such
@@ -57,55 +58,25 @@ class Interlock:
         return frozenset(member.device for member in self.members)
 
 
-def interlock_schema() -> dict[str, Any]:
+def interlock_schema() -> keys.Schema:
     """Return the schema of the ``[[interlock]]`` sections."""
-    seconds = {"type": "number", "minimum": 0, "maximum": 86400}
-    return {
-        "type": "array",
-        "description": "Conditions over PVs, and what is done while they do not hold",
-        "items": {
-            "type": "object",
-            "required": ["name", "condition", "action"],
-            "additionalProperties": False,
-            "description": "An interlock; no safety system",
-            "properties": {
-                "name": {
-                    "type": "string",
-                    "pattern": "^[A-Z][A-Z0-9_]*$",
-                    "maxLength": 30,
-                    "description": "Capital letters, digits and _, e.g. COLD for ILK:COLD:OK",
-                },
-                "condition": {
-                    "type": "string",
-                    "minLength": 1,
-                    "description": 'What has to hold: "FURN1:TEMP < 80 C hysteresis 2 and GAS:FLOW > 5 l/h for 10 s"',
-                },
-                "action": {
-                    "enum": list(ACTIONS),
-                    "description": "; ".join(f"{name}: {what}" for name, what in ACTIONS.items()),
-                },
-                "members": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {"type": "string", "minLength": 1},
-                    "description": "Channels, or furnaces, by name, alias or pattern",
-                },
-                "group": {"type": "string", "description": "Name of a group to act on, in place of members"},
-                "act_after": {**seconds, "default": 0, "description": "Seconds not OK after which it acts"},
-                "ok_after": {**seconds, "default": 0, "description": "Seconds OK after which it counts as OK again"},
-                "latch": {
-                    "type": "boolean",
-                    "default": True,
-                    "description": "Stay not OK until it is acknowledged by ACK:CMD",
-                },
-                "bypass_seconds": {
-                    **seconds,
-                    "default": BYPASS_SECONDS,
-                    "description": "How long an expert can bypass it by BYPASS; 0: not at all",
-                },
-            },
-        },
+
+    def seconds(default: float, about: str) -> keys.Schema:
+        return keys.key("number", about, minimum=0, maximum=86400, default=default)
+
+    properties = {
+        "name": keys.name("Capital letters, digits and _, e.g. COLD for ILK:COLD:OK"),
+        "condition": keys.text('What has to hold: "FURN1:TEMP < 80 C hysteresis 2 and GAS:FLOW > 5 l/h for 10 s"'),
+        "action": keys.choice(ACTIONS, "; ".join(f"{action}: {what}" for action, what in ACTIONS.items())),
+        "members": keys.names("Channels, or furnaces, by name, alias or pattern"),
+        "group": keys.key("string", "Name of a group to act on, in place of members"),
+        "act_after": seconds(0, "Seconds not OK after which it acts"),
+        "ok_after": seconds(0, "Seconds OK after which it counts as OK again"),
+        "latch": keys.flag(True, "Stay not OK until it is acknowledged by ACK:CMD"),
+        "bypass_seconds": seconds(BYPASS_SECONDS, "How long an expert can bypass it by BYPASS; 0: not at all"),
     }
+    interlock = keys.table(properties, "An interlock; no safety system", required=["name", "condition", "action"])
+    return keys.several(interlock, "Conditions over PVs, and what is done while they do not hold")
 
 
 def interlocks_of(data: Mapping[str, Any]) -> tuple[list[Interlock], list[tuple[KeyPath, str]]]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from devices.registry import FAMILIES
 from ioc.database.support import RECOVERY_CAUSE, RECOVERY_TAG
+from ioc.site import keys
 from ioc.site.sentences import Found, did_you_mean, in_words
 from ioc.site.source import KeyPath
 from ioc.site.templates import family_records
@@ -37,43 +38,36 @@ class RecoverySettings:
 _DEFAULTS = RecoverySettings()
 
 
-def recovery_schema() -> dict[str, Any]:
+def recovery_schema() -> keys.Schema:
     """Return the schema of the ``[recovery]`` section."""
 
-    def seconds(default: float, low: float, text: str) -> dict[str, Any]:
-        return {"type": "number", "minimum": low, "maximum": 86400, "default": default, "description": text}
+    def seconds(default: float, low: float, about: str) -> keys.Schema:
+        return keys.key("number", about, minimum=low, maximum=86400, default=default)
 
-    def count(default: int, text: str) -> dict[str, Any]:
-        return {"type": "integer", "minimum": 1, "maximum": 10, "default": default, "description": text}
+    def count(default: int, about: str) -> keys.Schema:
+        return keys.key("integer", about, minimum=1, maximum=10, default=default)
 
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "required": ["channels"],
-        "description": "Channels that are switched on again after a trip once an expert has armed them (REC:MODE); "
-        "no safety system; off without this section",
-        "properties": {
-            "channels": {
-                "type": "array",
-                "minItems": 1,
-                "items": {"type": "string", "minLength": 1},
-                "description": 'Names or aliases without the prefix, with * ? [...]: ["CALO:*", "HV2:CH00"]',
-            },
-            "wait": seconds(_DEFAULTS.wait, 10, "Seconds from the trip to the attempt"),
-            "fraction": {
-                "type": "number",
-                "exclusiveMinimum": 0,
-                "maximum": 1,
-                "default": _DEFAULTS.fraction,
-                "description": "Share of the voltage at which the output is switched on",
-            },
-            "dwell": seconds(_DEFAULTS.dwell, 0, "Seconds at that share, once it has settled"),
-            "calm": seconds(_DEFAULTS.calm, 60, "Seconds that a channel has to stand before attempts count anew"),
-            "timeout": seconds(_DEFAULTS.timeout, 10, "Seconds that each of the two ramps may take"),
-            "tries": count(_DEFAULTS.tries, "Attempts in a row, where REC:TRIES begins"),
-            "per_hour": count(_DEFAULTS.per_hour, "Attempts of a channel within an hour"),
-        },
+    properties = {
+        "channels": keys.names('Names or aliases without the prefix, with * ? [...]: ["CALO:*", "HV2:CH00"]'),
+        "wait": seconds(_DEFAULTS.wait, 10, "Seconds from the trip to the attempt"),
+        "fraction": keys.key(
+            "number",
+            "Share of the voltage at which the output is switched on",
+            exclusiveMinimum=0,
+            maximum=1,
+            default=_DEFAULTS.fraction,
+        ),
+        "dwell": seconds(_DEFAULTS.dwell, 0, "Seconds at that share, once it has settled"),
+        "calm": seconds(_DEFAULTS.calm, 60, "Seconds that a channel has to stand before attempts count anew"),
+        "timeout": seconds(_DEFAULTS.timeout, 10, "Seconds that each of the two ramps may take"),
+        "tries": count(_DEFAULTS.tries, "Attempts in a row, where REC:TRIES begins"),
+        "per_hour": count(_DEFAULTS.per_hour, "Attempts of a channel within an hour"),
     }
+    about = (
+        "Channels that are switched on again after a trip once an expert has armed them (REC:MODE); "
+        "no safety system; off without this section"
+    )
+    return keys.table(properties, about, required=["channels"])
 
 
 def recovery_of(data: Mapping[str, Any]) -> tuple[dict[str, RecoverySettings], list[tuple[KeyPath, str]]]:
