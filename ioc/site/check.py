@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -16,12 +16,13 @@ from devices.family import Place, line_of
 from devices.links.can_options import option_mistakes
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
+from ioc.access.settings import EVERYBODY, LOCAL, host_mistake
 from ioc.database.dbfile import RecordDef
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
-from ioc.site.access_check import access_mistakes
-from ioc.site.groups import group_mistakes
-from ioc.site.interlocks import interlock_mistakes
-from ioc.site.recovery import recovery_mistakes
+from ioc.site.contents import Table, channels, devices, listed, prefix, table, tables
+from ioc.site.groups import groups_of
+from ioc.site.interlocks import interlocks_of
+from ioc.site.recovery import recovery_of
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
 from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
 from ioc.site.source import KeyPath
@@ -30,6 +31,7 @@ from ioc.site.templates import family_records, full_only
 MAX_NAME = 60
 """Longest PV name in characters."""
 
+_CHANNEL = re.compile(r"CH[0-9]{2}")
 _ANALOG = (*LIMIT_FIELDS, *RISING_LIMITS.values())
 _ALARM_FIELDS = {
     "ai": _ANALOG,
@@ -43,7 +45,7 @@ _ALARM_FIELDS = {
 }
 
 
-def mistakes(data: Mapping[str, Any]) -> list[Mistake]:
+def mistakes(data: Table) -> list[Mistake]:
     """Return every mistake, in the order of the keys; none when the file is good."""
     found = [mistake for error in _validator().iter_errors(data) for mistake in schema_mistakes(error)]
     for rule in _RULES:
@@ -63,27 +65,12 @@ def _sort_key(path: KeyPath, order: Mapping[str, int]) -> tuple[int, tuple[str, 
     return section, tuple(f"{part:06d}" if isinstance(part, int) else part for part in path)
 
 
-def _devices(data: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield the devices that are complete enough to be looked at further."""
-    devices = data.get("device")
-    for index, device in enumerate(devices if isinstance(devices, list) else ()):
-        if isinstance(device, dict) and isinstance(device.get("type"), str) and device["type"] in FAMILIES:
-            yield index, device
-
-
-def _channels(device: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    channels = device.get("channel")
-    for number, channel in channels.items() if isinstance(channels, dict) else ():
-        if number.isdecimal() and isinstance(channel, dict):
-            yield number, channel
-
-
-def _sections(data: Mapping[str, Any], key: str) -> Iterator[tuple[KeyPath, str, bool, Mapping[str, Any]]]:
+def _sections(data: Table, key: str) -> Iterator[tuple[KeyPath, str, bool, Table]]:
     """Yield each ``limits`` or ``alarms`` table: path, family, whether of a channel, the table."""
-    for index, device in _devices(data):
+    for index, device in devices(data):
         if isinstance(device.get(key), dict):
             yield ("device", index, key), device["type"], False, device[key]
-        for number, channel in _channels(device):
+        for number, channel in channels(device):
             if isinstance(channel.get(key), dict):
                 yield ("device", index, "channel", number, key), device["type"], True, channel[key]
 
@@ -105,20 +92,19 @@ def _numbers(data: Any, path: KeyPath = ()) -> Found:
         yield path, f"found {data}, allowed: a finite number"
 
 
-def _something_to_do(data: Mapping[str, Any]) -> Found:
+def _something_to_do(data: Table) -> Found:
     """Refuse a site without devices, unless it archives the PVs of others."""
-    archiver = data.get("archiver")
-    others = isinstance(archiver, dict) and (archiver.get("pvs") or archiver.get("lists"))
+    archiver = table(data, "archiver")
+    others = archiver.get("pvs") or archiver.get("lists")
     if not data.get("device") and "site" in data and not others:
         yield ("device",), "missing, allowed: one [[device]] at least"
 
 
-def _names(data: Mapping[str, Any]) -> Found:
+def _names(data: Table) -> Found:
     """Refuse a device name used twice."""
     seen: dict[str, int] = {}
-    devices = data.get("device")
-    for index, device in enumerate(devices if isinstance(devices, list) else ()):
-        name = device.get("name") if isinstance(device, dict) else None
+    for index, device in tables(data, "device"):
+        name = device.get("name")
         if not isinstance(name, str):
             continue
         if name in seen:
@@ -126,11 +112,10 @@ def _names(data: Mapping[str, Any]) -> Found:
         seen.setdefault(name, index)
 
 
-def _addresses(data: Mapping[str, Any]) -> Found:
+def _addresses(data: Table) -> Found:
     """Refuse addresses that the driver does not understand and CAN adapters that are not defined."""
-    adapters = data.get("can")
-    known = list(adapters) if isinstance(adapters, dict) else []
-    for index, device in _devices(data):
+    known = list(table(data, "can"))
+    for index, device in devices(data):
         address, adapter = device.get("address"), device.get("can")
         if isinstance(address, str) and re.match(r"[a-z]+://", address):
             family = FAMILIES[device["type"]]
@@ -143,13 +128,13 @@ def _addresses(data: Mapping[str, Any]) -> Found:
             yield ("device", index, "can"), f"found {in_words(adapter)}, allowed: {allowed}"
 
 
-def _places(data: Mapping[str, Any]) -> Found:
+def _places(data: Table) -> Found:
     """Refuse devices that are in each other's way: at one place, on a wire for one, with other settings of the line.
 
     A simulated device has a place of its own, whatever the file says.
     """
     on_wire: defaultdict[str, list[tuple[int, Place]]] = defaultdict(list)
-    for index, device in _devices(data):
+    for index, device in devices(data):
         place = None if device.get("simulated") is True else FAMILIES[device["type"]].place(device)
         if place is None:
             continue
@@ -173,11 +158,10 @@ def _collision(place: Place, other: Place, name: str) -> str:
     return ""
 
 
-def _groups(data: Mapping[str, Any]) -> Found:
+def _groups(data: Table) -> Found:
     """Refuse groups of caproto that cannot be imported."""
-    devices = data.get("device")
-    for index, device in enumerate(devices if isinstance(devices, list) else ()):
-        group = device.get("group") if isinstance(device, dict) and device.get("type") == GROUP_TYPE else None
+    for index, device in tables(data, "device"):
+        group = device.get("group") if device.get("type") == GROUP_TYPE else None
         if isinstance(group, str) and ":" in group:
             from ioc.pvgroups.load import find_class  # noqa: PLC0415  the server of caproto takes long to import
 
@@ -188,27 +172,25 @@ def _groups(data: Mapping[str, Any]) -> Found:
                 yield ("device", index, "group"), text
 
 
-def _adapter_options(data: Mapping[str, Any]) -> Found:
+def _adapter_options(data: Table) -> Found:
     """Refuse options that python-can would not understand."""
-    adapters = data.get("can")
-    for name, options in adapters.items() if isinstance(adapters, dict) else ():
+    for name, options in table(data, "can").items():
         if isinstance(options, dict) and isinstance(options.get("interface"), str):
             for option, reason in option_mistakes(options):
                 yield ("can", name, option), reason
 
 
-def _adapters(data: Mapping[str, Any]) -> Found:
+def _adapters(data: Table) -> Found:
     """Refuse two sections for one adapter, and an adapter on the serial port of a device."""
     ports = {
         place.wire: device_label(data, index)
-        for index, device in _devices(data)
+        for index, device in devices(data)
         if device.get("simulated") is not True
         and (place := FAMILIES[device["type"]].place(device)) is not None
         and place.wire.startswith("serial://")
     }
     seen: dict[tuple[Any, str], str] = {}
-    adapters = data.get("can")
-    for name, options in adapters.items() if isinstance(adapters, dict) else ():
+    for name, options in table(data, "can").items():
         if not isinstance(options, dict) or "channel" not in options:
             continue
         channel = options["channel"]
@@ -217,31 +199,28 @@ def _adapters(data: Mapping[str, Any]) -> Found:
             yield ("can", name, "channel"), f"found {in_words(channel)}, the port of {ports[wire]}"
         adapter = options.get("interface"), wire
         if adapter in seen:
-            yield (
-                ("can", name, "channel"),
-                f"found {in_words(options['channel'])}, already that of [can.{seen[adapter]}]",
-            )
+            yield ("can", name, "channel"), f"found {in_words(channel)}, already that of [can.{seen[adapter]}]"
         seen.setdefault(adapter, name)
 
 
-def _channel_numbers_exist(data: Mapping[str, Any]) -> Found:
+def _channel_numbers_exist(data: Table) -> Found:
     """Refuse channels beyond the number of channels of the device."""
-    for index, device in _devices(data):
+    for index, device in devices(data):
         count = device.get("channels", FAMILIES[device["type"]].default_channels)
-        for number, _ in _channels(device):
+        for number, _ in channels(device):
             if isinstance(count, int) and int(number) >= count:
                 text = f"found channel {number}, allowed: 0 to {count - 1} (channels = {count})"
                 yield ("device", index, "channel", number), text
 
 
-def _of_families(data: Mapping[str, Any]) -> Found:
+def _of_families(data: Table) -> Found:
     """Refuse what a family does not accept beyond its schema."""
-    for index, device in _devices(data):
+    for index, device in devices(data):
         for key, text in FAMILIES[device["type"]].mistakes(device):
             yield ("device", index, key), text
 
 
-def _limits(data: Mapping[str, Any]) -> Found:
+def _limits(data: Table) -> Found:
     """Refuse limits of what is no numeric setting, and empty ranges."""
     for path, family, of_channel, limits in _sections(data, "limits"):
         records = _known_records(family, of_channel)
@@ -259,7 +238,7 @@ def _limits(data: Mapping[str, Any]) -> Found:
                 )
 
 
-def _alarms(data: Mapping[str, Any]) -> Found:
+def _alarms(data: Table) -> Found:
     """Refuse alarms of signals that do not exist and fields that their records do not have."""
     for path, family, of_channel, alarms in _sections(data, "alarms"):
         records = _known_records(family, of_channel)
@@ -276,28 +255,27 @@ def _alarms(data: Mapping[str, Any]) -> Found:
                     yield (*path, suffix, name), text
 
 
-def _alarm_order(data: Mapping[str, Any]) -> Found:
+def _alarm_order(data: Table) -> Found:
     """Refuse alarm limits that cross each other, of the template, the device and the channel taken together."""
-    for index, device in _devices(data):
+    for index, device in devices(data):
         of_device, of_channel = family_records(device["type"])
-        around = dict(_tables(device.get("alarms")))
+        around = _tables(device)
         for suffix, fields in around.items():
             yield from _crossed(
                 ("device", index, "alarms", suffix), of_device.get(suffix) or of_channel.get(suffix), fields
             )
-        for number, channel in _channels(device):
-            for suffix, fields in _tables(channel.get("alarms")):
+        for number, channel in channels(device):
+            for suffix, fields in _tables(channel).items():
                 path: KeyPath = ("device", index, "channel", number, "alarms", suffix)
                 yield from _crossed(path, of_channel.get(suffix), around.get(suffix, {}), fields)
 
 
-def _tables(section: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    for key, value in section.items() if isinstance(section, dict) else ():
-        if isinstance(value, dict):
-            yield key, value
+def _tables(section: Table) -> Table:
+    """Return the alarm fields by signal, as far as they are tables."""
+    return {suffix: fields for suffix, fields in table(section, "alarms").items() if isinstance(fields, dict)}
 
 
-def _crossed(path: KeyPath, record: RecordDef | None, *sections: Mapping[str, Any]) -> Found:
+def _crossed(path: KeyPath, record: RecordDef | None, *sections: Table) -> Found:
     """Compare the limits in force: those of the record that alarm, then those of each section."""
     fields = record.fields if record is not None else {}
     limits = {
@@ -323,32 +301,30 @@ def _field_mistakes(suffix: str, rtyp: str, name: str, value: Any) -> Iterator[s
         yield f"found {in_words(value)}, allowed: a whole number, as {suffix} is"
 
 
-def _aliases(data: Mapping[str, Any]) -> Found:
+def _aliases(data: Table) -> Found:
     """Refuse an alias used twice, or one that is the name of a channel."""
-    prefix = _prefix(data)
-    taken = {
-        f"{prefix}:{device.get('name')}:CH{number:02d}": device_label(data, index)
-        for index, device in _devices(data)
-        for number in range(100)
-    }
-    for index, device in _devices(data):
-        for number, channel in _channels(device):
-            alias, place = channel.get("alias"), ("device", index, "channel", number, "alias")
+    owners = {f"{prefix(data)}:{device.get('name')}": device_label(data, index) for index, device in devices(data)}
+    taken: dict[str, str] = {}
+    for index, device in devices(data):
+        for number, channel in channels(device):
+            alias = channel.get("alias")
             if not isinstance(alias, str):
                 continue
-            if alias in taken:
-                yield place, f"found {in_words(alias)}, which is already the name of {taken[alias]}"
+            base, _, last = alias.rpartition(":")
+            other = (_CHANNEL.fullmatch(last) and owners.get(base)) or taken.get(alias)
+            if other:
+                text = f"found {in_words(alias)}, which is already the name of {other}"
+                yield ("device", index, "channel", number, "alias"), text
             taken.setdefault(alias, f"{device_label(data, index)}.channel.{number}")
 
 
-def _lengths(data: Mapping[str, Any]) -> Found:
+def _lengths(data: Table) -> Found:
     """Refuse names that would make a PV name longer than a record name may be."""
-    prefix = _prefix(data)
-    for index, device in _devices(data):
+    for index, device in devices(data):
         of_device, of_channel = family_records(device["type"])
         longest = max((*of_device, *(f"CH00:{suffix}" for suffix in of_channel)), key=len)
-        yield from _length(("device", index, "name"), f"{prefix}:{device.get('name')}:{longest}")
-        for number, channel in _channels(device):
+        yield from _length(("device", index, "name"), f"{prefix(data)}:{device.get('name')}:{longest}")
+        for number, channel in channels(device):
             if isinstance(channel.get("alias"), str) and of_channel:
                 name = f"{channel['alias']}:{max(of_channel, key=len)}"
                 yield from _length(("device", index, "channel", number, "alias"), name)
@@ -359,23 +335,35 @@ def _length(path: KeyPath, name: str) -> Found:
         yield path, f"found {name} with {len(name)} characters, allowed: {MAX_NAME}"
 
 
-def _text_interface(data: Mapping[str, Any]) -> Found:
+def _text_interface(data: Table) -> Found:
     """Refuse a text interface to a device that has no registers, or does not exist."""
-    section = data.get("textserver")
-    name = section.get("device") if isinstance(section, dict) else None
-    known = [device.get("name") for _, device in _devices(data) if FAMILIES[device["type"]].registers]
+    name = table(data, "textserver").get("device")
+    known = [device.get("name") for _, device in devices(data) if FAMILIES[device["type"]].registers]
     if isinstance(name, str) and name not in known:
         allowed = ", ".join(map(str, known)) or "none, no device has registers"
         yield ("textserver", "device"), f"found {in_words(name)}, allowed: {allowed}"
 
 
-def _prefix(data: Mapping[str, Any]) -> str:
-    site = data.get("site")
-    prefix = site.get("prefix") if isinstance(site, dict) else None
-    return prefix if isinstance(prefix, str) else ""
+def _access(data: Table) -> Found:
+    """Refuse hosts that are no addresses, and keys that contradict each other."""
+    section = table(data, "access")
+    write = section.get("write")
+    for index, host in enumerate(listed(section, "hosts")):
+        if isinstance(host, str) and (text := host_mistake(host)):
+            yield ("access", "hosts", index), f"found {in_words(host)}, {text}"
+    others = ("hosts",) if write == LOCAL else ("hosts", "operators", "experts") if write == EVERYBODY else ()
+    for other in others:
+        if other in section:
+            yield ("access", "write"), f"found {in_words(write)} beside {other}, allowed: one of the two"
+    for other in ("operators", "experts", "hosts", "write") if "acf" in section else ():
+        if other in section:
+            yield ("access", "acf"), f"found {in_words(section['acf'])} beside {other}, allowed: one of the two"
+    for other in ("macros", "client_ip") if "acf" not in section else ():
+        if other in section:
+            yield ("access", other), "is for an access security file, and there is no acf"
 
 
-_RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
+_RULES: tuple[Callable[[Table], Iterable[tuple[KeyPath, str]]], ...] = (
     _numbers,
     _something_to_do,
     _names,
@@ -392,8 +380,8 @@ _RULES: tuple[Callable[[Mapping[str, Any]], Found], ...] = (
     _aliases,
     _lengths,
     _text_interface,
-    access_mistakes,
-    group_mistakes,
-    interlock_mistakes,
-    recovery_mistakes,
+    _access,
+    lambda data: groups_of(data)[1],
+    lambda data: interlocks_of(data)[1],
+    lambda data: recovery_of(data)[1],
 )

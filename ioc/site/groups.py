@@ -11,8 +11,9 @@ from itertools import combinations, pairwise
 from typing import Any, Final
 
 from ioc.site import keys
-from ioc.site.members import FURNACE, SUPPLY, Candidate, candidates, is_number, no_such
-from ioc.site.sentences import Found, in_words
+from ioc.site.contents import Table, is_number, table, tables
+from ioc.site.members import FURNACE, SUPPLY, Candidate, Reader, candidates
+from ioc.site.sentences import in_words
 from ioc.site.source import KeyPath
 
 KEEP: Final = "keep"
@@ -30,6 +31,7 @@ SETTING: Final = {SUPPLY: "VSET", FURNACE: "TSET"}
 """The setting of a member of each kind."""
 
 _UNIT: Final = {SUPPLY: "V", FURNACE: "C"}
+_NO_MEMBER: Final = "no member of the group"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,168 +136,131 @@ def group_schema() -> keys.Schema:
     return keys.several(group, "Channels and furnaces that are moved together by GRP:NAME:GO")
 
 
-def groups_of(data: Mapping[str, Any]) -> tuple[list[Group], list[tuple[KeyPath, str]]]:
+def groups_of(data: Table) -> tuple[list[Group], list[tuple[KeyPath, str]]]:
     """Return the groups of a site file, and every mistake that a schema cannot find: path of the key, and the text."""
-    sections = data.get("group")
     groups: list[Group] = []
     mistakes: list[tuple[KeyPath, str]] = []
-    everything = list(candidates(data))
-    site = data.get("site")
-    prefix = f"{site.get('prefix')}:" if isinstance(site, dict) else ""
-    for index, section in enumerate(sections if isinstance(sections, list) else ()):
-        if not isinstance(section, dict) or not isinstance(section.get("name"), str):
-            continue
-        reader = _Reader(("group", index), section, everything, prefix)
+    sections = [(index, section) for index, section in tables(data, "group") if isinstance(section.get("name"), str)]
+    everything = list(candidates(data)) if sections else []
+    for index, section in sections:
+        reader = _GroupReader(data, section, index, everything)
         group = reader.read()
         if group.name in {"ALL", *(one.name for one in groups)} or group.name.startswith("ALL_"):
             taken = "which is that of everything off" if group.name.startswith("ALL") else "which is already a group"
-            reader.mistakes.append((("group", index, "name"), f"found {in_words(group.name)}, {taken}"))
+            reader.bad(f"found {in_words(group.name)}, {taken}", "name")
         groups.append(group)
         mistakes += reader.mistakes
     return groups, mistakes
 
 
-def group_mistakes(data: Mapping[str, Any]) -> Found:
-    """Yield every mistake in the groups."""
-    yield from groups_of(data)[1]
+class _GroupReader(Reader):
+    """Reads one group."""
 
-
-class _Reader:
-    """Reads one section and collects its mistakes."""
-
-    def __init__(self, path: KeyPath, section: Mapping[str, Any], everything: Sequence[Candidate], prefix: str) -> None:
-        self.mistakes: list[tuple[KeyPath, str]] = []
-        self._path = path
-        self._section = section
+    def __init__(self, data: Table, section: Table, index: int, everything: Sequence[Candidate]) -> None:
+        super().__init__(data, section, "group", index)
         self._all = everything
-        self._prefix = prefix
         self._members: dict[str, Candidate] = {}
 
     def read(self) -> Group:
         """Return the group, as far as it can be understood."""
-        for pattern, found in self._matches("members", self._section.get("members"), self._all):
-            del pattern
+        for _, found in self.named(self.section.get("members"), self._all, "no channel or furnace", "members"):
             self._members.update((one.base, one) for one in found)
         members = {base: self._member(one) for base, one in self._members.items()}
+        timeout = self.section.get("timeout")
         group = Group(
-            str(self._section["name"]),
+            str(self.section["name"]),
             members,
             self._stages(),
             tuple(self._neighbours()),
-            str(self._section.get("on_trip", "hold")),
-            float(self._section.get("timeout", TIMEOUT))
-            if is_number(self._section.get("timeout", TIMEOUT))
-            else TIMEOUT,
+            str(self.section.get("on_trip", "hold")),
+            float(timeout) if is_number(timeout) else TIMEOUT,
         )
         self._check(group)
         return group
 
-    def _bad(self, text: str, *path: str | int) -> None:
-        self.mistakes.append(((*self._path, *path), text))
-
-    def _matches(
-        self, key: str, patterns: Any, among: Sequence[Candidate], *path: str | int
-    ) -> Iterator[tuple[str, list[Candidate]]]:
-        """Yield what each pattern names; one that names nothing is a mistake."""
-        patterns = [patterns] if isinstance(patterns, str) else patterns
-        for pattern in patterns if isinstance(patterns, list) else ():
-            if isinstance(pattern, str):
-                bare = pattern.removeprefix(self._prefix)
-                found = [one for one in among if one.named(bare)]
-                if not found:
-                    self._nothing(bare, among, key, *path)
-                yield pattern, found
-
-    def _nothing(self, pattern: str, among: Sequence[Candidate], *path: str | int) -> None:
-        what = "no channel or furnace" if among is self._all else "no member of the group"
-        self._bad(no_such(pattern, among, what), *path)
-
     def _member(self, one: Candidate) -> MemberSettings:
         """Return a member with its targets: its own settings go before those of the group, the last pattern wins."""
         own: dict[str, tuple[Any, KeyPath]] = {
-            key: (self._section[key], (key,)) for key in ("standby", "on") if key in self._section
+            key: (self.section[key], (key,)) for key in ("standby", "on") if key in self.section
         }
-        section = self._section.get("member")
-        for pattern, values in section.items() if isinstance(section, dict) else ():
-            if one.named(pattern.removeprefix(self._prefix)) and isinstance(values, dict):
+        for pattern, values in table(self.section, "member").items():
+            if one.named(self.bare(pattern)) and isinstance(values, dict):
                 own |= {key: (value, ("member", pattern, key)) for key, value in values.items()}
         if one.readonly:
-            self._bad(f"{one.alias or one.base} can't be moved, {one.base.partition(':')[0]} is readonly", "members")
+            self.bad(f"{one.title} can't be moved, {one.device} is readonly", "members")
         targets: dict[str, Target] = {"OFF": OFF, "ON": KEEP}
         for key, (value, path) in own.items():
             if is_number(value) or value in (KEEP, OFF):
                 targets[key.upper()] = float(value) if is_number(value) else value
                 self._check_target(one, key, value, path)
         if targets["ON"] == KEEP and targets.get("STANDBY", KEEP) != KEEP and is_number(targets["STANDBY"]):
-            text = f"missing for {one.alias or one.base}, allowed: a number, since STANDBY changes its setting"
-            self._bad(text, *own["on"][1] if "on" in own else ("on",))
+            text = f"missing for {one.title}, allowed: a number, since STANDBY changes its setting"
+            self.bad(text, *own["on"][1] if "on" in own else ("on",))
         if one.kind == FURNACE and OFF in targets.values() and one.safe is None:
             text = f'{one.base} has no safe_temperature to go to, allowed: that, or off = "keep" for it'
-            self._bad(text, "members")
-        return MemberSettings(one.base, one.kind, one.alias or one.base, targets, one.safe)
+            self.bad(text, "members")
+        return MemberSettings(one.base, one.kind, one.title, targets, one.safe)
 
     def _check_target(self, one: Candidate, key: str, value: Any, path: KeyPath) -> None:
-        name = one.alias or one.base
         if key == "off" and value == KEEP and one.kind != FURNACE:
-            self._bad(f'found "keep" for {name}, allowed: "off", which is what OFF is for a channel', *path)
+            self.bad(f'found "keep" for {one.title}, allowed: "off", which is what OFF is for a channel', *path)
         if is_number(value) and len(path) == 1 and len({member.kind for member in self._members.values()}) > 1:
-            self._bad(f"found {in_words(value)} for members in V and in C, allowed: numbers by member", *path)
+            self.bad(f"found {in_words(value)} for members in V and in C, allowed: numbers by member", *path)
         if is_number(value) and one.limits is not None and not one.limits[0] <= value <= one.limits[1]:
             low, high = one.limits
             limits = f"{low:g} to {high:g} {_UNIT[one.kind]} (limits.{SETTING[one.kind]})"
-            self._bad(f"found {in_words(value)} for {name}, allowed: {limits}", *path)
+            self.bad(f"found {in_words(value)} for {one.title}, allowed: {limits}", *path)
 
     def _stages(self) -> tuple[tuple[str, ...], ...]:
-        order = self._section.get("order")
-        members = list(self._members.values())
-        if not isinstance(order, list):
+        if not isinstance(self.section.get("order"), list):
             return (tuple(self._members),)
+        members = list(self._members.values())
         stages: list[tuple[str, ...]] = []
         placed: dict[str, int] = {}
-        for index, entry in enumerate(order):
+        for index, entry in enumerate(self.section["order"]):
             stage: dict[str, None] = {}
-            for pattern, found in self._matches("order", entry, members, index):
+            for pattern, found in self.named(entry, members, _NO_MEMBER, "order", index):
                 for base in (one.base for one in found):
                     if base in placed and placed[base] != index:
                         text = f"found {in_words(pattern)}, but {base} is in stage {placed[base] + 1} already"
-                        self._bad(text, "order", index)
+                        self.bad(text, "order", index)
                     elif base not in placed:
                         placed[base] = index
                         stage[base] = None
             stages.append(tuple(stage))
         if missing := [base for base in self._members if base not in placed]:
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            self._bad(f"{missing[0]}{more} of the members missing, allowed: every member in one stage", "order")
+            self.bad(f"{missing[0]}{more} of the members missing, allowed: every member in one stage", "order")
         return tuple(stage for stage in stages if stage)
 
     def _neighbours(self) -> Iterator[Neighbours]:
-        section = self._section.get("neighbours")
         supplies = [one for one in self._members.values() if one.kind == SUPPLY]
-        for index, entry in enumerate(section if isinstance(section, list) else ()):
-            if not isinstance(entry, dict) or not is_number(entry.get("max_difference")):
+        for index, entry in tables(self.section, "neighbours"):
+            if not is_number(entry.get("max_difference")):
                 continue
             bases = []
-            for pattern, found in self._matches("neighbours", entry.get("names"), supplies, index, "names"):
+            place = ("neighbours", index, "names")
+            for pattern, found in self.named(entry.get("names"), supplies, _NO_MEMBER, *place):
                 if len(found) > 1:
                     text = f"found {in_words(pattern)}, which is {len(found)} channels, allowed: one channel each"
-                    self._bad(text, "neighbours", index, "names")
+                    self.bad(text, *place)
                 bases += [one.base for one in found[:1]]
             yield Neighbours(tuple(bases), float(entry["max_difference"]))
 
     def _check(self, group: Group) -> None:
         """Find what is wrong with the whole: values that only some members have, differences that cannot be kept."""
-        section = self._section.get("member")
-        for pattern in section if isinstance(section, dict) else ():
-            if not any(one.named(pattern.removeprefix(self._prefix)) for one in self._members.values()):
-                self._nothing(pattern, list(self._members.values()), "member", pattern)
+        members = list(self._members.values())
+        for pattern in table(self.section, "member"):
+            if not any(one.named(self.bare(pattern)) for one in members):
+                self.unknown(pattern, members, _NO_MEMBER, "member", pattern)
         without = [one.title for one in group.members.values() if "STANDBY" not in one.targets]
         if without and len(without) < len(group.members):
-            self._bad(f"missing for {without[0]}, allowed: for all members or none", "standby")
+            self.bad(f"missing for {without[0]}, allowed: for all members or none", "standby")
         if group.on_trip == "standby" and "STANDBY" not in group.states and group.members:
-            self._bad('found "standby", but the group has no standby values', "on_trip")
+            self.bad('found "standby", but the group has no standby values', "on_trip")
         for index, chain in enumerate(group.neighbours):
             for text in _differences(group, chain):
-                self._bad(text, "neighbours", index, "max_difference")
+                self.bad(text, "neighbours", index, "max_difference")
 
 
 def _differences(group: Group, chain: Neighbours) -> Iterator[str]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
-from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site import keys
 from ioc.site.conditions import Change, Comparison, Condition, leaves, parse_condition, plain_unit, renamed
+from ioc.site.contents import Table, channel_count, channels, listed, prefix, tables
 from ioc.site.groups import Group, MemberSettings, groups_of
-from ioc.site.members import FURNACE, SUPPLY, candidates, no_such
-from ioc.site.sentences import Found, did_you_mean, in_words
+from ioc.site.keys import RESERVED
+from ioc.site.members import FURNACE, SUPPLY, Candidate, Reader, candidates
+from ioc.site.sentences import did_you_mean, in_words
 from ioc.site.source import KeyPath
 from ioc.site.templates import family_records, labels
 
@@ -29,8 +30,6 @@ ACTIONS: Final = {
 
 BYPASS_SECONDS: Final = 600.0
 """Usual seconds after which a bypass ends by itself."""
-
-_OWN: Final = ("IOC", "GRP", "ILK", "ARCH")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,145 +78,142 @@ def interlock_schema() -> keys.Schema:
     return keys.several(interlock, "Conditions over PVs, and what is done while they do not hold")
 
 
-def interlocks_of(data: Mapping[str, Any]) -> tuple[list[Interlock], list[tuple[KeyPath, str]]]:
+def interlocks_of(data: Table) -> tuple[list[Interlock], list[tuple[KeyPath, str]]]:
     """Return the interlocks of a site file, and every mistake that a schema cannot find: path of the key, the text."""
-    sections = data.get("interlock")
     found: list[Interlock] = []
     mistakes: list[tuple[KeyPath, str]] = []
-    if not isinstance(sections, list):
+    if not listed(data, "interlock"):
         return found, mistakes
-    site = _Site(data)
+    pvs = _SitePvs(data)
     groups = {group.name: group for group in groups_of(data)[0]}
-    for index, section in enumerate(sections):
-        if not isinstance(section, dict) or not isinstance(section.get("name"), str):
+    everything = list(candidates(data))
+    for index, section in tables(data, "interlock"):
+        if not isinstance(section.get("name"), str):
             continue
-        path: KeyPath = ("interlock", index)
+        reader = _InterlockReader(data, section, index, pvs, groups, everything)
         if section["name"] in {one.name for one in found}:
-            mistakes.append(((*path, "name"), f"found {in_words(section['name'])}, which is already an interlock"))
-        members = list(_members(section, site, groups, path, mistakes))
-        condition = _condition(section, site, path, mistakes)
-        if condition is not None and section.get("action") in list(ACTIONS):
-            found.append(
-                Interlock(
-                    section["name"],
-                    str(section["condition"]),
-                    condition,
-                    section["action"],
-                    tuple(members),
-                    str(section.get("group", "")),
-                    _seconds(section, "act_after", 0.0),
-                    _seconds(section, "ok_after", 0.0),
-                    section.get("latch") is not False,
-                    _seconds(section, "bypass_seconds", BYPASS_SECONDS),
-                )
-            )
+            reader.bad(f"found {in_words(section['name'])}, which is already an interlock", "name")
+        if (interlock := reader.read()) is not None:
+            found.append(interlock)
+        mistakes += reader.mistakes
     return found, mistakes
 
 
-def interlock_mistakes(data: Mapping[str, Any]) -> Found:
-    """Yield every mistake in the interlocks."""
-    yield from interlocks_of(data)[1]
+class _InterlockReader(Reader):
+    """Reads one interlock."""
 
+    def __init__(
+        self,
+        data: Table,
+        section: Table,
+        index: int,
+        pvs: _SitePvs,
+        groups: Mapping[str, Group],
+        everything: Sequence[Candidate],
+    ) -> None:
+        super().__init__(data, section, "interlock", index)
+        self._pvs = pvs
+        self._groups = groups
+        self._all = everything
 
-def _seconds(section: Mapping[str, Any], key: str, usual: float) -> float:
-    value = section.get(key, usual)
-    return float(value) if isinstance(value, int | float) else usual
+    def read(self) -> Interlock | None:
+        """Return the interlock, None when it cannot be understood."""
+        section, name = self.section, self.section.get("group")
+        members = tuple(self._of_group(name) if isinstance(name, str) else self._members())
+        if ("members" in section) == (name is not None):
+            found = "both" if name is not None else "none of the two"
+            self.bad(f"found {found}, allowed: members = [...] or group = NAME")
+        condition = self._condition()
+        if condition is None or section.get("action") not in list(ACTIONS):
+            return None
+        return Interlock(
+            section["name"],
+            str(section["condition"]),
+            condition,
+            section["action"],
+            members,
+            str(section.get("group", "")),
+            self._seconds("act_after", 0.0),
+            self._seconds("ok_after", 0.0),
+            section.get("latch") is not False,
+            self._seconds("bypass_seconds", BYPASS_SECONDS),
+        )
 
+    def _seconds(self, key: str, usual: float) -> float:
+        value = self.section.get(key, usual)
+        return float(value) if isinstance(value, int | float) else usual
 
-def _members(
-    section: Mapping[str, Any],
-    site: _Site,
-    groups: Mapping[str, Group],
-    path: KeyPath,
-    mistakes: list[tuple[KeyPath, str]],
-) -> Iterator[MemberSettings]:
-    """Yield what the interlock acts on."""
-    action, patterns, name = section.get("action"), section.get("members"), section.get("group")
-    if (patterns is None) == (name is None):
-        found = "both" if name is not None else "none of the two"
-        mistakes.append((path, f"found {found}, allowed: members = [...] or group = NAME"))
-    if isinstance(name, str):
-        group = groups.get(name)
+    def _of_group(self, name: str) -> Iterator[MemberSettings]:
+        """Yield the members of a group that the interlock acts on."""
+        action, group = self.section.get("action"), self._groups.get(name)
         if group is None:
-            allowed = ", ".join(groups) or "none, there is no [[group]]"
-            mistakes.append(
-                ((*path, "group"), f"found {in_words(name)}, allowed: {allowed}{did_you_mean(name, groups)}")
-            )
+            allowed = ", ".join(self._groups) or "none, there is no [[group]]"
+            self.bad(f"found {in_words(name)}, allowed: {allowed}{did_you_mean(name, self._groups)}", "group")
             return
         if action == STANDBY and "STANDBY" not in group.states:
-            mistakes.append(((*path, "action"), f'found "standby", but group {name} has no standby values'))
+            self.bad(f'found "standby", but group {name} has no standby values', "action")
         wanted = FURNACE if action == SAFE else SUPPLY
         yield from (one for one in group.members.values() if action == STANDBY or one.kind == wanted)
-        return
-    if action == STANDBY:
-        mistakes.append(((*path, "action"), 'found "standby", which needs group = NAME'))
-    wanted, what = (FURNACE, "furnace") if action == SAFE else (SUPPLY, "channel of high voltage")
-    if action == REFUSE:
-        wanted, what = "", "channel or furnace"
-    everything = [one for one in candidates(site.data) if wanted in ("", one.kind)]
-    chosen: dict[str, MemberSettings] = {}
-    for pattern in patterns if isinstance(patterns, list) else ():
-        if not isinstance(pattern, str):
-            continue
-        bare = pattern.removeprefix(f"{site.prefix}:")
-        some = [one for one in everything if one.named(bare)]
-        if not some:
-            mistakes.append(((*path, "members"), no_such(bare, everything, f"no {what}")))
-        for one in some:
-            if one.readonly and action != REFUSE:
-                text = f"{one.alias or one.base} can't be acted on, {one.base.partition(':')[0]} is readonly"
-                mistakes.append(((*path, "members"), text))
-            chosen[one.base] = MemberSettings(one.base, one.kind, one.alias or one.base, {}, one.safe)
-    yield from chosen.values()
+
+    def _members(self) -> Iterator[MemberSettings]:
+        """Yield the channels or furnaces that the interlock acts on."""
+        action = self.section.get("action")
+        if action == STANDBY:
+            self.bad('found "standby", which needs group = NAME', "action")
+        wanted, what = (FURNACE, "furnace") if action == SAFE else (SUPPLY, "channel of high voltage")
+        if action == REFUSE:
+            wanted, what = "", "channel or furnace"
+        some = [one for one in self._all if wanted in ("", one.kind)]
+        chosen: dict[str, MemberSettings] = {}
+        for _, found in self.named(self.section.get("members"), some, f"no {what}", "members"):
+            for one in found:
+                if one.readonly and action != REFUSE:
+                    self.bad(f"{one.title} can't be acted on, {one.device} is readonly", "members")
+                chosen[one.base] = MemberSettings(one.base, one.kind, one.title, {}, one.safe)
+        yield from chosen.values()
+
+    def _condition(self) -> Condition | None:
+        text = self.section.get("condition")
+        if not isinstance(text, str) or not text:
+            return None
+        try:
+            condition = parse_condition(text)
+        except ValueError as error:
+            self.bad(str(error), "condition")
+            return None
+        for leaf in leaves(condition):
+            for mistake in self._pvs.mistakes(leaf):
+                self.bad(mistake, "condition")
+        return renamed(condition, self._pvs.full_name)
 
 
-def _condition(
-    section: Mapping[str, Any], site: _Site, path: KeyPath, mistakes: list[tuple[KeyPath, str]]
-) -> Condition | None:
-    text = section.get("condition")
-    if not isinstance(text, str) or not text:
-        return None
-    try:
-        condition = parse_condition(text)
-    except ValueError as error:
-        mistakes.append(((*path, "condition"), str(error)))
-        return None
-    for leaf in leaves(condition):
-        mistakes += [((*path, "condition"), text) for text in site.mistakes(leaf)]
-    return renamed(condition, site.full_name)
-
-
-class _Site:
+class _SitePvs:
     """Which PVs a site has, as far as its file says."""
 
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        self.data = data
-        site = data.get("site")
-        self.prefix = str(site.get("prefix", "")) if isinstance(site, dict) else ""
-        self._devices: dict[str, Mapping[str, Any]] = {}
+    def __init__(self, data: Table) -> None:
+        self._prefix = prefix(data)
+        self._devices: dict[str, Table] = {}
         self._aliases: dict[str, str] = {}
-        devices = data.get("device")
-        for device in devices if isinstance(devices, list) else ():
-            if isinstance(device, dict) and isinstance(device.get("type"), str) and isinstance(device.get("name"), str):
+        for _, device in tables(data, "device"):
+            if isinstance(device.get("type"), str) and isinstance(device.get("name"), str):
                 self._devices[device["name"]] = device
-                channels = device.get("channel")
-                for number, channel in channels.items() if isinstance(channels, dict) else ():
-                    if isinstance(channel, dict) and isinstance(channel.get("alias"), str) and number.isdecimal():
+                for number, channel in channels(device):
+                    if isinstance(channel.get("alias"), str):
                         self._aliases[channel["alias"]] = f"{device['name']}:CH{int(number):02d}"
 
     def full_name(self, name: str) -> str:
         """Return the name of a PV of this site with its prefix, other names as they are."""
-        bare = name.removeprefix(f"{self.prefix}:")
-        return f"{self.prefix}:{bare}" if bare.partition(":")[0] in (*self._devices, *_OWN) else name
+        bare = name.removeprefix(f"{self._prefix}:")
+        return f"{self._prefix}:{bare}" if bare.partition(":")[0] in (*self._devices, *RESERVED) else name
 
     def mistakes(self, leaf: Comparison | Change) -> Iterator[str]:
         """Say what is wrong with the use of a PV of this site; what others have is seen when they are connected."""
-        bare = leaf.pv.removeprefix(f"{self.prefix}:")
+        bare = leaf.pv.removeprefix(f"{self._prefix}:")
         alias = next((alias for alias in self._aliases if bare.startswith(f"{alias}:")), None)
         if alias is not None:
             bare = self._aliases[alias] + bare.removeprefix(alias)
         device = self._devices.get(bare.partition(":")[0])
-        if device is None or device["type"] == GROUP_TYPE or device["type"] not in FAMILIES:
+        if device is None or device["type"] not in FAMILIES:
             return
         records = dict(_records(device))
         record = records.get(bare)
@@ -227,12 +223,11 @@ class _Site:
             yield from _misuse(leaf, record)
 
 
-def _records(device: Mapping[str, Any]) -> Iterator[tuple[str, RecordDef]]:
+def _records(device: Table) -> Iterator[tuple[str, RecordDef]]:
     """Yield the records of a device by their names without prefix."""
     of_device, of_channel = family_records(device["type"])
     yield from ((f"{device['name']}:{suffix}", record) for suffix, record in of_device.items())
-    count = device.get("channels", FAMILIES[device["type"]].default_channels)
-    for number in range(min(count, 100) if isinstance(count, int) and of_channel else 0):
+    for number in range(channel_count(device) if of_channel else 0):
         yield from ((f"{device['name']}:CH{number:02d}:{suffix}", one) for suffix, one in of_channel.items())
 
 

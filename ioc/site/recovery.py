@@ -5,17 +5,12 @@ One reading of the section gives the settings and every mistake in them, so that
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from fnmatch import fnmatchcase
-from typing import Any
 
-from devices.registry import FAMILIES
-from ioc.database.support import RECOVERY_CAUSE, RECOVERY_TAG
 from ioc.site import keys
-from ioc.site.sentences import Found, did_you_mean, in_words
+from ioc.site.contents import Table, listed, table
+from ioc.site.members import Reader, candidates
 from ioc.site.source import KeyPath
-from ioc.site.templates import family_records
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,45 +65,17 @@ def recovery_schema() -> keys.Schema:
     return keys.table(properties, about, required=["channels"])
 
 
-def recovery_of(data: Mapping[str, Any]) -> tuple[dict[str, RecoverySettings], list[tuple[KeyPath, str]]]:
+def recovery_of(data: Table) -> tuple[dict[str, RecoverySettings], list[tuple[KeyPath, str]]]:
     """Return the settings by channel (``HV1:CH00``), and every mistake that a schema cannot find."""
-    section = data.get("recovery")
-    if not isinstance(section, dict):
+    section = table(data, "recovery")
+    if not section:
         return {}, []
     known = {field.name for field in fields(RecoverySettings)}
-    site = data.get("site")
-    prefix = f"{site.get('prefix')}:" if isinstance(site, dict) else ""
     settings = RecoverySettings(**{key: value for key, value in section.items() if key in known})
-    channels = dict(_channels(data))
+    channels = [one for one in candidates(data) if one.recovers and not one.readonly]
+    reader = Reader(data, section, "recovery", "channels")
     found: dict[str, RecoverySettings] = {}
-    mistakes: list[tuple[KeyPath, str]] = []
-    patterns = section.get("channels")
-    for index, pattern in enumerate(patterns if isinstance(patterns, list) else ()):
-        bare = str(pattern).removeprefix(prefix)
-        named = [base for base, alias in channels.items() if fnmatchcase(base, bare) or fnmatchcase(alias, bare)]
-        if not named:
-            hint = did_you_mean(bare, [name for pair in channels.items() for name in pair if name])
-            text = f"found {in_words(pattern)}, which is no channel that can be recovered{hint}"
-            mistakes.append((("recovery", "channels", index), text))
-        found |= dict.fromkeys(named, settings)
-    return found, mistakes
-
-
-def recovery_mistakes(data: Mapping[str, Any]) -> Found:
-    """Yield every mistake in the section."""
-    yield from recovery_of(data)[1]
-
-
-def _channels(data: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each channel that reports a trip by itself and may be written, with its alias or an empty text."""
-    devices = data.get("device")
-    for device in devices if isinstance(devices, list) else ():
-        if not isinstance(device, dict) or device.get("type") not in FAMILIES or device.get("readonly") is True:
-            continue
-        family = FAMILIES[device["type"]]
-        count, channels = device.get("channels", family.default_channels), device.get("channel")
-        records = family_records(family.type)[1].values()
-        if isinstance(count, int) and any(record.info.get(RECOVERY_TAG) == RECOVERY_CAUSE for record in records):
-            for number in range(min(count, 100)):
-                own = channels.get(str(number)) if isinstance(channels, dict) else None
-                yield f"{device.get('name')}:CH{number:02d}", str(own.get("alias", "")) if isinstance(own, dict) else ""
+    for index, pattern in enumerate(listed(section, "channels")):
+        for _, named in reader.named([pattern], channels, "no channel that can be recovered", index):
+            found |= dict.fromkeys((one.base for one in named), settings)
+    return found, reader.mistakes

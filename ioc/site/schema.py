@@ -13,11 +13,8 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import archiver_schema
 from ioc.site.groups import group_schema
 from ioc.site.interlocks import interlock_schema
-from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, Schema, choice, flag, key, name, port, several, table, text
+from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, RESERVED, Schema, choice, flag, key, name, port, several, table, text
 from ioc.site.recovery import recovery_schema
-
-RESERVED = ("IOC", "GRP", "ILK", "ARCH")
-"""Second parts of PV names that belong to the server itself."""
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 LIMIT_FIELDS = ("HIHI", "HIGH", "LOW", "LOLO", "HYST", "ADEL", "MDEL")
