@@ -142,23 +142,22 @@ class PointBuilder:
                 lines += self._begin_again(series)
                 lines += self._changed(series, event, changes)
                 continue
-            stamp = event.seconds_ns
+            given = stamp = event.seconds_ns
             series.events += 1
-            series.last_ns = stamp
-            if not EARLIEST_NS <= stamp <= latest:
-                if stamp != NEVER_SET_NS:
-                    self._refuse(series, Refused.STAMP)
-                lines += self._begin_again(series)
-                continue
+            series.last_ns = given
+            if not 0 < series.stamp_ns < given <= latest:
+                stamp = self._stamp(series, event, latest)
+                if not stamp:
+                    lines += self._begin_again(series)
+                    continue
+                event.seconds_ns = stamp
             group = series.group
-            if group is not None and (stamp > group.newest_ns or stamp < series.given_ns):
-                group.newest_ns = stamp  # or else the clock was set back, and what it showed before is no time
+            if group is not None and (given > group.newest_ns or given < series.given_ns):
+                group.newest_ns = given  # or else the clock was set back, and what it showed before is no time
                 group.arrived_ns = arrived
-            if series.given_ns <= stamp <= series.last.seconds_ns:
-                stamp = event.seconds_ns = _apart(series.last, event)
-            elif not series.given_ns and event.severity == INVALID:
-                stamp = event.seconds_ns = stamp + 1
-            series.given_ns, series.last = series.last_ns, event
+            value, severity = event.value, event.severity
+            series.given_ns, series.stamp_ns = given, stamp
+            series.value, series.reported = value, severity
             if series.watched:
                 self._occurrences.take(series.pv, event, arrived)
             if series.row is not None:
@@ -170,21 +169,14 @@ class PointBuilder:
                 series.arrived_ns = arrived
                 if not series.thinner.passes(event):
                     continue
-            value, severity = event.value, event.severity
-            if type(value) is float and series.floats and value - value == 0.0:
-                text: str | None = repr(value)
+            if severity or series.severity or not series.floats or type(value) is not float or value - value != 0.0:
+                line = self._line(series, value, severity, stamp)
+                if not line:
+                    continue
+                lines.append(line)
             else:
-                text = self._text(series, value)
-                if text is None and severity < INVALID and _no_number(value):
-                    severity = INVALID
-            if severity or severity != series.severity:
-                line = _with_severity(series, text, severity, stamp)
-                if line:
-                    lines.append(line)
-                    series.points += 1
-            elif text is not None:
-                lines.append(f"{series.start}{text} {stamp}\n")
-                series.points += 1
+                lines.append(f"{series.start}{value!r} {stamp}\n")
+            series.points += 1
         for start, fields in changes.items():
             lines += _connection_lines(start, fields)
         return "".join(lines).encode(), len(lines)
@@ -203,7 +195,7 @@ class PointBuilder:
             assert thinner is not None
             if not series.connected:
                 continue
-            last = series.last.seconds_ns
+            last = series.stamp_ns
             if series.group is not None:
                 reached = series.group.newest_ns
             else:
@@ -301,12 +293,33 @@ class PointBuilder:
 
     def _again(self, series: Series, event: Event, stamp: int) -> list[str]:
         """Make the point of a value that was held back, or of one that is repeated, if it is one."""
-        stale = event.severity == INVALID and stamp != event.seconds_ns
-        line = _with_severity(series, None if stale else self._text(series, event.value), event.severity, stamp)
+        if stamp != event.seconds_ns and (event.severity == INVALID or _no_number(event.value)):
+            line = _with_severity(series, None, INVALID, stamp)
+        else:
+            line = self._line(series, event.value, event.severity, stamp)
         if not line:
             return []
         series.points += 1
         return [line]
+
+    def _stamp(self, series: Series, event: Event, latest: int) -> int:
+        """Return the stamp of an event that is not simply newer than the one before it; 0 when it is none."""
+        given, last = event.seconds_ns, series.stamp_ns
+        if not EARLIEST_NS <= given <= latest:
+            if given != NEVER_SET_NS:
+                self._refuse(series, Refused.STAMP)
+            return 0
+        if series.given_ns <= given <= last:
+            same = event.severity == series.reported and event.value == series.value
+            return last if same else last + 1
+        return given + 1 if not series.given_ns and event.severity == INVALID else given
+
+    def _line(self, series: Series, value: Value, severity: int, stamp: int) -> str:
+        """Make the line of a value; nothing when it cannot be written and its severity need not be."""
+        text = self._text(series, value)
+        if text is None and _no_number(value):
+            severity = INVALID
+        return _with_severity(series, text, severity, stamp)
 
     def _refuse(self, series: Series, reason: Refused) -> None:
         series.refused += 1
@@ -352,12 +365,6 @@ def _connection_lines(start: str, fields: dict[str, str]) -> list[str]:
         f"{start}{','.join(texts[first : first + _FIELDS_AT_ONCE])} {stamp}\n"
         for first in range(0, len(texts), _FIELDS_AT_ONCE)
     ]
-
-
-def _apart(last: Event, event: Event) -> int:
-    """Return a stamp that differs from that of the last event; the same for the same event once more."""
-    same = event.severity == last.severity and event.value == last.value
-    return last.seconds_ns if same else last.seconds_ns + 1
 
 
 def _with_severity(series: Series, text: str | None, severity: int, stamp: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from archiver.ca.events import Event
+from archiver.ca.events import Value
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, escape_measurement
 from archiver.points.rows import Row
@@ -82,20 +82,22 @@ class Series:
         "given_ns",
         "group",
         "head",
-        "last",
         "last_ns",
         "measurement",
         "points",
         "pv",
         "refused",
+        "reported",
         "row",
         "severity",
         "severity_alone",
         "severity_field",
         "slot",
+        "stamp_ns",
         "start",
         "thinner",
         "type",
+        "value",
         "watched",
     )
 
@@ -128,8 +130,10 @@ class Series:
         self.severity = -1  # so that the first point of a run tells it
         self.connected = False
         self.last_ns = self.events = self.points = self.refused = 0
-        self.last = Event(pv.name, 0, None, 0)
-        self.given_ns = 0  # the stamp that the IOC gave to it
+        self.value: Value = None  # of the last event, and its severity
+        self.reported = 0
+        self.stamp_ns = 0  # that of its point
+        self.given_ns = 0  # the one that the IOC gave to it
         self.arrived_ns = 0  # when, by the monotonic clock of the bridge; only where thinner is
 
 

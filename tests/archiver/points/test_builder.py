@@ -291,6 +291,15 @@ def test_the_last_value_is_not_lost_to_the_minimum_interval() -> None:
     assert one.due() == (b"", 0)
 
 
+def test_what_is_no_number_stays_invalid_when_it_is_repeated() -> None:
+    one = pair("monitor 5 heartbeat 60")
+    one.build([value(PvSpec("X"), math.nan)])
+    one.build([other(63)])
+    marker = {"X_sev": 3}
+    assert points(one.due()[0]) == [Point("DT5533E", {"device": "HV1"}, marker, NOW + 61 * SECOND)]
+    assert one.refused[Refused.NOT_FINITE] == 1
+
+
 def test_the_last_value_is_repeated_in_the_time_of_its_device() -> None:
     one = pair("monitor 5 heartbeat 60")
     one.build([value(PvSpec("X"), 1.0, NOW, severity=1)])
