@@ -40,7 +40,8 @@ _COMMANDS = {
     "history": "print, export or plot what PVs did",
     "simulate": "run a simulated device alone",
 }
-"""Every command with its line of the help; the module of this name adds its arguments to a parser (``register``)."""
+"""Every command with its line of the help. The module of this name has ``register``, which adds its arguments to a
+parser, and ``run``, which returns the exit status."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,7 +71,9 @@ def parser(commands: Container[str] = frozenset(_COMMANDS)) -> argparse.Argument
     for name, about in _COMMANDS.items():
         command = subparsers.add_parser(name, help=about)
         if name in commands:
-            import_module(f"ioc.commands.{name}").register(command)
+            module = import_module(f"ioc.commands.{name}")
+            command.set_defaults(func=module.run)
+            module.register(command)
     return top
 
 

@@ -51,7 +51,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     add_shares(parser)
     add_logging(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

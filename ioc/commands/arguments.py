@@ -1,12 +1,14 @@
-"""What several commands have in their arguments: ports, devices, and the shares of a site that IOCs serve."""
+"""What several commands have in their arguments: ports, devices, times, and the shares of a site that IOCs serve."""
 
 from __future__ import annotations
 
 import argparse
+import time
 from pathlib import Path
 
+from archiver.history.moments import moments
 from ioc.logs import JSON, TEXT, set_up_logging
-from ioc.site.config import Site, shares
+from ioc.site.config import Site, SiteError, only, shares
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,27 @@ def add_shares(parser: argparse.ArgumentParser) -> None:
 def shares_of(args: argparse.Namespace, site: Site) -> list[Site]:
     """Return what each IOC serves: the whole site, unless shares are named. Raises SiteError."""
     return shares(site, args.only)
+
+
+def part_of(args: argparse.Namespace, site: Site) -> Site:
+    """Return what one IOC serves: the whole site, unless ``--only`` names devices. Raises SiteError."""
+    return only(site, args.only) if args.only else site
+
+
+def add_span(parser: argparse.ArgumentParser, since: str) -> None:
+    """Add ``--since``, with this default, and ``--until``."""
+    about = f"90s, 1h, 7d ... ago, or 2026-01-31T12:00 ({since})"
+    parser.add_argument("--since", default=since, metavar="WHEN", help=about)
+    parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
+
+
+def span_of(args: argparse.Namespace, command: str) -> tuple[float, float]:
+    """Return begin and end of ``add_span`` as Unix time. Raises SiteError."""
+    try:
+        begin, end = moments(args.since, args.until, time.time_ns())
+    except ValueError as error:
+        raise SiteError([f"{command}: {error}"]) from error
+    return begin / 1e9, end / 1e9
 
 
 def add_logging(parser: argparse.ArgumentParser) -> None:

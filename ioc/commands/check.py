@@ -22,7 +22,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; the exit status is the same")
     add_shares(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

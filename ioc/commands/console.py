@@ -10,12 +10,13 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
+from ioc.commands.arguments import part_of
 from ioc.commands.demo_site import site_at
 from ioc.commands.run import add_arguments
 from ioc.console.client import Console, Lost
 from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
-from ioc.site.config import Site, only
+from ioc.site.config import Site
 
 _END_SECONDS = 10.0
 """How long a server may take to end, before it is killed."""
@@ -30,12 +31,11 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_arguments(parser)
     parser.add_argument("--serve", action="store_true", help="serve the site as run does when no server of it runs")
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Take commands; raises SiteError, and OSError when the socket of a running server cannot be used."""
-    site = only(site_at(args.site), args.only) if args.only else site_at(args.site)
+    site = part_of(args, site_at(args.site))
     sock = _connected(site)
     if sock is None:
         return _serve(args) if args.serve else _none_runs(site)

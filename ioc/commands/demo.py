@@ -32,7 +32,6 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="Channel Access port, 0 for any (default: EPICS_CA_SERVER_PORT, or 5064 if it is free)",
     )
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 
-from ioc.client import Client
-from ioc.commands.pv_arguments import complain, environment
+from ioc.commands.pv_arguments import complain
 from ioc.commands.pvs import in_columns
-from ioc.commands.saved_settings import CONNECT_SECONDS, add_arguments, from_file, plant_of
+from ioc.commands.saved_settings import CONNECT_SECONDS, add_arguments, from_file, look_once, plant_of
 from ioc.snapshots.plan import mistakes
-from ioc.snapshots.present import Present, equal, look, scalar, shown
+from ioc.snapshots.present import Present, equal, scalar, shown
 from ioc.snapshots.snapshot import Saved
 
 _HEADINGS = ("PV", "in the file", "now", "")
@@ -23,19 +21,13 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a snapshot, .json or .csv")
     parser.add_argument("--json", action="store_true", help="one JSON object for each difference")
     add_arguments(parser, CONNECT_SECONDS)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the differences; 1 when there is one. Raises SiteError, SnapshotError and OSError."""
     plant = plant_of(args.site)
     chosen, found, missing = from_file(plant, args.file, args.only)
-
-    async def read() -> dict[str, Present]:
-        async with Client(environment(plant.site)) as client:
-            return await look(client, chosen, args.wait)
-
-    present = asyncio.run(read())
+    present = look_once(plant, chosen, args.wait)
     rows = [row for name, one in present.items() if (row := _difference(found[name], one)) is not None]
     if args.json:
         for pv, saved, value, note in rows:

@@ -6,12 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from ioc.commands.arguments import add_shares, device_names, shares_of
+from ioc.commands.arguments import add_shares, device_names, part_of, shares_of
 from ioc.export.db import write_db
 from ioc.export.epics_containers import write_values
 from ioc.export.formats import FORMATS, everything, files_of
 from ioc.export.plant import Plant
-from ioc.site.config import load_site, only
+from ioc.site.config import load_site
 from ioc.site.expansion import expand, expand_all
 from ioc.version import release
 
@@ -49,7 +49,7 @@ def _add_folder_format(formats: argparse._SubParsersAction[argparse.ArgumentPars
     parser.add_argument(
         "-o", "--output", metavar="DIR", type=Path, default=Path(), help="folder to write into, made if missing"
     )
-    parser.set_defaults(func=export_folder, format=name)
+    parser.set_defaults(format=name)
 
 
 def export_db(args: argparse.Namespace) -> int:
@@ -60,14 +60,12 @@ def export_db(args: argparse.Namespace) -> int:
 
 def export_epics_containers(args: argparse.Namespace) -> int:
     """Write the values file; raises SiteError, DatabaseError or OSError."""
-    site = load_site(args.site)
-    if args.only:
-        site = only(site, args.only)
+    site = part_of(args, load_site(args.site))
     records = len(expand(site).records)
     return _write(write_values(site, Path(args.site).name, records, args.image, args.only or ()), args.output)
 
 
-def export_folder(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Write the files of a format, or of all; raises SiteError, DatabaseError or OSError."""
     plant = Plant.build(shares_of(args, load_site(args.site)), args.shards)
     files = everything(plant) if args.format == "all" else files_of(args.format, plant)

@@ -24,7 +24,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("pv", metavar="PV", nargs="+", help="a PV, with its field if any, or a wildcard")
     parser.add_argument("-t", "--terse", action="store_true", help="the values alone, one on a line")
     add_arguments(parser, timeout=3.0)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

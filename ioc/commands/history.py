@@ -9,6 +9,7 @@ from archiver import cli
 from archiver.config import default_directory
 from archiver.points.catalogue import catalogue
 from ioc.commands.archive import archived, archiver_config
+from ioc.commands.arguments import add_span
 from ioc.site.config import SiteError, load_site
 
 
@@ -18,8 +19,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--events", action="store_true", help="the events of the site instead: trips, puts, links, power interruptions"
     )
-    parser.add_argument("--since", default="1h", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (1h)")
-    parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
+    add_span(parser, "1h")
     parser.add_argument(
         "--csv", type=Path, metavar="FILE", help="write a table, as the Data Browser of Phoebus imports it"
     )
@@ -32,7 +32,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--influxdb", action="store_true", help="read the first InfluxDB of the site file instead of the log"
     )
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

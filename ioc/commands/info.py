@@ -35,7 +35,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("pv", metavar="PV", nargs="+", help="a PV, or a wildcard")
     add_arguments(parser, timeout=3.0)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -45,7 +45,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", "--output", metavar="FILE", type=Path, help=f"the file to write, a new one (default: {_DEFAULT_FILE})"
     )
-    parser.set_defaults(func=run)
 
 
 def _device(text: str) -> tuple[str, str]:

@@ -11,13 +11,12 @@ from contextlib import ExitStack, closing
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from archiver.history.moments import moments
 from ioc.clock import local_time
-from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.arguments import add_shares, add_span, shares_of, span_of
 from ioc.logs import printable
 from ioc.services.journal import APPLIED, REFUSED, Entry, Follower, journal_files, stored
 from ioc.services.state import state_folder
-from ioc.site.config import SiteError, load_site
+from ioc.site.config import load_site
 
 _LOOK = 0.5
 """Seconds between two looks at the files for ``--follow``."""
@@ -26,15 +25,13 @@ _LOOK = 0.5
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
-    parser.add_argument("--since", default="1d", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (1d)")
-    parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
+    add_span(parser, "1d")
     parser.add_argument("--pv", default="*", metavar="PV", help="a PV, with its field if any, or a wildcard")
     parser.add_argument("--user", default="*", metavar="USER", help="a user, as user or user@host, or a wildcard")
     parser.add_argument("--refused", action="store_true", help="only puts that were not done as they were asked for")
     parser.add_argument("--json", action="store_true", help="the lines as they stand in the journal")
     parser.add_argument("--follow", action="store_true", help="go on with those that come, until Ctrl-C")
     add_shares(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -42,10 +39,7 @@ def run(args: argparse.Namespace) -> int:
     site = load_site(args.site)
     folder = state_folder(site)
     paths = [path for part in shares_of(args, site) for path in journal_files(part, folder)]
-    try:
-        begin, end = (moment / 1e9 for moment in moments(args.since, args.until, time.time_ns()))
-    except ValueError as error:
-        raise SiteError([f"journal: {error}"]) from error
+    begin, end = span_of(args, "journal")
     with ExitStack() as stack:
         followers = [stack.enter_context(closing(Follower(path))) for path in paths if args.follow]
         found = merged(paths)

@@ -35,7 +35,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--count", type=int, metavar="N", help="end after so many changes")
     parser.add_argument("-s", "--seconds", type=seconds, metavar="S", help="end after so many seconds")
     add_arguments(parser, timeout=3.0)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

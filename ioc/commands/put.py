@@ -33,7 +33,6 @@ def register(parser: argparse.ArgumentParser) -> None:
         "--no-completion", action="store_true", help="end when it is sent; nothing is known of what becomes of it"
     )
     add_arguments(parser, timeout=30.0)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

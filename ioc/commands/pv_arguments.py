@@ -50,11 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float) -> None:
         metavar="SITE",
         help=f"the site file, or demo; for wildcards and names without prefix (${SITE_VARIABLE}, or {_SITE_HERE} here)",
     )
-    parser.add_argument(
-        "-w", "--wait", type=seconds, default=timeout, metavar="S", help=f"wait so many seconds ({timeout:g})"
-    )
+    add_wait(parser, timeout)
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     add_shares(parser)
+
+
+def add_wait(parser: argparse.ArgumentParser, timeout: float) -> None:
+    """Add how long PVs may take, in seconds, with this default."""
+    about = f"wait so many seconds ({timeout:g})"
+    parser.add_argument("-w", "--wait", type=seconds, default=timeout, metavar="S", help=about)
 
 
 def seconds(text: str) -> float:

@@ -19,7 +19,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="as JSON, with aliases and all info tags")
     add_shares(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -39,7 +39,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object for each step")
     add_arguments(parser, 30.0)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,16 +8,15 @@ import socket
 from functools import partial
 
 from ioc.app import run as run_app
-from ioc.commands.arguments import add_logging, begin_logging, device_names, port_number
+from ioc.commands.arguments import add_logging, begin_logging, device_names, part_of, port_number
 from ioc.console.server import consoles
-from ioc.site.config import Site, load_site, only
+from ioc.site.config import load_site
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_arguments(parser)
     parser.add_argument("--console-fd", type=int, help=argparse.SUPPRESS)  # the connection of labioc console --serve
-    parser.set_defaults(func=run)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,14 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
-    site = site_of(args)
+    site = part_of(args, load_site(args.site))
     begin_logging(args)
     sock = None if args.console_fd is None else socket.socket(fileno=args.console_fd)
     asyncio.run(run_app(site, args.port, partial(consoles, sock=sock), args.force))
     return 0
-
-
-def site_of(args: argparse.Namespace) -> Site:
-    """Load the site, or the part of it that is to be served. Raises SiteError."""
-    site = load_site(args.site)
-    return only(site, args.only) if args.only else site

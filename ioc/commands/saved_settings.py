@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from ioc.commands.pv_arguments import seconds
+from ioc.client import Client
+from ioc.commands.pv_arguments import add_wait, environment
 from ioc.export.plant import Plant, Setting, settings
 from ioc.site.config import load_site
 from ioc.snapshots.plan import selected
-from ioc.snapshots.present import matching
+from ioc.snapshots.present import Present, look, matching
 from ioc.snapshots.snapshot import Saved, SnapshotError, checked_path, read
 
 CONNECT_SECONDS: Final = 5.0
@@ -25,9 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser, timeout: float) -> None:
         metavar="PATTERN",
         help="only settings that match, HV1:CH0*:VSET for example; it may be given several times",
     )
-    parser.add_argument(
-        "-w", "--wait", type=seconds, default=timeout, metavar="S", help=f"wait so many seconds ({timeout:g})"
-    )
+    add_wait(parser, timeout)
 
 
 def plant_of(site: str) -> Plant:
@@ -41,6 +41,16 @@ def choose(plant: Plant, patterns: Sequence[str]) -> list[Setting]:
     if not chosen:
         raise SnapshotError([f"{' '.join(patterns) or 'the site'}: there is no such setting"])
     return chosen
+
+
+def look_once(plant: Plant, chosen: Sequence[Setting], timeout: float) -> dict[str, Present]:
+    """Return what is in force at the running servers now, by the names of the settings."""
+
+    async def read() -> dict[str, Present]:
+        async with Client(environment(plant.site)) as client:
+            return await look(client, chosen, timeout)
+
+    return asyncio.run(read())
 
 
 def from_file(plant: Plant, file: str, patterns: Sequence[str]) -> tuple[list[Setting], dict[str, Saved], int]:

@@ -10,7 +10,6 @@ from ioc.site.schema import site_schema
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.set_defaults(func=run)
 
 
 def run(_args: argparse.Namespace) -> int:

@@ -22,7 +22,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--html", type=Path, metavar="FILE", help="also write the report as a page")
     parser.add_argument("-w", "--wait", type=seconds, default=5.0, metavar="S", help="wait so long for PVs (5)")
     add_shares(parser)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:

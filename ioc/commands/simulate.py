@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from functools import partial
 from typing import Any
 
 from devices.registry import FAMILIES
@@ -25,12 +24,12 @@ def register(parser: argparse.ArgumentParser) -> None:
             one.add_argument("--port", type=port_number, default=0, metavar="N", help="TCP port (default: a free one)")
         simulation.add_arguments(one)
         one.add_argument("--door", type=port_number, default=0, metavar="N", help="port of the back door")
-        one.set_defaults(func=partial(run, simulation))
+        one.set_defaults(simulation=simulation)
 
 
-def run(simulation: Simulation[Any], args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     """Simulate a device until Ctrl-C; raises OSError when a port or an interface cannot be had."""
-    asyncio.run(_serve(simulation, args))
+    asyncio.run(_serve(args.simulation, args))
     return 0
 
 

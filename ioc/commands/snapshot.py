@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import time
 
-from ioc.client import Client
-from ioc.commands.pv_arguments import complain, environment
-from ioc.commands.saved_settings import CONNECT_SECONDS, add_arguments, choose, plant_of
-from ioc.snapshots.present import look, saved
+from ioc.commands.pv_arguments import complain
+from ioc.commands.saved_settings import CONNECT_SECONDS, add_arguments, choose, look_once, plant_of
+from ioc.snapshots.present import saved
 from ioc.snapshots.snapshot import Snapshot, as_json, checked_path, write
 
 
@@ -24,7 +22,6 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--partial", action="store_true", help="leave out what cannot be read, and save the rest")
     add_arguments(parser, CONNECT_SECONDS)
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,22 +32,16 @@ def run(args: argparse.Namespace) -> int:
     path = checked_path(args.file) if args.file else None
     plant = plant_of(args.site)
     chosen = choose(plant, args.only)
-
-    async def read() -> Snapshot | None:
-        async with Client(environment(plant.site)) as client:
-            now = time.time()
-            present = await look(client, chosen, args.wait)
-        good = tuple(saved(one) for one in present.values() if one.trouble is None)
-        bad = [(one.pv, one.trouble) for one in present.values() if one.trouble is not None]
-        for pv, trouble in bad:
-            complain(f"{pv}: {trouble.text}{'; the device does not have it' if trouble.lacking else ''}")
-        whole = good and (args.partial or all(trouble.lacking for _, trouble in bad))
-        return Snapshot(plant.prefix, now, good) if whole else None
-
-    snapshot = asyncio.run(read())
-    if snapshot is None:
+    now = time.time()
+    present = look_once(plant, chosen, args.wait)
+    good = tuple(saved(one) for one in present.values() if one.trouble is None)
+    bad = [(one.pv, one.trouble) for one in present.values() if one.trouble is not None]
+    for pv, trouble in bad:
+        complain(f"{pv}: {trouble.text}{'; the device does not have it' if trouble.lacking else ''}")
+    if not good or not (args.partial or all(trouble.lacking for _, trouble in bad)):
         complain("nothing is saved" + ("" if args.partial else "; --partial saves what can be read"))
         return 1
+    snapshot = Snapshot(plant.prefix, now, good)
     for one in snapshot.settings:
         if one.demand != one.value:
             complain(f"{one.pv}: the device has {one.value}, which is saved; {one.demand} was set")

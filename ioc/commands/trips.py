@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -14,12 +13,12 @@ from pathlib import Path
 from archiver.cli import TERMINAL
 from archiver.config import PvSpec
 from archiver.history import plot
-from archiver.history.moments import moments
 from archiver.history.samples import Sample
 from ioc.automation.trip_files import Trip, folder_of, load, stem, stored
 from ioc.clock import local_time
+from ioc.commands.arguments import add_span, span_of
 from ioc.services.state import state_folder
-from ioc.site.config import Site, SiteError, load_site
+from ioc.site.config import Site, load_site
 
 _NS = 1_000_000_000
 _DRAWN = {"VMON": "V", "IMON": "uA", "VSET:RBV": "V"}
@@ -29,8 +28,7 @@ _DRAWN = {"VMON": "V", "IMON": "uA", "VSET:RBV": "V"}
 def register(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("site", metavar="SITE", help="the site file")
-    parser.add_argument("--since", default="30d", metavar="WHEN", help="90s, 1h, 7d ... ago, or 2026-01-31T12:00 (30d)")
-    parser.add_argument("--until", default="", metavar="WHEN", help="the same; now when left out")
+    add_span(parser, "30d")
     parser.add_argument(
         "--channel", default="*", metavar="CHANNEL", help="a channel, LAB:HV1:CH00 or its alias, or a wildcard"
     )
@@ -43,16 +41,12 @@ def register(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="draw the last one: in the terminal, or FILE.png, .svg or .pdf",
     )
-    parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print the list; raises SiteError, and OSError for a file that can't be read."""
     site = load_site(args.site)
-    try:
-        begin, end = (moment / _NS for moment in moments(args.since, args.until, time.time_ns()))
-    except ValueError as error:
-        raise SiteError([f"trips: {error}"]) from error
+    begin, end = span_of(args, "trips")
     folder = folder_of(state_folder(site))
     found = sorted(_trips(site, folder, args.channel), key=lambda pair: pair[1].time)
     found = [pair for pair in found if begin <= pair[1].time <= end]

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode
 
 from ioc.export.alarms import Alarm, alarms
 from ioc.export.plant import Plant
+from ioc.export.traces import document, texts
 
 
 def write(plant: Plant) -> dict[str, str]:
@@ -21,8 +22,7 @@ def write(plant: Plant) -> dict[str, str]:
     for alarm in alarms(plant):
         _pv(_area(areas, tuple(alarm.path), alarm), alarm)
     _pvs_first(root)
-    ET.indent(root)
-    return {"alarms.xml": '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"}
+    return {"alarms.xml": document(root)}
 
 
 def screen_link(screen: tuple[str, Mapping[str, str]], top: str = "file:$(TOP)") -> str:
@@ -43,10 +43,9 @@ def _area(areas: dict[tuple[str, ...], ET.Element], path: tuple[str, ...], alarm
 def _pv(parent: ET.Element, alarm: Alarm) -> None:
     pv = ET.SubElement(parent, "pv", name=alarm.pv)
     flag = "true" if alarm.spoken else "false"
-    texts = {"description": alarm.description, "enabled": "true", "latching": flag, "annunciating": flag}
-    for tag, text in {**texts, "delay": str(alarm.delay), "filter": alarm.filter}.items():
-        if text:
-            ET.SubElement(pv, tag).text = text
+    texts(pv, description=alarm.description, enabled="true", latching=flag, annunciating=flag, delay=alarm.delay)
+    if alarm.filter:
+        texts(pv, filter=alarm.filter)
     if alarm.guidance:
         _detail(pv, "guidance", "What to do", alarm.guidance)
     if alarm.command is not None:
@@ -63,6 +62,4 @@ def _pvs_first(component: ET.Element) -> None:
 
 
 def _detail(parent: ET.Element, tag: str, title: str, details: str) -> None:
-    holder = ET.SubElement(parent, tag)
-    ET.SubElement(holder, "title").text = title
-    ET.SubElement(holder, "details").text = details
+    texts(ET.SubElement(parent, tag), title=title, details=details)

@@ -11,7 +11,7 @@ import json
 from typing import Any, Final
 
 from ioc.export import grafana
-from ioc.export.nodes import device_nodes
+from ioc.export.nodes import bridges, device_nodes, only
 from ioc.export.plant import Plant
 from ioc.site.config import Site
 from ioc.version import release
@@ -30,7 +30,9 @@ ENTRYPOINT ["labioc"]
 def write(plant: Plant) -> dict[str, str]:
     """Return the compose file, the Dockerfile and what Grafana reads. Raises SiteError as the dashboards do."""
     provisioned = grafana.write(plant)
-    compose = {"version": "3.8", "services": _services(plant), "volumes": {name: {} for name in _VOLUMES}}
+    source = json.loads(provisioned["influxql/provisioning/datasources/labioc.yaml"])["datasources"][0]
+    services = _services(plant, source["jsonData"]["dbName"])  # the database that the dashboards read
+    compose = {"version": "3.8", "services": services, "volumes": {name: {} for name in _VOLUMES}}
     return {
         "compose.yaml": json.dumps(compose, indent=2) + "\n",
         "Dockerfile": _DOCKERFILE.format(release=release()),
@@ -41,19 +43,16 @@ def write(plant: Plant) -> dict[str, str]:
 _VOLUMES: Final = ("state", "archive", "influxdb", "grafana")
 
 
-def _services(plant: Plant) -> dict[str, Any]:
+def _services(plant: Plant, database: str) -> dict[str, Any]:
     alone = len(plant.parts) == 1
     services = {"ioc" if alone else part.ioc.lower(): _ioc(part, alone) for part in plant.parts}
-    only = [] if alone else [word for part in plant.parts for word in _only(part)]
     needed = [*services, "influxdb"]
-    bridges = len(plant.archivers) or 1
-    for number in range(1, bridges + 1):
-        name, shard = ("archiver", []) if bridges == 1 else (f"archiver-{number}", ["--shard", f"{number}/{bridges}"])
-        services[name] = {**_labioc("archive", [*only, *shard], "archive"), "depends_on": needed}
+    for name, words in bridges(plant):
+        services[f"archiver{name}"] = {**_labioc("archive", words, "archive"), "depends_on": needed}
     services["influxdb"] = {
         "image": "influxdb:1.8",
         "ports": ["127.0.0.1:8086:8086"],
-        "environment": {"INFLUXDB_DB": _database(plant)},
+        "environment": {"INFLUXDB_DB": database},
         "volumes": ["influxdb:/var/lib/influxdb"],
         "restart": "unless-stopped",
     }
@@ -70,29 +69,18 @@ def _services(plant: Plant) -> dict[str, Any]:
     return services
 
 
-def _database(plant: Plant) -> str:
-    """Return the database that the dashboards read, which is the first of version 1 of the site file."""
-    path = "influxql/provisioning/datasources/labioc.yaml"
-    source = json.loads(grafana.write(plant)[path])["datasources"][0]
-    return str(source["jsonData"]["dbName"])
-
-
 def _ioc(part: Site, alone: bool) -> dict[str, Any]:
-    service = _labioc("run", [] if alone else _only(part), "state")
+    service = _labioc("run", [] if alone else only(part), "state")
     if part.access.acf is not None:  # it lies beside the site file
         service["volumes"].append(f"./{part.access.acf.name}:{_FOLDER}/{part.access.acf.name}:ro")
     nodes = device_nodes(part.devices)
     return {**service, "devices": [f"{node}:{node}" for node in nodes]} if nodes else service
 
 
-def _only(part: Site) -> list[str]:
-    return ["--only", ",".join(device.name for device in part.devices)]
-
-
-def _labioc(command: str, only: list[str], volume: str) -> dict[str, Any]:
+def _labioc(command: str, words: list[str], volume: str) -> dict[str, Any]:
     return {
         "image": f"labioc:{release()}",
-        "command": [command, _SITE, *only],
+        "command": [command, _SITE, *words],
         "network_mode": "host",
         "stop_grace_period": "5s",
         "environment": {"XDG_STATE_HOME": "/state"},

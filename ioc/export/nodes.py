@@ -1,10 +1,12 @@
-"""What a process that serves some devices needs of its computer: device nodes and network interfaces."""
+"""What the processes of a site need: device nodes and network interfaces of their computer, their command lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 from devices.model import DeviceSettings
+from ioc.export.plant import Plant
+from ioc.site.config import Site
 
 
 def device_nodes(devices: Iterable[DeviceSettings]) -> list[str]:
@@ -16,6 +18,19 @@ def can_interfaces(devices: Iterable[DeviceSettings]) -> list[str]:
     """Return the network interfaces of SocketCAN that devices are reached through."""
     buses = [device.bus for device in devices if not device.simulated]
     return sorted({str(bus["channel"]) for bus in buses if bus.get("interface") == "socketcan" and "channel" in bus})
+
+
+def only(part: Site) -> list[str]:
+    """Return the words of a command line for a part of a site that is served beside others."""
+    return ["--only", ",".join(device.name for device in part.devices)]
+
+
+def bridges(plant: Plant) -> Iterator[tuple[str, list[str]]]:
+    """Yield for each bridge of a site what follows its name, ``-2``, and the words of its command line."""
+    shares = [word for part in plant.parts for word in only(part)] if len(plant.parts) > 1 else []
+    count = len(plant.archivers) or 1
+    for number in range(1, count + 1):
+        yield (f"-{number}", [*shares, "--shard", f"{number}/{count}"]) if count > 1 else ("", shares)
 
 
 def _nodes(device: DeviceSettings) -> Iterator[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ioc.export.plant import Device, Plant
-from ioc.export.traces import TRACES
+from ioc.export.traces import TRACES, document, texts
 
 _DARK, _LIGHT = (27, 31, 38), (220, 226, 234)
 
@@ -67,35 +67,27 @@ def furnace_plot(title: str, base: str, device: Device) -> str:
 def plot(title: str, axes: Sequence[str], traces: Sequence[Trace]) -> str:
     """Return the file of a plot over the last hour, which goes on by itself."""
     root = ET.Element("databrowser")
-    _texts(root, title=title, save_changes="false", show_toolbar="true", show_legend="true", grid="true")
-    _texts(root, scroll="true", update_period="1.0", scroll_step="5", start="-1 hours", end="now")
-    _texts(root, archive_rescale="NONE")
+    texts(root, title=title, save_changes="false", show_toolbar="true", show_legend="true", grid="true")
+    texts(root, scroll="true", update_period="1.0", scroll_step="5", start="-1 hours", end="now")
+    texts(root, archive_rescale="NONE")
     _color(root, "foreground", _LIGHT)
     _color(root, "background", _DARK)
     holder = ET.SubElement(root, "axes")
     for number, name in enumerate(axes):
         axis = ET.SubElement(holder, "axis")
-        _texts(axis, visible="true", name=name, use_axis_name="true", use_trace_names="false")
-        _texts(axis, right="true" if number else "false", min="0.0", max="10.0", grid="true", autoscale="true")
+        texts(axis, visible="true", name=name, use_axis_name="true", use_trace_names="false")
+        texts(axis, right="true" if number else "false", min="0.0", max="10.0", grid="true", autoscale="true")
         _color(axis, "color", _LIGHT)
     pvs = ET.SubElement(root, "pvlist")
     for number, trace in enumerate(traces):
         pv = ET.SubElement(pvs, "pv")
-        _texts(pv, display_name=trace.name, visible="true", name=trace.pv, axis=str(trace.axis))
+        texts(pv, display_name=trace.name, visible="true", name=trace.pv, axis=str(trace.axis))
         _color(pv, "color", TRACES[number % len(TRACES)][1:])
-        _texts(pv, trace_type="AREA", linewidth="2", line_style="SOLID" if trace.axis == 0 else "DASH")
-        _texts(pv, point_type="NONE", point_size="2", waveform_index="0", period="0.0", ring_size="5000")
-        _texts(pv, request="OPTIMIZED")
-    ET.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
-
-
-def _texts(parent: ET.Element, **texts: str) -> None:
-    for tag, text in texts.items():
-        ET.SubElement(parent, tag).text = text
+        texts(pv, trace_type="AREA", linewidth="2", line_style="SOLID" if trace.axis == 0 else "DASH")
+        texts(pv, point_type="NONE", point_size="2", waveform_index="0", period="0.0", ring_size="5000")
+        texts(pv, request="OPTIMIZED")
+    return document(root)
 
 
 def _color(parent: ET.Element, tag: str, color: tuple[int, int, int]) -> None:
-    holder = ET.SubElement(parent, tag)
-    for name, part in zip(("red", "green", "blue"), color, strict=True):
-        ET.SubElement(holder, name).text = str(part)
+    texts(ET.SubElement(parent, tag), **dict(zip(("red", "green", "blue"), color, strict=True)))

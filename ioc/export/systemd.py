@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ioc.export.nodes import can_interfaces, device_nodes
+from ioc.export.nodes import bridges, can_interfaces, device_nodes, only
 from ioc.export.plant import Plant
 from ioc.site.config import Site
 
@@ -47,21 +47,14 @@ def write(plant: Plant) -> dict[str, str]:
     """Return the units by file name."""
     alone = len(plant.parts) == 1
     names = {part.ioc: "labioc" if alone else f"labioc-{part.ioc.lower()}" for part in plant.parts}
-    files = {f"{names[part.ioc]}.service": _service(part, [] if alone else _only(part)) for part in plant.parts}
-    only = [] if alone else [word for part in plant.parts for word in _only(part)]
-    bridges = len(plant.archivers) or 1
-    for number in range(1, bridges + 1):
-        name, shard = ("", []) if bridges == 1 else (f"-{number}", ["--shard", f"{number}/{bridges}"])
-        services = [f"{service}.service" for service in names.values()]
-        files[f"labioc-archive{name}.service"] = _archiver(plant, services, [*only, *shard])
+    files = {f"{names[part.ioc]}.service": _service(part, [] if alone else only(part)) for part in plant.parts}
+    services = [f"{service}.service" for service in names.values()]
+    for name, words in bridges(plant):
+        files[f"labioc-archive{name}.service"] = _archiver(plant, services, words)
     return files
 
 
-def _only(part: Site) -> list[str]:
-    return ["--only", ",".join(device.name for device in part.devices)]
-
-
-def _service(part: Site, only: list[str]) -> str:
+def _service(part: Site, words: list[str]) -> str:
     buses = [f"sys-subsystem-net-devices-{name}.device" for name in can_interfaces(part.devices)]
     after = ["network-online.target", "time-sync.target", *buses]
     kinds = sorted({kind for node in device_nodes(part.devices) for kind in _kinds(node)})
@@ -69,7 +62,7 @@ def _service(part: Site, only: list[str]) -> str:
     if kinds:
         access.append("SupplementaryGroups=dialout")
     families = "AF_INET AF_INET6 AF_UNIX AF_NETLINK" + (" AF_CAN" if buses else "")
-    command = " ".join([_LABIOC, "run", _SITE, *only])
+    command = " ".join([_LABIOC, "run", _SITE, *words])
     devices = ", ".join(device.name for device in part.devices)
     return _unit(f"EPICS IOC {part.prefix} ({devices})", after, buses, command, [*_NOTIFY, *access], families)
 
@@ -80,8 +73,8 @@ def _kinds(node: str) -> tuple[str, ...]:
     return (match[1],) if match else ("ttyUSB", "ttyACM")
 
 
-def _archiver(plant: Plant, services: list[str], only: list[str]) -> str:
-    command = " ".join([_LABIOC, "archive", _SITE, *only])
+def _archiver(plant: Plant, services: list[str], words: list[str]) -> str:
+    command = " ".join([_LABIOC, "archive", _SITE, *words])
     after = ["network-online.target", "time-sync.target", *services]
     return _unit(f"Archiver of {plant.prefix}", after, [], command, ["PrivateDevices=yes"],
                  "AF_INET AF_INET6 AF_UNIX AF_NETLINK")  # fmt: skip

@@ -1,7 +1,8 @@
-"""Colours of traces, the same on the screens and in the plots."""
+"""What screens, plots and alarm trees for Phoebus have in common: the XML of their files, and the colours of traces."""
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,3 +20,15 @@ TRACES: Final[Sequence[Color]] = (
     ("Labioc_Trace_8", 230, 130, 100),
 )
 """Colours of curves, distinct on a dark ground."""
+
+
+def document(root: ET.Element) -> str:
+    """Return a file of XML."""
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
+
+
+def texts(parent: ET.Element, **elements: str | int) -> None:
+    """Add elements that hold a text."""
+    for tag, text in elements.items():
+        ET.SubElement(parent, tag).text = str(text)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ioc.export.traces import TRACES, Color
+from ioc.export.traces import TRACES, Color, document, texts
 
 # Severities and states by the names that every Phoebus has, so that a site's own colours show here too.
 MINOR: Final[Color] = ("MINOR", 255, 128, 0)
@@ -94,14 +94,13 @@ class Screen:
 
     def __init__(self, name: str, width: int, height: int) -> None:
         self.root = ET.Element("display", version="2.0.0")
-        _texts(self.root, name=name, width=width, height=height)
+        texts(self.root, name=name, width=width, height=height)
         _color(self.root, "background_color", BACKGROUND)
         self._names: dict[str, int] = {}
 
     def text(self) -> str:
         """Return the file."""
-        ET.indent(self.root)
-        return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(self.root, encoding="unicode") + "\n"
+        return document(self.root)
 
     def resize(self, width: int, height: int) -> None:
         """Make the screen as large as its widgets turned out to need."""
@@ -112,8 +111,8 @@ class Screen:
     def _widget(self, kind: str, name: str, box: Box) -> ET.Element:
         widget = ET.SubElement(self.root, "widget", type=kind, version=_VERSIONS.get(kind, "2.0.0"))
         count = self._names[name] = self._names.get(name, 0) + 1
-        _texts(widget, name=name if count == 1 else f"{name} {count}", x=box.x, y=box.y)
-        _texts(widget, width=box.width, height=box.height)
+        texts(widget, name=name if count == 1 else f"{name} {count}", x=box.x, y=box.y)
+        texts(widget, width=box.width, height=box.height)
         return widget
 
     def label(
@@ -121,14 +120,14 @@ class Screen:
     ) -> ET.Element:
         """Add a fixed text, which wraps only where that is asked for."""
         widget = self._widget("label", text[:40] or "Label", box)
-        _texts(widget, text=text, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(wrap))
+        texts(widget, text=text, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(wrap))
         _look(widget, font, color, None)
         return widget
 
     def panel(self, name: str, box: Box) -> None:
         """Add a plain area behind other widgets."""
         widget = self._widget("rectangle", name, box)
-        _texts(widget, line_width=0)
+        texts(widget, line_width=0)
         _color(widget, "background_color", PANEL)
 
     def readback(
@@ -136,11 +135,11 @@ class Screen:
     ) -> ET.Element:
         """Add the value of a PV with its unit; ``text`` is for long strings, which are arrays of characters."""
         widget = self._widget("textupdate", pv, box)
-        _texts(widget, pv_name=pv, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(text))
+        texts(widget, pv_name=pv, horizontal_alignment=align, vertical_alignment=_MIDDLE, wrap_words=_bool(text))
         if text:
-            _texts(widget, format=_STRING)
+            texts(widget, format=_STRING)
         if not units:
-            _texts(widget, show_units="false")
+            texts(widget, show_units="false")
         _look(widget, font, TEXT, READ)
         return widget
 
@@ -152,13 +151,13 @@ class Screen:
     def entry(self, pv: str, box: Box) -> None:
         """Add a field to write a PV with; Enter sends it."""
         widget = self._widget("textentry", pv, box)
-        _texts(widget, pv_name=pv, horizontal_alignment=RIGHT, vertical_alignment=_MIDDLE)
+        texts(widget, pv_name=pv, horizontal_alignment=RIGHT, vertical_alignment=_MIDDLE)
         _look(widget, "Default", TEXT, WRITE)
 
     def menu(self, pv: str, box: Box, confirm: str) -> None:
         """Add a choice among the states of a PV, which asks before it writes."""
         widget = self._widget("combo", pv, box)
-        _texts(widget, pv_name=pv, show_confirm_dialog="true", confirm_message=confirm)
+        texts(widget, pv_name=pv, show_confirm_dialog="true", confirm_message=confirm)
         _look(widget, "Default", TEXT, BUTTON)
 
     def button(
@@ -183,14 +182,14 @@ class Screen:
             action = ET.SubElement(holder, "action", type=kind)
             for tag, value in elements.items():
                 if isinstance(value, str):
-                    _texts(action, **{tag: value})
+                    texts(action, **{tag: value})
                 else:
-                    _texts(ET.SubElement(action, tag), **value)
-        _texts(widget, text=text)
+                    texts(ET.SubElement(action, tag), **value)
+        texts(widget, text=text)
         if pv:
-            _texts(widget, pv_name=pv)
+            texts(widget, pv_name=pv)
         if confirm:
-            _texts(widget, show_confirm_dialog="true", confirm_message=confirm)
+            texts(widget, show_confirm_dialog="true", confirm_message=confirm)
         _look(widget, "Default", TEXT, color)
 
     def cell(self, text: str, pv: str, box: Box, action: Action, colors: Sequence[Color]) -> None:
@@ -201,24 +200,24 @@ class Screen:
     def bar(self, pv: str, box: Box) -> None:
         """Add a bar over the display range of a PV."""
         widget = self._widget("progressbar", pv, box)
-        _texts(widget, pv_name=pv)
+        texts(widget, pv_name=pv)
         _color(widget, "fill_color", BAR)
         _color(widget, "background_color", READ)
 
     def embed(self, file: str, box: Box, macros: Mapping[str, str]) -> None:
         """Add another screen inside this one."""
         widget = self._widget("embedded", file, box)
-        _texts(widget, file=file, transparent="true")
-        _texts(ET.SubElement(widget, "macros"), **macros)
+        texts(widget, file=file, transparent="true")
+        texts(ET.SubElement(widget, "macros"), **macros)
 
     def plot(self, file: str, box: Box) -> None:
         """Add a Data Browser plot."""
-        _texts(self._widget("databrowser", file, box), file=file)
+        texts(self._widget("databrowser", file, box), file=file)
 
     def traces(self, title: str, box: Box, x: tuple[str, str], ys: Sequence[tuple[str, str]]) -> None:
         """Add a plot of arrays, each with the axis of its own title; ``x`` is the title and PV of the abscissa."""
         widget = self._widget("xyplot", title, box)
-        _texts(widget, title=title)
+        texts(widget, title=title)
         _color(widget, "background_color", READ)
         _color(widget, "foreground_color", TEXT)
         _axis(ET.SubElement(widget, "x_axis"), x[0])
@@ -228,7 +227,7 @@ class Screen:
             axis, trace = ET.SubElement(axes, "y_axis"), ET.SubElement(traces, "trace")
             _axis(axis, name)
             _color(axis, "color", color)
-            _texts(trace, name=name, x_pv=x[1], y_pv=pv, axis=number)
+            texts(trace, name=name, x_pv=x[1], y_pv=pv, axis=number)
             _color(trace, "color", color)
 
     def count(self, pvs: Sequence[str], text: str, box: Box, color: Color | None = None) -> None:
@@ -245,7 +244,7 @@ class Screen:
     def worst(self, pvs: Sequence[str], box: Box) -> None:
         """Add the highest severity of some PVs, as a word on its colour: ``?`` until all are connected."""
         widget = self.label("?", box, FAINT, "Default Bold", CENTER)
-        _texts(widget, transparent="false")
+        texts(widget, transparent="false")
         _color(widget, "background_color", READ)
         levels = (("INVALID", 3, INVALID), ("MAJOR", 2, MAJOR), ("MINOR", 1, MINOR))
         numbers = range(len(pvs))
@@ -269,7 +268,7 @@ class Screen:
 
 
 def _axis(axis: ET.Element, title: str) -> None:
-    _texts(axis, title=title, autoscale="true", show_grid="true")
+    texts(axis, title=title, autoscale="true", show_grid="true")
 
 
 def _follow_state(widget: ET.Element, pv: str, colors: Sequence[Color]) -> None:
@@ -297,11 +296,11 @@ def _rules(widget: ET.Element, rules: Mapping[str, Sequence[tuple[str, Color | s
         for condition, value in cases:
             case = ET.SubElement(rule, "exp", bool_exp=condition)
             if isinstance(value, str):
-                _texts(case, value=value)
+                texts(case, value=value)
             else:
                 _color(case, "value", value)
         for pv in pvs:
-            _texts(rule, pv_name=pv)
+            texts(rule, pv_name=pv)
 
 
 def _look(widget: ET.Element, font: str, color: Color, background: Color | None) -> None:
@@ -317,11 +316,6 @@ def _color(parent: ET.Element, tag: str, color: Color) -> None:
     name, red, green, blue = color
     holder = ET.SubElement(parent, tag)
     ET.SubElement(holder, "color", name=name, red=str(red), green=str(green), blue=str(blue))
-
-
-def _texts(parent: ET.Element, **texts: str | int) -> None:
-    for tag, text in texts.items():
-        ET.SubElement(parent, tag).text = str(text)
 
 
 def _bool(value: bool) -> str:

@@ -21,9 +21,8 @@ def furnace(plant: Plant, device: Device) -> Screen:
     """Make the screen of furnaces of this type."""
     records = device.records
     place = parts.device_place(plant.prefix)
-    screen = Screen("$(DEV) furnace", parts.WIDTH, parts.HEIGHT)
     to_device = bob.open_display(supply.device_file(device), "All settings", place.macros)
-    parts.head(screen, "$(DEV): furnace", ("Settings", to_device))
+    screen = parts.new_screen("$(DEV) furnace", "$(DEV): furnace", ("Settings", to_device))
     parts.refusals(screen, place, records)
     _big(screen, place, records)
     y = parts.title(screen, "Settings", Box(10, parts.TOP + 118, 620))

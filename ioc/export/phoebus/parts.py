@@ -67,8 +67,9 @@ def channel_place(prefix: str) -> Place:
     return Place(f"{prefix_macro(prefix)}:$(DEV):CH$(CH)", {})
 
 
-def head(screen: Screen, title: str, *buttons: tuple[str, Action]) -> None:
-    """Put the title and the ways to other screens on top."""
+def new_screen(name: str, title: str, *buttons: tuple[str, Action]) -> Screen:
+    """Make a screen of the usual size with its title, and the ways to other screens, on top."""
+    screen = Screen(name, WIDTH, HEIGHT)
     screen.panel("Head", Box(0, 0, WIDTH, 40))
     screen.label(title, Box(10, 6, 700, 28), font="Header 2")
     fixed = [
@@ -79,6 +80,13 @@ def head(screen: Screen, title: str, *buttons: tuple[str, Action]) -> None:
     for text, action in reversed([*buttons, *fixed]):
         x -= 100
         screen.button(text, Box(x, 5, 94, 30), action)
+    return screen
+
+
+def fitted(screen: Screen, y: int) -> Screen:
+    """Return a screen, made higher where what it holds needs it down to ``y``."""
+    screen.resize(WIDTH, max(HEIGHT, y + 10))
+    return screen
 
 
 def title(screen: Screen, text: str, box: Box) -> int:

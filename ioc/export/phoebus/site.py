@@ -31,8 +31,7 @@ def group_file(name: str) -> str:
 
 def overview(plant: Plant) -> Screen:
     """Make the screen to start with: a row for each device, the server, the archiver, and everything off."""
-    screen = Screen(f"{plant.prefix} overview", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"{plant.prefix} overview")
+    screen = parts.new_screen(f"{plant.prefix} overview", f"{plant.prefix} overview")
     y = _servers(screen, plant, 48)
     supplies = [device for device in plant.devices if device.supplies]
     furnaces = [device for device in plant.devices if device.heats]
@@ -56,14 +55,7 @@ def overview(plant: Plant) -> Screen:
         y = _headings(screen, {0: "group"}, y + 10)
     for name in plant.groups:
         y = _group_row(screen, plant, name, y)
-    if plant.interlocks:
-        titles = {0: "interlock", 180: "condition", 426: "bypassed", 524: "input, value and limit"}
-        y = _headings(screen, titles, y + 10)
-    for name in plant.interlocks:
-        y = _interlock_row(screen, plant, name, y)
-    y = _archivers(screen, plant, y)
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
-    return screen
+    return _ending(screen, plant, y)
 
 
 def _headings(screen: Screen, texts: dict[int, str], y: int) -> int:
@@ -137,6 +129,11 @@ def _furnace_row(screen: Screen, plant: Plant, device: Device, y: int) -> int:
     for suffix, (x, width) in columns.items():
         if suffix in device.records:
             parts.value(screen, place, suffix, device.records, Box(x, y + 2, width))
+    return _worst(screen, place, device, y)
+
+
+def _worst(screen: Screen, place: Place, device: Device, y: int) -> int:
+    """Add the worst alarm of a device at the end of its row; returns the next y."""
     alarms = [place.pv(suffix) for suffix, record in device.records.items() if "alarm" in record.info]
     screen.worst(alarms, Box(1080, y + 2, 80))
     return y + 34
@@ -150,9 +147,7 @@ def _other_row(screen: Screen, plant: Plant, device: Device, y: int) -> int:
         if "core" in record.info and x < 1000:
             parts.value(screen, place, suffix, device.records, Box(x, y + 2, 112))
             x += 120
-    alarms = [place.pv(suffix) for suffix, record in device.records.items() if "alarm" in record.info]
-    screen.worst(alarms, Box(1080, y + 2, 80))
-    return y + 34
+    return _worst(screen, place, device, y)
 
 
 def _group_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
@@ -193,8 +188,7 @@ def group(plant: Plant, name: str) -> Screen:
     """Make the screen of a group: where it goes, what that would do, how far it is, and its members."""
     records = plant.groups[name]
     place = parts.device_place(plant.prefix, f"GRP:{name}")
-    screen = Screen(f"Group {name}", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"Group {name}")
+    screen = parts.new_screen(f"Group {name}", f"Group {name}")
     _go(screen, place, records, name, Box(10, 52, 120, 34))
     readings = [suffix for suffix in parts.readings_of(records) if suffix != "PLAN:MSG"]
     y = parts.readings_table(screen, place, records, readings, Box(10, 104, 1260), 220)
@@ -203,8 +197,7 @@ def group(plant: Plant, name: str) -> Screen:
         y = parts.title(screen, records["PLAN:MSG"].fields["DESC"], Box(10, y + 6, 600))
         screen.readback(place.text_pv("PLAN:MSG", records), Box(10, y, 1260, 110), text=True, align=bob.LEFT)
         y = _members(screen, plant, name, y + 120)
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
-    return screen
+    return parts.fitted(screen, y)
 
 
 def _members(screen: Screen, plant: Plant, name: str, y: int) -> int:
@@ -229,6 +222,16 @@ def _members(screen: Screen, plant: Plant, name: str, y: int) -> int:
         screen.cell(members[base].title, place.pv(shown), box, action, parts.colors(records[shown]))
         index += 1
     return y + 30 * -(-index // _MEMBERS)
+
+
+def _ending(screen: Screen, plant: Plant, y: int) -> Screen:
+    """Add interlocks and archivers below everything else."""
+    if plant.interlocks:
+        titles = {0: "interlock", 180: "condition", 426: "bypassed", 524: "input, value and limit"}
+        y = _headings(screen, titles, y + 10)
+    for name in plant.interlocks:
+        y = _interlock_row(screen, plant, name, y)
+    return parts.fitted(screen, _archivers(screen, plant, y))
 
 
 def _interlock_row(screen: Screen, plant: Plant, name: str, y: int) -> int:
@@ -263,8 +266,7 @@ def _archivers(screen: Screen, plant: Plant, y: int) -> int:
 
 def server(plant: Plant) -> Screen:
     """Make the screen of the servers and of the links to all devices."""
-    screen = Screen(f"{plant.prefix} server", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"{plant.prefix} server and links")
+    screen = parts.new_screen(f"{plant.prefix} server", f"{plant.prefix} server and links")
     y = 52
     for name, records in plant.servers.items():
         place = parts.device_place(plant.prefix, name)
@@ -287,22 +289,14 @@ def server(plant: Plant) -> Screen:
             parts.value(screen, place, suffix, device.records, Box(10 + column * 126, y + 1, 120))
         parts.control(screen, place, "DISABLE", device.records, Box(10 + 9 * 126, y + 1, 120))
         y += parts.ROW
-    if plant.interlocks:
-        titles = {0: "interlock", 180: "condition", 426: "bypassed", 524: "input, value and limit"}
-        y = _headings(screen, titles, y + 10)
-    for name in plant.interlocks:
-        y = _interlock_row(screen, plant, name, y)
-    y = _archivers(screen, plant, y)
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
-    return screen
+    return _ending(screen, plant, y)
 
 
 def device(plant: Plant, one: Device) -> Screen:
     """Make the screen with everything about devices of this type: link, readings, settings, commands."""
     records = one.records
     place = parts.device_place(plant.prefix)
-    screen = Screen("$(DEV)", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"$(DEV): {one.title}")
+    screen = parts.new_screen("$(DEV)", f"$(DEV): {one.title}")
     parts.refusals(screen, place, records)
     screen.label("Last link error", Box(10, 78, 130), bob.FAINT, "Fine Print")
     screen.readback(place.text_pv("COMM:MSG", records), Box(144, 78, 1126, 24), text=True, align=bob.LEFT)
@@ -317,8 +311,7 @@ def device(plant: Plant, one: Device) -> Screen:
         y = max(parts.settings_table(screen, place, records, part, Box(10 + side * 640, y, 620))
                 for side, part in enumerate(sides) if part)  # fmt: skip
     y = parts.commands(screen, place, records, parts.commands_of(records), Box(10, y + 8, 1260))
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, y + 10))
-    return screen
+    return parts.fitted(screen, y)
 
 
 def _columns(screen: Screen, place: Place, records: Records, suffixes: Sequence[str], y: int, columns: int) -> int:
@@ -335,8 +328,7 @@ def _columns(screen: Screen, place: Place, records: Records, suffixes: Sequence[
 
 def alarm_list(plant: Plant) -> Screen:
     """Make the list of all PVs that an alarm tree has, in the order of the tree."""
-    screen = Screen(f"{plant.prefix} alarms", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"{plant.prefix} alarms")
+    screen = parts.new_screen(f"{plant.prefix} alarms", f"{plant.prefix} alarms")
     rows: list[tuple[str, Place, str, Records]] = []
     for name, records in plant.servers.items():
         place = parts.device_place(plant.prefix, name)
@@ -355,5 +347,4 @@ def alarm_list(plant: Plant) -> Screen:
         x, y = 10 + column * 424, 50 + line * 34
         screen.label(f"{name} {suffix}", Box(x, y, 230, 32), font="Fine Print", wrap=True)
         parts.value(screen, place, suffix, records, Box(x + 234, y + 5, 176))
-    screen.resize(parts.WIDTH, max(parts.HEIGHT, 60 + height * 34))
-    return screen
+    return parts.fitted(screen, 50 + height * 34)

@@ -44,12 +44,11 @@ def channel_file(device: Device) -> str:
 
 def crate(plant: Plant, device: Device) -> Screen:
     """Make the screen of one supply: a row for each channel."""
-    height = max(parts.HEIGHT, 170 + len(device.channels) * _ROW_HEIGHT + 10)
-    screen = Screen(f"{device.name} {device.title}", parts.WIDTH, height)
     place = parts.device_place(plant.prefix, device.name)
     to_device = bob.open_display(device_file(device), "Device", place.macros)
     to_plot = bob.open_display(f"{device.name}-plot.bob", "Plot", place.macros)
-    parts.head(screen, f"{device.name}: {device.title}", ("Plot", to_plot), ("Device", to_device))
+    name, title = f"{device.name} {device.title}", f"{device.name}: {device.title}"
+    screen = parts.new_screen(name, title, ("Plot", to_plot), ("Device", to_device))
     x = 10
     for suffix, text in _strip(device):
         screen.label(text, Box(x, 44, 120, 32), bob.FAINT, "Fine Print", wrap=True)
@@ -62,7 +61,7 @@ def crate(plant: Plant, device: Device) -> Screen:
     for index, channel in enumerate(device.channels):
         macros = {**place.macros, "CH": f"{channel.number:02d}", "ALIAS": channel.alias, "TYPE": device.kind}
         screen.embed(ROW_FILE, Box(10, 158 + index * _ROW_HEIGHT, 1260, _ROW_HEIGHT), macros)
-    return screen
+    return parts.fitted(screen, 170 + len(device.channels) * _ROW_HEIGHT)
 
 
 def _strip(device: Device) -> list[tuple[str, str]]:
@@ -105,11 +104,11 @@ def channel(plant: Plant, device: Device) -> Screen:
     """Make the screen of one channel of supplies of this type."""
     records = device.channels[0].records
     place = parts.channel_place(plant.prefix)
-    screen = Screen("$(DEV) channel $(CH) $(ALIAS)", parts.WIDTH, parts.HEIGHT)
     about = parts.device_place(plant.prefix)
     to_device = bob.open_display(device_file(device), "Device", about.macros)
     to_trip = bob.open_display(TRIP_FILE, "Last trip", place.macros)
-    parts.head(screen, "$(DEV) channel $(CH) $(ALIAS)", ("Last trip", to_trip), ("Device", to_device))
+    title = "$(DEV) channel $(CH) $(ALIAS)"
+    screen = parts.new_screen(title, title, ("Last trip", to_trip), ("Device", to_device))
     parts.refusals(screen, about, device.records)
     _output(screen, place, records)
     y = parts.title(screen, "Settings", Box(10, parts.TOP + 122, 620))
@@ -133,8 +132,8 @@ def trip(plant: Plant) -> Screen:
     """Make the screen of the last trip of a channel, with what was read around it, and of the recovery from trips."""
     records = next(device.channels[0].records for device in plant.devices if device.supplies)
     place = parts.channel_place(plant.prefix)
-    screen = Screen("$(DEV) channel $(CH) $(ALIAS) last trip", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, "$(DEV) channel $(CH) $(ALIAS): the last trip")
+    title = "$(DEV) channel $(CH) $(ALIAS)"
+    screen = parts.new_screen(f"{title} last trip", f"{title}: the last trip")
     seen = [suffix for suffix in records if suffix.startswith("TRIP:") and not suffix.endswith(":CMD")]
     y = parts.readings_in_two(screen, place, records, seen, Box(10, parts.TOP, parts.WIDTH - 20))
     y = parts.title(screen, "Recovery", Box(10, y + 6, parts.WIDTH - 20))
@@ -168,7 +167,6 @@ def device_file(device: Device) -> str:
 
 def plots(device: Device) -> Screen:
     """Make the screen with voltages and currents of all channels over time."""
-    screen = Screen(f"{device.name} plot", parts.WIDTH, parts.HEIGHT)
-    parts.head(screen, f"{device.name}: voltages and currents")
+    screen = parts.new_screen(f"{device.name} plot", f"{device.name}: voltages and currents")
     screen.plot(f"{device.name}.plt", Box(0, 44, parts.WIDTH, parts.HEIGHT - 44))
     return screen
