@@ -70,9 +70,7 @@ def _server() -> Schema:
             "Stands for the server in logs and file names; made of its address when left out",
             pattern="^[A-Za-z0-9][A-Za-z0-9_.-]{0,60}$",
         ),
-        "url": key(
-            "string", "http://HOST:PORT, without user and password: these have keys of their own", pattern=_URL
-        ),
+        "url": key("string", "http://HOST:PORT, without user and password: these have keys of their own", pattern=_URL),
         "version": choice(
             _NEEDED, "InfluxDB 1, 2 or 3; line: whatever takes it at /write; kafka: url = kafka://HOST:PORT,..."
         ),

@@ -160,7 +160,9 @@ def _device_records(
         tuned = _tuned(tuned, channel, tuning.channel_alarms.get(number, {}))
         if (alias := tuning.aliases.get(number)) is not None:
             names = (f"{alias}:{record.name.removeprefix(channel)}" for record in tuned)
-            tuned = [replace(record, aliases=(*record.aliases, name)) for record, name in zip(tuned, names, strict=True)]
+            tuned = [
+                replace(record, aliases=(*record.aliases, name)) for record, name in zip(tuned, names, strict=True)
+            ]
         definitions += tuned
     return definitions
 
@@ -170,7 +172,9 @@ def _tuned(records: list[RecordDef], base: str, alarms: AlarmFields) -> list[Rec
     if not alarms:
         return records
     fields = [alarms.get(record.name.removeprefix(base), {}) for record in records]
-    return [replace(one, fields={**one.fields, **own}) if own else one for one, own in zip(records, fields, strict=True)]
+    return [
+        replace(one, fields={**one.fields, **own}) if own else one for one, own in zip(records, fields, strict=True)
+    ]
 
 
 def _add(database: Database, record: RecordDef, signals: Signals) -> Iterator[str]:

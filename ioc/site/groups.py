@@ -95,9 +95,7 @@ def group_schema() -> keys.Schema:
         "standby": {"anyOf": [number, {"enum": [KEEP, OFF]}], "description": f'Setting in STANDBY: {about}, or "off"'},
         "on": {"anyOf": [number, {"enum": [KEEP]}], "description": f"Setting in ON: {about}"},
     }
-    off = keys.choice(
-        [OFF, KEEP], "In OFF: off (a furnace is made safe), or, for a furnace, keep", default=OFF
-    )
+    off = keys.choice([OFF, KEEP], "In OFF: off (a furnace is made safe), or, for a furnace, keep", default=OFF)
     difference = keys.key("number", "Largest difference in V", exclusiveMinimum=0, maximum=1e6)
     neighbours = {"names": keys.names("Each two that follow one another", least=2), "max_difference": difference}
     properties = {

@@ -16,7 +16,8 @@ BUSY = 0.8
 def wire_loads(site: Site) -> Mapping[str, tuple[float, list[str]]]:
     """Return for each wire the share of its time that reading takes, and the devices that are read over it.
 
-    A wire is called as the first of its devices calls it in the site file. Wires of whose devices that is not known are left out.
+    A wire is called as the first of its devices calls it in the site file. Wires of whose devices that is not known
+    are left out.
     """
     loads: defaultdict[str, float] = defaultdict(float)
     names: defaultdict[str, list[str]] = defaultdict(list)

@@ -13,7 +13,20 @@ from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.archiver_schema import archiver_schema
 from ioc.site.groups import group_schema
 from ioc.site.interlocks import interlock_schema
-from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, RESERVED, Schema, choice, flag, key, name, port, several, table, text
+from ioc.site.keys import (
+    LISTEN_PATTERN,
+    PORT_PATTERN,
+    RESERVED,
+    Schema,
+    choice,
+    flag,
+    key,
+    name,
+    port,
+    several,
+    table,
+    text,
+)
 from ioc.site.recovery import recovery_schema
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
@@ -122,9 +135,7 @@ def _access() -> Schema:
             f"In place of hosts: {LOCAL} is this computer alone, {EVERYBODY} any computer and user",
         ),
         "acf": text("Access security file of EPICS base, in place of all the above; beside the site file"),
-        "macros": key(
-            "object", 'Macros of that file, e.g. { AREA = "hall" }', additionalProperties={"type": "string"}
-        ),
+        "macros": key("object", 'Macros of that file, e.g. { AREA = "hall" }', additionalProperties={"type": "string"}),
         "client_ip": flag(False, "Compare its hosts with the address of a client, not with the name that it gives"),
     }
     return table(keys, "Who may write; without this section this computer alone")
@@ -150,9 +161,7 @@ def _putlog() -> Schema:
             "HOST or HOST:PORT of the log server; port 7011 when left out",
             pattern=rf"^[^\s:]+(?::{PORT_PATTERN})?$(?!\n)",
         ),
-        "format": choice(
-            ["line", "json"], "Form of a line: the original one of caPutLog, or its JSON", default="line"
-        ),
+        "format": choice(["line", "json"], "Form of a line: the original one of caPutLog, or its JSON", default="line"),
     }
     about = "A log server that gets every put, as from caPutLog; off without this section"
     return table(keys, about, required=["server"])
@@ -239,7 +248,8 @@ def _limits() -> Schema:
 
 def _alarms() -> Schema:
     severities = (*RISING_LIMITS.values(), *BINARY_FIELDS, *STATE_FIELDS)
-    fields = dict.fromkeys(LIMIT_FIELDS, {"type": "number"}) | dict.fromkeys(severities, {"enum": list(SEVERITIES)})
+    fields: Schema = {limit: {"type": "number"} for limit in LIMIT_FIELDS}
+    fields |= {severity: {"enum": list(SEVERITIES)} for severity in severities}
     about = (
         "Alarm fields by signal, e.g. VMON = { HIGH = 1490, HIHI = 1500 }; HIHI and LOLO are "
         "MAJOR, HIGH and LOW MINOR, unless the severities HHSV, LLSV, HSV and LSV are given too"
