@@ -1,13 +1,16 @@
-"""The fields of a record: looked up where they are set, computed where they are live, or the default of their type."""
+"""What a client sees of a record: its fields, its alarm, and the monitors of both.
+
+A field is looked up where it is set, computed where it is live, or the default of its type. Alarms change as in recGbl
+of EPICS base.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
-from ioc.records.alarmed import Alarmed
 from ioc.records.convert import parse_text
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.meta import Meta
@@ -20,10 +23,26 @@ _SHOWN_AS_DEVICE_SAYS = frozenset({"HOPR", "LOPR", "PREC"})
 _NOTHING: frozenset[str] = frozenset()
 
 
-class Fields(Alarmed):
-    """What a client can read of a record; a subclass adds its own live fields and metadata."""
+class Monitor(Protocol):
+    """Receives the changes of one field."""
 
-    __slots__ = ("_chosen", "_fields", "alst", "defn", "lalm", "mlst", "name", "udf", "val")
+    mask: int
+
+    def event(self, mask: int, shared: dict[object, bytes]) -> None:
+        """Take the present value; ``shared`` lives for one event and is common to all its monitors."""
+
+
+class Fields:
+    """What a client can read of a record; a subclass adds its own live fields and metadata.
+
+    ``stat`` and ``sevr`` are the alarm that clients see, ``acks`` the highest severity that is not acknowledged,
+    ``ackt`` whether one that has gone must be acknowledged too. Without any monitors these cost one empty slot.
+    """
+
+    __slots__ = (
+        *("_chosen", "_fields", "_nsev", "_nsta", "acks", "ackt", "alst", "defn", "lalm"),
+        *("mlst", "monitors", "name", "sevr", "stat", "udf", "val"),
+    )
 
     rtyp: ClassVar[str] = ""
 
@@ -38,7 +57,10 @@ class Fields(Alarmed):
         self._fields = fields
         self._chosen = _NOTHING
         self.udf = undefined
-        super().__init__(st.UDF, self._undefined_severity() if undefined else st.NO_ALARM)
+        self.stat, self.sevr = st.UDF, self._undefined_severity() if undefined else st.NO_ALARM
+        self.acks, self.ackt = 0, 1
+        self._nsta = self._nsev = 0  # the alarm that is being raised while the record is processed
+        self.monitors: dict[str, dict[Monitor, None]] | None = None  # in the order of subscribing
 
     @property
     def scan(self) -> str:
@@ -76,6 +98,62 @@ class Fields(Alarmed):
     def _undefined_severity(self) -> int:
         severity = self._fields.get("UDFS")
         return severity if isinstance(severity, int) else st.INVALID
+
+    # ---- alarms and monitors
+
+    def _alarm(self, status: int, severity: object) -> None:
+        """Remember an alarm if it is worse than those raised before in this processing (recGblSetSevr)."""
+        if isinstance(severity, int) and severity > self._nsev:
+            self._nsta, self._nsev = status, severity
+
+    def _reset_alarms(self) -> int:
+        """Make the alarms raised the present ones (recGblResetAlarms); return DBE_ALARM when they changed."""
+        if self._nsta == self.stat and self._nsev == self.sevr:
+            self._nsta = self._nsev = 0
+            return 0
+        mask = (st.DBE_ALARM if self._nsev != self.sevr else 0) | (st.DBE_VALUE if self._nsta != self.stat else 0)
+        status, severity = self._nsta, self._nsev
+        self._nsta = self._nsev = 0
+        changed = severity != self.sevr
+        self.stat, self.sevr = status, severity
+        if changed:
+            self.post_events("SEVR", st.DBE_VALUE)
+        self.post_events("STAT", mask)
+        if not self.ackt or severity >= self.acks:
+            self.acks = severity
+            self.post_events("ACKS", st.DBE_VALUE)
+        return st.DBE_ALARM
+
+    def subscribe(self, field: str, monitor: Monitor) -> None:
+        """Add a monitor of one field."""
+        if self.monitors is None:
+            self.monitors = {}
+        self.monitors.setdefault(field, {})[monitor] = None
+
+    def unsubscribe(self, field: str, monitor: Monitor) -> None:
+        """Remove a monitor; nothing happens when it is not there."""
+        if self.monitors is None:
+            return
+        there = self.monitors.get(field, {})
+        there.pop(monitor, None)
+        if not there:
+            self.monitors.pop(field, None)
+        if not self.monitors:
+            self.monitors = None
+
+    def post_events(self, field: str, mask: int) -> None:
+        """Send an event to the monitors of a field whose mask has one of these bits."""
+        if self.monitors is None:
+            return
+        shared: dict[object, bytes] = {}
+        for monitor in self.monitors.get(field, ()):
+            if monitor.mask & mask:
+                monitor.event(mask, shared)
+
+    def post_all(self, mask: int) -> None:
+        """Send an event to the monitors of every field whose mask has one of these bits."""
+        for field in tuple(self.monitors or ()):
+            self.post_events(field, mask)
 
     # ---- metadata
 

@@ -24,6 +24,9 @@ _FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"
 # Fields that last a moment, that say whether a value is shown at all, or who may write.
 _MOMENTARY = frozenset({"VAL", "PROC", "UDF", "UDFS", "ACKS", "ACKT", "DISA", "DISV", "ASG"})
 _ALONE = links.Alone()
+# Fields with which the same reading once more may do something, be it an event or the processing of another record.
+_EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "MDEL", "ADEL", "MPST", "APST"})
+_NOTHING = object()
 
 
 class Record(Fields):
@@ -37,6 +40,7 @@ class Record(Fields):
         "_active",
         "_device_severity",
         "_device_status",
+        "_settled",
         "access",
         "database",
         "device",
@@ -59,6 +63,7 @@ class Record(Fields):
         self.seconds = self.nanoseconds = 0
         self._device_status = self._device_severity = 0
         self._active = False
+        self._settled: object = _NOTHING
         self.database: links.Database = _ALONE
         self.source: Source = NO_SOURCE
         self._initialise()
@@ -104,6 +109,9 @@ class Record(Fields):
         a value the last one and its time stay. A value of the wrong kind is shown as INVALID/READ, never taken over.
         A disabled record holds what it has, as in a C IOC.
         """
+        if value == self._settled and severity == self._device_severity and status == self._device_status:
+            self._stamp(stamp)  # nothing else would change
+            return
         if value is None:
             if severity:
                 self._lost(status, severity)
@@ -120,6 +128,7 @@ class Record(Fields):
         self._device_severity, self._device_status = severity, status
         self._stamp(stamp)
         self._finish()
+        self._settled = _NOTHING if isinstance(value, tuple) or self._fields.keys() & _EACH_TIME else value
 
     def lose(self, status: int) -> None:
         """Mark the record INVALID with this alarm status; the value and its time stay what they were."""
@@ -127,6 +136,7 @@ class Record(Fields):
 
     def _lost(self, status: int, severity: int) -> None:
         self._device_severity, self._device_status = severity, status
+        self._settled = _NOTHING
         if not self._disabled():
             self._alarm(status, severity)
             self._publish(self._reset_alarms())
@@ -273,6 +283,7 @@ class Record(Fields):
 
     def preset(self, spec: FieldSpec, value: FieldValue) -> None:
         """Give a tunable field another value before the record is served."""
+        self._settled = _NOTHING
         self._fields[spec.name] = value
         self._mark(spec, value)
 
@@ -330,6 +341,7 @@ class Record(Fields):
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and post it to its monitors (dbPut)."""
+        self._settled = _NOTHING
         before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)
@@ -350,6 +362,25 @@ class Record(Fields):
 
     def _store_value(self, value: Value) -> None:
         self.val = value
+
+    def acknowledge(self, severity: int) -> None:
+        """Acknowledge alarms up to this severity (DBR_PUT_ACKS)."""
+        if severity >= self.acks:
+            self.acks = 0
+            self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
+            self.post_all(st.DBE_ALARM)
+        self._put_done()
+
+    def acknowledge_transient(self, transient: bool) -> None:
+        """Choose whether an alarm that has gone must still be acknowledged (DBR_PUT_ACKT)."""
+        if bool(self.ackt) != transient:
+            self.ackt = int(transient)
+            self.post_events("ACKT", st.DBE_VALUE | st.DBE_ALARM)
+            if not transient and self.acks > self.sevr:
+                self.acks = self.sevr
+                self.post_events("ACKS", st.DBE_VALUE | st.DBE_ALARM)
+            self.post_all(st.DBE_ALARM)
+        self._put_done()
 
     def _put_done(self) -> None:
         """Process a soft record, as any put to its value does."""

@@ -72,7 +72,7 @@ def _differences(expected: dict[str, tuple[object, ...]], got: dict[str, tuple[o
     return [f"{key}: softIoc {value}, labioc {got[key]}" for key, value in expected.items() if got[key] != value]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(180)  # as the test below, which drives the servers and so must come after it
 def test_GIVEN_the_export_of_a_site_WHEN_every_field_of_every_record_is_read_THEN_both_servers_agree(
     servers: tuple[Context, Context, list[RecordDef]],
 ) -> None:

@@ -326,6 +326,52 @@ def test_the_short_way_of_a_quiet_value_alarms_as_the_long_one_does(
         assert repr(short.get("LALM")) == repr(long.get("LALM"))
 
 
+TUNED = {
+    "ai": ["HIHI", "LOLO", "HYST", "HHSV", "LLSV", "MDEL", "ADEL"],
+    "longin": ["HIGH", "LOW", "HYST", "HSV", "LSV", "MDEL"],
+    "bi": ["ZSV", "OSV", "COSV"],
+    "mbbo": ["ZRSV", "ONSV", "COSV"],
+    "stringin": ["MPST", "APST"],
+    "lsi": ["MPST", "APST"],
+    "waveform": ["MPST", "APST"],
+}
+READING = st.tuples(
+    st.sampled_from([0, 1, 1, 2.5, math.nan, "x", "", (1.0, 2.0), None]),
+    st.sampled_from([0, 0, 1, 3]),
+    st.integers(0, 9),
+)
+
+
+@pytest.mark.parametrize("rtyp", TUNED)
+@given(data=st.data())
+def test_the_same_reading_once_more_does_what_it_did_the_first_time(rtyp: str, data: st.DataObject):
+    others = ["UDF", "DISA", "DISV", "ACKT", "lose", "acknowledge"]
+    acts = st.one_of(READING, st.tuples(st.sampled_from(TUNED[rtyp] + others), st.integers(0, 1)))
+    course = data.draw(st.lists(acts, max_size=12))
+    short, long = make(rtyp), make(rtyp)
+    watched = [[Watch(record, 15, field) for field in ("VAL", "SEVR", "STAT", "ACKS")] for record in (short, long)]
+    for act in course:
+        for record in (short, long):
+            if len(act) == 3:
+                value, severity, seconds = act
+                record.post(value, 1.7e9 + seconds, severity, alarm_status("STATE") if severity else 0)
+            elif act[0] == "lose":
+                record.lose(alarm_status("COMM"))
+            elif act[0] == "acknowledge":
+                record.acknowledge(3)
+            elif act[0] == "ACKT":
+                record.acknowledge_transient(bool(act[1]))
+            else:
+                record.put(fields_of(rtyp)[act[0]], act[1])
+            if record is long:
+                record._settled = object()  # no reading is like it
+        for field in ("VAL", "STAT", "SEVR", "ACKS", "UDF", "LALM", "MLST"):
+            if field in fields_of(rtyp):
+                assert repr(short.get(field)) == repr(long.get(field)), field
+        assert (short.seconds, short.nanoseconds) == (long.seconds, long.nanoseconds)
+    assert repr([one.seen for one in watched[0]]) == repr([one.seen for one in watched[1]])
+
+
 @given(st.floats(), st.floats())
 def test_what_differs_is_what_exceeds_no_deadband(old: float, new: float):
     assert differs(old, new) == exceeds(old, new, 0.0)
