@@ -50,6 +50,16 @@ class Dialect:
         return "$" if self.profile is Profile.A else f"$BD:{self.board:02d},"
 
 
+SENTENCES = {
+    "LOC": "front panel is in LOCAL",
+    "VAL": "value not accepted",
+    "CH": "no such channel",
+    "PAR": "parameter not known to this firmware",
+    "CMD": "command not accepted, no reason given",
+}
+"""What the error words of the unit mean."""
+
+
 class ErrorReply(Refused):
     """The unit answered ``XXX:ERR``.
 
@@ -60,6 +70,11 @@ class ErrorReply(Refused):
     def __init__(self, word: str) -> None:
         super().__init__(f"device refused: {word}")
         self.word = word
+
+    @property
+    def explained(self) -> str:
+        """The same with what the word means."""
+        return f"{self} ({SENTENCES.get(self.word, 'unknown reason')})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from functools import partial
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting, constants
 from devices.caen.protocol import ErrorReply
 from devices.caen.unit import CaenUnit
-from devices.caen.writer import SENTENCES, CaenWriter
+from devices.caen.writer import CaenWriter
 from devices.errors import LinkDown, OutOfLimits, Refused
 from devices.model import RawRequest, Value, Way
 from devices.rules.channels import channel_prefix
@@ -99,7 +99,7 @@ class CaenRaw:
         try:
             reply = await self._unit.monitor(parameter, channel)
         except ErrorReply as error:
-            raise Refused(f"{what}: device refused: {error.word} ({_sentence(error)})") from error
+            raise Refused(f"{what}: {error.explained}") from error
         return [f"{what} = {reply.word()}"]
 
     async def _give(self, signal: str, number: int) -> list[str]:
@@ -146,10 +146,6 @@ def _asked(setting: Setting, value: str) -> Value:
     if value.upper() not in setting.words:
         raise OutOfLimits(f"{setting.wire}: {value!a} is none of {', '.join(setting.words)}")
     return setting.words.index(value.upper())
-
-
-def _sentence(error: ErrorReply) -> str:
-    return SENTENCES.get(error.word, "unknown reason")
 
 
 def _same(found: str, text: str) -> bool:

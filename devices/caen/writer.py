@@ -18,12 +18,11 @@ from devices.caen.channel import NEEDS, CaenChannel
 from devices.caen.look import FreshLook
 from devices.caen.protocol import ErrorReply, format_number
 from devices.caen.unit import CaenUnit
-from devices.caen.values import Plain
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value
-from devices.rules.channels import Places, channel_prefix
-from devices.rules.settings import Asked, Demand, apply, check_limits, check_writable, choice_asked, number_asked
+from devices.rules.channels import Places
+from devices.rules.settings import Asked, apply, check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.caen")
 
@@ -34,15 +33,6 @@ _HAIR = 1e-9  # what binary fractions may add to a decimal number
 DEVICE = "supply"  # in messages
 _OUTPUT = ("OFF", "ON")
 READ_BACKS = 2  # a read-back may be garbled once: asking again changes nothing
-
-SENTENCES = {
-    "LOC": "front panel is in LOCAL",
-    "VAL": "value not accepted",
-    "CH": "no such channel",
-    "PAR": "parameter not known to this firmware",
-    "CMD": "command not accepted, no reason given",
-}
-"""What the error words of the unit mean."""
 
 _AFFECTED = {
     "VSET": ("MAXV.RBV",),
@@ -92,10 +82,7 @@ class CaenWriter:
             return await self._command(name, suffix, channel, value)
         if suffix == "ON" and channel:
             return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
-        setting = SETTINGS[suffix]
-        if channel is None or not setting.numeric:
-            return await self._choose(name, setting, channel, value)
-        return await self._set_number(name, setting, channel, value)
+        return await self._set(name, SETTINGS[suffix], channel, value)
 
     def require_writable(self) -> None:
         """Raise Refused when the configuration forbids writing."""
@@ -110,9 +97,28 @@ class CaenWriter:
 
     # Settings
 
-    async def _set_number(self, name: str, setting: Setting, channel: CaenChannel, value: Value) -> list[str]:
+    async def _set(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
+        number = None if channel is None else channel.number
+        demands = self._board.demands if channel is None else channel.hv.demands
+        if channel is not None and setting.numeric:
+            asked, text = await self._number(setting, channel, value)
+        else:
+            asked, text = await self._choice(setting, channel, value)
+        target = _Target(setting.suffix, setting.wire, number)
+
+        async def look() -> float | None:
+            return self._unit.number(setting.wire, number)
+
+        send, read_back = partial(self._send, target, text), partial(self._read_back, target)
+        await apply(asked, demands[setting.suffix], look, send, read_back)
+        if setting.suffix == "IRANGE" and number is not None:
+            await self._refresh_range(number)
+        return [name, f"{name}.RBV", *(asked.place + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
+
+    async def _number(self, setting: Setting, channel: CaenChannel, value: Value) -> tuple[Asked, str]:
+        """Return what is asked for, with the text that stands for it on the wire, when it is within the limits."""
         number = number_asked(setting.suffix, value)
-        self._require(setting.suffix, setting.wire, channel.number)
+        self._require(setting.suffix, channel.number, setting.wire)
         await self._fresh.at_setting(setting, channel)
         limits = channel.limits.limits(setting)
         if limits is None:
@@ -121,21 +127,20 @@ class CaenWriter:
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
         await self._fresh.before_number(setting, channel, float(text))
-        asked = Asked(setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel.prefix)
-        await self._apply(asked, channel.hv.demands[setting.suffix], setting, channel.number, text)
-        return self._changed(name, channel, setting)
+        return Asked(setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel.prefix), text
 
-    async def _apply(self, asked: Asked, demand: Demand, setting: Setting, channel: int | None, text: str) -> None:
-        """Send a setting as the text that stands for it on the wire, and settle its demand."""
-        target = _Target(setting.suffix, setting.wire, channel)
-
-        async def look() -> float | None:
-            return self._unit.number(setting.wire, channel)
-
-        async def read_back() -> float:
-            return float(await self._read_back(target))
-
-        await apply(asked, demand, look, partial(self._send, target, text), read_back)
+    async def _choice(self, setting: Setting, channel: CaenChannel | None, value: Value) -> tuple[Asked, str]:
+        """Return what is asked for, with the word that stands for it on the wire."""
+        index = choice_asked(setting.suffix, value, setting.labels)
+        number = None if channel is None else channel.number
+        self._require(setting.suffix, number, setting.wire)
+        if channel is not None:
+            await self._fresh.at_setting(setting, channel)
+            await self._fresh.before_choice(setting, channel, index)
+        if self._unit.value(setting.wire, number) is None:
+            raise NotReady(f"{setting.suffix}: not read yet")
+        place = "" if channel is None else channel.prefix
+        return Asked(setting.suffix, index, labels=setting.words, device=DEVICE, place=place), setting.words[index]
 
     @staticmethod
     def _rounded(setting: Setting, channel: CaenChannel, number: float, step: float, limits: Limits) -> str:
@@ -155,25 +160,6 @@ class CaenWriter:
             )
         return text
 
-    async def _choose(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
-        index = choice_asked(setting.suffix, value, setting.labels)
-        number = None if channel is None else channel.number
-        self._require(setting.suffix, setting.wire, number)
-        if channel is not None:
-            await self._fresh.at_setting(setting, channel)
-            await self._fresh.before_choice(setting, channel, index)
-        if self._unit.value(setting.wire, number) is None:
-            raise NotReady(f"{setting.suffix}: not read yet")
-        demands = self._board.demands if channel is None else channel.hv.demands
-        place = "" if channel is None else channel.prefix
-        asked = Asked(setting.suffix, index, labels=setting.words, device=DEVICE, place=place)
-        await self._apply(asked, demands[setting.suffix], setting, number, setting.words[index])
-        if channel is None:
-            return [name, f"{name}.RBV"]
-        if setting.suffix == "IRANGE":
-            await self._refresh_range(channel.number)
-        return self._changed(name, channel, setting)
-
     async def _refresh_range(self, number: int) -> None:
         """Look at what follows the range: the unit may have moved ISET, and profile B reports other decimals."""
         followers = ["ISET", *(name for name in ("IMAX", "IMDEC") if not self._unit.settled(name, number))]
@@ -183,16 +169,11 @@ class CaenWriter:
             except DeviceError as error:
                 log.info("%s: %s not read after IRANGE: %s", self._settings.name, parameter, error)
 
-    @staticmethod
-    def _changed(name: str, channel: CaenChannel, setting: Setting) -> list[str]:
-        prefix = channel.prefix
-        return [name, f"{name}.RBV", *(prefix + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
-
     # Output on and off
 
     async def _switch(self, name: str, channel: CaenChannel, on: bool) -> list[str]:
         word = "ON" if on else "OFF"
-        self._require_channel(word, channel.number)
+        self._require(word, channel.number)
         if on:  # off is allowed whatever is known
             await self._fresh.before_on(channel)
             if self._unit.value("STAT", channel.number) is None:
@@ -218,7 +199,7 @@ class CaenWriter:
             raise Refused("ON: the output was on for a moment")
         channel.hv.accept_on(on)
         channel.polled({"STAT"}, self._clock.monotonic())
-        return [name, *_status_signals(channel.number)]
+        return [name, *_status_signals(channel)]
 
     @staticmethod
     def _still(channel: CaenChannel, on: bool, before: bool | None) -> None:
@@ -250,9 +231,9 @@ class CaenWriter:
         if suffix == "TRIP.ACK.CMD" and channel:
             permit.changing()
             channel.hv.acknowledge(self._clock.time())
-            return [name, *(channel.prefix + part for part in ("TRIP",))]
+            return [name, f"{channel.prefix}TRIP"]
         if suffix == "ZCDTC.CMD" and channel:
-            self._require("ZCDTC", "ZCDTC", channel.number)
+            self._require("ZCDTC", channel.number, "ZCDTC")
             target = _Target("ZCDTC", "ZCDTC", channel.number)
             if not await self._send(target, "ON") and not await self._read_back(target):
                 raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
@@ -271,7 +252,7 @@ class CaenWriter:
         for channel in self._channels[: self._unit.channels]:
             channel.polled({"STAT"}, self._clock.monotonic())
             tripped |= self._unit.layout.has("TRIP", int(self._unit.number("STAT", channel.number) or 0))
-            names += _status_signals(channel.number)
+            names += _status_signals(channel)
         if not answered and tripped:
             raise Refused("clear: no answer, and a channel still shows its trip")
         if not answered and (word := self._unit.value("BDALARM")):
@@ -301,15 +282,14 @@ class CaenWriter:
 
     # Wire
 
-    def _require(self, what: str, parameter: str, channel: int | None) -> None:
+    def _require(self, what: str, channel: int | None, parameter: str = "") -> None:
+        """Refuse what this firmware does not know, and a channel that is not there.
+
+        The number behind the last channel means all of them on the wire.
+        """
         if parameter in self._unit.unsupported:
             raise Refused(f"{what}: this firmware does not know {parameter}")
-        if channel is not None:
-            self._require_channel(what, channel)
-
-    def _require_channel(self, what: str, channel: int) -> None:
-        """Refuse a channel that is not there: the number behind the last one means all of them on the wire."""
-        if self._unit.channels and channel >= self._unit.channels:
+        if channel is not None and 0 < self._unit.channels <= channel:
             raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
 
     async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:
@@ -320,8 +300,7 @@ class CaenWriter:
             await self._unit.set(target.parameter, target.channel, text, timeout)
         except ErrorReply as error:
             self._board.refused_as_local = error.word == "LOC" or self._board.refused_as_local
-            sentence = SENTENCES.get(error.word, "unknown reason")
-            raise Refused(f"{target.what}: device refused: {error.word} ({sentence})") from error
+            raise Refused(f"{target.what}: {error.explained}") from error
         except (Garbled, ReplyTimeout) as error:
             log.warning("%s: %s: %s; reading back", self._settings.name, target.what, error)
             return False
@@ -344,12 +323,12 @@ class CaenWriter:
             await self._unit.link.close()
             raise ReplyTimeout(f"{target.what}: outcome unknown, another supply answers at this address now")
 
-    async def _read_back(self, target: _Target) -> Plain:
+    async def _read_back(self, target: _Target) -> float:
         """Read a parameter after a SET. Raises ReplyTimeout when it cannot be learnt."""
         failure: DeviceError = Garbled("no answer")
         for _ in range(READ_BACKS):
             try:
-                return await self._unit.read_back(target.parameter, target.channel)
+                return float(await self._unit.read_back(target.parameter, target.channel))
             except Garbled as error:
                 failure = error
             except DeviceError as error:
@@ -358,9 +337,8 @@ class CaenWriter:
         raise ReplyTimeout(f"{target.what}: outcome unknown, cannot be read back: {failure}") from failure
 
 
-def _status_signals(channel: int) -> list[str]:
-    prefix = channel_prefix(channel)
-    return [prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
+def _status_signals(channel: CaenChannel) -> list[str]:
+    return [channel.prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
 
 
 def _why_on(answered: bool) -> str:

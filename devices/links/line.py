@@ -59,7 +59,7 @@ class LineBuffer:
     @property
     def rest(self) -> str:
         """What of a line without an end has arrived so far."""
-        return _without_telnet(self._rest)
+        return _without_telnet(self._rest) if self._rest else ""
 
     def reset(self) -> None:
         """Forget a half line."""
@@ -136,19 +136,15 @@ class LineLink:
         """
         async with self._lock:
             try:
-                if not self._connected:
-                    raise LinkDown(f"{self.address}: not connected")
-                return await self._exchange(request, self.timeout if timeout is None else timeout, changes)
+                await self._begin(changes)
+                return await self._ask(request, self.timeout if timeout is None else timeout)
             except Withdrawn:
                 raise
             except DeviceError as error:
                 self._count(error)
                 raise
             except OSError as error:
-                lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
-                self._count(lost)
-                await self._shut()
-                raise lost from error
+                raise await self._lost(error) from error
 
     async def tell(self, request: bytes) -> None:
         """Send a request that changes the device and has no answer.
@@ -158,43 +154,43 @@ class LineLink:
         """
         async with self._lock:
             try:
-                if not self._connected:
-                    raise LinkDown(f"{self.address}: not connected")
-                await self._get_in_step()
-                permit.changing()
-                self._changing = True
+                await self._begin(changes=True)
                 await self._transport.write(request)
             except OSError as error:
-                lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
-                self._count(lost)
-                await self._shut()
-                raise lost from error
+                raise await self._lost(error) from error
 
-    async def _exchange(self, request: bytes, timeout: float, changes: bool) -> str:
+    async def _begin(self, changes: bool) -> None:
+        """Get in step, and leave for a request that changes the device, immediately before its first byte."""
+        if not self._connected:
+            raise LinkDown(f"{self.address}: not connected")
         await self._get_in_step()
         if changes:
             permit.changing()
-        self._in_doubt = True  # until exactly one line has come back, whatever ends this before
-        self._changing |= changes
-        try:
-            line = await self._ask(request, timeout)
-            self._changing = False
-        finally:
-            self._take_back()
-        self._in_doubt = False
-        return line
+            self._changing = True
+
+    async def _lost(self, error: OSError) -> LinkDown:
+        """Close a connection that is gone; return what to raise."""
+        lost = LinkDown(f"{self.address}: connection lost: {reason_of(error)}")
+        self._count(lost)
+        await self._shut()
+        return lost
 
     async def _ask(self, request: bytes, timeout: float) -> str:
         clock = asyncio.get_running_loop().time
         sent = clock()
-        await self._transport.write(request)
-        line = await self._receive(request, sent + timeout, timeout)
-        self.stats.rtt = clock() - sent
-        # A line end that is noise cuts a number short, and a late answer may have the right one at its heels.
-        await asyncio.sleep(PAUSE)
-        if self._buffer.feed(await self._transport.read(0)) or self._buffer.rest:
-            raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!a}")
-        return line
+        self._in_doubt = True  # until exactly one line has come back, whatever ends this before
+        try:
+            await self._transport.write(request)
+            line = await self._receive(request, sent + timeout, timeout)
+            self.stats.rtt = clock() - sent
+            # A line end that is noise cuts a number short, and a late answer may have the right one at its heels.
+            await asyncio.sleep(PAUSE)
+            if self._buffer.feed(await self._transport.read(0)) or self._buffer.rest:
+                raise Garbled(f"more than one line in answer to {_shown(request)}: {line[:60]!a}")
+            self._changing = self._in_doubt = False
+            return line
+        finally:
+            self._take_back()
 
     async def _receive(self, request: bytes, deadline: float, timeout: float) -> str:
         clock = asyncio.get_running_loop().time

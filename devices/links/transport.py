@@ -127,8 +127,9 @@ class TcpTransport:
         if self._inbox is None:
             raise ConnectionResetError("closed")
         inbox = self._inbox
-        await asyncio.sleep(0)  # one turn of the loop, so that what the socket holds is seen
-        if not inbox.data and not inbox.lost.is_set() and seconds > 0:
+        if seconds <= 0:
+            await asyncio.sleep(0)  # one turn of the loop, so that what the socket holds is seen
+        elif not inbox.data and not inbox.lost.is_set():
             try:
                 async with asyncio.timeout(seconds):
                     await inbox.arrived.wait()
