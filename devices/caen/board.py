@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from devices.caen.catalogue import BOARD, BOARD_SETTINGS
+from devices.caen.catalogue import BOARD, BOARD_SETTINGS, Plain
 from devices.caen.unit import CaenUnit
-from devices.caen.values import Plain
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.answers import instead
 from devices.rules.hv_trip import UNDECIDED

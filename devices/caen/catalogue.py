@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from devices.caen.protocol import ChannelStatus
+from devices.caen.protocol import HIGHEST_STATUS, ChannelStatus, Reply
+from devices.errors import Garbled
 from devices.model import Kind
 from devices.rules.hv_channel import STATES
+
+Plain = float | int | str
+"""A value of the wire: a number, the index of a word, or a text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,3 +194,26 @@ BOARD: dict[str, Quantity] = _rows(BOARD_SETTINGS, BOARD_MONITORS)
 """Every quantity of the board by its signal name."""
 
 SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *BOARD_SETTINGS)}
+
+_FORMATS = {row.wire: (row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
+
+
+def values_of(parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
+    """Read the values of an answer in the format of its parameter. Raises Garbled.
+
+    What is not published is a limit, a resolution or a number of decimals.
+    """
+    kind, words = _FORMATS.get(parameter, (Kind.INT if "DEC" in parameter else Kind.FLOAT, ()))
+    if kind is Kind.INT:
+        numbers = (reply.integer(),) if count == 1 else reply.integers(count)
+        if not all(0 <= number <= HIGHEST_STATUS for number in numbers):
+            raise Garbled(f"{parameter}: {numbers} are no status words or counts")
+        return numbers
+    if kind is Kind.FLOAT:
+        return (reply.number(),) if count == 1 else reply.numbers(count)
+    found = (reply.word(),) if count == 1 else reply.words(count)
+    if kind is Kind.TEXT:
+        return found
+    if unknown := [word for word in found if word not in words]:
+        raise Garbled(f"{parameter}: unknown word {unknown[0]!r}")
+    return tuple(words.index(word) for word in found)

@@ -14,7 +14,7 @@ FAMILY = Family(
     found_by="devices.caen.discovery:DISCOVERY",
     address="tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600, with &xonxoff=1 for software flow control",
     default_channels=4,
-    load_by="devices.caen.load:line_load",
+    load_by="devices.caen.driver:line_load",
     example={"name": "HV1", "address": "tcp://127.0.0.1:23"},
     demo=True,
     measurement="DT5533E",

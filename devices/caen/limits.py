@@ -1,15 +1,21 @@
-"""Limits in force, resolution and decimals of a CAEN setting, from what the unit and the site file say."""
+"""Limits in force, resolution and decimals of a CAEN setting, from what the unit and the site file say.
+
+Also what is read immediately before a write, because the last scan may be seconds old: the front panel has a say, too.
+A write must not bring an output beyond the limits of the site file, whichever setting does it: switching on, raising
+MAXV above a VSET that is too high, leaving the low current range.
+"""
 
 from __future__ import annotations
 
 import math
 
-from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting
+from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting, constants_of
 from devices.caen.unit import CaenUnit
+from devices.errors import DeviceError, LinkDown, NotReady, OutOfLimits
 from devices.model import DeviceSettings, Limits
 from devices.rules.settings import tightened
 
-LOW_RANGE = 1  # index of LOW among the words of IMRANGE
+HIGH_RANGE, LOW_RANGE = 0, 1  # indexes among the words of IMRANGE
 LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
 
 MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
@@ -17,7 +23,7 @@ MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
 
 
 class ChannelLimits:
-    """The rules of one channel; every method answers from what has been read so far."""
+    """The rules of one channel, which answer from what has been read so far; nothing here changes the unit."""
 
     def __init__(self, unit: CaenUnit, channel: int, settings: DeviceSettings) -> None:
         self._unit = unit
@@ -112,3 +118,77 @@ class ChannelLimits:
         end = self._first(("IMAXL", "IMAX"))
         # Profile B has one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
         return end and end[0] / (1 if end[1] == "IMAXL" else 10)
+
+    # Immediately before a write
+
+    async def before_setting(self, setting: Setting) -> None:
+        """Read a setting, its limits and its resolution, as far as they have not been read yet. Raises NotReady."""
+        wanted, context = {setting.wire}, set[str]()
+        if setting.numeric:
+            wanted.update(name for end in ("HI", "LO", "RES") for name in constants_of(f"{setting.suffix}.{end}"))
+            context = {setting.wire, MOVED_BY.get(setting.suffix, setting.wire)} - self._known.keys()
+        outdated = {name for name in wanted if self._unit.outdated(name, self._channel)}
+        await self._read(setting.suffix, *sorted(outdated | context), fresh=False)
+
+    async def before_on(self) -> None:
+        """Refuse ON while the unit holds a voltage or a current limit above that of the site."""
+        if "STAT" not in self._known:
+            await self._read("ON", "STAT", fresh=False)
+        high = self.site_high("VSET")
+        if math.isfinite(high):
+            await self._read("ON", "VSET", "MAXV")
+            if self._output() > high:
+                raise _excess("ON", "VSET", self._number("VSET"), high)
+        await self._refuse_current("ON")
+
+    async def before_choice(self, setting: Setting, index: int) -> None:
+        """Refuse the high current range while the unit holds a current limit above that of the site."""
+        if setting.suffix == "IRANGE" and index == HIGH_RANGE:
+            await self._refuse_current("IRANGE HIGH")
+
+    async def before_number(self, setting: Setting, number: float) -> None:
+        """Refuse a MAXV that lifts the output above the limit of the site."""
+        high = self.site_high("VSET")
+        if setting.suffix != "MAXV" or not math.isfinite(high):
+            return
+        await self._read("MAXV", "VSET", "MAXV")
+        lifted = min(self._number("VSET"), number)
+        if lifted > max(high, self._output()):
+            raise _excess(f"MAXV {number:.10g} V", "VSET", self._number("VSET"), high)
+
+    async def _refuse_current(self, what: str) -> None:
+        if math.isfinite(high := self.site_high("ISET")):
+            await self._read(what, "ISET")
+            if self.beyond_site("ISET", iset := self._number("ISET")) and iset > high:
+                raise _excess(what, "ISET", iset, high)
+
+    def _output(self) -> float:
+        """Return the voltage to which the output goes while it is on, in steps of the unit."""
+        volts = min(self._number("VSET"), self._number("MAXV"))
+        return volts if self.beyond_site("VSET", volts) else min(volts, self.site_high("VSET"))
+
+    def _number(self, parameter: str) -> float:
+        found = self._first((parameter,))
+        return math.inf if found is None else found[0]
+
+    async def _read(self, what: str, *parameters: str, fresh: bool = True) -> None:
+        """Read parameters; of this channel alone when they have to be ``fresh``. Raises NotReady or LinkDown."""
+        try:
+            for parameter in parameters:
+                if parameter in self._unit.unsupported:
+                    continue
+                if fresh:
+                    await self._unit.read_back(parameter, self._channel)
+                else:
+                    await self._unit.read_channels(parameter)
+        except LinkDown:
+            raise
+        except DeviceError as error:
+            raise NotReady(f"{what}: nothing was sent, since {parameter} cannot be read: {error}") from error
+
+
+def _excess(what: str, setting: str, value: float, high: float) -> OutOfLimits:
+    unit = SETTINGS[setting].unit
+    return OutOfLimits(
+        f"{what}: {setting} is {value:.10g} {unit}, above {high:.10g} {unit} (site limit); set {setting} first"
+    )

@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from devices.caen.catalogue import constants
+from devices.caen.catalogue import Plain, constants, values_of
 from devices.caen.groups import RETRY, Groups
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import layout_of
-from devices.caen.values import Plain, values_of
 from devices.clock import DriverClock
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.links.line import LineLink

@@ -15,7 +15,6 @@ from devices import permit
 from devices.caen.board import CaenBoard
 from devices.caen.catalogue import SETTINGS, Quantity, Setting
 from devices.caen.channel import NEEDS, CaenChannel
-from devices.caen.look import FreshLook
 from devices.caen.protocol import ErrorReply, format_number
 from devices.caen.unit import CaenUnit
 from devices.clock import DriverClock
@@ -68,7 +67,6 @@ class CaenWriter:
         self._channels = channels
         self._settings = settings
         self._clock = clock
-        self._fresh = FreshLook(unit)
         self._places = places
 
     async def write(self, name: str, value: Value) -> list[str]:
@@ -119,14 +117,14 @@ class CaenWriter:
         """Return what is asked for, with the text that stands for it on the wire, when it is within the limits."""
         number = number_asked(setting.suffix, value)
         self._require(setting.suffix, channel.number, setting.wire)
-        await self._fresh.at_setting(setting, channel)
+        await channel.limits.before_setting(setting)
         limits = channel.limits.limits(setting)
         if limits is None:
             raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
         check_limits(setting.suffix, number, setting.unit, limits)
         step = channel.limits.resolution(setting.suffix)
         text = self._rounded(setting, channel, number, step, limits)
-        await self._fresh.before_number(setting, channel, float(text))
+        await channel.limits.before_number(setting, float(text))
         return Asked(setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel.prefix), text
 
     async def _choice(self, setting: Setting, channel: CaenChannel | None, value: Value) -> tuple[Asked, str]:
@@ -135,8 +133,8 @@ class CaenWriter:
         number = None if channel is None else channel.number
         self._require(setting.suffix, number, setting.wire)
         if channel is not None:
-            await self._fresh.at_setting(setting, channel)
-            await self._fresh.before_choice(setting, channel, index)
+            await channel.limits.before_setting(setting)
+            await channel.limits.before_choice(setting, index)
         if self._unit.value(setting.wire, number) is None:
             raise NotReady(f"{setting.suffix}: not read yet")
         place = "" if channel is None else channel.prefix
@@ -175,7 +173,7 @@ class CaenWriter:
         word = "ON" if on else "OFF"
         self._require(word, channel.number)
         if on:  # off is allowed whatever is known
-            await self._fresh.before_on(channel)
+            await channel.limits.before_on()
             if self._unit.value("STAT", channel.number) is None:
                 raise NotReady("ON: the state of the channel has not been read yet")
         before = channel.hv.demand_on
