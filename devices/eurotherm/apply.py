@@ -11,13 +11,10 @@ import logging
 from dataclasses import replace
 
 from devices import permit
-from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, UNIT_OF, VOLATILE, Setting
 from devices.eurotherm.furnace import Furnace, differs
-from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
-from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_frames import CODE_TEXTS, ModbusRefusal
 from devices.model import Kind
 from devices.rules import settings
@@ -34,14 +31,8 @@ class RegisterWriter:
     ``what`` is always what the operator asked for, for the messages.
     """
 
-    def __init__(
-        self, name: str, unit: EurothermUnit, furnace: Furnace, memory: FurnaceMemory, clock: DriverClock
-    ) -> None:
-        self._name = name
-        self._unit = unit
-        self._furnace = furnace
-        self._memory = memory
-        self._clock = clock
+    def __init__(self, furnace: Furnace) -> None:
+        self._furnace, self._unit = furnace, furnace.unit
 
     async def apply(self, what: str, name: str, value: float, sparing: bool = True, goal: float | None = None) -> None:
         """Write one register and read it back; see devices.rules.settings.apply for how it ends.
@@ -97,20 +88,20 @@ class RegisterWriter:
         """Count a write to the non-volatile memory; raises Refused when there were too many lately."""
         if volatile:
             return
-        now = self._clock.monotonic()
+        now, memory = self._furnace.clock.monotonic(), self._furnace.memory
         if sparing:
-            self._memory.wear.check(address, what, now)
-        self._memory.note_write(address, now)
+            memory.wear.check(address, what, now)
+        memory.note_write(address, now)
 
     async def send(self, what: str, register: Register, value: float) -> bool:
         """Write a register, once; return whether it was acknowledged, False when only reading back can tell."""
         try:
             await self._unit.write(register, value)
         except (Garbled, ReplyTimeout) as error:
-            log.warning("%s: %s: %s; reading back", self._name, what, error)
+            log.warning("%s: %s: %s; reading back", self._furnace.settings.name, what, error)
             return False
         except LinkDown as error:
-            log.warning("%s: %s: %s; reconnecting to read back", self._name, what, error)
+            log.warning("%s: %s: %s; reconnecting to read back", self._furnace.settings.name, what, error)
             await self._reopen(what, error)
             return False
         except ModbusRefusal as error:

@@ -300,8 +300,7 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {
 }
 
 
-def registers_of(name: str) -> tuple[str, ...]:
-    """Return the registers that a signal is made of; none for commands and for what the driver keeps itself."""
+def _made_of(name: str) -> tuple[str, ...]:
     if name in _DERIVED:
         return _DERIVED[name]
     row = QUANTITIES[name]
@@ -313,6 +312,10 @@ def registers_of(name: str) -> tuple[str, ...]:
         return ()
     bounds = [bound for bound in (base.low, base.high) if isinstance(bound, str) and bound in REGISTERS]
     return tuple(bounds)
+
+
+registers_of = {name: _made_of(name) for name in QUANTITIES}.__getitem__
+"""Returns the registers that a signal is made of; none for commands and for what the driver keeps itself."""
 
 
 def shown_decimals(scale: Scale, decimals: int | None, digits: int) -> int:

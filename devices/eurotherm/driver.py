@@ -19,9 +19,9 @@ from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw_words import USAGE, eurotherm_request
-from devices.eurotherm.readings import FurnaceReadings
+from devices.eurotherm.readings import readings_of
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
-from devices.eurotherm.safe_report import INCOMPLETE, SafeReport
+from devices.eurotherm.safe_report import INCOMPLETE
 from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit, Link
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import open_unit
@@ -63,9 +63,7 @@ class EurothermDriver:
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
-        self._safe = SafeReport()
-        self._readings = FurnaceReadings(self._unit, self._furnace, self._memory, self._safe, self._clock)
-        self._writer = EurothermWriter(self._unit, self._furnace, self._memory, settings, self._clock, self._safe)
+        self._writer = EurothermWriter(self._furnace)
         self._owed: set[str] = set()  # signals whose answer was missed
         self._checked = 0.0
         self._reminded = False
@@ -148,9 +146,9 @@ class EurothermDriver:
             answered = await self._poll(dict.fromkeys(r for name in wanted for r in self._furnace.registers(name)))
         except DeviceError as error:
             raise self._noted(error) from error
-        missed = self._unit.answers.missed
-        self._owed = {name for name in wanted if not answered or any(map(missed, self._furnace.registers(name)))}
-        return self._readings.of([*wanted, *self._furnace.moved()]) if answered else {}
+        missed, needs = self._unit.answers.missed, self._furnace.registers
+        self._owed = {name for name in wanted if not answered or missed(*needs(name))}
+        return readings_of(self._furnace, [*wanted, *self._furnace.moved()]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:
         """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""
@@ -199,22 +197,24 @@ class EurothermDriver:
             changed = await self._writer.write(name, value)
         except DeviceError as error:
             shown = SAFE_SIGNALS if name == "SAFE.CMD" else {name, f"{name}.RBV"}
-            error.readings = self._readings.of(shown & QUANTITIES.keys())
+            error.readings = readings_of(self._furnace, shown & QUANTITIES.keys())
             if not isinstance(error, Refused):
                 self._noted(error)
             raise
-        return self._readings.of(changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
+        return readings_of(self._furnace, changed | {"WRITES", "WRITES.MAX", "WRITES.MSG"})
 
     async def forbid_writes(self, why: str) -> None:
         """Send nothing that changes the controller any more, not even the remote setpoint once more.
 
         The controller then goes back to its local setpoint within 5 s. See devices.model.WriteGuard.
         """
-        await self._writer.forbid(why)
+        self._unit.forbidden = why
+        await self._writer.keeper.forbid(why)
 
     def permit_writes(self) -> None:
         """Take puts again; a remote setpoint is repeated again once it has been put."""
-        self._writer.permit()
+        self._unit.forbidden = ""
+        self._writer.keeper.remind()
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of instrument and site; None when a setting has none or they are not known."""
@@ -230,7 +230,8 @@ class EurothermDriver:
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the signals whose alarm is kept here, whatever the link does; see devices.model.Latching."""
-        return self._readings.of(self._memory.latched() | ({"SAFE.STATE"} if self._safe.state == INCOMPLETE else set()))
+        safe = {"SAFE.STATE"} if self._furnace.safe.state == INCOMPLETE else set()
+        return readings_of(self._furnace, self._memory.latched() | safe)
 
     # Registers by number
 

@@ -23,6 +23,7 @@ from devices.eurotherm.catalogue import (
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.power_record import Sample
 from devices.eurotherm.registers import REGISTERS, Form, Inputs, Scale, Status
+from devices.eurotherm.safe_report import SafeReport
 from devices.eurotherm.unit import EurothermUnit
 from devices.eurotherm.watch import FurnaceWatch
 from devices.links.modbus_words import FULL_SCALE
@@ -42,20 +43,19 @@ RANGE = ("RNG.LO", "RNG.HI")  # read once in a connection
 FLOAT_RANGE = 99_999.0  # more than the display of any instrument of the family shows, and its floats hold it
 REPORT_EVERY = 5.0  # seconds between two readings of those
 HELD_AT_MOST = 10.0  # seconds that a reading waits for them
+_UNITS = frozenset(UNIT_OF.values())
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 
 
 class Furnace:
-    """Demands, alarms and memory on top of the registers that the unit object keeps."""
+    """Demands, alarms and memory on top of the registers that ``unit`` keeps; ``safe`` is the last SAFE:CMD."""
 
     def __init__(
         self, unit: EurothermUnit, settings: DeviceSettings, memory: FurnaceMemory, clock: DriverClock
     ) -> None:
-        self.settings = settings
+        self.settings, self.unit, self.memory, self.clock = settings, unit, memory, clock
         self.watch = FurnaceWatch(settings.options)
-        self._unit = unit
-        self._memory = memory
-        self._clock = clock
+        self.safe = SafeReport()
         self._demands = {name: Demand() for name in SETTINGS}
         self._first = True
         self._remote_failed: bool | None = None
@@ -74,38 +74,38 @@ class Furnace:
     @property
     def status(self) -> Status:
         """The status word as last read; nothing when it was not."""
-        return Status(int(self._unit.value("StAt") or 0))
+        return Status(int(self.unit.value("StAt") or 0))
 
     @property
     def remote(self) -> bool:
         """Whether the remote setpoint is in force."""
-        return bool(self._unit.value("L-R")) and Status.REMOTE_FAIL not in self.status
+        return bool(self.unit.value("L-R")) and Status.REMOTE_FAIL not in self.status
 
     @property
     def temperature(self) -> float | None:
         """The measured temperature; None when the sensor is broken or out of range, whatever the number says."""
-        return None if self.status & OUT_OF_SENSE else self._unit.value("PV.IN")
+        return None if self.status & OUT_OF_SENSE else self.unit.value("PV.IN")
 
     def setting(self, name: str) -> float | None:
         """Return the value of a setting as the instrument has it, a choice as the index of its label."""
         if name == "TSET" and self.remote:
-            remote = self._unit.value("Rm.SP")
-            return None if remote is None else remote + (self._unit.value("LOC.t") or 0.0)
+            remote = self.unit.value("Rm.SP")
+            return None if remote is None else remote + (self.unit.value("LOC.t") or 0.0)
         return self.indexed(QUANTITIES[name])
 
     @property
     def other_unit(self) -> bool:
         """Whether the instrument measures in Fahrenheit or kelvin, while everything is published as C."""
-        return self._unit.value("UNITS") in OTHER_UNITS
+        return self.unit.value("UNITS") in OTHER_UNITS
 
     @property
     def program_runs(self) -> bool:
         """Whether timer or programmer are running or in hold."""
-        return bool(self._unit.value("TM.CFG")) and self._unit.value("T.STAT") in (1.0, 2.0)
+        return bool(self.unit.value("TM.CFG")) and self.unit.value("T.STAT") in (1.0, 2.0)
 
     def inputs(self) -> Inputs:
         """Return the word of the digital inputs and the mains flag as last read; nothing when it was not."""
-        return Inputs(int(self._unit.value("Di.IP") or 0))
+        return Inputs(int(self.unit.value("Di.IP") or 0))
 
     def demand(self, name: str) -> Demand:
         """Return the demand of a setting: what was last accepted from a user, or found at the first connection."""
@@ -137,11 +137,13 @@ class Furnace:
             return ()
         if name in ("TSET", "TSET.RBV") and self.remote:
             return ("TG.SP", "Rm.SP")
-        unneeded = self._unit.missing & set(UNIT_OF.values())  # what they would tell is then known anyway
-        if self._unit.planner.floats:
-            unneeded |= {UNIT_OF[Scale.TIMER]}  # a twin is in milliseconds always
-        row = QUANTITIES[name].register
-        return tuple(one for one in registers_of(name) if one == row or one not in unneeded)
+        needs = registers_of(name)
+        if len(needs) == 1 or _UNITS.isdisjoint(needs):
+            return needs
+        register, unit = needs
+        # An instrument without the register of a unit has the usual one, and a twin is in milliseconds always.
+        known = unit in self.unit.missing or (unit == UNIT_OF[Scale.TIMER] and self.unit.planner.floats)
+        return (register,) if known else needs
 
     # Limits
 
@@ -160,18 +162,18 @@ class Furnace:
     def _bound(self, setting: Setting, bound: Bound) -> float | None:
         if isinstance(bound, float):
             return bound
-        if bound in REGISTERS and bound not in self._unit.missing:
-            return self._unit.value(bound)
+        if bound in REGISTERS and bound not in self.unit.missing:
+            return self.unit.value(bound)
         register = REGISTERS[setting.register]
-        floats = reads_twin(register, self._unit.planner.floats)
-        full = FLOAT_RANGE if floats else self._unit.number(register, FULL_SCALE)
+        floats = reads_twin(register, self.unit.planner.floats)
+        full = FLOAT_RANGE if floats else self.unit.number(register, FULL_SCALE)
         return -full if full is not None and bound.startswith("-") else full
 
     def resolution(self, setting: Setting) -> float:
         """Return the step of a setting as the front panel shows it."""
         register = REGISTERS[setting.register]
-        step = 10.0 ** -shown_decimals(register.scale, self._unit.decimals, setting.digits)
-        return step * (self._unit.factor(register) or 1.0)
+        step = 10.0 ** -shown_decimals(register.scale, self.unit.decimals, setting.digits)
+        return step * (self.unit.factor(register) or 1.0)
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of the instrument for a signal; None when it has none or it is not known."""
@@ -180,7 +182,7 @@ class Furnace:
             limits = self.limits(SETTINGS[base])
             return None if limits is None else (limits.low, limits.high)
         if name in ("TEMP", "TWORK"):
-            low, high = (self._unit.value(bound) for bound in ("RNG.LO", "RNG.HI"))
+            low, high = (self.unit.value(bound) for bound in ("RNG.LO", "RNG.HI"))
             return None if low is None or high is None else (low, high)
         return (0.0, 100.0) if name == "OUT" else None
 
@@ -194,8 +196,8 @@ class Furnace:
         if not register or row.kind is not Kind.FLOAT:
             return None
         scale = REGISTERS[register].scale
-        known = self._unit.decimals is not None and scale in (Scale.PV, Scale.RATE)
-        return shown_decimals(scale, self._unit.decimals, row.digits) if known else None
+        known = self.unit.decimals is not None and scale in (Scale.PV, Scale.RATE)
+        return shown_decimals(scale, self.unit.decimals, row.digits) if known else None
 
     # Taking in
 
@@ -209,7 +211,7 @@ class Furnace:
         for name, setting in SETTINGS.items():
             if setting.register in fresh or (name == "TSET" and self.remote and "Rm.SP" in fresh):
                 self._compare(setting)
-        known = self._unit.cells.keys() | self._unit.missing
+        known = self.unit.cells.keys() | self.unit.missing
         if "StAt" in fresh:
             self._count_remote_loss()
         if "PV.IN" in fresh and {"StAt", "Di.IP"} <= known:  # without the mains flag an interruption would be missed
@@ -221,7 +223,7 @@ class Furnace:
         """Count that the instrument has stored the loss of its remote setpoint, as it does by itself (inferred)."""
         failed = Status.REMOTE_FAIL in self.status
         if failed and self._remote_failed is False:
-            self._memory.note_write(REGISTERS["L-R"].address, self._clock.monotonic())
+            self.memory.note_write(REGISTERS["L-R"].address, self.clock.monotonic())
         self._remote_failed = failed
 
     def _compare(self, setting: Setting) -> None:
@@ -231,23 +233,23 @@ class Furnace:
         if setting.follows:
             demand.value = found
         step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
-        self._unit.link.stats.late += demand.observe(found, step)
+        self.unit.link.stats.late += demand.observe(found, step)
 
     def _look(self) -> None:
-        unit, now = self._unit, self._clock.monotonic()
+        unit, now = self.unit, self.clock.monotonic()
         controlling = Status.MANUAL not in self.status and not unit.value("IM")
         self.watch.observe(now, self.temperature, unit.value("WKG.SP"), unit.value("WRK.OP"), controlling)
-        sample, last = self._sample(), self._memory.power.last
+        sample, last = self._sample(), self.memory.power.last
         if self._held is None and (self._first or (sample.flag and last is not None and not last.flag)):
             self._held = sample, now
         self._first = False
         if self._held is None:
-            self._memory.observe(sample, now)
+            self.memory.observe(sample, now)
         elif now - self._held[1] > HELD_AT_MOST:
             self.release_held()
 
     def _sample(self) -> Sample:
-        unit = self._unit
+        unit = self.unit
         return Sample(
             time=unit.cells["PV.IN"].time,
             flag=Inputs.MAINS_FAILED in self.inputs(),
@@ -263,8 +265,8 @@ class Furnace:
 
     def unreported(self) -> list[str]:
         """Return the registers of the report that have to be read now: all of them after a possible interruption."""
-        since = self._clock.time() - REPORT_EVERY if self._held is None else self._held[0].time
-        cells, missing = self._unit.cells, self._unit.missing
+        since = self.clock.time() - REPORT_EVERY if self._held is None else self._held[0].time
+        cells, missing = self.unit.cells, self.unit.missing
         wanted = [*REPORTED, *(("T.REMN",) if self.program_runs else ()), *(("Rm.SP", "LOC.t") if self.remote else ())]
         old = [one for one in wanted if one not in cells or cells[one].time < since]
         return [one for one in (*old, *(one for one in RANGE if one not in cells)) if one not in missing]
@@ -275,7 +277,7 @@ class Furnace:
             held, at = self._held
             self._held = None
             measured = {name: getattr(held, name) for name in ("time", "flag", "temp", "working", "output")}
-            self._memory.observe(replace(self._sample(), **measured), at)
+            self.memory.observe(replace(self._sample(), **measured), at)
 
     def _label(self, name: str) -> str:
         row = QUANTITIES[name]
@@ -284,7 +286,7 @@ class Furnace:
 
     def indexed(self, row: Quantity) -> float | None:
         """Return a register's value, of a choice the index of its label; None for a code without one."""
-        value = self._unit.value(row.register)
+        value = self.unit.value(row.register)
         if value is None or not row.labels:
             return value
         return float(row.codes.index(int(value))) if int(value) in row.codes else None

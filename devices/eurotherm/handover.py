@@ -7,8 +7,7 @@ from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import SETTINGS
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import SEGMENTS
-from devices.eurotherm.unit import EurothermUnit
-from devices.model import DeviceSettings, Limits
+from devices.model import Limits
 from devices.rules.settings import check_limits
 
 PROGRAMMER = 10  # value of TM.CFG
@@ -24,14 +23,10 @@ _ON_MANUAL = ("WRK.OP", "F.OP", "MAN.OP")
 class Handover:
     """Refuses what would lift the furnace over the limits that the site has for TSET and MOUT."""
 
-    def __init__(
-        self, unit: EurothermUnit, furnace: Furnace, registers: RegisterWriter, settings: DeviceSettings
-    ) -> None:
-        self._unit = unit
-        self._furnace = furnace
-        self._registers = registers
-        self._site = settings.limits.get("TSET")
-        self._output = settings.limits.get("MOUT")
+    def __init__(self, furnace: Furnace, registers: RegisterWriter) -> None:
+        self._furnace, self._unit, self._registers = furnace, furnace.unit, registers
+        self._site = furnace.settings.limits.get("TSET")
+        self._output = furnace.settings.limits.get("MOUT")
 
     async def check(self, name: str, number: float) -> None:
         """Read the targets that a choice puts in force, and raise OutOfLimits when one is outside the site's limits."""

@@ -13,9 +13,8 @@ from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.handover import Handover
 from devices.eurotherm.registers import BY_ADDRESS, Form, Register, Scale
 from devices.eurotherm.remote import RemoteKeeper
-from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus_words import float_from, seconds_from, signed, twin_of
-from devices.model import DeviceSettings, Kind
+from devices.model import Kind
 from devices.rules.settings import check_limits, check_writable
 
 log = logging.getLogger("labioc.eurotherm")
@@ -29,21 +28,9 @@ _SWEEPING = frozenset({"RC.RCL", "RC.SAV"})  # a recipe changes many settings at
 class RawWriter:
     """Registers of one instrument by number."""
 
-    def __init__(
-        self,
-        unit: EurothermUnit,
-        furnace: Furnace,
-        registers: RegisterWriter,
-        handover: Handover,
-        keeper: RemoteKeeper,
-        settings: DeviceSettings,
-    ) -> None:
-        self._unit = unit
-        self._furnace = furnace
-        self._registers = registers
-        self._handover = handover
-        self._keeper = keeper
-        self._settings = settings
+    def __init__(self, furnace: Furnace, registers: RegisterWriter, handover: Handover, keeper: RemoteKeeper) -> None:
+        self._furnace, self._unit, self._settings = furnace, furnace.unit, furnace.settings
+        self._registers, self._handover, self._keeper = registers, handover, keeper
 
     async def access(self, address: int, value: float | None, as_float: bool) -> float:
         """Read, or write and read back, any register; see EurothermDriver.raw."""

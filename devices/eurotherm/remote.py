@@ -13,10 +13,9 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, ReplyTimeout
+from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import REGISTERS
-from devices.eurotherm.unit import EurothermUnit
 from devices.permit import current
 
 log = logging.getLogger("labioc.eurotherm")
@@ -28,10 +27,8 @@ AGAIN = 0.25  # seconds after one that got lost
 class RemoteKeeper:
     """Repeats one setpoint in a task of its own, under the permit of the put that has set it, never beside a put."""
 
-    def __init__(self, name: str, unit: EurothermUnit, clock: DriverClock) -> None:
-        self._name = name
-        self._unit = unit
-        self._clock = clock
+    def __init__(self, furnace: Furnace) -> None:
+        self._name, self._unit, self._clock = furnace.settings.name, furnace.unit, furnace.clock
         self._puts = 0  # under way
         self._quiet = asyncio.Event()  # none is
         self._quiet.set()

@@ -14,7 +14,6 @@ from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import REGISTERS, Status
 from devices.eurotherm.remote import RemoteKeeper
 from devices.eurotherm.safe_report import DONE, GOING, INCOMPLETE, SafeReport
-from devices.eurotherm.unit import EurothermUnit
 from devices.permit import current
 
 TOLERANCE = 0.05  # percent of output that are none
@@ -26,21 +25,17 @@ MOVED = ("TSET", "SP1", "SP2", "REMOTE", "MODE", "MOUT", "TUNE")
 
 
 class SafeMaker:
-    """Makes one furnace safe; ``report`` tells how far that has come."""
+    """Makes a furnace safe, once; ``report`` tells how far that has come."""
 
-    def __init__(
-        self, unit: EurothermUnit, furnace: Furnace, registers: RegisterWriter, keeper: RemoteKeeper, report: SafeReport
-    ) -> None:
-        self._unit = unit
-        self._furnace = furnace
-        self._registers = registers
-        self._keeper = keeper
-        self._report = report
+    def __init__(self, furnace: Furnace, registers: RegisterWriter, keeper: RemoteKeeper) -> None:
+        self._furnace, self._unit = furnace, furnace.unit
+        self._registers, self._keeper = registers, keeper
+        self._report = SafeReport(GOING)
 
     async def go(self, safe: float) -> None:
         """Make the furnace go to ``safe`` C. Raises Refused when it is not safe at the end, and tells why."""
-        report = self._report
-        before = report.begin()
+        before, report = self._furnace.safe, self._report
+        self._furnace.safe = report
         try:
             await self._steps(safe)
             self._judge(safe)
@@ -48,7 +43,7 @@ class SafeMaker:
             if current().begun:
                 report.unsafe.append("it was not carried out to its end")
             else:
-                report.restore(before)
+                self._furnace.safe = before  # nothing was begun
             raise
         finally:
             self._furnace.accept(*MOVED)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from devices.eurotherm.catalogue import SAFE_STATES
 from devices.model import Level, Reading, state_reading
@@ -12,7 +12,7 @@ NONE, GOING, DONE, INCOMPLETE = range(len(SAFE_STATES))
 
 @dataclass(slots=True)
 class SafeReport:
-    """What became of the last SAFE:CMD; INCOMPLETE is latched until the next one, or until alarms are acknowledged."""
+    """What became of one SAFE:CMD; INCOMPLETE is latched until the next one, or until alarms are acknowledged."""
 
     state: int = NONE
     done: list[str] = field(default_factory=list)
@@ -23,16 +23,6 @@ class SafeReport:
         """What is not safe, and what was done."""
         parts = [f"not safe: {'; '.join(self.unsafe)}"] if self.unsafe else []
         return ". ".join([*parts, *([f"done: {'; '.join(self.done)}"] if self.done else [])])
-
-    def begin(self) -> SafeReport:
-        """Begin a new one; returns a copy of what was there before."""
-        before = replace(self)
-        self.state, self.done, self.unsafe = GOING, [], []
-        return before
-
-    def restore(self, before: SafeReport) -> None:
-        """Take back the one before, since nothing was begun."""
-        self.state, self.done, self.unsafe = before.state, before.done, before.unsafe
 
     def acknowledge(self) -> None:
         """Clear the latch; the message stays."""

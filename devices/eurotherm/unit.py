@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -80,7 +80,7 @@ class Cell:
 
 
 class EurothermUnit:
-    """The registers of one instrument.
+    """The registers of one instrument; ``missing`` are those that it does not have.
 
     ``assumed`` are the decimals that the site file says, for instruments that tell nothing. All methods that
     talk raise LinkDown and ReplyTimeout; those that say so raise ModbusRefusal and Garbled too.
@@ -98,11 +98,7 @@ class EurothermUnit:
         self._assumed = assumed
         self._clock = clock
         self._absent: dict[str, float] = {}  # with the monotonic time at which it was last refused
-
-    @property
-    def missing(self) -> Set[str]:
-        """Registers that the instrument does not have."""
-        return self._absent.keys()
+        self.missing = self._absent.keys()
 
     def value(self, name: str) -> float | None:
         """Return a register as last read in this connection; None when it was not, or holds no number."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from statistics import linear_regression
 from typing import Any
 
 from devices.model import Cause, Level
@@ -22,31 +23,27 @@ FINE: Alarm = (Level.OK, Cause.NONE)
 
 
 class Slope:
-    """Slope of the temperature, a straight line through the readings of the last minute."""
+    """Slope of the temperature, a straight line through the readings of the last minute.
+
+    ``value`` is in C per minute, None as long as there are too few readings.
+    """
 
     def __init__(self) -> None:
+        self.value: float | None = None
         self._points: deque[tuple[float, float]] = deque()
 
-    def clear(self) -> None:
-        """Forget the readings, because one is missing in between."""
-        self._points.clear()
-
-    def observe(self, now: float, temp: float) -> None:
-        """Take one reading."""
-        self._points.append((now, temp))
-        while self._points[0][0] < now - SLOPE_SECONDS:
-            self._points.popleft()
-
-    @property
-    def value(self) -> float | None:
-        """C per minute; None as long as there are too few readings."""
-        if len(self._points) < 2 or self._points[-1][0] - self._points[0][0] < SLOPE_LEAST:
-            return None
-        start, count = self._points[0][0], len(self._points)
-        middle = sum(t - start for t, _ in self._points) / count
-        mean = sum(temp for _, temp in self._points) / count
-        spread = sum((t - start - middle) ** 2 for t, _ in self._points)
-        return 60.0 * sum((t - start - middle) * (temp - mean) for t, temp in self._points) / spread
+    def observe(self, now: float, temp: float | None) -> None:
+        """Take one reading; one without a temperature, as between two connections, begins anew."""
+        if temp is None:
+            self._points.clear()
+        else:
+            self._points.append((now, temp))
+            while self._points[0][0] < now - SLOPE_SECONDS:
+                self._points.popleft()
+        self.value = None
+        if self._points and self._points[-1][0] - self._points[0][0] >= SLOPE_LEAST:
+            moments, temps = zip(*self._points, strict=True)
+            self.value = 60.0 * linear_regression(moments, temps).slope
 
 
 class FurnaceWatch:
@@ -74,10 +71,7 @@ class FurnaceWatch:
         self, now: float, temp: float | None, working: float | None, output: float | None, controlling: bool
     ) -> None:
         """Take one scan; ``controlling`` is False in manual and in standby, when a deviation means nothing."""
-        if temp is None:
-            self.slope.clear()
-        else:
-            self.slope.observe(now, temp)
+        self.slope.observe(now, temp)
         self._observe_deviation(now, temp, working, controlling)
         self._observe_output(now, output)
         slope, limit = self.slope.value, self._slope_limit

@@ -8,20 +8,16 @@ from __future__ import annotations
 import logging
 
 from devices import permit
-from devices.clock import DriverClock
 from devices.errors import DeviceError, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, Setting, registers_of
 from devices.eurotherm.furnace import TARGETS, Furnace
 from devices.eurotherm.handover import Handover
-from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw import CONFIGURATION, RawWriter
 from devices.eurotherm.registers import REGISTERS, Inputs, Status
 from devices.eurotherm.remote import RemoteKeeper
 from devices.eurotherm.safe import MOVED, SafeMaker
-from devices.eurotherm.safe_report import SafeReport
-from devices.eurotherm.unit import EurothermUnit
-from devices.model import DeviceSettings, Value
+from devices.model import Value
 from devices.rules.settings import check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.eurotherm")
@@ -59,35 +55,12 @@ _MOVED = {
 class EurothermWriter:
     """Writes to one instrument; in which order writes come is settled before they get here."""
 
-    def __init__(
-        self,
-        unit: EurothermUnit,
-        furnace: Furnace,
-        memory: FurnaceMemory,
-        settings: DeviceSettings,
-        clock: DriverClock,
-        report: SafeReport,
-    ) -> None:
-        self.keeper = RemoteKeeper(settings.name, unit, clock)
-        self._unit = unit
-        self._furnace = furnace
-        self._memory = memory
-        self._settings = settings
-        self._registers = RegisterWriter(settings.name, unit, furnace, memory, clock)
-        self._report = report
-        self._handover = Handover(unit, furnace, self._registers, settings)
-        self._safe = SafeMaker(unit, furnace, self._registers, self.keeper, report)
-        self.raw = RawWriter(unit, furnace, self._registers, self._handover, self.keeper, settings).access
-
-    async def forbid(self, why: str) -> None:
-        """Send nothing any more, for this reason; returns when what was under way has ended."""
-        self._unit.forbidden = why
-        await self.keeper.forbid(why)
-
-    def permit(self) -> None:
-        """Send again what is put; a remote setpoint is not repeated again before it has been put."""
-        self._unit.forbidden = ""
-        self.keeper.remind()
+    def __init__(self, furnace: Furnace) -> None:
+        self.keeper = RemoteKeeper(furnace)
+        self._furnace, self._unit, self._settings = furnace, furnace.unit, furnace.settings
+        self._registers = RegisterWriter(furnace)
+        self._handover = Handover(furnace, self._registers)
+        self.raw = RawWriter(furnace, self._registers, self._handover, self.keeper).access
 
     async def write(self, name: str, value: Value) -> set[str]:
         """Apply a setting or command; return the signals that have something new to say.
@@ -101,7 +74,7 @@ class EurothermWriter:
         if name == "PWR.ACK.CMD":
             if choice_asked(name, value, row.labels):
                 permit.changing()
-                self._memory.acknowledge()
+                self._furnace.memory.acknowledge()
             return {name} | {other for other in QUANTITIES if other.startswith("PWR.")}
         check_writable(self._settings)
         async with self.keeper.paused():
@@ -233,7 +206,7 @@ class EurothermWriter:
             raise ReplyTimeout("acknowledge: outcome unknown, no answer")
         if still and not answered:
             raise Refused("acknowledge: no answer, and the controller still shows the alarm")
-        self._report.acknowledge()
+        self._furnace.safe.acknowledge()
         return {"ACK.CMD", "SAFE.STATE"} | _signals_of(fresh)
 
     async def _go_safe(self) -> set[str]:
@@ -241,7 +214,7 @@ class EurothermWriter:
         safe = self._settings.options.get("safe_temperature")
         if safe is None:
             raise Refused("SAFE: there is no safe_temperature in the site file")
-        await self._safe.go(float(safe))
+        await SafeMaker(self._furnace, self._registers, self.keeper).go(float(safe))
         return {"SAFE.CMD", *SAFE_SIGNALS}
 
 

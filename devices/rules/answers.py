@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from itertools import repeat
 
 from devices.errors import Garbled
 from devices.model import Cause, Level, Reading, Value
@@ -40,9 +41,9 @@ class BadAnswers:
         for item in items:
             self.counts[item] = self.counts.get(item, 0) + 1
 
-    def missed(self, item: Hashable) -> int:
-        """Return how many reads in a row brought nothing usable of this."""
-        return self.counts.get(item, 0)
+    def missed(self, *items: Hashable) -> int:
+        """Return how many reads in a row brought nothing usable of these, the largest number."""
+        return max(map(self.counts.get, items, repeat(0)), default=0) if self.counts else 0
 
     @property
     def fruitless(self) -> bool:
