@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from devices.iseg.catalogue import (
     CHANNEL,
@@ -14,22 +14,22 @@ from devices.iseg.catalogue import (
     RAMPS,
     SETTINGS,
     STATUS_BITS,
+    Quantity,
     Setting,
 )
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus, ModuleStatus
 from devices.iseg.limits import IsegLimits
 from devices.iseg.question import Answer
 from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
-from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
+from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.answers import instead
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_frozen import Activity
 from devices.rules.hv_trip import Conditions, Sample
 
-_STATUS = {f"STAT.{name}": int(bit) for name, bit in STATUS_BITS}
-_NAMED = sum(_STATUS.values())
-_EVENTS = {f"EVT.{name}": int(bit) for name, bit in EVENT_BITS}
-_BITS = _STATUS | _EVENTS
+_STATUS_BITS = {f"STAT.{name}": int(bit) for name, bit in STATUS_BITS}
+_EVENT_BITS = {f"EVT.{name}": int(bit) for name, bit in EVENT_BITS}
+_NAMED = sum(_STATUS_BITS.values())
 _MINOR_BITS = int(
     ChannelStatus.REGULATION_ERROR
     | ChannelStatus.INPUT_ERROR
@@ -45,12 +45,13 @@ _MAJOR_BITS = int(
     | ChannelStatus.VOLTAGE_LIMIT
 )
 _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
-_DEMANDS = {suffix for suffix, row in CHANNEL.items() if row.settable and not suffix.endswith(".CMD")}
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
 """What the readings of a fast scan also depend on; asked for when it has not been read yet."""
 _DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
-_COMPUTED_WITH = dict.fromkeys(("VDIFF", "SETTLED"), ("VoltageSet",))
-"""Settings without which a signal is INVALID, read at their own rate."""
+_OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels need
+_COMPUTED = ("VDIFF", "SETTLED")
+"""Signals that are INVALID without VoltageSet, which is read at its own rate."""
+_RAMP_SPAN = ("VoltageRampSpeedMin", "VoltageRampSpeedMax")
 _CURRENT_STEP = 1e-5  # of nominal: below ten such steps a current may well stand still
 
 
@@ -96,6 +97,8 @@ class IsegChannel:
         self._swapped: set[str] = set()
         self._trip_event: bool | None = None  # in the last event word of this module
         self._negative: bool | None = None  # as last reported
+        self._words: dict[str, Reading] = {}  # status and events with their bits, as made of
+        self._made_of: dict[str, Answer] = {}  # these answers
 
     def connected(self, same: bool) -> None:
         """Begin to compare anew; ``same`` says that it is the module of the last connection, whose events go on."""
@@ -122,29 +125,24 @@ class IsegChannel:
 
     def items(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        if suffix in _DEMANDS and self.hv.demand(suffix) is not None:
+        row = _ROWS[suffix]
+        if row.demand and self.hv.demand(suffix) is not None:
             return ()
-        if suffix.removesuffix(".RBV") in RAMPS:
-            return self._ramp_items(suffix)
-        row = CHANNEL[suffix]
+        if row.ramp:
+            return self._ramp_items(row)
         if suffix in ("VNOM", "INOM", "POL"):  # constant, but for a polarity that is switched by software
             constant = tuple(item for item in row.items if not self._unit.settled(item, self.number))
             return (*constant, POLARITY) if suffix == "POL" else constant
         if suffix == "VSET.RBV":
             return (*row.items, POLARITY)
-        if set(row.items).isdisjoint(LIVE):
-            return row.items
-        return (*LIVE, *(item for item in _CONTEXT if (item, self.number) not in self._unit.cells))
+        return row.items if set(row.items).isdisjoint(LIVE) else (*LIVE, *self._unread(_CONTEXT))
 
-    def _ramp_items(self, suffix: str) -> tuple[str, ...]:
-        if not self._limits.ramp_is_own():
-            return ("VoltageRampSpeed",)
-        span = ("VoltageRampSpeedMin", "VoltageRampSpeedMax")
-        return (
-            SETTINGS[suffix.removesuffix(".RBV")].item,
-            "VoltageRampSpeed",
-            *(item for item in span if (item, self.number) not in self._unit.cells),
-        )
+    def _ramp_items(self, row: _Row) -> tuple[str, ...]:
+        own = (*row.items, _OF_MODULE, *self._unread(_RAMP_SPAN))
+        return own if self._limits.ramp_is_own() else (_OF_MODULE,)
+
+    def _unread(self, items: tuple[str, ...]) -> list[str]:
+        return [item for item in items if self._cell(item) is None]
 
     # Settings
 
@@ -174,6 +172,7 @@ class IsegChannel:
 
     def polled(self, fresh: Set[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
+        self._made_of.clear()
         if not fresh.isdisjoint(NOMINALS):
             self._compare_nominals()
         for setting in CHANNEL_SETTINGS:
@@ -237,83 +236,89 @@ class IsegChannel:
 
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        if suffix.endswith(".CMD"):
+        row = _ROWS[suffix]
+        if row.read is None:  # a command
             return Reading(0, now)
-        if suffix in _DEMANDS and (demand := self.hv.demanded(suffix, now)) is not None:
+        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
-        items = CHANNEL[suffix].items if suffix.removesuffix(".RBV") not in RAMPS else self._ramp_items(suffix)[:1]
-        if suffix == "POL" and self._cell(POLARITY) is not None:
-            items = (POLARITY,)
-        if self.number >= self._unit.channels or any(item in self._unit.unsupported for item in items):
+        items = self._needs(row) if row.ramp or suffix == "POL" else row.items
+        if self.number >= self._unit.channels or not self._unit.unsupported.isdisjoint(items):
             return _invalid(suffix, now)
-        if any(self._missed(item) > 1 for item in _COMPUTED_WITH.get(suffix, ())):
-            return _invalid(suffix, now)
-        missed = max((self._missed(item) for item in items), default=0)
-        if missed:
+        if self._unit.answers.counts and (missed := self._missed(row, items)):
             return instead(missed, now, _invalid(suffix, now).value)
-        return self._known(suffix, now)
+        return row.read(self, row, now)
 
-    def _missed(self, item: str) -> int:
-        return self._unit.missed(item, None if item == "VoltageRampSpeed" else self.number)
+    def _needs(self, row: _Row) -> tuple[str, ...]:
+        """Return the items without which a signal has no reading, where that is not always the same."""
+        if row.ramp:
+            return row.items if self._limits.ramp_is_own() else (_OF_MODULE,)
+        return row.items if self._cell(POLARITY) is None else (POLARITY,)
 
-    def _known(self, suffix: str, now: float) -> Reading | None:
-        if suffix in self.hv.derived:
-            return replace(self.hv.derived[suffix], time=self._time(suffix, self.hv.derived[suffix].time))
-        return _READERS.get(suffix, IsegChannel._measured)(self, suffix, now)
+    def _missed(self, row: _Row, items: tuple[str, ...]) -> int:
+        """Return how many reads in a row brought no usable answer."""
+        context = self._unit.missed("VoltageSet", self.number) if row.suffix in _COMPUTED else 0
+        if context > 1:
+            return context
+        return max((self._unit.missed(item, None if item == _OF_MODULE else self.number) for item in items), default=0)
 
-    def _time(self, suffix: str, known: float) -> float:
-        # A load that cannot be computed now keeps the time at which it was measured.
-        cell = self._cell(CHANNEL[suffix].items[0]) if suffix in ("IMON", "VDIFF") else None
-        return known if cell is None else cell.time
+    def _derived(self, row: _Row, _: float) -> Reading | None:
+        return self.hv.derived.get(row.suffix)
 
-    @staticmethod
-    def _shown(suffix: str, value: Value) -> Value:
-        if isinstance(value, int | float):
-            return float(f"{abs(value) * (MICRO if CHANNEL[suffix].unit == 'uA' else 1):.7g}")
-        return value
+    def _derived_now(self, row: _Row, _: float) -> Reading | None:
+        """Return what has been derived, with the time at which it was measured."""
+        found, cell = self.hv.derived.get(row.suffix), self._cell(row.items[0])
+        return found if found is None or cell is None else replace(found, time=cell.time)
 
-    def _measured(self, suffix: str, _: float) -> Reading | None:
-        cell = self._cell(CHANNEL[suffix].items[0])
-        return None if cell is None else Reading(self._shown(suffix, cell.value), cell.time)
+    def _measured(self, row: _Row, _: float) -> Reading | None:
+        cell = self._cell(row.items[0])
+        if cell is None or not isinstance(cell.value, int | float):
+            return None if cell is None else Reading(cell.value, cell.time)
+        scale = MICRO if CHANNEL[row.suffix].unit == "uA" else 1
+        return Reading(float(f"{abs(cell.value) * scale:.7g}"), cell.time)
 
-    def _nominal(self, suffix: str, now: float) -> Reading | None:
-        found = self._measured(suffix, now)
-        swapped = CHANNEL[suffix].items[0] in self._swapped
+    def _nominal(self, row: _Row, now: float) -> Reading | None:
+        found = self._measured(row, now)
+        swapped = row.items[0] in self._swapped
         return state_reading(found.value, found.time, Level.MAJOR) if found and swapped else found
 
-    def _polarity(self, suffix: str, _: float) -> Reading | None:
-        cell = self._cell(POLARITY) or self._cell(CHANNEL[suffix].items[0])
+    def _polarity(self, row: _Row, _: float) -> Reading | None:
+        cell = self._cell(POLARITY) or self._cell(row.items[0])
         negative = int(self._limits.negative(self.number))
         return None if cell is None else self.hv.polarity.observe(negative, cell.time)
 
-    def _limit(self, suffix: str, now: float) -> Reading | None:
-        base, _, side = suffix.rpartition(".")
-        limits = self._limits.limits(SETTINGS[base], self.number)
-        return None if limits is None else Reading(limits.high if side == "HI" else limits.low, now)
+    def _limit(self, row: _Row, now: float) -> Reading | None:
+        limits = self._limits.limits(SETTINGS[row.base], self.number)
+        return None if limits is None else Reading(limits.high if row.suffix.endswith(".HI") else limits.low, now)
 
-    def _read_back(self, suffix: str, _: float) -> Reading | None:
-        base = suffix.removesuffix(".RBV")
-        found = self.found(SETTINGS[base])
+    def _read_back(self, row: _Row, _: float) -> Reading | None:
+        setting = SETTINGS[row.base]
+        found = self.found(setting)
         if found is None:
             return None
-        level = Level.MINOR if self.hv.demands[base].lasting else Level.OK
-        beyond = self._limits.beyond_site(SETTINGS[base], self.number, found[0])
+        level = Level.MINOR if self.hv.demands[setting.suffix].lasting else Level.OK
+        beyond = self._limits.beyond_site(setting, self.number, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
-    def _word(self, suffix: str, _: float) -> Reading | None:
-        cell = self._cell(CHANNEL[suffix].items[0])
+    def _word(self, row: _Row, _: float) -> Reading | None:
+        """Return a word or a bit of it; all of them are made at once, when there is a new answer."""
+        item = row.items[0]
+        cell = self._unit.cells.get((item, self.number))
         if cell is None or not isinstance(cell.value, int):
             return None
-        strange = suffix == "STAT" and cell.value & ~self._explained()
-        return state_reading(cell.value, cell.time, Level.MINOR if strange else Level.OK)
+        if self._made_of.get(item) is not cell:
+            self._made_of[item] = cell
+            self._words |= (self._status if item == "ChannelStatus" else self._events)(cell.value, cell.time)
+        return self._words[row.suffix]
 
-    def _bit(self, suffix: str, now: float) -> Reading | None:
-        found = self._word(suffix, now)
-        if found is None or not isinstance(found.value, int):
-            return None
-        bit = _BITS[suffix]
-        level = self._bit_level(bit, found.value) if suffix in _STATUS and found.value & bit else Level.OK
-        return state_reading(int(bool(found.value & bit)), found.time, level)
+    def _status(self, word: int, time: float) -> dict[str, Reading]:
+        found = {"STAT": state_reading(word, time, Level.MINOR if word & ~self._explained() else Level.OK)}
+        for suffix, bit in _STATUS_BITS.items():
+            found[suffix] = state_reading(1, time, self._bit_level(bit, word)) if word & bit else Reading(0, time)
+        return found
+
+    def _events(self, word: int, time: float) -> dict[str, Reading]:
+        bits = {suffix: Reading(int(bool(word & bit)), time) for suffix, bit in _EVENT_BITS.items()}
+        return {"EVT": Reading(word, time), **bits}
 
     def _explained(self) -> int:
         """Return the bits of the status word that have a meaning.
@@ -331,15 +336,46 @@ class IsegChannel:
         return max(Level.MINOR, self.hv.limiting_level) if limiting else Level.OK
 
 
-_READERS: dict[str, Callable[[IsegChannel, str, float], Reading | None]] = {
-    **dict.fromkeys(("STAT", "EVT"), IsegChannel._word),
-    **dict.fromkeys(_BITS, IsegChannel._bit),
+_Reader = Callable[[IsegChannel, "_Row", float], Reading | None]
+
+_DERIVED = ("EFFLOAD", "MOVING", "FROZEN", "SETTLED", "ON", "ON.RBV", "STATE")
+_OF_TRIP = ("TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I")
+_READERS: dict[str, _Reader] = {
+    **dict.fromkeys((*_DERIVED, *_OF_TRIP), IsegChannel._derived),
+    **dict.fromkeys(("IMON", "VDIFF"), IsegChannel._derived_now),
+    **dict.fromkeys(("STAT", "EVT", *_STATUS_BITS, *_EVENT_BITS), IsegChannel._word),
     **dict.fromkeys(("VNOM", "INOM"), IsegChannel._nominal),
     "POL": IsegChannel._polarity,
     **{f"{setting.suffix}.RBV": IsegChannel._read_back for setting in CHANNEL_SETTINGS},
     **{f"{setting.suffix}.{side}": IsegChannel._limit for setting in CHANNEL_SETTINGS for side in ("HI", "LO")},
 }
 """What makes the reading of a signal; those without an entry are measured values."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """How a signal is read; ``read`` is None for a command, which never is.
+
+    ``items`` are those without which it has no reading, ``base`` is its setting. A ``demand`` is a memory, a ``ramp``
+    may be that of the module.
+    """
+
+    suffix: str
+    read: _Reader | None
+    items: tuple[str, ...]
+    base: str
+    demand: bool
+    ramp: bool
+
+
+def _row(suffix: str, quantity: Quantity) -> _Row:
+    base = suffix.removesuffix(".RBV").removesuffix(".HI").removesuffix(".LO")
+    command = suffix.endswith(".CMD")
+    read = None if command else _READERS.get(suffix, IsegChannel._measured)
+    return _Row(suffix, read, quantity.items, base, quantity.settable and not command, base in RAMPS)
+
+
+_ROWS = {suffix: _row(suffix, quantity) for suffix, quantity in CHANNEL.items()}
 
 
 def _invalid(suffix: str, now: float) -> Reading:

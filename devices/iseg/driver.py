@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS, Quantity
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
@@ -24,8 +24,8 @@ from devices.iseg.module import IsegModule
 from devices.iseg.raw import USAGE, IsegRaw, iseg_request
 from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.channels import Places, channel_prefix
+from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
+from devices.rules.channels import ChannelDriver, channel_prefix
 from devices.rules.hv_frozen import Activity
 
 log = logging.getLogger("labioc.iseg")
@@ -41,7 +41,7 @@ _OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of ch
 _BUS = ("BUS.STATE",)
 
 
-class IsegDriver:
+class IsegDriver(ChannelDriver[IsegChannel, Quantity]):
     """One module, as ``devices.model.Driver`` describes it.
 
     Options of the site file: ``can`` (section of the adapter), ``module`` (address), ``serial`` (the one expected),
@@ -55,42 +55,31 @@ class IsegDriver:
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: ModuleLink | None = None
     ) -> None:
-        self.settings: Final = settings
-        self._clock = clock or DriverClock()
-        self._link = link or _make_link(settings, self._clock)
+        clock = clock or DriverClock()
+        self._link = link or _make_link(settings, clock)
         self._link.on_event, self._link.on_loss = self._event, self._loss
         count = settings.channels or DEFAULT_CHANNELS
         self._unit = IsegUnit(self._link, count)
-        limits = IsegLimits(self._unit, settings)
-        self._limits = limits
-        self._module = IsegModule(self._unit, limits, settings)
+        self._limits = IsegLimits(self._unit, settings)
+        self._module = IsegModule(self._unit, self._limits, settings)
         activity = Activity()
-        self._channels = [IsegChannel(self._unit, number, limits, settings, activity) for number in range(count)]
-        self._places = Places(self._module, self._channels, MODULE, CHANNEL)
-        self._writer = IsegWriter(self._unit, self._module, self._channels, self._places, limits, settings, self._clock)
-        self._raw = IsegRaw(self._unit, self._writer, settings, self._clock)
-        self._signals = self._places.signals()
+        channels = [IsegChannel(self._unit, number, self._limits, settings, activity) for number in range(count)]
+        super().__init__(settings, self._link, clock, self._module, channels, MODULE, CHANNEL)
+        self._writer: IsegWriter = IsegWriter(self._unit, self._module, channels, self, self._limits, settings, clock)
+        self._raw = IsegRaw(self._unit, self._writer, settings, clock)
+        self._limits_found: dict[str, Limits | None] = {}
+        self._limits_of = 0  # revision of the unit
         self._report: Callable[[Collection[str]], None] = lambda _: None
         self._last_state_pending = False
         self._to_learn = False
         self._learning: asyncio.Task[None] | None = None
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the link."""
-        return self._link.stats
-
-    def signals(self) -> Mapping[str, Signal]:
-        """Every signal that this module can have."""
-        return self._signals
 
     def notify(self, hook: Callable[[Collection[str]], None]) -> None:
         """Call ``hook`` from now on with signals that are worth reading before the next scan."""
         self._report = hook
 
     def _event(self) -> None:
-        prefixes = [channel_prefix(channel.number) for channel in self._channels]
-        changed = [prefix + suffix for prefix in prefixes for suffix in CHANGED_BY_EVENTS]
+        changed = [prefix + suffix for prefix in self._prefixes for suffix in CHANGED_BY_EVENTS]
         self._report([*changed, "MOD.STAT"])
 
     def _loss(self) -> None:
@@ -144,10 +133,8 @@ class IsegDriver:
             log.debug("%s: %s", self.settings.name, error)  # the next scan finds out what it means
 
     def _forget_connection(self) -> None:
+        super()._forget_connection()
         self._last_state_pending = False
-        self._module.link_lost()
-        for channel in self._channels:
-            channel.hv.link_lost()
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Read a batch of signals with the fewest frames that the firmware allows, several requests under way.
@@ -160,7 +147,7 @@ class IsegDriver:
                 # The state of a bus that is lost is read once more; the next batch reports the loss.
                 self._last_state_pending = False
                 self._report(_BUS)
-                return self._readings(names)
+                return self.readings(names, self._clock.time())
             raise LinkDown(self._link.stats.last_error or f"{self._link}: not connected")
         wanted = self._wanted(names)
         await self._unit.read(wanted)
@@ -178,14 +165,14 @@ class IsegDriver:
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
             self._report(switched)
-        return self._readings([*names, *self._places.moved()])
+        return self.readings([*names, *self.moved()], self._clock.time())
 
     def _wanted(self, names: Collection[str]) -> Wanted:
         """Collect the items behind signals; the values of one look belong together, the status last."""
         module: dict[str, None] = {}
         channels: dict[str, set[int]] = {}
         for name in names:
-            channel, suffix = self._places.find(name)
+            channel, suffix = self.find(name)
             if channel is not None:
                 for item in channel.items(suffix):
                     if item == _OF_MODULE:
@@ -202,22 +189,11 @@ class IsegDriver:
             {BY_NAME[name]: frozenset(channels[name]) for name in order},
         )
 
-    def _readings(self, names: Collection[str]) -> dict[str, Reading]:
-        return self._places.readings(names, self._clock.time())
-
     def way(self, name: str, value: Value) -> Way:
         """Several writes at a time on the bus, one to each channel; off and emergency off do not wait."""
         off = name.endswith(".ON") and not value
         wire = self.settings.address or f"can {self.settings.options.get('can', '')}"
         return Way(wire, self._writer.place(name), off or (name.endswith(".EMCY.CMD") and bool(value)), ROOM)
-
-    async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
-        """Apply one setting or command and read it back; see devices.iseg.writer for what it promises."""
-        try:
-            return self._readings(await self._writer.write(name, value))
-        except DeviceError as error:
-            error.readings = self._readings((name, f"{name}.RBV"))
-            raise
 
     async def raw(
         self, item: str | int, index: int | None = None, value: Value | None = None
@@ -231,7 +207,14 @@ class IsegDriver:
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of nominal, hardware limit and site; None when there is none or it is not known."""
-        channel, suffix = self._places.find(name)
+        if self._limits_of != self._unit.revision:
+            self._limits_of, self._limits_found = self._unit.revision, {}
+        if name not in self._limits_found:
+            self._limits_found[name] = self._find_limits(name)
+        return self._limits_found[name]
+
+    def _find_limits(self, name: str) -> Limits | None:
+        channel, suffix = self.find(name)
         setting = SETTINGS.get(suffix)
         if setting is None or not setting.numeric or not self._unit.channels:
             return None
@@ -243,18 +226,14 @@ class IsegDriver:
         """Divide signals by the items that have to be asked for them: one request brings an item of every channel."""
         found: dict[tuple[str, ...], list[str]] = {}
         for name in names:
-            channel, suffix = self._places.find(name)
+            channel, suffix = self.find(name)
             items = channel.items(suffix) if channel else self._module.items(name) if name in MODULE else ()
             found.setdefault(items, []).append(name)
         return [found[items] for items in sorted(found, key=len)]
 
-    def latched(self) -> Mapping[str, Reading]:
-        """Return the trips that have not been acknowledged."""
-        return self._places.trips(self._clock.time())
-
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of a reading: nominal values of its channel, or what the module allows for a ramp."""
-        channel, suffix = self._places.find(name)
+        channel, suffix = self.find(name)
         if channel is None or suffix.removesuffix(".RBV") in RAMPS:
             limits = self.limits(name.removesuffix(".RBV"))
             return None if limits is None else (0.0, limits.high)

@@ -94,6 +94,7 @@ class IsegLimits:
     def connected(self) -> None:
         """Find the slowest ramp that the site allows anywhere: one speed may have to serve all channels."""
         self._slowest = min(self._site_ramps(), default=None)
+        self._unit.revision += 1
 
     def _site_ramps(self) -> Iterator[tuple[float, str]]:
         """Yield the fastest ramps that the site allows, in %/s of nominal, and whose they are."""

@@ -24,6 +24,8 @@ _BITS = {
 """Bit of ModuleStatus, the value that is bad and its level; inverted when the bit says that all is well."""
 
 _CONSTANT = ("MOD.NAME", "MOD.SERIAL", "MOD.FW", "MOD.ARTICLE")
+_FIRST = {f"{one.suffix}{part}": one.first for one in MODULE_SETTINGS if one.first for part in ("", ".RBV")}
+"""First channel of a mask that only boards with so many channels have."""
 
 
 class BusMeter:
@@ -84,7 +86,7 @@ class IsegModule:
     def items(self, name: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now."""
         row = MODULE[name]
-        if self._beyond(name):
+        if _FIRST.get(name, -1) >= self._unit.channels:
             return ()
         if row.settable and (name.endswith(".CMD") or self.demands[name].value is not None):
             return ()
@@ -103,11 +105,6 @@ class IsegModule:
             return int(cell.value) >> setting.first & 0xFFFF, cell.time
         return cell.value, cell.time
 
-    def _beyond(self, name: str) -> bool:
-        """Whether a mask is that of channels which the module does not have."""
-        setting = SETTINGS.get(name.removesuffix(".RBV"))
-        return setting is not None and 0 < setting.first >= self._unit.channels
-
     def polled(self, fresh: Collection[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
         for setting in MODULE_SETTINGS:
@@ -118,31 +115,26 @@ class IsegModule:
 
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        row = MODULE[name]
-        if name.endswith(".CMD") or self._beyond(name):
+        if name.endswith(".CMD") or _FIRST.get(name, -1) >= self._unit.channels:
             return Reading(0, now)
         if name.startswith("BUS."):
             return self.meter.reading(name, self._unit.link.bus, now)
         if name == "MOD.NCH":
             count = self._unit.channels
             return state_reading(count, now, Level.MINOR if count != self._channels else Level.OK)
+        row = MODULE[name]
         if row.settable and self.demands[name].value is not None:
             return self.demands[name].reading(now)
         item = row.items[0]
         if item in self._unit.unsupported:
             return Reading(None, now, Level.INVALID, Cause.READ)
-        if missed := self._unit.missed(item, None):
+        if self._unit.answers.counts and (missed := self._unit.missed(item, None)):
             return instead(missed, now)
         cell = self._unit.cells.get((item, None))
         if cell is None:
             return None
-        return self._known(name, cell.value, cell.time)
-
-    def _known(self, name: str, value: Value, time: float) -> Reading | None:
-        if name.removesuffix(".RBV") in SETTINGS:
-            return self._setting(SETTINGS[name.removesuffix(".RBV")])
         reader = _READERS.get(name)
-        return Reading(value, time) if reader is None else reader(self, name, value, time)
+        return Reading(cell.value, cell.time) if reader is None else reader(self, name, cell.value, cell.time)
 
     def _status_bit(self, name: str, value: Value, time: float) -> Reading:
         bit, bad, inverted, level = _BITS[name]
@@ -161,7 +153,8 @@ class IsegModule:
         nominal = self._limits.nominal("VoltageNominal", 0)
         return None if nominal is None else Reading(_number(value) * nominal / 100, time)
 
-    def _setting(self, setting: Setting) -> Reading | None:
+    def _setting(self, name: str, _value: Value, _time: float) -> Reading | None:
+        setting = SETTINGS[name.removesuffix(".RBV")]
         found = self.found(setting)
         if found is None:
             return None
@@ -176,6 +169,7 @@ _READERS: dict[str, Callable[[IsegModule, str, Value, float], Reading | None]] =
     "MOD.SERIAL": IsegModule._serial_number,
     "MOD.FW": IsegModule._release,
     "MOD.RAMPV.VPS": IsegModule._volts_per_second,
+    **{f"{one.suffix}{part}": IsegModule._setting for one in MODULE_SETTINGS for part in ("", ".RBV")},
 }
 """What makes the reading of a signal out of the value of its item; those without an entry show it as it is."""
 

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequen
 from dataclasses import dataclass, replace
 
 from devices.errors import Garbled, ReplyTimeout
+from devices.iseg.catalogue import LIVE
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type
 from devices.iseg.edcp.protocol import write
@@ -71,6 +72,8 @@ class IsegUnit:
         self.cells: dict[tuple[str, int | None], Answer] = {}
         self.assumed: set[tuple[str, int | None]] = set()
         """Cells that are those of the last connection."""
+        self.revision = 0
+        """Grows with every change of anything but what each scan measures."""
         self.answers = BadAnswers()
         self.groups: dict[int, tuple[frozenset[int], int]] = {}
         """Variable groups that have members: these, and the type of the group."""
@@ -111,6 +114,7 @@ class IsegUnit:
         Returns whether it is that one, for which ``learn`` does the rest. Raises Garbled when it makes no sense.
         """
         before, self.cells = self.cells, {}
+        self.revision += 1
         self.assumed.clear()
         self.answers.reset()
         await self.read_back(BY_NAME["ModuleStatus"])
@@ -175,6 +179,7 @@ class IsegUnit:
                 if mask:
                     self.groups[number] = frozenset(offset + n for n in range(BLOCK) if mask >> n & 1), kind
         self._with_groups |= answered
+        self.revision += 1
         return answered
 
     def followers(self, item: str, channel: int) -> frozenset[int]:
@@ -265,7 +270,9 @@ class IsegUnit:
                 # A put may have read it anew while the rest of this batch was on its way.
                 cell = self.cells.get((item.name, index))
                 if cell is None or cell.order <= answer.order:
-                    self.cells[item.name, index] = replace(answer, value=decimal(answer.value))
+                    value = decimal(answer.value)
+                    self.revision += item.name not in LIVE and (cell is None or cell.value != value)
+                    self.cells[item.name, index] = replace(answer, value=value)
                 self.assumed.discard((item.name, index))
                 self.unsupported.discard(item.name)
                 fresh[item.name].add(index)

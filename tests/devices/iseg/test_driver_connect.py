@@ -301,3 +301,10 @@ async def test_GIVEN_a_latched_trip_WHEN_the_link_is_lost_THEN_its_signal_stays(
         await made.look()
         await made.driver.close()
         assert list(made.driver.latched()) == ["CH03.TRIP"]
+
+
+async def test_GIVEN_a_setting_that_has_never_been_read_WHEN_its_deviation_is_read_THEN_it_is_left_out():
+    async with bench(connect=False) as made:
+        made.module.unknown.add(BY_NAME["VoltageSet"].id)
+        await made.driver.connect()
+        assert (await made.look("VDIFF", "SETTLED")).keys() == {"VMON", "IMON", "STAT"}
