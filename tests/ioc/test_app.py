@@ -51,7 +51,7 @@ async def test_GIVEN_a_site_WHEN_a_client_puts_a_voltage_THEN_it_completes_with_
 
 @pytest.mark.parametrize(
     ("suffix", "value", "reason"),
-    [("CH00:VSET", 9000.0, "9000"), ("CH00:VMON", 1.0, "read"), ("CH00:ON", "MAYBE", "MAYBE")],
+    [("CH00:VSET", 9000.0, "9000"), ("CH00:VSET:RBV", 1.0, "read"), ("CH00:ON", "MAYBE", "MAYBE")],
 )
 async def test_GIVEN_a_put_that_can_not_be_WHEN_made_THEN_refused_and_PUT_MSG_says_why(
     suffix: str, value: object, reason: str
