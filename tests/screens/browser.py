@@ -74,7 +74,7 @@ class Page:
         self._next += 1
         future = self._waiting[self._next] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"id": self._next, "method": method, "params": parameters})
-        answer = await asyncio.wait_for(future, 30)
+        answer = await asyncio.wait_for(future, 120)  # a page that is drawn for the first time answers nothing
         assert "error" not in answer, (method, answer)
         result: dict[str, Any] = answer["result"]
         return result
