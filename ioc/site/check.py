@@ -189,7 +189,7 @@ def _adapters(data: Table) -> Found:
         and (place := FAMILIES[device["type"]].place(device)) is not None
         and place.wire.startswith("serial://")
     }
-    seen: dict[tuple[Any, str], str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for name, options in table(data, "can").items():
         if not isinstance(options, dict) or "channel" not in options:
             continue
@@ -197,7 +197,7 @@ def _adapters(data: Table) -> Found:
         wire = line_of(f"serial://{str(channel).partition('@')[0]}")
         if wire in ports:
             yield ("can", name, "channel"), f"found {in_words(channel)}, the port of {ports[wire]}"
-        adapter = options.get("interface"), wire
+        adapter = str(options.get("interface")), wire
         if adapter in seen:
             yield ("can", name, "channel"), f"found {in_words(channel)}, already that of [can.{seen[adapter]}]"
         seen.setdefault(adapter, name)
@@ -322,7 +322,7 @@ def _lengths(data: Table) -> Found:
     """Refuse names that would make a PV name longer than a record name may be."""
     for index, device in devices(data):
         of_device, of_channel = family_records(device["type"])
-        longest = max((*of_device, *(f"CH00:{suffix}" for suffix in of_channel)), key=len)
+        longest = max((*of_device, *map("CH00:{}".format, of_channel)), key=len)
         yield from _length(("device", index, "name"), f"{prefix(data)}:{device.get('name')}:{longest}")
         for number, channel in channels(device):
             if isinstance(channel.get("alias"), str) and of_channel:
