@@ -56,6 +56,15 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(seconds, callback)
 
 
+async def wait_for(event: asyncio.Event, seconds: float, clock: Clock) -> None:
+    """Return when an event is set; it is set after this long at the latest."""
+    timer = clock.call_later(seconds, event.set)
+    try:
+        await event.wait()
+    finally:
+        timer.cancel()
+
+
 def local_time(stamp: float) -> str:
     """Unix time as people read it: ``2026-11-21 07:00:49``, in the computer's time zone."""
     return datetime.fromtimestamp(stamp).strftime("%Y-%m-%d %H:%M:%S")

@@ -13,13 +13,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
-from devices.model import Cause, Level
+from devices.model import Level
+from ioc.automation.control import Control
 from ioc.automation.sequence import failures
 from ioc.clock import Clock, local_time
-from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record, Value
-from ioc.scan.device_status import ALARM_STATUS
 
 GO: Final = "ALL.GO"
 MSG: Final = "ALL.MSG"
@@ -33,7 +32,7 @@ _LOOK: Final = 0.5
 """Seconds between two looks at what still ramps."""
 
 
-class AllOff(NotedSource):
+class AllOff(Control):
     """The source of ``GRP:ALL:GO`` and ``GRP:ALL:MSG``; ``outputs`` are the switches (bo) to be put to 0."""
 
     def __init__(
@@ -44,17 +43,14 @@ class AllOff(NotedSource):
         puts: PutPath,
         clock: Clock,
     ) -> None:
-        super().__init__(puts.notes)
-        self._go, self._msg = own[GO], own[MSG]
+        super().__init__("ALL", own, puts, clock)
         self._outputs = outputs
         self._records = records
-        self._puts = puts
-        self._clock = clock
         self._running = 0
         self._turn = 0
-        self._go.source = self
-        self._show(self._go, IDLE)
-        self._show(self._msg, "not used since the server started")
+        self._own["GO"].source = self
+        self._show("GO", IDLE)
+        self._show("MSG", "not used since the server started")
 
     async def put(self, record: Record, value: Value, context: PutContext) -> None:
         """Switch every output off; complete when each one reads back as off. Raises PutRefused naming the others."""
@@ -63,7 +59,7 @@ class AllOff(NotedSource):
         try:
             await self._puts.put_group(record.name, "OFF", context, None, partial(self._perform, context), urgent=True)
         except PutRefused as refusal:
-            self._show(self._msg, f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
+            self._show("MSG", f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
             raise
 
     async def _perform(self, context: PutContext) -> None:
@@ -74,18 +70,18 @@ class AllOff(NotedSource):
         on = [record for record in outputs if not self._known_off(record)]
         self._running += 1
         self._turn += 1
-        self._show(self._go, OFF)
-        self._show(self._msg, f"switching {len(outputs)} outputs off [{asked}]")
+        self._show("GO", OFF)
+        self._show("MSG", f"switching {len(outputs)} outputs off [{asked}]")
         try:
             found = await asyncio.gather(*(self._switch_off(record, mine) for record in outputs))
         finally:
             self._running -= 1
             if not self._running:
-                self._show(self._go, IDLE)
+                self._show("GO", IDLE)
         reasons = {record.name: reason for record, reason in zip(outputs, found, strict=True) if reason is not None}
         if reasons:
             text = f"{len(reasons)} of {len(outputs)} outputs not known to be off: {failures(reasons)}"
-            self._show(self._msg, f"{text} [{asked}]", Level.MAJOR)
+            self._show("MSG", f"{text} [{asked}]", Level.MAJOR)
             raise PutRefused(text)
         self._follow(on, self._clock.time(), f"all {len(outputs)} outputs are switched off", asked, self._turn)
 
@@ -95,8 +91,7 @@ class AllOff(NotedSource):
             return
         ramping = sum(self._ramps_down(record, since) for record in outputs)
         message = f"{text}, {ramping} still ramping down" if ramping else f"{text}, none is ramping"
-        if str(self._msg.val) != (shown := f"{message} [{asked}]"):
-            self._show(self._msg, shown)
+        self._say(f"{message} [{asked}]")
         if ramping:
             self._clock.call_later(_LOOK, partial(self._follow, outputs, since, text, asked, turn))
 
@@ -119,9 +114,6 @@ class AllOff(NotedSource):
         """Whether an output is off as far as is known; it is switched off all the same, only later."""
         read_back = self._records.get(f"{record.name}:RBV")
         return read_back is not None and not read_back.udf and read_back.sevr < Level.INVALID and not read_back.val
-
-    def _show(self, record: Record, value: Value, level: Level = Level.OK) -> None:
-        record.post(value, self._clock.time(), level, ALARM_STATUS[Cause.STATE if level else Cause.NONE])
 
 
 def _asked(context: PutContext, clock: Clock) -> str:

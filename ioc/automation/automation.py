@@ -36,29 +36,12 @@ class Automation:
         own = {record.signal or "": record for record in records.values() if record.device == GROUPS}
         if outputs:
             AllOff(own, outputs, records, puts, clock)
-        self.groups = {
-            group.name: GroupControl(
-                group,
-                {signal: record for signal, record in own.items() if signal.startswith(f"{group.name}.")},
-                records,
-                site.prefix,
-                puts,
-                clock,
-            )
-            for group in site.groups
-        }
+        self.groups = {group.name: GroupControl(group, own, records, site.prefix, puts, clock) for group in site.groups}
         self._inputs = Inputs(records, clock, site.prefix)
-        mine = {record.signal or "": record for record in records.values() if record.device == INTERLOCKS}
+        own = {record.signal or "": record for record in records.values() if record.device == INTERLOCKS}
         self.interlocks = {
             one.name: InterlockControl(
-                one,
-                {signal: record for signal, record in mine.items() if signal.startswith(f"{one.name}.")},
-                records,
-                site.prefix,
-                self._inputs,
-                puts,
-                clock,
-                self.groups.get(one.group),
+                one, own, records, site.prefix, self._inputs, puts, clock, self.groups.get(one.group)
             )
             for one in site.interlocks
         }

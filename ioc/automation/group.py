@@ -12,10 +12,10 @@ from functools import partial
 from typing import Final
 
 from devices.model import Cause, Level
+from ioc.automation.control import Control
 from ioc.automation.member import Member
 from ioc.automation.sequence import GRACE, TICK, MoveSequence, Stopped, failures, stages_of, titles
-from ioc.clock import Clock, local_time
-from ioc.put_notes import NotedSource
+from ioc.clock import Clock, local_time, wait_for
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.status import DBE_ALARM, DBE_VALUE
@@ -34,7 +34,7 @@ REFRESH, GATHER = 1.0, 0.1
 _LONGEST_PLAN: Final = 4000
 
 
-class GroupControl(NotedSource):
+class GroupControl(Control):
     """The source of the PVs of one group, and the monitor of what its members do."""
 
     mask = DBE_VALUE | DBE_ALARM
@@ -42,15 +42,11 @@ class GroupControl(NotedSource):
     def __init__(
         self, group: Group, own: Mapping[str, Record], records: RecordSet, prefix: str, puts: PutPath, clock: Clock
     ) -> None:
-        super().__init__(puts.notes)
-        self.name = group.name
+        super().__init__(group.name, own, puts, clock)
         self.user = f"labioc:GRP:{group.name}"
         self.held = False
         """Whether an operator, or a fault, has stopped it on its way, and it has not been put anywhere since."""
         self._group = group
-        self._own = {signal.removeprefix(f"{group.name}."): record for signal, record in own.items()}
-        self._puts = puts
-        self._clock = clock
         self._members = {base: Member(one, records, prefix) for base, one in group.members.items()}
         self._sequence: MoveSequence | None = None
         self._mine: PutContext | None = None
@@ -58,7 +54,6 @@ class GroupControl(NotedSource):
         self._last = ""
         self._faults: frozenset[str] = frozenset()
         self._planned, self._plan_due = -math.inf, False
-        self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._moved = {record.name: member for member in self._members.values() for record in member.moved_by}
         for member in self._members.values():
@@ -292,16 +287,10 @@ class GroupControl(NotedSource):
                     log.critical("group %s: cannot be looked at", self.name, exc_info=True)
                 failed = True
                 self._own["STATE"].lose(ALARM_STATUS[Cause.READ])
-            timer = (
-                self._clock.call_later(REFRESH, self._wake.set)
-                if self._sequence is not None or self._plan_due
-                else None
-            )
-            try:
+            if self._sequence is not None or self._plan_due:
+                await wait_for(self._wake, REFRESH, self._clock)
+            else:
                 await self._wake.wait()
-            finally:
-                if timer is not None:
-                    timer.cancel()
             await self._clock.sleep(GATHER)
 
     async def stop(self) -> None:
@@ -363,14 +352,6 @@ class GroupControl(NotedSource):
             if moves:
                 stages.append(", ".join(f"{titles(some)} {move}" for move, some in moves.items()))
         return "; ".join(f"{number}. {text}" for number, text in enumerate(stages, 1)) or "nothing to do"
-
-    def _say(self, text: str, level: Level = Level.OK) -> None:
-        if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
-            self._show("MSG", text, level)
-
-    def _show(self, signal: str, value: Value, level: Level = Level.OK) -> None:
-        status = ALARM_STATUS[Cause.STATE if level else Cause.NONE]
-        self._own[signal].post(value, self._clock.time(), level, status)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.create_task(work, name=f"group {self.name}")

@@ -10,14 +10,14 @@ from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Final
 
-from devices.model import Cause, Level
+from devices.model import Level
+from ioc.automation.control import Control
 from ioc.automation.group import GroupControl
 from ioc.automation.judge import Judge
 from ioc.automation.member import Member
 from ioc.automation.sequence import failures
-from ioc.clock import Clock, local_time
+from ioc.clock import Clock, local_time, wait_for
 from ioc.inputs import Inputs
-from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import (
     PutContext,
@@ -27,7 +27,6 @@ from ioc.records import (
     Value,
     fields_of,
 )
-from ioc.scan.device_status import ALARM_STATUS
 from ioc.site.interlocks import OFF, RAMP_DOWN, REFUSE, SAFE, STANDBY, Interlock
 
 log = logging.getLogger("labioc.interlocks")
@@ -51,7 +50,7 @@ _SWITCHED: Final = ("ON", "MODE", "REMOTE", "SPSEL", "TUNE", "TMR:RUN:CMD")
 """What raises a voltage or temperature: settings, the output of a furnace in manual, and what puts others in force."""
 
 
-class InterlockControl(NotedSource):
+class InterlockControl(Control):
     """The source of the PVs of one interlock; ``group`` is the group that it acts on, if it does."""
 
     def __init__(
@@ -65,16 +64,11 @@ class InterlockControl(NotedSource):
         clock: Clock,
         group: GroupControl | None = None,
     ) -> None:
-        super().__init__(puts.notes)
-        self.name = interlock.name
+        super().__init__(interlock.name, own, puts, clock)
         self._interlock = interlock
-        self._own = {signal.removeprefix(f"{interlock.name}."): record for signal, record in own.items()}
-        self._puts = puts
-        self._clock = clock
         self._group = group
         self._members = [Member(one, records, prefix) for one in interlock.members]
         self._guarded = dict(self._guards())
-        self._wake = asyncio.Event()
         self._judge = Judge(interlock.condition, inputs, clock, self._wake.set)
         self._context = PutContext(f"labioc:ILK:{interlock.name}", socket.gethostname(), ("labioc", 0), callback=False)
         self._started = clock.monotonic()
@@ -166,11 +160,7 @@ class InterlockControl(NotedSource):
             except Exception as error:
                 self._fail(error)
             well = self.ok and self._since is None and not self._own["BYPASS"].val and not self._judge.timed
-            timer = self._clock.call_later(QUIET_TICK if well else TICK, self._wake.set)
-            try:
-                await self._wake.wait()
-            finally:
-                timer.cancel()
+            await wait_for(self._wake, QUIET_TICK if well else TICK, self._clock)
 
     async def stop(self) -> None:
         """End what it is about to do."""
@@ -321,9 +311,7 @@ class InterlockControl(NotedSource):
         if self.ok is not None and (self._own["OK"].udf or self._own["OK"].val != int(self.ok)):
             self._show("OK", int(self.ok))
         level = Level.MAJOR if self._failed and self.ok is False and not self.bypassed else Level.OK
-        text = self._text(good, cause)
-        if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
-            self._show("MSG", text, level)
+        self._say(self._text(good, cause), level)
 
     def _text(self, good: bool, cause: str) -> str:
         if self.ok:
@@ -345,10 +333,6 @@ class InterlockControl(NotedSource):
         elif good:
             parts.append(f"OK now, for less than {self._interlock.ok_after:g} s")
         return "; ".join(parts)
-
-    def _show(self, signal: str, value: Value, level: Level = Level.OK) -> None:
-        status = ALARM_STATUS[Cause.STATE if level else Cause.NONE]
-        self._own[signal].post(value, self._clock.time(), level, status)
 
 
 def objections(interlocks: list[InterlockControl]) -> Callable[[Record, Value], str | None]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from ioc.automation.member import Member, Put
 from ioc.automation.neighbours import Range, allowed
-from ioc.clock import Clock
+from ioc.clock import Clock, wait_for
 from ioc.records import Cancelled, PutRefused
 from ioc.site.groups import KEEP, OFF, Group, Target
 
@@ -290,11 +290,9 @@ class MoveSequence:
 
     async def _nap(self) -> None:
         """Wait for a change, or a tick."""
-        timer = self._clock.call_later(TICK, self._wake.set)
         try:
-            await self._wake.wait()
+            await wait_for(self._wake, TICK, self._clock)
         finally:
-            timer.cancel()
             self._wake.clear()
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, TextIO
 
 from devices.rules.state_file import flush_folder
-from ioc.clock import Clock
+from ioc.clock import Clock, wait_for
 from ioc.site.config import Site
 
 log = logging.getLogger("labioc.journal")
@@ -194,9 +194,7 @@ class _File:
             await self._pause(RETRY if self.failing else PAUSE)
 
     async def _pause(self, seconds: float) -> None:
-        timer = self._clock.call_later(seconds, self._wake.set)
-        await self._wake.wait()
-        timer.cancel()
+        await wait_for(self._wake, seconds, self._clock)
         if not self._closing:
             self._wake.clear()
 

@@ -1,0 +1,35 @@
+"""What groups, interlocks and everything off have in common: their own PVs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from devices.model import Cause, Level
+from ioc.clock import Clock
+from ioc.put_notes import NotedSource
+from ioc.puts import PutPath
+from ioc.records import Record, Value
+from ioc.scan.device_status import ALARM_STATUS
+
+
+class Control(NotedSource):
+    """The source of the PVs of ``name``, which are those of its signals in ``own`` (``NAME.MSG``)."""
+
+    def __init__(self, name: str, own: Mapping[str, Record], puts: PutPath, clock: Clock) -> None:
+        super().__init__(puts.notes)
+        self.name = name
+        start = f"{name}."
+        self._own = {signal.removeprefix(start): one for signal, one in own.items() if signal.startswith(start)}
+        self._puts = puts
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def _show(self, signal: str, value: Value, level: Level = Level.OK) -> None:
+        status = ALARM_STATUS[Cause.STATE if level else Cause.NONE]
+        self._own[signal].post(value, self._clock.time(), level, status)
+
+    def _say(self, text: str, level: Level = Level.OK) -> None:
+        """Show MSG, where it has changed."""
+        if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
+            self._show("MSG", text, level)
