@@ -16,7 +16,7 @@ from ioc.clock import Clock
 from ioc.database.support import PERIODS
 from ioc.records import STATUS_NAMES, Record, RecordSet, Value
 from ioc.records.fieldtable import fields_of
-from ioc.records.status import DBE_ALARM, DBE_VALUE, EPICS_EPOCH, INVALID
+from ioc.records.status import DBE_ALARM, DBE_VALUE, INVALID
 
 if TYPE_CHECKING:
     from archiver.ca.events import Event
@@ -164,7 +164,7 @@ class _Local:
         stamp = (record.seconds, record.nanoseconds)
         return InputState(
             record.val,
-            stamp[0] + EPICS_EPOCH + stamp[1] / 1e9,
+            record.stamp,
             record.sevr,
             self._problem(record, stamp),
             record.enum_strings(),

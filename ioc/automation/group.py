@@ -47,7 +47,7 @@ class GroupControl(Control):
         self.held = False
         """Whether an operator, or a fault, has stopped it on its way, and it has not been put anywhere since."""
         self._group = group
-        self._members = {base: Member(one, records, prefix) for base, one in group.members.items()}
+        self._members = {base: Member(one, records, prefix, clock) for base, one in group.members.items()}
         self._sequence: MoveSequence | None = None
         self._mine: PutContext | None = None
         self._engaged = False
@@ -94,7 +94,7 @@ class GroupControl(Control):
         """End the sequence when anybody else puts to what it moves; the way to OFF goes on all the same."""
         if context is self._mine or (member := self._moved.get(record.name)) is None:
             return
-        member.note_put(self._clock.time())
+        member.note_put()
         if self._sequence is not None and self._sequence.state != "OFF":
             self._sequence.stop(Stopped(f"{context.user}@{context.host} has put to {record.name}", hold=False))
 
@@ -125,7 +125,8 @@ class GroupControl(Control):
             if self._sequence is not None:
                 text = f"STANDBY by {context.user}@{context.host} took its place"
                 self._sequence.stop(Stopped(text, hold=False))
-                self._sequence, ended = None, True
+                self._end()
+                ended = True
             await asyncio.gather(*(member.written() for member in self._members.values()))
         lost = {base for base, member in self._members.items() if member.problem()}
         bound = {base for chain in self._group.neighbours if lost.intersection(chain.names) for base in chain.names}
@@ -166,9 +167,14 @@ class GroupControl(Control):
             raise
         finally:
             if self._sequence is sequence:
-                self._show("PROGRESS", sequence.progress)
-                self._sequence = None
+                self._end()
             self._wake.set()
+
+    def _end(self) -> None:
+        """Look after a sequence no more; PROGRESS stays where that has come to."""
+        if self._sequence is not None:
+            self._show("PROGRESS", self._sequence.progress)
+            self._sequence = None
 
     async def _put_member(self, context: PutContext, record: Record, value: Value) -> None:
         """Put to a member as a client does, but wait for its turn without limit. Raises PutRefused."""
@@ -185,7 +191,7 @@ class GroupControl(Control):
         if self._sequence is not sequence:
             return  # another one has taken its place
         sequence.stop(stopped)
-        self._sequence = None
+        self._end()
         if stopped.tripped and self._react(str(stopped)):
             return
         self.held = True
@@ -220,7 +226,7 @@ class GroupControl(Control):
         try:
             if self._sequence is not None:
                 self._sequence.stop(Stopped(f"HOLD by {who}", hold=False))
-                self._sequence = None
+                self._end()
             self.held = True
             failed = await self._stand_still()
         finally:

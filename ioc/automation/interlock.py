@@ -67,7 +67,7 @@ class InterlockControl(Control):
         super().__init__(interlock.name, own, puts, clock)
         self._interlock = interlock
         self._group = group
-        self._members = [Member(one, records, prefix) for one in interlock.members]
+        self._members = [Member(one, records, prefix, clock) for one in interlock.members]
         self._guarded = dict(self._guards())
         self._judge = Judge(interlock.condition, inputs, clock, self._wake.set)
         self._context = PutContext(f"labioc:ILK:{interlock.name}", socket.gethostname(), ("labioc", 0), callback=False)
@@ -280,7 +280,7 @@ class InterlockControl(Control):
             if self._interlock.action == RAMP_DOWN and self._wrong(member):
                 await self._put(member.setting, max(member.limits()[0], 0.0))
             elif self._interlock.action != RAMP_DOWN:
-                await member.move("off", self._put, self._clock.time)
+                await member.move("off", self._put)
             self._failed.pop(member.title, None)
         except PutRefused as refusal:
             self._failed[member.title] = str(refusal)

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from devices.model import Value
+from ioc.clock import Clock
 from ioc.records import STATUS_NAMES, Record
-from ioc.records.status import EPICS_EPOCH, INVALID
+from ioc.records.status import INVALID
 from ioc.site.groups import KEEP, OFF, SETTING, MemberSettings, Target
 from ioc.site.members import FURNACE, SUPPLY
 
@@ -30,6 +31,9 @@ _FURNACE_FAULTS: Final = ("STAT:SBREAK", "STAT:LBREAK", "STAT:RANGE")
 _AUTOMATIC: Final = 0
 """MODE of a furnace that controls its temperature."""
 
+_ROUNDING: Final = 1e-5
+"""Seconds by which the stamp of a record may differ from when it was read."""
+
 _WORKING_BAND: Final = 0.5
 """C by which the working setpoint may still differ from its target."""
 
@@ -37,7 +41,7 @@ _WORKING_BAND: Final = 0.5
 class Member:
     """A member; ``records`` are those of the server by name, ``prefix`` that of the site."""
 
-    def __init__(self, settings: MemberSettings, records: Mapping[str, Record], prefix: str) -> None:
+    def __init__(self, settings: MemberSettings, records: Mapping[str, Record], prefix: str, clock: Clock) -> None:
         self.base = settings.base
         self.title = settings.title
         self.settings = settings
@@ -55,7 +59,9 @@ class Member:
         """What is on its way to the device: a value of the setting, ``keep`` for its switch alone, or ``off``."""
         self.reached: Target | None = None
         """What the last move of this sequence has set and read back."""
+        self._clock = clock
         self._moved_at = -math.inf
+        self._read_at: dict[str, tuple[tuple[int, int], float]] = {}
         self._before: tuple[float, ...] = ()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -134,14 +140,29 @@ class Member:
 
         Until it has been measured after a move it may also be where it was going before.
         """
-        before = self._before if _stamp(self._measured) <= self._moved_at else ()
+        before = () if self._is_fresh(self._measured) else self._before
         sent = (self.set_to if one == KEEP else one if isinstance(one, float) else 0.0 for one in self.sending)
         return (self.measured, self.effective, *before, *sent)
 
     @property
     def fresh(self) -> bool:
         """Whether what it does has been read since it was last moved."""
-        return all(_stamp(record) > self._moved_at for record in self._fresh)
+        old = [record for record in self._fresh if not self._is_fresh(record)]  # each is looked at soon after its read
+        return not old
+
+    def _is_fresh(self, record: Record) -> bool:
+        """Whether a record has been read since the last move.
+
+        Its stamp is taken for a monotonic time when it is new, so that no step of the computer's clock makes an old
+        reading count; one from before a step counts as old.
+        """
+        stamp = record.seconds, record.nanoseconds
+        known, read_at = self._read_at.get(record.name, (None, 0.0))
+        if known != stamp:
+            age = self._clock.time() - record.stamp
+            read_at = self._clock.monotonic() - age if age > -_ROUNDING else -math.inf
+            self._read_at[record.name] = stamp, read_at
+        return read_at > self._moved_at + _ROUNDING
 
     @property
     def output(self) -> float:
@@ -195,9 +216,9 @@ class Member:
         """Forget what an earlier sequence has set."""
         self.reached = None
 
-    def note_put(self, now: float) -> None:
-        """Take note that others put to it at this Unix time in s: what was read before does not count any more."""
-        self._moved_at = max(self._moved_at, now)
+    def note_put(self) -> None:
+        """Take note that others put to it now: what was read before does not count any more."""
+        self._moved_at = self._clock.monotonic()
 
     async def written(self) -> None:
         """Return when nothing is on its way to the device."""
@@ -208,13 +229,13 @@ class Member:
         low, high = self.setting.number("DRVL"), self.setting.number("DRVH")
         return (low, high) if high > low else (-math.inf, math.inf)
 
-    async def move(self, target: Target, put: Put, now: Callable[[], float]) -> None:
+    async def move(self, target: Target, put: Put) -> None:
         """Put what is needed for a target; done when it is set and read back, not when it has arrived.
 
         A channel that is off gets its setting before it is switched on, whatever has been read of it. Raises
         PutRefused.
         """
-        self._before = (*(self._before if _stamp(self._measured) <= self._moved_at else ()), self.effective)
+        self._before = (*(() if self._is_fresh(self._measured) else self._before), self.effective)
         self.sending.append(target)
         self._idle.clear()
         try:
@@ -228,7 +249,7 @@ class Member:
             self.reached = target
         finally:
             self.sending.remove(target)
-            self._moved_at = now()
+            self._moved_at = self._clock.monotonic()
             if not self.sending:
                 self._idle.set()
 
@@ -251,8 +272,3 @@ class Member:
 
 def _number(record: Record) -> float:
     return float(record.val) if isinstance(record.val, int | float) else math.nan
-
-
-def _stamp(record: Record) -> float:
-    """Unix time of the last reading of a record in seconds."""
-    return record.seconds + EPICS_EPOCH + record.nanoseconds / 1e9

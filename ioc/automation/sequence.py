@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from ioc.automation.member import Member, Put
-from ioc.automation.neighbours import Range, allowed
 from ioc.clock import Clock, wait_for
 from ioc.records import Cancelled, PutRefused
 from ioc.site.groups import KEEP, OFF, Group, Target
@@ -280,7 +280,7 @@ class MoveSequence:
 
     async def _move(self, member: Member, target: Target) -> None:
         try:
-            await member.move(target, self._put, self._clock.time)
+            await member.move(target, self._put)
         except PutRefused as refusal:
             self._failures[member.base] = str(refusal)
         finally:
@@ -311,6 +311,29 @@ class _Stall:
         if volts != self._volts or any(member.sending for member in self._members):
             self._volts, self._since = volts, self._clock.monotonic()
         return self._clock.monotonic() - self._since >= STALL
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """Where a voltage may be, in V with its sign: while it ramps anywhere between what is measured and what is set."""
+
+    low: float
+    high: float
+
+
+def allowed(target: float, present: float, neighbours: Iterable[tuple[Range, float]]) -> float:
+    """Return the setting next on the way from ``present`` to ``target`` that each neighbour permits.
+
+    A neighbour is its range and the difference that it permits, kept to the whole range however fast either ramps.
+    Nothing is ever moved away from the target: what cannot move stays at ``present``.
+    """
+    low, high = target, target
+    for other, difference in neighbours:
+        high = min(high, other.low + difference)
+        low = max(low, other.high - difference)
+    if target >= present:
+        return max(present, min(target, high))
+    return min(present, max(target, low))
 
 
 def _range(member: Member) -> Range:

@@ -577,3 +577,16 @@ async def test_GIVEN_a_furnace_on_its_way_to_its_safe_temperature_WHEN_held_THEN
         assert plant.furnace.working > 50.0
         assert await plant.outcome(plant.start("GRP:GEM:HOLD:CMD", 1), 5.0) == ""
         assert plant.furnace.target == 20.0
+
+
+async def test_GIVEN_a_clock_that_is_set_back_WHEN_moved_THEN_only_readings_made_after_the_move_count() -> None:
+    async with site() as plant:
+        await arrive(plant, ON)
+        plant.clock.offset -= 3600.0
+        before = len(writes(plant))
+        put = plant.start("GRP:GEM:GO", STANDBY)
+        await plant.clock.advance(0.9)
+        assert writes(plant)[before:] == [("CH02.VSET", 300.0)], "what was read before the move is no arrival"
+        plant.clock.offset -= 3600.0
+        assert await plant.outcome(put, 200.0) == ""
+        assert [plant.channel(f"HV1:CH0{n}").volts for n in range(3)] == [300.0, 300.0, 300.0]

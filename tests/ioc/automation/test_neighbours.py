@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ioc.automation.neighbours import Range, allowed
+from ioc.automation.sequence import Range, allowed
 
 VOLTS = st.floats(0.0, 4000.0)
 
