@@ -11,7 +11,8 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
-Action = Callable[..., Awaitable[str] | str]
+Action = Callable[..., Awaitable[str | None] | str | None]
+"""What a command does with its words; the answer is "ok" where it returns none."""
 
 
 class TextDoor:
@@ -56,7 +57,9 @@ class TextDoor:
             return f"error: use {name} {usage}".rstrip()
         try:
             answer = action(*words)
-            return answer if isinstance(answer, str) else await answer
+            if answer is not None and not isinstance(answer, str):
+                answer = await answer
+            return "ok" if answer is None else answer
         except ValueError as error:
             return f"error: {error}; use {name} {usage}"
 
@@ -95,11 +98,24 @@ def finite(word: str) -> float:
     return value
 
 
-def switch(target: object, name: str) -> Action:
-    """Return the action that sets an attribute to on or off."""
+def load_mohm(word: str) -> float:
+    """Read a load in Mohm, infinite for none; raises ValueError."""
+    value = float(word)
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{word} is not a load in Mohm (0 is a short, inf no load)")
+    return value
 
-    def action(state: str) -> str:
-        setattr(target, name, is_on(state))
-        return "ok"
+
+def setting(target: Callable[..., object], attribute: str, convert: Callable[[str], object]) -> Action:
+    """Return the action that sets an attribute to its last word; ``target`` takes the words before it."""
+
+    def action(*words: str) -> None:
+        value = convert(words[-1])
+        setattr(target(*words[:-1]), attribute, value)
 
     return action
+
+
+def switch(target: object, name: str) -> Action:
+    """Return the action that sets an attribute to on or off."""
+    return setting(lambda: target, name, is_on)
