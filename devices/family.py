@@ -77,6 +77,14 @@ def numbered(protocol: str, key: str, default: int, options: Mapping[str, str]) 
     return place
 
 
+RTU_LINE: Keys = {
+    "place": numbered("Modbus RTU", "unit", 1, {"baudrate": "9600", "parity": "none"}),
+    "address": "serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
+    "timeout": 0.5,
+}
+"""What families on a Modbus RTU line have in common."""
+
+
 def numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     """Tell whether the value of a key is a list of so many numbers."""
     return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)

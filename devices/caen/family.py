@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.family import Family
-from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BAND
+from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BAND, flag, key, text
 
 FAMILY = Family(
     type="caen-dt55xx",
@@ -19,25 +19,13 @@ FAMILY = Family(
     demo=True,
     measurement="DT5533E",
     options={
-        "board": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": 31,
-            "default": 0,
-            "description": "Address set at the unit; units without addresses ignore it",
-        },
-        "serial": {
-            "type": "string",
-            "minLength": 1,
-            "description": "Serial number expected, leading zeros included; another one raises a MAJOR alarm",
-        },
+        "board": key(
+            "integer", "Address set at the unit; units without addresses ignore it", minimum=0, maximum=31, default=0
+        ),
+        "serial": text("Serial number expected, leading zeros included; another one raises a MAJOR alarm"),
         "settle": HV_SETTLE,
         "settled_band": HV_SETTLED_BAND,
         "disabled_severity": HV_DISABLED_SEVERITY,
-        "allow_infinite_trip": {
-            "type": "boolean",
-            "default": False,
-            "description": "Do not warn when the trip time is infinite (overcurrent protection off)",
-        },
+        "allow_infinite_trip": flag(False, "Do not warn when the trip time is infinite (overcurrent protection off)"),
     },
 )

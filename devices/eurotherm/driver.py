@@ -15,7 +15,6 @@ from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTINGS, Rate, registers_of
 from devices.eurotherm.computer import Computer
-from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw_words import USAGE, eurotherm_request
@@ -58,7 +57,7 @@ class EurothermDriver:
     ) -> None:
         self.settings: Final = settings
         self._clock = clock or DriverClock()
-        number = int(settings.options.get("unit", DEFAULT_UNIT))
+        number = int(settings.options.get("unit", 1))
         self._link: Link = link or open_unit(settings.address, number, settings.timeout)
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings, computer)

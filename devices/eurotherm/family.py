@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from devices.family import Family, Keys, numbered, numbers
-
-DEFAULT_UNIT = 1
+from devices.family import RTU_LINE, Family, Keys, numbers
+from devices.rules.options import MODBUS_UNIT, choice, flag, key, several, text
 
 
 def _mistakes(device: Keys) -> Iterator[tuple[str, str]]:
@@ -28,11 +27,9 @@ FAMILY = Family(
     driver="devices.eurotherm.driver:EurothermDriver",
     simulated_by="devices.eurotherm.simulator.command:SIMULATION",
     found_by="devices.eurotherm.discovery:DISCOVERY",
-    place=numbered("Modbus RTU", "unit", DEFAULT_UNIT, {"baudrate": "9600", "parity": "none"}),
+    **RTU_LINE,
     mistakes=_mistakes,
     load_by="devices.eurotherm.load:line_load",
-    address="serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
-    timeout=0.5,
     example={
         "name": "FURN1",
         "address": "serial:///dev/ttyUSB0",
@@ -44,83 +41,55 @@ FAMILY = Family(
     registers=True,
     measurement="EUROTHERM",
     options={
-        "unit": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 254,
-            "default": DEFAULT_UNIT,
-            "description": "Address of the instrument on the line",
-        },
-        "decimals": {
-            "enum": [0, 1, 2],
-            "description": "Decimals of the temperature, for instruments that do not tell",
-        },
-        "deviation": {
-            "type": "array",
-            "items": {"type": "number", "exclusiveMinimum": 0, "maximum": 10000, "description": "Degrees"},
-            "minItems": 2,
-            "maxItems": 2,
-            "description": "Pair [MINOR, MAJOR]: degrees between temperature and working setpoint that are an alarm",
-        },
-        "settle": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 86400,
-            "default": 600,
-            "description": "Seconds after the setpoint has stopped moving before the deviation counts",
-        },
-        "detail": {
-            "enum": ["basic", "full"],
-            "default": "basic",
-            "description": "Basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
-        },
-        "settled_band": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 1000,
-            "default": 2,
-            "description": "C around the setpoint within which the temperature counts as settled",
-        },
-        "settled_time": {
-            "type": "number",
-            "minimum": 0,
-            "maximum": 86400,
-            "default": 60,
-            "description": "Seconds within settled_band after which SETTLED is YES",
-        },
-        "slope_limit": {
-            "type": "number",
-            "exclusiveMinimum": 0,
-            "maximum": 10000,
-            "description": "C/min that tube or crucible stand; more is a MAJOR alarm",
-        },
-        "safe_temperature": {
-            "type": "number",
-            "minimum": -273,
-            "maximum": 3000,
-            "description": "Where SAFE:CMD sends the furnace, in C",
-        },
-        "writes_per_hour": {
-            "type": "integer",
-            "minimum": 1,
-            "maximum": 1000,
-            "default": 30,
-            "description": "How often one register of the non-volatile memory may be written within an hour",
-        },
-        "state_dir": {
-            "type": "string",
-            "minLength": 1,
-            "description": "Folder for the power record and the write counters; ~/.local/state/labioc when left out",
-        },
-        "allow_no_ramp": {
-            "type": "boolean",
-            "default": False,
-            "description": "Do not warn when the setpoint rate limit is off",
-        },
-        "allow_configuration": {
-            "type": "boolean",
-            "default": False,
-            "description": "Let experts write configuration and unknown registers, and enter configuration mode",
-        },
+        "unit": MODBUS_UNIT,
+        "decimals": choice((0, 1, 2), "Decimals of the temperature, for instruments that do not tell"),
+        "deviation": several(
+            key("number", "Degrees", exclusiveMinimum=0, maximum=10000),
+            "Pair [MINOR, MAJOR]: degrees between temperature and working setpoint that are an alarm",
+            minItems=2,
+            maxItems=2,
+        ),
+        "settle": key(
+            "number",
+            "Seconds after the setpoint has stopped moving before the deviation counts",
+            minimum=0,
+            maximum=86400,
+            default=600,
+        ),
+        "detail": choice(
+            ("basic", "full"),
+            "Basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
+            default="basic",
+        ),
+        "settled_band": key(
+            "number",
+            "C around the setpoint within which the temperature counts as settled",
+            exclusiveMinimum=0,
+            maximum=1000,
+            default=2,
+        ),
+        "settled_time": key(
+            "number",
+            "Seconds within settled_band after which SETTLED is YES",
+            minimum=0,
+            maximum=86400,
+            default=60,
+        ),
+        "slope_limit": key(
+            "number", "C/min that tube or crucible stand; more is a MAJOR alarm", exclusiveMinimum=0, maximum=10000
+        ),
+        "safe_temperature": key("number", "Where SAFE:CMD sends the furnace, in C", minimum=-273, maximum=3000),
+        "writes_per_hour": key(
+            "integer",
+            "How often one register of the non-volatile memory may be written within an hour",
+            minimum=1,
+            maximum=1000,
+            default=30,
+        ),
+        "state_dir": text("Folder for the power record and the write counters; ~/.local/state/labioc when left out"),
+        "allow_no_ramp": flag(False, "Do not warn when the setpoint rate limit is off"),
+        "allow_configuration": flag(
+            False, "Let experts write configuration and unknown registers, and enter configuration mode"
+        ),
     },
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.family import Family, Keys, Place
-from devices.rules.options import HV_SETTLE, HV_SETTLED_BAND
+from devices.rules.options import HV_SETTLE, HV_SETTLED_BAND, choice, flag, key, text
 
 
 def _place(device: Keys) -> Place | None:
@@ -29,38 +29,19 @@ FAMILY = Family(
     demo=True,
     measurement="ISEG",
     options={
-        "can": {
-            "type": "string",
-            "minLength": 1,
-            "description": "Name of the [can.NAME] section of the adapter",
-        },
-        "module": {
-            "type": "integer",
-            "minimum": 0,
-            "maximum": 63,
-            "description": "Address of the module on the bus, usually its slot",
-        },
-        "serial": {
-            "type": "string",
-            "pattern": "^[0-9]+$",
-            "description": "Serial number expected; another one raises a MAJOR alarm",
-        },
+        "can": text("Name of the [can.NAME] section of the adapter"),
+        "module": key("integer", "Address of the module on the bus, usually its slot", minimum=0, maximum=63),
+        "serial": key("string", "Serial number expected; another one raises a MAJOR alarm", pattern="^[0-9]+$"),
         "settle": HV_SETTLE,
         "settled_band": HV_SETTLED_BAND,
-        "setpoints": {
-            "enum": ["auto", "signed", "magnitude"],
-            "default": "auto",
-            "description": "Sign of voltage settings on negative outputs; auto: that of the polarity",
-        },
-        "allow_configuration": {
-            "type": "boolean",
-            "default": False,
-            "description": "Allow raw writes by which a module may be lost: its bit rate, its way of communication",
-        },
-        "allow_kill_off": {
-            "type": "boolean",
-            "default": False,
-            "description": "Do not warn when kill is off (trips do not switch off)",
-        },
+        "setpoints": choice(
+            ("auto", "signed", "magnitude"),
+            "Sign of voltage settings on negative outputs; auto: that of the polarity",
+            default="auto",
+        ),
+        "allow_configuration": flag(
+            False, "Allow raw writes by which a module may be lost: its bit rate, its way of communication"
+        ),
+        "allow_kill_off": flag(False, "Do not warn when kill is off (trips do not switch off)"),
     },
 )

@@ -1,26 +1,54 @@
-"""Keys of the site file that several families have, as JSON Schema."""
+"""Keys of a site file as JSON Schema: one call says what a key is and may be; and those that several families have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
-HV_SETTLE: Mapping[str, Any] = {
-    "type": "number",
-    "minimum": 0,
-    "maximum": 600,
-    "default": 5,
-    "description": "Seconds after a ramp before a deviating voltage or a current limit counts",
-}
+Schema = dict[str, Any]
 
-HV_SETTLED_BAND: Mapping[str, Any] = {
-    "type": "number",
-    "exclusiveMinimum": 0,
-    "description": "V that a settled voltage may be from its setting; 2 V or 0.2 %, the larger, when left out",
-}
 
-HV_DISABLED_SEVERITY: Mapping[str, Any] = {
-    "enum": ["NO_ALARM", "MINOR", "MAJOR"],
-    "default": "MINOR",
-    "description": "Severity of STATE for a channel that is disabled at its switch",
-}
+def key(kind: str, about: str = "", **rules: Any) -> Schema:
+    """Return the schema of a key of a JSON type; ``rules`` are further keywords, ``about`` is for people."""
+    return {"type": kind, **rules} | ({"description": about} if about else {})
+
+
+def text(about: str = "", **rules: Any) -> Schema:
+    """Return the schema of a text that is not empty."""
+    return key("string", about, minLength=1, **rules)
+
+
+def flag(default: bool, about: str) -> Schema:
+    """Return the schema of true or false."""
+    return key("boolean", about, default=default)
+
+
+def choice(values: Iterable[Any], about: str, **rules: Any) -> Schema:
+    """Return the schema of one of some values."""
+    return {"enum": list(values), **rules, "description": about}
+
+
+def several(items: Schema, about: str = "", **rules: Any) -> Schema:
+    """Return the schema of a list."""
+    return key("array", about, items=items, **rules)
+
+
+HV_SETTLE = key(
+    "number",
+    "Seconds after a ramp before a deviating voltage or a current limit counts",
+    minimum=0,
+    maximum=600,
+    default=5,
+)
+
+HV_SETTLED_BAND = key(
+    "number",
+    "V that a settled voltage may be from its setting; 2 V or 0.2 %, the larger, when left out",
+    exclusiveMinimum=0,
+)
+
+HV_DISABLED_SEVERITY = choice(
+    ("NO_ALARM", "MINOR", "MAJOR"), "Severity of STATE for a channel that is disabled at its switch", default="MINOR"
+)
+
+MODBUS_UNIT = key("integer", "Address of the instrument on the line", minimum=1, maximum=254, default=1)

@@ -11,9 +11,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 from devices.errors import Garbled, LinkDown, ReplyTimeout
-from devices.family import Family, numbered
-from devices.links.modbus import UNITS, ModbusUnit, open_unit
+from devices.family import RTU_LINE, Family
+from devices.links.modbus import ModbusUnit, open_unit
 from devices.model import DeviceSettings, LinkStats, Value
+from devices.rules.options import MODBUS_UNIT
 from devices.simple.device import SimpleDriver
 from devices.simple.table import Row, check_table, lost_while_writing
 
@@ -168,22 +169,10 @@ def modbus_family(*, rows: Iterable[Register], **family: Any) -> Family:
     for row in table:
         for limit in row.limits or ():
             row.format(limit)
-    unit = {
-        "type": "integer",
-        "minimum": UNITS[0],
-        "maximum": UNITS[-1],
-        "default": 1,
-        "description": "Address of the instrument on the line",
-    }
-    defaults: dict[str, Any] = {
-        "place": numbered("Modbus RTU", "unit", 1, {"baudrate": "9600", "parity": "none"}),
-        "address": "serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
-        "timeout": 0.5,
-    }
-    options = {"unit": unit, **family.pop("options", {})}
+    options = {"unit": MODBUS_UNIT, **family.pop("options", {})}
     return Family(
         driver=partial(_driver, table),
         simulated_by=lambda: resolve_name("devices.simple.simulator.modbus:simulation")(table),
         options=options,
-        **{**defaults, **family},
+        **{**RTU_LINE, **family},
     )

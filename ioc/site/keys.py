@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-Schema = dict[str, Any]
+from devices.rules.options import Schema, choice, flag, key, several, text
+
+__all__ = ["LISTEN_PATTERN", "PORT_PATTERN", "RESERVED", "Schema", "choice", "flag", "key", "name", "names", "port",
+           "several", "table", "text"]  # fmt: skip
 
 RESERVED: Final = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -15,34 +18,9 @@ LISTEN_PATTERN: Final = rf"^(?:\S+:{PORT_PATTERN})?$(?!\n)"
 """``HOST:PORT`` of what is served, or an empty text."""
 
 
-def key(kind: str, about: str = "", **rules: Any) -> Schema:
-    """Return the schema of a key of a JSON type; ``rules`` are further keywords, ``about`` is for people."""
-    return {"type": kind, **rules} | ({"description": about} if about else {})
-
-
-def text(about: str = "", **rules: Any) -> Schema:
-    """Return the schema of a text that is not empty."""
-    return key("string", about, minLength=1, **rules)
-
-
-def flag(default: bool, about: str) -> Schema:
-    """Return the schema of true or false."""
-    return key("boolean", about, default=default)
-
-
-def choice(values: Iterable[Any], about: str, **rules: Any) -> Schema:
-    """Return the schema of one of some values."""
-    return {"enum": list(values), **rules, "description": about}
-
-
 def port(about: str, **rules: Any) -> Schema:
     """Return the schema of the number of a port."""
     return key("integer", about, minimum=1, maximum=65535, **rules)
-
-
-def several(items: Schema, about: str = "", **rules: Any) -> Schema:
-    """Return the schema of a list."""
-    return key("array", about, items=items, **rules)
 
 
 def table(properties: Mapping[str, Any], about: str = "", required: Sequence[str] = ()) -> Schema:

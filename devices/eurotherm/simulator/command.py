@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-from devices.eurotherm.family import DEFAULT_UNIT
 from devices.eurotherm.simulator.backdoor import BackDoor
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces
@@ -19,7 +18,7 @@ def _make(settings: DeviceSettings, _port: int) -> SimulatedFurnaces:
     model = EurothermModel()
     model.memory["SP1"], model.memory["SP.RAT"] = 150.0, 20.0
     model.settle()
-    return SimulatedFurnaces({int(settings.options.get("unit", DEFAULT_UNIT)): model})
+    return SimulatedFurnaces({int(settings.options.get("unit", 1)): model})
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -48,7 +47,7 @@ def _unit(text: str) -> int:
 
 
 def _from_arguments(args: Namespace) -> SimulatedFurnaces:
-    models = {number: EurothermModel() for number in args.unit or [DEFAULT_UNIT]}
+    models = {number: EurothermModel() for number in args.unit or [1]}
     return SimulatedFurnaces(models, baudrate=args.baudrate, realtime=True)
 
 
