@@ -68,7 +68,7 @@ def make_module(firmware: Firmware = E16C1, channels: int = 16, **kwargs: Any) -
 def make_driver(segment: SimulatedIsegBus, module: int = 5, **settings: Any) -> IsegDriver:
     options = {"module": module, "can": "bench", **settings.pop("options", {})}
     bus = {"interface": segment.interface, **({"channel": segment.channel} if segment.channel else {})}
-    values: dict[str, Any] = {"channels": 16, "timeout": 1.0, "bus": bus, **settings}
+    values: dict[str, Any] = {"channels": 16, "timeout": 0.4, "bus": bus, **settings}
     settings_of_device = DeviceSettings(f"ISEG{module}", "iseg-edcp", options=options, **values)
     return IsegDriver(settings_of_device, CLOCK)
 
