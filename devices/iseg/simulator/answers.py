@@ -25,7 +25,6 @@ from devices.iseg.edcp.protocol import (
     decode,
     general,
 )
-from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
 from devices.iseg.simulator.writes import CLEAR_ALL, STORED, RefusedError, channel_of, width_of, write
 from devices.links.can_frame import Frame
@@ -160,51 +159,49 @@ def _members(module: SimulatedIsegModule, members: int, offset: int) -> list[int
     return [offset + n for n in range(16) if members >> n & 1 and offset + n < len(module.channels)]
 
 
+Read = Callable[[SimulatedIsegModule, int], Value | None]
+"""What a module has for an item; None, which is silence, where its type lacks it."""
+
+_OF_CHANNEL: Mapping[str, Read] = {
+    "ChannelStatus": lambda m, n: m.channels[n].status(_low_range(m, n)),
+    "ChannelControl": lambda m, n: (
+        m.channels[n].on * ChannelControl.ON | m.channels[n].emergency * ChannelControl.EMERGENCY_OFF
+    ),
+    "ChannelEventStatus": lambda m, n: m.channels[n].events,
+    "VoltageSet": lambda m, n: m.channels[n].vset * m.sign(m.channels[n]) or 0.0,  # never -0.0
+    "VoltageMeasure": lambda m, n: m.measured[n][0] * m.sign(m.channels[n]) or 0.0,
+    "CurrentMeasure": lambda m, n: m.measured[n][1],
+    "OutputPolarity": lambda m, n: m.channels[n].polarity if m.firmware.switched else None,
+    "VoltageNominal": lambda m, _: m.firmware.volts,
+    "CurrentNominal": lambda m, _: m.firmware.amps,
+    "CurrentMeasureRange": lambda m, n: (m.measured[n][1], int(_low_range(m, n))) if m.firmware.ranges else None,
+    "VoltageRampSpeedUp": lambda m, n: _ramp(m, m.channels[n].rate_up or m.rules().rate),
+    "VoltageRampSpeedDown": lambda m, n: _ramp(m, m.channels[n].rate_down or m.rules().rate),
+    "VoltageRampSpeedMin": lambda m, _: _ramp(m, 0.001),
+    "VoltageRampSpeedMax": lambda m, n: _ramp(m, m.channels[n].volts_nominal * FASTEST / 100),
+}
+
+
 def _read_channel(module: SimulatedIsegModule, item: Item, number: int) -> Value:
-    channel = channel_of(module, number)
-    if item.name in STORED:
-        value: float = getattr(channel, STORED[item.name])
-        return value
-    if item.name in ("VoltageRampSpeedUp", "VoltageRampSpeedDown", "VoltageRampSpeedMin", "VoltageRampSpeedMax"):
-        return _channel_ramp(module, item, channel)
-    volts, amps = module.measured[number]
-    low = module.firmware.ranges and channel.low_range(module.kill)
-    match item.name.removesuffix("32"):
-        case "ChannelStatus":
-            return channel.status(low) & width_of(item)
-        case "ChannelControl":
-            return channel.on * ChannelControl.ON | channel.emergency * ChannelControl.EMERGENCY_OFF
-        case "ChannelEventStatus":
-            return channel.events & width_of(item)
-        case "ChannelEventMask":
-            return channel.mask & width_of(item)
-        case "VoltageSet":
-            return channel.vset * module.sign(channel) or 0.0  # never -0.0
-        case "VoltageMeasure":
-            return volts * module.sign(channel) or 0.0
-        case "OutputPolarity" if module.firmware.switched:
-            return channel.polarity
-        case "CurrentMeasure":
-            return amps
-        case "VoltageNominal":
-            return module.firmware.volts
-        case "CurrentNominal":
-            return module.firmware.amps
-        case "CurrentMeasureRange" if module.firmware.ranges:
-            return (amps, int(low))
-    raise RefusedError
+    channel, name = channel_of(module, number), item.name.removesuffix("32")
+    if name in STORED:
+        return _shown(item, getattr(channel, STORED[name]))
+    return _shown(item, _OF_CHANNEL[name](module, number) if name in _OF_CHANNEL else None)
 
 
-def _channel_ramp(module: SimulatedIsegModule, item: Item, channel: Channel) -> float:
-    if not module.firmware.channel_ramps:
+def _shown(item: Item, value: Value | None) -> Value:
+    """Return a value as it is sent: of a word, the bits that it has. Raises RefusedError for what is not there."""
+    if value is None:
         raise RefusedError
-    fastest = channel.volts_nominal * FASTEST / 100
-    return {
-        "VoltageRampSpeedUp": channel.rate_up or module.rules().rate,
-        "VoltageRampSpeedDown": channel.rate_down or module.rules().rate,
-        "VoltageRampSpeedMin": 0.001,
-        "VoltageRampSpeedMax": fastest,
-    }[item.name]
+    return value & width_of(item) if isinstance(value, int) and item.type in (Type.UI2, Type.UI4) else value
+
+
+def _low_range(module: SimulatedIsegModule, number: int) -> bool:
+    return module.firmware.ranges and module.channels[number].low_range(module.kill)
+
+
+def _ramp(module: SimulatedIsegModule, speed: float) -> float | None:
+    return speed if module.firmware.channel_ramps else None
 
 
 _LISTS: Mapping[str, Callable[[SimulatedIsegModule], list[float]]] = {
@@ -216,57 +213,39 @@ _LISTS: Mapping[str, Callable[[SimulatedIsegModule], list[float]]] = {
 }
 
 
+_OF_MODULE: Mapping[str, Read] = {
+    "ModuleStatus": lambda m, _: m.status(),
+    "ModuleControl": lambda m, _: m.control,
+    "ModuleEventStatus": lambda m, _: m.events,
+    "ModuleEventMask": lambda m, _: m.mask,
+    "ModuleEventChannelStatus": lambda m, first: m.channel_events >> first,
+    "ModuleEventChannelMask": lambda m, first: m.channel_mask >> first,
+    "VoltageRampSpeed": lambda m, _: m.ramp_speed,
+    "VoltageMax": lambda m, _: m.volts_max,
+    "CurrentMax": lambda m, _: m.amps_max,
+    "Supply24": lambda m, _: m.supply24,
+    "Supply5": lambda m, _: m.supply5,
+    "BoardTemperature": lambda m, _: m.temperature,
+    "SerialNumber": lambda m, _: m.serial,
+    "FirmwareRelease": lambda m, _: m.firmware.release,
+    "BitRate": lambda m, _: m.bit_rate,
+    "FirmwareName": lambda m, _: m.firmware.name,
+    "ChannelNumber": lambda m, _: len(m.channels) if m.firmware.count_bytes else None,
+    "ModuleOption": lambda m, _: m.firmware.options,
+    "ModuleOptionSpec": lambda m, _: 1 if ModuleOption.FAST_RAMP in m.firmware.options else None,
+    "OnAll": lambda m, _: _bits(channel.on for channel in m.channels),
+    "EmergencyOffAll": lambda m, _: _bits(channel.emergency for channel in m.channels),
+    "VariableGroup": lambda m, number: _read_group(m, number) if m.firmware.groups else None,
+}
+
+
 def _read_module(module: SimulatedIsegModule, item: Item, index: int) -> Value:
-    match item.name.removesuffix("32"):
-        case "ModuleStatus":
-            return int(module.status()) & width_of(item)
-        case "ModuleControl":
-            return int(module.control) & width_of(item)
-        case "ModuleEventStatus":
-            return int(module.events)
-        case "ModuleEventMask":
-            return int(module.mask)
-        case "ModuleEventChannelStatus":
-            return module.channel_events >> index & width_of(item)
-        case "ModuleEventChannelMask":
-            return module.channel_mask >> index & width_of(item)
-        case "VoltageRampSpeed":
-            return module.ramp_speed
-        case "VoltageMax":
-            return module.volts_max
-        case "CurrentMax":
-            return module.amps_max
-        case "Supply24":
-            return module.supply24
-        case "Supply5":
-            return module.supply5
-        case "BoardTemperature":
-            return module.temperature
-        case "SerialNumber":
-            return module.serial
-        case "FirmwareRelease":
-            return module.firmware.release
-        case "BitRate":
-            return module.bit_rate
-        case "FirmwareName":
-            return module.firmware.name
-        case "ChannelNumber" if module.firmware.count_bytes:
-            return len(module.channels)
-        case "ModuleOption":
-            return int(module.firmware.options)
-        case "ModuleOptionSpec" if ModuleOption.FAST_RAMP in module.firmware.options:
-            return 1
-        case "OnAll":
-            return _bits(channel.on for channel in module.channels)
-        case "EmergencyOffAll":
-            return _bits(channel.emergency for channel in module.channels)
-        case "VariableGroup" if module.firmware.groups:
-            return _read_group(module, index)
-    if bit := CLEAR_ALL.get(item.name):
+    name = item.name.removesuffix("32")
+    if name in _OF_MODULE:
+        return _shown(item, _OF_MODULE[name](module, index))
+    if bit := CLEAR_ALL.get(name):
         return _bits(bool(channel.events >> bit & 1) for channel in module.channels)
-    if item.name in module.stored:
-        return module.stored[item.name]
-    raise RefusedError
+    return _shown(item, module.stored.get(name))
 
 
 def _bits(flags: Iterable[bool]) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from typing import Any
 
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import SimulatedIsegModule
-from devices.simulation.backdoor import Action, TextDoor, finite, is_on
+from devices.simulation.backdoor import Action, TextDoor, finite, is_on, load_mohm, setting, switch
 
 SHARES = ("lose", "duplicate", "reorder", "garbage")
 """Faults of the segment in percent of the frames."""
@@ -31,35 +30,33 @@ class BackDoor(TextDoor):
         self._pulled: dict[int, SimulatedIsegModule] = {}
         commands: dict[str, tuple[str, Action]] = {
             "show": ("MODULE", self._show),
-            "load": ("MODULE CHANNEL MOHM", self._load),
-            "trip": ("MODULE CHANNEL", self._trip),
-            "inhibit": ("MODULE CHANNEL on|off", self._inhibit),
-            "drift": ("MODULE CHANNEL VOLTS", self._drift),
-            "power": ("MODULE", self._power),
+            "load": ("MODULE CHANNEL MOHM", setting(self._channel, "load", load_mohm)),
+            "trip": ("MODULE CHANNEL", lambda *words: self._channel(*words).trip()),
+            "inhibit": ("MODULE CHANNEL on|off", setting(self._channel, "inhibited", is_on)),
+            "drift": ("MODULE CHANNEL VOLTS", setting(self._channel, "error_volts", finite)),
+            "power": ("MODULE", lambda module: self._module(module).power_cycle()),
             "pull": ("MODULE", self._pull),
             "insert": ("MODULE", self._insert),
             "unknown": ("MODULE DATA_ID on|off", self._unknown),
             "silent": ("MODULE on|off", self._silent),
-            "delay": ("SECONDS", self._fault("delay", 1.0)),
-            "flood": ("PER_SECOND", self._fault("flood", 1.0)),
-            "bus": ("on|off", self._bus_state),
-            "plug": ("on|off", self._plug),
-            "crate": ("on|off", self._crate),
-            "raw": ("HEX", self._raw),
-            **{name: ("MODULE on|off", self._module_setter(attribute, is_on)) for name, attribute in SWITCHES.items()},
-            **{name: ("MODULE NUMBER", self._module_setter(attribute, finite)) for name, attribute in NUMBERS.items()},
-            **{name: ("PERCENT", self._fault(name, 0.01)) for name in SHARES},
+            "delay": ("SECONDS", setting(lambda: bus.faults, "delay", _positive)),
+            "flood": ("PER_SECOND", setting(lambda: bus.faults, "flood", _positive)),
+            "bus": ("on|off", lambda state: bus.bus_off(not is_on(state))),
+            "plug": ("on|off", lambda state: bus.plug_in() if is_on(state) else bus.unplug()),
+            "crate": ("on|off", switch(bus.crate, "power")),
+            "raw": ("HEX", lambda data: bus.send_raw(bytes.fromhex(data))),
+            **{name: ("MODULE on|off", setting(self._module, one, is_on)) for name, one in SWITCHES.items()},
+            **{name: ("MODULE NUMBER", setting(self._module, one, finite)) for name, one in NUMBERS.items()},
+            **{name: ("PERCENT", setting(lambda: bus.faults, name, _percent)) for name in SHARES},
         }
         super().__init__(port, {name: (usage, self._locked(action)) for name, (usage, action) in commands.items()})
 
     def _locked(self, action: Action) -> Action:
         """Let no frame come in between."""
 
-        def locked(*words: str) -> str:
+        def locked(*words: str) -> Any:
             with self._bus.lock:
-                answer = action(*words)
-                assert isinstance(answer, str)
-                return answer
+                return action(*words)
 
         return locked
 
@@ -84,92 +81,38 @@ class BackDoor(TextDoor):
             for n, channel in enumerate(self._module(module).channels)
         )
 
-    def _load(self, module: str, channel: str, mohm: str) -> str:
-        value = float(mohm)
-        if math.isnan(value) or value < 0:
-            raise ValueError(f"{mohm} is not a load in Mohm (0 is a short, inf no load)")
-        self._channel(module, channel).load = value
-        return "ok"
-
-    def _trip(self, module: str, channel: str) -> str:
-        self._channel(module, channel).trip()
-        return "ok"
-
-    def _inhibit(self, module: str, channel: str, state: str) -> str:
-        self._channel(module, channel).inhibited = is_on(state)
-        return "ok"
-
-    def _drift(self, module: str, channel: str, volts: str) -> str:
-        self._channel(module, channel).error_volts = finite(volts)
-        return "ok"
-
-    def _power(self, module: str) -> str:
-        self._module(module).power_cycle()
-        return "ok"
-
-    def _pull(self, module: str) -> str:
+    def _pull(self, module: str) -> None:
         pulled = self._module(module)
         self._bus.remove(pulled.address)
         self._pulled[pulled.address] = pulled
-        return "ok"
 
-    def _insert(self, module: str) -> str:
+    def _insert(self, module: str) -> None:
         if not module.isdecimal() or int(module) not in self._pulled:
             raise ValueError(f"module {module} has not been pulled out")
         inserted = self._pulled.pop(int(module))
         inserted.power_cycle()
         self._bus.add(inserted)
-        return "ok"
 
-    def _unknown(self, module: str, data_id: str, state: str) -> str:
-        number = int(data_id, 16)
-        unknown = self._module(module).unknown
-        if is_on(state):
-            unknown.add(number)
-        else:
-            unknown.discard(number)
-        return "ok"
+    def _unknown(self, module: str, data_id: str, state: str) -> None:
+        _include(self._module(module).unknown, int(data_id, 16), is_on(state))
 
-    def _silent(self, module: str, state: str) -> str:
-        address = self._module(module).address
-        if is_on(state):
-            self._bus.faults.silent.add(address)
-        else:
-            self._bus.faults.silent.discard(address)
-        return "ok"
+    def _silent(self, module: str, state: str) -> None:
+        _include(self._bus.faults.silent, self._module(module).address, is_on(state))
 
-    def _bus_state(self, state: str) -> str:
-        self._bus.bus_off(not is_on(state))
-        return "ok"
 
-    def _plug(self, state: str) -> str:
-        if is_on(state):
-            self._bus.plug_in()
-        else:
-            self._bus.unplug()
-        return "ok"
+def _include(numbers: set[int], number: int, on: bool) -> None:
+    if on:
+        numbers.add(number)
+    else:
+        numbers.discard(number)
 
-    def _crate(self, state: str) -> str:
-        self._bus.crate.power = is_on(state)
-        return "ok"
 
-    def _raw(self, data: str) -> str:
-        self._bus.send_raw(bytes.fromhex(data))
-        return "ok"
+def _positive(word: str) -> float:
+    value = finite(word)
+    if value < 0:
+        raise ValueError(f"{word} is negative")
+    return value
 
-    def _fault(self, name: str, unit: float) -> Action:
-        def set_fault(word: str) -> str:
-            value = finite(word) * unit
-            if value < 0:
-                raise ValueError(f"{word} is negative")
-            setattr(self._bus.faults, name, value)
-            return "ok"
 
-        return set_fault
-
-    def _module_setter(self, attribute: str, convert: Callable[[str], float]) -> Action:
-        def set_attribute(module: str, word: str) -> str:
-            setattr(self._module(module), attribute, convert(word))
-            return "ok"
-
-        return set_attribute
+def _percent(word: str) -> float:
+    return _positive(word) * 0.01

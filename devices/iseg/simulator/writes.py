@@ -24,6 +24,7 @@ STORED = {
     "VoltageBounds": "volts_bounds",
     "CurrentBounds": "amps_bounds",
     "GroupNumber": "group",
+    "ChannelEventMask": "mask",
 }
 """Items of a channel that are only kept, by their attribute."""
 
@@ -84,8 +85,6 @@ def _write_channel(module: SimulatedIsegModule, item: Item, channel: Channel, va
             module.command(channel, int(number))
         case "ChannelEventStatus":
             channel.clear(int(number))
-        case "ChannelEventMask":
-            channel.mask = int(number)
         case "VoltageSet":
             channel.vset = _within(number * module.sign(channel), channel.volts_nominal, module.volts_max)
         case "CurrentSet":
