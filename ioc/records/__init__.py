@@ -2,10 +2,9 @@
 
 from ioc.records.fields import Value
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
-from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused, as_text
+from ioc.records.put import AccessDenied, Cancelled, PutContext, PutRefused, Source, as_text
 from ioc.records.record import Record
 from ioc.records.recordset import RecordSet
-from ioc.records.source import Source
 from ioc.records.status import SEVERITY_NAMES, STATUS_NAMES, alarm_status
 
 __all__ = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import ClassVar, Final
 
-from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
 from ioc.records.convert import check_range
 from ioc.records.fields import Value, live_field
-from ioc.records.fieldtable import FieldSpec, FieldValue
+from ioc.records.fieldtable import FieldSpec
 from ioc.records.meta import NAN, Meta, default_precision, type_range
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
@@ -41,7 +40,7 @@ def differs(old: float, new: float) -> bool:
 class NumberRecord(Record):
     """What ai, ao, longin and longout share: four limits with hysteresis, and the posting deadbands."""
 
-    __slots__ = ("_quiet",)
+    __slots__ = ()
 
     value_type: ClassVar[str] = "DOUBLE"
     no_units: ClassVar[frozenset[str]] = frozenset()
@@ -51,19 +50,6 @@ class NumberRecord(Record):
     lalm: float
     alst: float
     mlst: float
-
-    def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
-        super().__init__(defn, fields, link)
-        self._quiet: tuple[float, float] | None = None
-
-    def preset(self, spec: FieldSpec, value: FieldValue) -> None:
-        """Give a tunable field another value before the record is served."""
-        super().preset(spec, value)
-        self._quiet = None
-
-    def _store(self, spec: FieldSpec, value: Value) -> None:
-        self._quiet = None
-        super()._store(spec, value)
 
     def _initialise(self) -> None:
         initial = self._fields.pop("VAL", None)
@@ -240,9 +226,7 @@ class IntegerRecord(NumberRecord):
     value_type = "LONG"
 
     def _accept(self, value: Value) -> int:
-        if not isinstance(value, (int, float)):
-            raise TypeError(f"{value!r} is not a number")
-        return check_range("LONG", int(value))
+        return check_range("LONG", int(super()._accept(value)))
 
     def text_precision(self, spec: FieldSpec) -> int:
         """There is no PREC here."""

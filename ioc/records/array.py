@@ -26,7 +26,6 @@ class Waveform(Record):
         self._fields["NELM"] = max(int(self.number("NELM")), 1)
         self.val = self._posted = ()
         self.nord = 0
-        self.lalm = self.alst = self.mlst = 0
 
     @property
     def element_type(self) -> str:
@@ -59,9 +58,6 @@ class Waveform(Record):
         full = value + (0,) * (self.capacity - len(value))
         self._count(self.capacity)
         return full
-
-    def _check_alarms(self) -> None:
-        self._undefined()
 
     def _count(self, elements: int) -> None:
         if elements != self.nord:

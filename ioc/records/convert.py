@@ -151,7 +151,7 @@ def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldV
     """
     try:
         if isinstance(value, bytes):
-            return _from_string(spec, dbf, value.split(b"\0")[0].decode("utf-8", "surrogateescape"))
+            return _from_string(spec, dbf, text_of(value))
         return _from_number(spec, dbf, value)
     except ValueError as error:
         raise PutRefused(f"{spec.name}: {error}") from None
@@ -159,7 +159,7 @@ def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldV
 
 def _from_string(spec: FieldSpec, dbf: str, text: str) -> FieldValue:
     if dbf == "STRING":
-        return _truncate(text, spec.size)
+        return fit(text, spec.size)
     if dbf in LINK_TYPES:
         return text.strip()
     if dbf in ("MENU", "DEVICE"):
@@ -197,8 +197,13 @@ def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
     return number
 
 
-def _truncate(text: str, size: int) -> str:
-    """Cut a text to fit a C string of this size; bytes that are no UTF-8 stay as they are."""
+def text_of(element: bytes) -> str:
+    """Return the text in a C string; bytes that are no UTF-8 stay as they are."""
+    return element.split(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def fit(text: str, size: int) -> str:
+    """Cut a text to fit a C string of ``size`` bytes; bytes that are no UTF-8 stay as they are."""
     return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")
 
 

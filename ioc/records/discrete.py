@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ioc.records import status as st
+from ioc.records.convert import text_of
 from ioc.records.fields import Fields, Value, live_field
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
 from ioc.records.meta import Meta, type_range
@@ -22,7 +23,6 @@ class StateRecord(Record):
         initial = self._fields.pop("VAL", 0)
         self.val = initial if isinstance(initial, int) else 0
         self.lalm = self.mlst = self.val
-        self.alst = 0
 
     def _states(self) -> int:
         """Number of values that a put or a reading may have."""
@@ -58,16 +58,15 @@ class StateRecord(Record):
         if spec.name != "VAL":
             return super().convert(spec, element)
         states = self.enum_strings()
-        if isinstance(element, bytes):
-            text = element.split(b"\0")[0].decode("utf-8", "surrogateescape")
-            if text in states:
-                return states.index(text)
-            found = int(text) if text.strip().isdecimal() else None
+        shown = text_of(element) if isinstance(element, bytes) else element
+        if isinstance(shown, str):
+            if shown in states:
+                return states.index(shown)
+            found = int(shown) if shown.strip().isdecimal() else None
         else:
-            found = int(element) if element == element and abs(element) < 1e9 else None  # noqa: PLR0124 (NaN)
+            found = int(shown) if shown == shown and abs(shown) < 1e9 else None  # noqa: PLR0124 (NaN)
         if found is not None and 0 <= found < self._states():
             return found
-        shown = element.split(b"\0")[0].decode("utf-8", "surrogateescape") if isinstance(element, bytes) else element
         allowed = ", ".join(f"{i} {name}".rstrip() for i, name in enumerate(states)) or f"0..{self._states() - 1}"
         raise PutRefused(f"{self.name}: {shown!r} is not one of its states ({allowed})")
 

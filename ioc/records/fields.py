@@ -57,6 +57,7 @@ class Fields:
         self._fields = fields
         self._chosen = _NOTHING
         self.udf = undefined
+        self.lalm = self.alst = self.mlst = 0
         self.stat, self.sevr = st.UDF, self._undefined_severity() if undefined else st.NO_ALARM
         self.acks, self.ackt = 0, 1
         self._nsta = self._nsev = 0  # the alarm that is being raised while the record is processed

@@ -23,53 +23,16 @@ DEVICE_SUPPORT: Final = ("Soft Channel", DEVICE_TYPE)
 # it is refused at start; clients see the default of such a field and can't change it.
 _COMMON: Final = frozenset(
     [
-        "NAME",
-        "DESC",
-        "ASG",
-        "SCAN",
-        "PINI",
-        "DTYP",
-        "DISV",
-        "DISA",
-        "SDIS",
-        "DISP",
-        "PROC",
-        "STAT",
-        "SEVR",
-        "AMSG",
-        "NSTA",
-        "NSEV",
-        "NAMSG",
-        "ACKS",
-        "ACKT",
-        "DISS",
-        "UDF",
-        "UDFS",
-        "FLNK",
+        "NAME", "DESC", "ASG", "SCAN", "PINI", "DTYP", "DISV", "DISA", "SDIS", "DISP", "PROC", "STAT", "SEVR", "AMSG",
+        "NSTA", "NSEV", "NAMSG", "ACKS", "ACKT", "DISS", "UDF", "UDFS", "FLNK",
     ]
-)
+)  # fmt: skip
 _LIMITS: Final = frozenset(
     [
-        "VAL",
-        "EGU",
-        "HOPR",
-        "LOPR",
-        "HIHI",
-        "LOLO",
-        "HIGH",
-        "LOW",
-        "HHSV",
-        "LLSV",
-        "HSV",
-        "LSV",
-        "HYST",
-        "ADEL",
-        "MDEL",
-        "LALM",
-        "ALST",
-        "MLST",
+        "VAL", "EGU", "HOPR", "LOPR", "HIHI", "LOLO", "HIGH", "LOW", "HHSV", "LLSV", "HSV", "LSV", "HYST", "ADEL",
+        "MDEL", "LALM", "ALST", "MLST",
     ]
-)
+)  # fmt: skip
 _STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 STATE_STRINGS: Final = tuple(prefix + "ST" for prefix in _STATES)
 STATE_SEVERITIES: Final = tuple(prefix + "SV" for prefix in _STATES)

@@ -6,61 +6,22 @@ They stay inside the IOC: one that names nothing served here is refused, when th
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ioc.records import status as st
-from ioc.records.fieldtable import FieldValue, fields_of
+from ioc.records.fieldtable import fields_of
+
+if TYPE_CHECKING:
+    from ioc.records.record import Record
+    from ioc.records.recordset import RecordSet
 
 #: Fields that may name another record.
 LINK_FIELDS: Final = frozenset(("FLNK", "SDIS"))
 
 _SEVERITY: Final = ("NMS", "MS", "MSI", "MSS")
 _PROCESSING: Final = ("NPP", "PP")
-
-
-class Target(Protocol):
-    """A record, as a link to it sees it."""
-
-    rtyp: ClassVar[str]
-    stat: int
-    sevr: int
-
-    def get(self, name: str) -> FieldValue:
-        """Return the value of a field."""
-
-    def process_passive(self) -> None:
-        """Process the record by way of a link."""
-
-
-class Database(Protocol):
-    """The records of the IOC, and its clock."""
-
-    def regrouped(self) -> None:
-        """Take note that a record is in another group of access security (ASG)."""
-
-    def find(self, name: str) -> Target | None:
-        """Record of this name or alias, None when there is none."""
-
-    def time(self) -> float:
-        """Unix time in seconds."""
-
-
-class Alone:
-    """The database of a record that stands alone."""
-
-    def regrouped(self) -> None:
-        """Do nothing."""
-
-    def find(self, name: str) -> Target | None:
-        """Find nothing."""
-        return None
-
-    def time(self) -> float:
-        """Unix time of the computer."""
-        return time.time()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +57,7 @@ def constant(text: str) -> float | None:
         return None
 
 
-def checked(text: str, dbf: str, database: Database) -> str:
+def checked(text: str, dbf: str, database: RecordSet) -> str:
     """Return a link as a client reads it back: input links with their options, forward links without.
 
     Raises ValueError when it does not lead to a field of a record served here.
@@ -113,7 +74,7 @@ def checked(text: str, dbf: str, database: Database) -> str:
     return name if dbf == "FWDLINK" else f"{name} {_PROCESSING[link.process]} {link.severity}"
 
 
-def read(link: Link, target: Target) -> tuple[int | None, int, int]:
+def read(link: Link, target: Record) -> tuple[int | None, int, int]:
     """Return the integer that a link leads to, None when it is no number, with status and severity handed on."""
     if link.process:
         target.process_passive()

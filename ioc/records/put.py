@@ -1,4 +1,4 @@
-"""A put on its way from a client to a record."""
+"""A put on its way from a client to a record, and what is behind the record: the device, or the server itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ioc.records.fields import Value
+    from ioc.records.fieldtable import FieldSpec, FieldValue
     from ioc.records.record import Record
 
 
@@ -56,6 +58,33 @@ class PutContext:
     address: tuple[str, int] = ("", 0)
     callback: bool = False
     cancelled: Cancelled = field(default_factory=Cancelled)
+
+
+class Source:
+    """Where values come from and puts go to; this one is of records that have none, and refuses a put for a device.
+
+    ``read`` and ``rescan`` return at once and send nothing that could change a device.
+    """
+
+    def read(self, record: Record) -> None:
+        """Have the record read soon: it was processed, or is enabled again."""
+
+    def rescan(self, record: Record) -> None:
+        """Take note of the SCAN field, which a client has changed."""
+
+    async def put(self, record: Record, value: Value, context: PutContext) -> None:
+        """Apply a value and return when it has been read back. Raises PutRefused with the reason when it was not."""
+        raise PutRefused(f"{record.name}: its device is not served")
+
+    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Take note of a put that the record or the access rules refused."""
+
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: Value, context: PutContext) -> None:
+        """Take note of a put to a field that concerns the record alone."""
+
+
+NO_SOURCE = Source()
+"""What a record has until it is served."""
 
 
 def as_text(record: Record, value: Any) -> str:

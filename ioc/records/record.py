@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from ioc.database.dbfile import RecordDef
 from ioc.records import links
@@ -16,14 +16,15 @@ from ioc.records import status as st
 from ioc.records.convert import from_client
 from ioc.records.fields import PASSIVE, Fields, Value
 from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue
-from ioc.records.put import AccessDenied, PutContext, PutRefused
-from ioc.records.source import NO_SOURCE, Source
+from ioc.records.put import NO_SOURCE, AccessDenied, PutContext, PutRefused, Source
+
+if TYPE_CHECKING:
+    from ioc.records.recordset import RecordSet
 
 # Implemented, but settled when the database is loaded, or derived from the value.
 _FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
 # Fields that last a moment, that say whether a value is shown at all, or who may write.
 _MOMENTARY = frozenset({"VAL", "PROC", "UDF", "UDFS", "ACKS", "ACKT", "DISA", "DISV", "ASG"})
-_ALONE = links.Alone()
 # Fields with which the same reading once more may do something, be it an event or the processing of another record.
 _EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "MDEL", "ADEL", "MPST", "APST"})
 _NOTHING = object()
@@ -40,6 +41,7 @@ class Record(Fields):
         "_active",
         "_device_severity",
         "_device_status",
+        "_quiet",
         "_settled",
         "access",
         "database",
@@ -52,6 +54,7 @@ class Record(Fields):
 
     is_output: ClassVar[bool] = False
     link_field: ClassVar[str] = "INP"
+    database: RecordSet
 
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:
         self.device: str | None = link[0] if link else None
@@ -64,7 +67,7 @@ class Record(Fields):
         self._device_status = self._device_severity = 0
         self._active = False
         self._settled: object = _NOTHING
-        self.database: links.Database = _ALONE
+        self._quiet: tuple[float, float] | None = None
         self.source: Source = NO_SOURCE
         self._initialise()
 
@@ -90,6 +93,7 @@ class Record(Fields):
 
     def _check_alarms(self) -> None:
         """Raise the alarms that the value deserves, by way of ``_alarm``."""
+        self._undefined()
 
     def _value_mask(self) -> int:
         """Return DBE_VALUE and DBE_LOG as the change since the last posting asks for, and remember the value."""
@@ -283,7 +287,7 @@ class Record(Fields):
 
     def preset(self, spec: FieldSpec, value: FieldValue) -> None:
         """Give a tunable field another value before the record is served."""
-        self._settled = _NOTHING
+        self._settled, self._quiet = _NOTHING, None
         self._fields[spec.name] = value
         self._mark(spec, value)
 
@@ -341,7 +345,7 @@ class Record(Fields):
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and post it to its monitors (dbPut)."""
-        self._settled = _NOTHING
+        self._settled, self._quiet = _NOTHING, None
         before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from ioc.records import status as st
-from ioc.records.convert import STRING_SIZE
+from ioc.records.convert import STRING_SIZE, fit, text_of
 from ioc.records.fields import Fields, Value, live_field
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
 
 MAX_LONG_STRING = 0x7FFF
-
-
-def fit(text: str, size: int) -> str:
-    """Cut a text to fit a C string of ``size`` bytes; bytes that are no UTF-8 stay as they are."""
-    return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")
 
 
 class TextRecord(Record):
@@ -27,7 +22,6 @@ class TextRecord(Record):
     def _initialise(self) -> None:
         initial = self._fields.pop("VAL", "")
         self.val = self.oval = fit(str(initial), self.size)
-        self.lalm = self.alst = self.mlst = 0
 
     @property
     def size(self) -> int:
@@ -36,9 +30,6 @@ class TextRecord(Record):
 
     def _accept(self, value: Value) -> str:
         return fit(value if isinstance(value, str) else str(value), self.size)
-
-    def _check_alarms(self) -> None:
-        self._undefined()
 
     def _value_mask(self) -> int:
         mask = 0
@@ -121,7 +112,7 @@ class LongString(_QuietText):
             return super().convert(spec, element)
         if not isinstance(element, bytes):
             raise PutRefused(f"{self.name} takes text, not {element!r}")
-        return fit(element.split(b"\0")[0].decode("utf-8", "surrogateescape"), self.size)
+        return fit(text_of(element), self.size)
 
     def _publish(self, mask: int) -> int:
         mask = super()._publish(mask)

@@ -15,7 +15,7 @@ from caproto import parse_channel_filter
 from ioc.access import Policy
 from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.analog import exceeds
-from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE
+from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE, text_of
 from ioc.records.fieldtable import LINK_TYPES
 from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
 from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT, TIME, CannotConvert, decode, element_size, encode
@@ -250,7 +250,7 @@ def raw_value(dbr: int, payload: bytes) -> object:
         first = decode(payload, dbr, 1)[0] if dbr in range(7) else None
     except CannotConvert:
         return None
-    return first.split(b"\0")[0].decode("utf-8", "surrogateescape") if isinstance(first, bytes) else first
+    return text_of(first) if isinstance(first, bytes) else first
 
 
 def shown(value: object) -> str:
