@@ -17,7 +17,7 @@ from ioc.records import PutContext, Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status
 from ioc.server import Server
 from ioc.site.config import ServerSettings
-from ioc.site.templates import archiver_template
+from ioc.site.templates import template
 
 log = logging.getLogger("labioc.archiver")
 
@@ -50,7 +50,7 @@ class ArchiverPvs:
     """
 
     def __init__(self, prefix: str, port: int = 0, local_only: bool = False, ioc: ServerSettings | None = None) -> None:
-        self.records = RecordSet.build(archiver_template().expand({"P": prefix}))
+        self.records = RecordSet.build(template("archiver").expand({"P": prefix}))
         self._by_signal = {record.signal: record for record in self.records.values()}
         self._wanted_port = port
         self._local_only = local_only

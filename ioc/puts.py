@@ -21,8 +21,7 @@ from ioc.database.support import SERVER, STATUS_SIGNALS
 from ioc.put_notes import NotedSource, PutNotes, typed
 from ioc.put_queue import Order, PutQueue
 from ioc.records import PutContext, PutRefused, Record, Source, as_text
-from ioc.scan.device_records import is_command
-from ioc.scan.device_status import ALARM_STATUS
+from ioc.scan.device_records import ALARM_STATUS, is_command
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import OTHERWISE, UNKNOWN, Entry, Journal
 from ioc.services.statistics import IocStatistics
@@ -304,7 +303,7 @@ class PutPath:
 
     async def _disable(self, scanner: DeviceScanner, off: bool) -> None:
         """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
-        scanner.status.disabled = off
+        scanner.status.disable(off)
         if off:
             self.withdraw_objectionable()
         await scanner.disable(off)

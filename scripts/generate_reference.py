@@ -23,7 +23,7 @@ from ioc.database.dbfile import RecordDef
 from ioc.database.support import STATUS_SIGNALS
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.schema import site_schema
-from ioc.site.templates import all_off_template, family_templates, group_template, interlock_template, server_template
+from ioc.site.templates import family_templates, template
 
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 INDEX = FOLDER.parent / "README.md"
@@ -186,7 +186,7 @@ def server_page() -> str:
         for record in family_templates(family).device.expand(MACROS)
         if record.name.removeprefix("P:D:").replace(":", ".") in STATUS_SIGNALS
     }
-    server = {record.name.removeprefix("P:IOC:"): record for record in server_template().expand(MACROS)}
+    server = {record.name.removeprefix("P:IOC:"): record for record in template("ioc").expand(MACROS)}
     lines = [NOTE, "", "# PVs about the connections and the server", "", *LEGEND]
     lines += ["## Connection to each device: `LAB:DEV:...`", ""]
     lines += [
@@ -194,19 +194,19 @@ def server_page() -> str:
     ]
     lines += ["whenever something happens.", "", *pv_table(about)]
     lines += ["## Server: `LAB:IOC:...`", "", *pv_table(server)]
-    everything = {record.name.removeprefix("P:GRP:"): record for record in all_off_template().expand(MACROS)}
+    everything = {record.name.removeprefix("P:GRP:"): record for record in template("all-off").expand(MACROS)}
     lines += ["## All outputs: `LAB:GRP:...`", ""]
     lines += ["Where a device has outputs of high voltage: [how to use it](../how-to/switch-everything-off.md).", ""]
     lines += pv_table(everything)
     group = {
         record.name.removeprefix("P:GRP:NAME:"): record
-        for record in group_template().expand({**MACROS, "NAME": "NAME"})
+        for record in template("group").expand({**MACROS, "NAME": "NAME"})
     }
     lines += ["", "## Groups: `LAB:GRP:NAME:...`", ""]
     lines += ["For each [`[[group]]`](../how-to/groups.md) of the site file.", "", *pv_table(group)]
     interlock = {
         record.name.removeprefix("P:ILK:NAME:"): record
-        for record in interlock_template().expand({**MACROS, "NAME": "NAME"})
+        for record in template("interlock").expand({**MACROS, "NAME": "NAME"})
     }
     lines += ["", "## Interlocks: `LAB:ILK:NAME:...`", ""]
     lines += ["For each [`[[interlock]]`](../how-to/interlocks.md) of the site file.", "", *pv_table(interlock)]

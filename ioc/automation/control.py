@@ -10,7 +10,7 @@ from ioc.clock import Clock
 from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
 from ioc.records import Record, Value
-from ioc.scan.device_status import ALARM_STATUS
+from ioc.scan.device_records import ALARM_STATUS
 
 
 class Control(NotedSource):

@@ -19,7 +19,7 @@ from ioc.clock import Clock, local_time, wait_for
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.status import DBE_ALARM, DBE_VALUE
-from ioc.scan.device_status import ALARM_STATUS
+from ioc.scan.device_records import ALARM_STATUS
 from ioc.site.groups import KEEP, OFF, STATES, Group, Target
 
 log = logging.getLogger("labioc.groups")

@@ -16,7 +16,7 @@ from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS
 from ioc.site.archiver_pvs import bridge_prefix
 from ioc.site.config import Site
 from ioc.site.expansion import Database, expand_all
-from ioc.site.templates import archiver_template
+from ioc.site.templates import template
 
 Records = Mapping[str, RecordDef]
 """Records by what follows the device, or the channel, in their names: ``VMON``, ``MOD:TEMP``."""
@@ -187,7 +187,7 @@ def _archivers(prefix: str, shards: int) -> dict[str, Records]:
     found: dict[str, Records] = {}
     for number in range(1, shards + 1):
         own = bridge_prefix(prefix, number, shards)
-        records = archiver_template().expand({"P": own})
+        records = template("archiver").expand({"P": own})
         name = f"{own}:ARCH".removeprefix(f"{prefix}:")
         found[name] = {record.name.removeprefix(f"{own}:ARCH:"): record for record in records}
     return found

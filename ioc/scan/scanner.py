@@ -17,12 +17,9 @@ from devices.permit import NOTHING
 from ioc.clock import Clock
 from ioc.database.support import STATUS_SIGNALS, is_of_server
 from ioc.records import Record, Source
-from ioc.scan.backlog import Backlog
-from ioc.scan.device_records import DeviceRecords, is_command
-from ioc.scan.device_status import ALARM_STATUS, DeviceStatus
-from ioc.scan.schedule import Schedule
-from ioc.scan.turns import Turns
-from ioc.scan.waiting import FIRST_PAUSE, Pauses, Progress, Sleeper
+from ioc.scan.device_records import ALARM_STATUS, DeviceRecords, DeviceStatus, is_command
+from ioc.scan.schedule import Backlog, Schedule
+from ioc.scan.turns import FIRST_PAUSE, Pauses, Progress, Sleeper, Turns
 
 log = logging.getLogger("labioc.scan")
 
@@ -156,7 +153,7 @@ class DeviceScanner(Source):
 
     async def disable(self, off: bool) -> None:
         """Stop talking to the device (returns when the link is closed), or start again."""
-        self.status.disabled = off
+        self.status.disable(off)
         self._sleeper.wake()
         self.status.post("DISABLE")
         if off:

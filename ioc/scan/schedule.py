@@ -1,4 +1,4 @@
-"""Which signals of a device are due when: the periodic part of the scan, without any waiting.
+"""Which signals of a device are due when, without any waiting: those of the periodic scan, and those read behind it.
 
 Deadlines lie on a fixed grid that starts when the device was first read, so they do not drift, and rates that
 are multiples of each other fall together and share one batch. A cycle that takes longer than its period is
@@ -7,12 +7,18 @@ followed at once by the next one; ticks that have passed meanwhile are skipped, 
 
 from __future__ import annotations
 
-from math import ceil, floor
+import math
+from collections import deque
+from collections.abc import Collection, Iterable
 
+from devices.model import Driver, Portioned
 from ioc.database.support import PERIODS
 
 _EARLY = 0.002
 """Ticks this close (seconds) are one: they share a batch instead of following each other."""
+
+RETRY = 5.0
+"""Seconds after which a signal is asked for again of which a portion brought nothing."""
 
 
 class Schedule:
@@ -75,10 +81,54 @@ class Schedule:
             if due <= now + _EARLY:
                 names = fast if period <= limit else others
                 names.update(dict.fromkeys(self._groups[period].values()))
-                missed = floor((now + _EARLY - due) / period)
+                missed = math.floor((now + _EARLY - due) / period)
                 self._due[period] = due + (missed + 1) * period
         return list(fast), [name for name in others if name not in fast]
 
     def _after(self, now: float, period: float) -> float:
         """Return the first point of the grid of this period after now."""
-        return self._origin + max(1, ceil((now + _EARLY - self._origin) / period)) * period
+        return self._origin + max(1, math.ceil((now + _EARLY - self._origin) / period)) * period
+
+
+class Backlog:
+    """What is to be read when the fast scan leaves time, each signal once, in portions of about one exchange."""
+
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
+        self._waiting: set[str] = set()
+        self._portions: deque[Collection[str]] = deque()
+        self._unread: set[str] = set()
+        self._recalled = -math.inf
+
+    def __bool__(self) -> bool:
+        return bool(self._portions)
+
+    def add(self, names: Iterable[str]) -> None:
+        """Have these signals read, unless they wait already."""
+        new = [name for name in names if name not in self._waiting]
+        if new:
+            self._waiting.update(new)
+            self._portions.extend(self._driver.portions(new) if isinstance(self._driver, Portioned) else [new])
+
+    def take(self) -> Collection[str]:
+        """Return the next portion; raises IndexError when nothing waits."""
+        portion = self._portions.popleft()
+        self._waiting.difference_update(portion)
+        return portion
+
+    def ask_again(self, names: Iterable[str]) -> None:
+        """Have signals read again later, because a portion brought nothing of them (a single bad answer)."""
+        self._unread.update(names)
+
+    def recall(self, now: float) -> None:
+        """Let those wait again whose time has come; ``now`` is monotonic time in seconds."""
+        if self._unread and now - self._recalled >= RETRY:
+            self._recalled = now
+            self.add(sorted(self._unread))
+            self._unread.clear()
+
+    def clear(self) -> None:
+        """Forget everything that waits."""
+        self._unread.clear()
+        self._waiting.clear()
+        self._portions.clear()

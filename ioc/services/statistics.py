@@ -11,7 +11,7 @@ from importlib.metadata import version
 from devices.model import Cause, Level, Value
 from ioc.clock import Clock, local_time
 from ioc.records import PutRefused, Record
-from ioc.scan.device_status import ALARM_STATUS
+from ioc.scan.device_records import ALARM_STATUS
 from ioc.services.process import ProcessMeter
 from ioc.site.config import Site
 from ioc.version import release

@@ -36,7 +36,7 @@ from ioc.database.support import (
 from ioc.site.check import MAX_NAME
 from ioc.site.config import AlarmFields, Site, Tuning
 from ioc.site.recovery import RecoverySettings
-from ioc.site.templates import all_off_template, family_templates, group_template, interlock_template, server_template
+from ioc.site.templates import family_templates, template
 
 log = logging.getLogger("labioc")
 
@@ -70,7 +70,7 @@ def expand(site: Site) -> Database:
     allowed or used twice, links to a device or signal that does not exist.
     """
     signals: Signals = {SERVER: SERVER_SIGNALS}
-    definitions = server_template().expand({"P": site.prefix, "IOC": site.ioc})
+    definitions = template("ioc").expand({"P": site.prefix, "IOC": site.ioc})
     for settings in site.devices:
         signals[settings.name] = _signals(settings)
         definitions += _device_records(site.prefix, settings, site.tuning[settings.name], site.recovery)
@@ -79,14 +79,14 @@ def expand(site: Site) -> Database:
         names = ["ALL", *(group.name for group in site.groups)]
         signals[GROUPS] = frozenset(f"{name}.{signal}" for name in names for signal in GROUP_SIGNALS)
     for group in site.groups:
-        definitions += group_template().expand({"P": site.prefix, "NAME": group.name})
+        definitions += template("group").expand({"P": site.prefix, "NAME": group.name})
     if site.interlocks:
         names = [interlock.name for interlock in site.interlocks]
         signals[INTERLOCKS] = frozenset(f"{name}.{signal}" for name in names for signal in INTERLOCK_SIGNALS)
         for name in names:
-            definitions += interlock_template().expand({"P": site.prefix, "NAME": name})
+            definitions += template("interlock").expand({"P": site.prefix, "NAME": name})
     if off_all:
-        definitions += all_off_template().expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
+        definitions += template("all-off").expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []
     database = Database({}, {})
     devices = {settings.name for settings in site.devices}

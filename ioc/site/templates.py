@@ -19,13 +19,6 @@ from ioc.database.dbfile import RecordDef, Template, parse_template
 from ioc.records.fieldtable import STATE_STRINGS
 
 FOLDER = Path(db.__file__).parent
-SERVER = "ioc.template"
-"""Template of the server's own records."""
-ALL_OFF = "all-off.template"
-GROUP = "group.template"
-INTERLOCK = "interlock.template"
-ARCHIVER = "archiver.template"
-
 _MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 
 
@@ -39,33 +32,9 @@ class Templates:
 
 
 @cache
-def server_template() -> Template:
-    """Return the template of the server's own records."""
-    return parse_template(FOLDER / SERVER)
-
-
-@cache
-def archiver_template() -> Template:
-    """Return the template of the bridge to the databases, which serves it itself."""
-    return parse_template(FOLDER / ARCHIVER)
-
-
-@cache
-def all_off_template() -> Template:
-    """Return the template of the put that switches every output of the site off."""
-    return parse_template(FOLDER / ALL_OFF)
-
-
-@cache
-def group_template() -> Template:
-    """Return the template of one group of channels and furnaces."""
-    return parse_template(FOLDER / GROUP)
-
-
-@cache
-def interlock_template() -> Template:
-    """Return the template of one interlock."""
-    return parse_template(FOLDER / INTERLOCK)
+def template(name: str) -> Template:
+    """Return a template of no family: ``ioc``, ``all-off``, ``group``, ``interlock`` or ``archiver``."""
+    return parse_template(FOLDER / f"{name}.template")
 
 
 @cache

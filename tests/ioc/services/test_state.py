@@ -18,7 +18,7 @@ from ioc.clock import local_time
 from ioc.database.dbfile import RecordDef
 from ioc.puts import PutPath
 from ioc.records import PutContext, PutRefused, Record, RecordSet, fields_of
-from ioc.scan.device_status import DeviceStatus
+from ioc.scan.device_records import DeviceStatus
 from ioc.services.journal import Entry
 from ioc.services.state import StateStore, is_kept, state_folder
 from ioc.services.statistics import IocStatistics

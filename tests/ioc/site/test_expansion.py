@@ -14,7 +14,7 @@ from ioc.site import expansion as database
 from ioc.site import templates
 from ioc.site.config import load_site, parse_site
 from ioc.site.expansion import Database, expand
-from ioc.site.templates import Templates, family_records, server_template
+from ioc.site.templates import Templates, family_records, template
 
 ROOT = Path(__file__).resolve().parents[3]
 SITE = '[site]\nprefix = "LAB"\n[[device]]\nname = "HV1"\ntype = "caen-dt55xx"\naddress = "tcp://127.0.0.1:23"\n'
@@ -31,7 +31,7 @@ def channel_template(monkeypatch: pytest.MonkeyPatch) -> Any:
     def use(text: str) -> None:
         found = Templates(parse_text("", "d.template"), parse_text(text, "c.template"))
         monkeypatch.setattr(database, "family_templates", lambda family: found)
-        monkeypatch.setattr(database, "server_template", lambda: parse_text("", "ioc.template"))
+        monkeypatch.setattr(database, "template", lambda name: parse_text("", f"{name}.template"))
 
     return use
 
@@ -168,12 +168,12 @@ def test_every_record_can_be_made():
 
 def test_broken_templates_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     (tmp_path / "ioc.template").write_text('record(ai, "$(P):IOC:X") { field(DESC, "$(NOBODY)") }')
-    server_template.cache_clear()
+    template.cache_clear()
     monkeypatch.setattr(templates, "FOLDER", tmp_path)
     try:
         found = errors()
     finally:
-        server_template.cache_clear()
+        template.cache_clear()
     assert found == [f"{tmp_path}/ioc.template:1: record LAB:IOC:X: field DESC: macro NOBODY is not defined"]
 
 
