@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS, Quantity
+from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS
 from devices.caen.channel import LIVE, CaenChannel
 from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
@@ -43,7 +43,7 @@ SLOW = {
 """Parameters that are read less often, and every how many seconds."""
 
 
-class CaenDriver(ChannelDriver[CaenChannel, Quantity]):
+class CaenDriver(ChannelDriver[CaenChannel]):
     """One supply, as ``devices.model.Driver`` describes it.
 
     Options of the site file: ``board`` (address in a daisy chain), ``serial`` (the one expected), ``settle``
@@ -64,8 +64,8 @@ class CaenDriver(ChannelDriver[CaenChannel, Quantity]):
         self._board: CaenBoard = CaenBoard(self._unit, settings, count)
         channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
         super().__init__(settings, self._link, clock, self._board, channels, BOARD, CHANNEL)
-        self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, self, settings, clock)
-        self._raw = CaenRaw(self._unit, self._writer, self.way)
+        self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, settings, clock)
+        self._raw = CaenRaw(self._unit, self._writer, self.put, self.way)
         self._interlocked = False  # as the channels reported at the last look
 
     async def connect(self) -> None:
@@ -127,7 +127,7 @@ class CaenDriver(ChannelDriver[CaenChannel, Quantity]):
             channel.polled(fresh, now)
         if "STAT" in of_channels:
             await self._explain_outputs_gone()
-        return self.readings([*names, *self.moved()], self._clock.time())
+        return self.readings([*names, *self.moved()])
 
     async def _look_at_interlock(self) -> bool:
         """Ask the board at once when channels begin to report an interlock; return whether it was asked.

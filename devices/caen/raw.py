@@ -38,9 +38,16 @@ _READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(co
 
 
 class CaenRaw:
-    """Raw access to the parameters of one supply; ``way`` is that of its driver."""
+    """Raw access to the parameters of one supply; ``put`` and ``way`` are those of its driver."""
 
-    def __init__(self, unit: CaenUnit, writer: CaenWriter, way: Callable[[str, Value], Way]) -> None:
+    def __init__(
+        self,
+        unit: CaenUnit,
+        writer: CaenWriter,
+        put: Callable[[str, Value], Awaitable[list[str]]],
+        way: Callable[[str, Value], Way],
+    ) -> None:
+        self._put = put
         self._way = way
         self._unit = unit
         self._writer = writer
@@ -103,11 +110,11 @@ class CaenRaw:
         return [f"{what} = {reply.word()}"]
 
     async def _give(self, signal: str, number: int) -> list[str]:
-        await self._writer.write(signal, number)
+        await self._put(signal, number)
         return [f"{signal.replace('.', ':')} {number}: done"]
 
     async def _set(self, what: str, signal: str, setting: Setting, channel: int | None, value: Value) -> list[str]:
-        await self._writer.write(signal, value)
+        await self._put(signal, value)
         found = self._unit.value(setting.wire, channel)
         shown = setting.words[found] if setting.words and isinstance(found, int) else found
         return [f"{what} = {shown}" + (f" {setting.unit}" if setting.unit else "")]

@@ -13,14 +13,13 @@ from functools import partial
 
 from devices import permit
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import SETTINGS, Quantity, Setting
+from devices.caen.catalogue import SETTINGS, Setting
 from devices.caen.channel import NEEDS, CaenChannel
 from devices.caen.protocol import ErrorReply, format_number
 from devices.caen.unit import CaenUnit
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value
-from devices.rules.channels import Places
 from devices.rules.settings import Asked, apply, check_limits, check_writable, choice_asked, number_asked
 
 log = logging.getLogger("labioc.caen")
@@ -58,7 +57,6 @@ class CaenWriter:
         unit: CaenUnit,
         board: CaenBoard,
         channels: Sequence[CaenChannel],
-        places: Places[CaenChannel, Quantity],
         settings: DeviceSettings,
         clock: DriverClock,
     ) -> None:
@@ -67,19 +65,15 @@ class CaenWriter:
         self._channels = channels
         self._settings = settings
         self._clock = clock
-        self._places = places
 
-    async def write(self, name: str, value: Value) -> list[str]:
-        """Apply a setting or command; return the names of the signals that have something new to say.
-
-        Raises Refused, OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout
-        or LinkDown when the outcome is not known.
-        """
-        channel, suffix, row = self._places.to_set(name, self._settings)
+    async def write(self, name: str, channel: CaenChannel | None, suffix: str, value: Value) -> list[str]:
+        """Apply a setting or command; see devices.rules.channels.Writer."""
+        if suffix == "ZCDTC.CMD" and channel:
+            return await self._sample_zero(name, channel)
         if suffix.endswith(".CMD"):
-            return await self._command(name, suffix, channel, value)
+            return await self._clear(name)
         if suffix == "ON" and channel:
-            return await self._switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
+            return await self._switch(name, channel, bool(choice_asked(suffix, value, _OUTPUT)))
         return await self._set(name, SETTINGS[suffix], channel, value)
 
     def require_writable(self) -> None:
@@ -223,21 +217,13 @@ class CaenWriter:
 
     # Commands
 
-    async def _command(self, name: str, suffix: str, channel: CaenChannel | None, value: Value) -> list[str]:
-        if not choice_asked(suffix, value, ("IDLE", "ACT")):
-            return [name]
-        if suffix == "TRIP.ACK.CMD" and channel:
-            permit.changing()
-            channel.hv.acknowledge(self._clock.time())
-            return [name, f"{channel.prefix}TRIP"]
-        if suffix == "ZCDTC.CMD" and channel:
-            self._require("ZCDTC", channel.number, "ZCDTC")
-            target = _Target("ZCDTC", "ZCDTC", channel.number)
-            if not await self._send(target, "ON") and not await self._read_back(target):
-                raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
-            await self._read_back(target)
-            return [name, f"{channel.prefix}ZCDTC"]
-        return await self._clear(name)
+    async def _sample_zero(self, name: str, channel: CaenChannel) -> list[str]:
+        self._require("ZCDTC", channel.number, "ZCDTC")
+        target = _Target("ZCDTC", "ZCDTC", channel.number)
+        if not await self._send(target, "ON") and not await self._read_back(target):
+            raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
+        await self._read_back(target)
+        return [name, f"{channel.prefix}ZCDTC"]
 
     async def _clear(self, name: str) -> list[str]:
         """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""

@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS, Quantity
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
@@ -41,7 +41,7 @@ _OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of ch
 _BUS = ("BUS.STATE",)
 
 
-class IsegDriver(ChannelDriver[IsegChannel, Quantity]):
+class IsegDriver(ChannelDriver[IsegChannel]):
     """One module, as ``devices.model.Driver`` describes it.
 
     Options of the site file: ``can`` (section of the adapter), ``module`` (address), ``serial`` (the one expected),
@@ -65,7 +65,7 @@ class IsegDriver(ChannelDriver[IsegChannel, Quantity]):
         activity = Activity()
         channels = [IsegChannel(self._unit, number, self._limits, settings, activity) for number in range(count)]
         super().__init__(settings, self._link, clock, self._module, channels, MODULE, CHANNEL)
-        self._writer: IsegWriter = IsegWriter(self._unit, self._module, channels, self, self._limits, settings, clock)
+        self._writer: IsegWriter = IsegWriter(self._unit, self._module, channels, self._limits, settings, clock)
         self._raw = IsegRaw(self._unit, self._writer, settings, clock)
         self._limits_found: dict[str, Limits | None] = {}
         self._limits_of = 0  # revision of the unit
@@ -147,7 +147,7 @@ class IsegDriver(ChannelDriver[IsegChannel, Quantity]):
                 # The state of a bus that is lost is read once more; the next batch reports the loss.
                 self._last_state_pending = False
                 self._report(_BUS)
-                return self.readings(names, self._clock.time())
+                return self.readings(names)
             raise LinkDown(self._link.stats.last_error or f"{self._link}: not connected")
         wanted = self._wanted(names)
         await self._unit.read(wanted)
@@ -165,7 +165,7 @@ class IsegDriver(ChannelDriver[IsegChannel, Quantity]):
             channel.polled(fresh | (of_module & {_OF_MODULE}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
             self._report(switched)
-        return self.readings([*names, *self.moved()], self._clock.time())
+        return self.readings([*names, *self.moved()])
 
     def _wanted(self, names: Collection[str]) -> Wanted:
         """Collect the items behind signals; the values of one look belong together, the status last."""

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-from devices import permit
 from devices.clock import DriverClock
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
-from devices.iseg.catalogue import RAMPS, SETTINGS, Quantity, Setting
+from devices.iseg.catalogue import CHANNEL, RAMPS, SETTINGS, Setting
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
@@ -18,7 +17,7 @@ from devices.iseg.module import IsegModule
 from devices.iseg.output import IsegOutput
 from devices.iseg.unit import COPIED, IsegUnit
 from devices.model import DeviceSettings, Value
-from devices.rules.channels import Places, channel_prefix
+from devices.rules.channels import channel_prefix
 from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
@@ -33,7 +32,6 @@ class IsegWriter:
         unit: IsegUnit,
         module: IsegModule,
         channels: Sequence[IsegChannel],
-        places: Places[IsegChannel, Quantity],
         limits: IsegLimits,
         settings: DeviceSettings,
         clock: DriverClock,
@@ -43,25 +41,22 @@ class IsegWriter:
         self._channels = channels
         self._limits = limits
         self._settings = settings
-        self._clock = clock
         self._exchange = IsegExchange(unit, settings.name, clock)
         self._output = IsegOutput(unit, self._exchange, limits, clock)
-        self._places = places
 
-    async def write(self, name: str, value: Value) -> list[str]:
-        """Apply a setting or command; return the names of the signals that have something new to say.
-
-        Raises Refused, OutOfLimits or NotReady when it was not applied, ReplyTimeout or LinkDown when the outcome is
-        not known.
-        """
-        channel, suffix, row = self._places.to_set(name, self._settings)
-        if suffix.endswith(".CMD"):
-            return await self._command(name, suffix, channel, value)
+    async def write(self, name: str, channel: IsegChannel | None, suffix: str, value: Value) -> list[str]:
+        """Apply a setting or command; see devices.rules.channels.Writer."""
+        if channel is None and suffix.endswith(".CMD"):
+            return await self._clear_module(name)
         if channel is None:
             return await self._set_module(SETTINGS[suffix], value)
         self._require_channel(suffix, channel)
+        if suffix == "EMCY.CMD":
+            return await self._output.emergency_off(name, channel)
+        if suffix == "CLR.CMD":
+            return await self._output.clear(name, channel)
         if suffix == "ON":
-            return await self._output.switch(name, channel, bool(choice_asked(suffix, value, row.labels)))
+            return await self._output.switch(name, channel, bool(choice_asked(suffix, value, CHANNEL[suffix].labels)))
         return await self._set_channel(name, SETTINGS[suffix], channel, value)
 
     def place(self, name: str) -> str:
@@ -260,20 +255,6 @@ class IsegWriter:
         return ", it found the value not plausible (input error)"
 
     # Commands
-
-    async def _command(self, name: str, suffix: str, channel: IsegChannel | None, value: Value) -> list[str]:
-        if not choice_asked(suffix, value, ("IDLE", "ACT")):
-            return [name]
-        if channel is None:
-            return await self._clear_module(name)
-        if suffix == "TRIP.ACK.CMD":
-            permit.changing()
-            channel.hv.acknowledge(self._clock.time())
-            return [name, channel_prefix(channel.number) + "TRIP"]
-        self._require_channel(suffix, channel)
-        if suffix == "EMCY.CMD":
-            return await self._output.emergency_off(name, channel)
-        return await self._output.clear(name, channel)
 
     async def _clear_module(self, name: str) -> list[str]:
         target = Target("clear", "ModuleEventStatus")

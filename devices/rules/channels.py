@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Generic, Protocol, TypeVar
 
+from devices import permit
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Refused
 from devices.model import DeviceSettings, Kind, LinkStats, Reading, Signal, Value
 from devices.rules.hv_channel import HvChannel
-from devices.rules.settings import Demand, check_writable, moved
+from devices.rules.settings import Demand, check_writable, choice_asked, moved
 
 
 class Row(Protocol):
@@ -65,7 +66,25 @@ class Channel(Protocol):
 
 
 C = TypeVar("C", bound=Channel)
-R = TypeVar("R", bound=Row)
+C_contra = TypeVar("C_contra", bound=Channel, contravariant=True)
+
+
+class Link(Protocol):
+    """What the driver talks over."""
+
+    stats: LinkStats
+
+
+class Writer(Protocol[C_contra]):
+    """What writes the settings of a supply and gives its commands."""
+
+    async def write(self, name: str, channel: C_contra | None, suffix: str, value: Value) -> list[str]:
+        """Apply a setting or command; return the names of the signals that have something new to say.
+
+        ``channel`` is that of the signal with this ``name``, and ``suffix`` what it is called there. Raises Refused,
+        OutOfLimits or NotReady when nothing was changed or the read-back disagrees, ReplyTimeout or LinkDown when the
+        outcome is not known.
+        """
 
 
 def channel_prefix(channel: int) -> str:
@@ -79,22 +98,41 @@ def place_of(name: str) -> str:
     return place if dot else ""
 
 
-class Places(Generic[C, R]):
-    """Board and channels by the names of their signals; ``of_board`` and ``of_channel`` are rows of the catalogue."""
+class ChannelDriver(Generic[C]):
+    """A driver as ``devices.model.Driver`` describes it, but for connecting, reading and the way of a write.
+
+    ``of_board`` and ``of_channel`` are rows of the catalogue.
+    """
+
+    _writer: Writer[C]
 
     def __init__(
-        self, board: Board, channels: Sequence[C], of_board: Mapping[str, R], of_channel: Mapping[str, R]
+        self,
+        settings: DeviceSettings,
+        link: Link,
+        clock: DriverClock,
+        board: Board,
+        channels: Sequence[C],
+        of_board: Mapping[str, Row],
+        of_channel: Mapping[str, Row],
     ) -> None:
+        self.settings: Final = settings
+        self.stats: Final = link.stats
+        self._clock = clock
         self._board = board
         self._channels = channels
-        self._of_board = of_board
-        self._of_channel = of_channel
         self._prefixes = {channel_prefix(channel.number): channel for channel in channels}
         self._at = {
             prefix + suffix: (channel, suffix) for prefix, channel in self._prefixes.items() for suffix in of_channel
         }
         rows = {**of_board, **{name: of_channel[suffix] for name, (_, suffix) in self._at.items()}}
         self._signals = {name: Signal(name, row.kind, row.settable, row.unit, row.labels) for name, row in rows.items()}
+
+    def _forget_connection(self) -> None:
+        """Forget what only holds within one connection; demands and trips stay."""
+        self._board.link_lost()
+        for channel in self._channels:
+            channel.hv.link_lost()
 
     def signals(self) -> Mapping[str, Signal]:
         """Return every signal that the supply can have, by its full name."""
@@ -104,28 +142,16 @@ class Places(Generic[C, R]):
         """Return the channel of a signal and what it is called there; None and the name when it is of no channel."""
         return self._at.get(name, (None, name))
 
-    def to_set(self, name: str, settings: DeviceSettings) -> tuple[C | None, str, R]:
-        """Return the same with the row of a signal that is to be set. Raises Refused when that is not possible."""
-        channel, suffix = self.find(name)
-        row = self._of_board.get(suffix) if channel is None else self._of_channel[suffix]
-        if row is None or not row.settable:
-            raise Refused(f"{name} cannot be set")
-        if suffix != "TRIP.ACK.CMD":  # which never reaches the device
-            check_writable(settings)
-        return channel, suffix, row
-
-    def readings(self, names: Iterable[str], now: float) -> dict[str, Reading]:
-        """Return the readings of signals; unknown ones are left out, and so is what a single bad answer concerns.
-
-        ``now`` is Unix time.
-        """
+    def readings(self, names: Iterable[str]) -> dict[str, Reading]:
+        """Return the readings of signals; unknown ones are left out, and so is what a single bad answer concerns."""
+        now = self._clock.time()
         found: dict[str, Reading] = {}
         for name in names:
             channel, suffix = self._at.get(name, (None, name))
             if channel is not None:
                 reading = channel.reading(suffix, now)
             else:
-                reading = self._board.reading(name, now) if name in self._of_board else None
+                reading = self._board.reading(name, now) if name in self._signals else None
             if reading is not None:
                 found[name] = reading
         return found
@@ -137,62 +163,35 @@ class Places(Generic[C, R]):
             names += moved(channel.hv.demands, prefix)
         return names
 
-    def trips(self, now: float) -> dict[str, Reading]:
-        """Return the trips that have not been acknowledged; ``now`` is Unix time."""
+    def latched(self) -> Mapping[str, Reading]:
+        """Return the trips that have not been acknowledged."""
+        now = self._clock.time()
         return {
             f"{prefix}TRIP": channel.hv.trip.reading(now)
             for prefix, channel in self._prefixes.items()
             if channel.hv.trip.latched
         }
 
-
-class Link(Protocol):
-    """What the driver talks over."""
-
-    stats: LinkStats
-
-
-class Writer(Protocol):
-    """What writes the settings of a supply and gives its commands."""
-
-    async def write(self, name: str, value: Value) -> list[str]:
-        """Apply a setting or command; return the names of the signals that have something new to say."""
-
-
-class ChannelDriver(Places[C, R]):
-    """A driver as ``devices.model.Driver`` describes it, but for connecting, reading and the way of a write."""
-
-    _writer: Writer
-
-    def __init__(
-        self,
-        settings: DeviceSettings,
-        link: Link,
-        clock: DriverClock,
-        board: Board,
-        channels: Sequence[C],
-        of_board: Mapping[str, R],
-        of_channel: Mapping[str, R],
-    ) -> None:
-        super().__init__(board, channels, of_board, of_channel)
-        self.settings: Final = settings
-        self.stats: Final = link.stats
-        self._clock = clock
-
-    def _forget_connection(self) -> None:
-        """Forget what only holds within one connection; demands and trips stay."""
-        self._board.link_lost()
-        for channel in self._channels:
-            channel.hv.link_lost()
-
-    def latched(self) -> Mapping[str, Reading]:
-        """Return the trips that have not been acknowledged."""
-        return self.trips(self._clock.time())
-
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Apply one setting or command and read it back; the writer of the family says what it promises."""
         try:
-            return self.readings(await self._writer.write(name, value), self._clock.time())
+            return self.readings(await self.put(name, value))
         except DeviceError as error:
-            error.readings = self.readings((name, f"{name}.RBV"), self._clock.time())
+            error.readings = self.readings((name, f"{name}.RBV"))
             raise
+
+    async def put(self, name: str, value: Value) -> list[str]:
+        """Write without giving out readings; return the names of the signals that have something new to say."""
+        channel, suffix = self.find(name)
+        if name not in self._signals or not self._signals[name].settable:
+            raise Refused(f"{name} cannot be set")
+        acknowledged = suffix == "TRIP.ACK.CMD"  # which never reaches the device
+        if not acknowledged:
+            check_writable(self.settings)
+        if suffix.endswith(".CMD") and not choice_asked(suffix, value, ("IDLE", "ACT")):
+            return [name]
+        if acknowledged and channel is not None:
+            permit.changing()
+            channel.hv.acknowledge(self._clock.time())
+            return [name, name.removesuffix(".ACK.CMD")]
+        return await self._writer.write(name, channel, suffix, value)
