@@ -12,8 +12,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from typing import NoReturn
+from collections.abc import AsyncIterator, Generator, Iterator
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import settings
@@ -65,6 +65,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _time_limit(item: pytest.Item) -> float:
     marker = item.get_closest_marker("timeout")
     return float(marker.args[0]) if marker else 0.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(settings: Any) -> Generator[None, object, object]:
+    """Have the time limit come again and again: what it raises may end in a task of asyncio, and the test go on."""
+    result = yield
+    if settings.method == "signal":
+        signal.setitimer(signal.ITIMER_REAL, settings.timeout, settings.timeout)
+    return result
 
 
 def _threads() -> set[threading.Thread]:

@@ -220,9 +220,14 @@ async def test_GIVEN_pipes_and_ctrl_c_WHEN_commands_run_as_processes_THEN_they_e
             *COMMAND, "monitor", "LAB:IOC:ARMED", cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
         assert process.stdout is not None
-        async with asyncio.timeout(20.0):
-            await process.stdout.readline()
-            process.send_signal(signal.SIGINT)
-            _, err = await process.communicate()
+        try:
+            async with asyncio.timeout(20.0):
+                await process.stdout.readline()
+                process.send_signal(signal.SIGINT)
+                _, err = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
         assert process.returncode == 0
         assert re.fullmatch(r"labioc: 1 changes in \d+\.\d s\n", err.decode())
