@@ -99,9 +99,10 @@ class Family:
     """One kind of hardware, served as ``[[device]]`` of this ``type``.
 
     ``template`` is the file with the records of a device, in ``db/`` or with an absolute path; one beside it called
-    ``NAME-channel`` has those of a channel. ``driver`` is ``module:Class``, or what makes one; it takes the
-    DeviceSettings and raises ValueError when their address is not one of this family. ``simulated_by`` is
-    ``module:NAME`` of a Simulation, or what returns one, empty when there is none. ``place`` tells where a device is.
+    ``NAME-channel`` has those of a channel, behind those of ``channel_template``, which several families share.
+    ``driver`` is ``module:Class``, or what makes one; it takes the DeviceSettings and raises ValueError when their
+    address is not one of this family. ``simulated_by`` is ``module:NAME`` of a Simulation, or what returns one, empty
+    when there is none. ``place`` tells where a device is.
 
     ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type,
     ``options`` has the JSON Schema of each key beyond the common ones, ``timeout`` is the usual one in seconds,
@@ -119,6 +120,7 @@ class Family:
     type: str
     title: str
     template: str
+    channel_template: str = ""
     driver: str | Callable[[DeviceSettings], Driver]
     simulated_by: str | Callable[[], Simulation[Any]] = ""
     place: Callable[[Keys], Place | None] = alone

@@ -19,7 +19,7 @@ from ioc.server.search import answer
 from ioc.site.config import Site
 from ioc.site.expansion import expand
 
-CHANNEL_TEMPLATE = Path(db.__file__).with_name("caen-dt55xx-channel.template")
+CHANNEL_TEMPLATE = Path(db.__file__).with_name("hv-channel.substitutions")
 VMON = "LAB:HV0:CH00:VMON"
 DBR_TIME_DOUBLE, DBR_CTRL_DOUBLE, DBR_STRING = 20, 34, 0
 

@@ -9,6 +9,7 @@ FAMILY = Family(
     type="caen-dt55xx",
     title="CAEN DT55xxE / N1470 high voltage",
     template="caen-dt55xx.substitutions",
+    channel_template="hv-channel.substitutions",
     driver="devices.caen.driver:CaenDriver",
     simulated_by="devices.caen.simulator.command:SIMULATION",
     found_by="devices.caen.discovery:DISCOVERY",

@@ -18,6 +18,7 @@ FAMILY = Family(
     type="iseg-edcp",
     title="Iseg high voltage modules on CAN (EDCP)",
     template="iseg-edcp.substitutions",
+    channel_template="hv-channel.substitutions",
     driver="devices.iseg.driver:IsegDriver",
     load_by="devices.iseg.load:bus_load",
     simulated_by="devices.iseg.simulator.command:SIMULATION",

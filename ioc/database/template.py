@@ -155,14 +155,18 @@ class _Expansion:
 
 
 def _expand_block(block: Block, macros: Macros) -> RecordDef:
-    """Return the record of a block, without an info that macros have made empty: a row that has nothing in it."""
+    """Return the record of a block, without what macros have made empty: a row that has nothing in this column."""
     parts = block.fields.values(), block.info.values(), block.aliases
     texts = iter(resolve_all(chain((block.name, block.rtyp), *parts), macros))
+
+    def given(items: dict[str, Text]) -> dict[str, str]:
+        return {key: text for key, text in zip(items, texts, strict=False) if text or isinstance(items[key], str)}
+
     return RecordDef(
         next(texts),
         next(texts),
-        dict(zip(block.fields, texts, strict=False)),
-        {key: text for key, text in zip(block.info, texts, strict=False) if text or isinstance(block.info[key], str)},
+        given(block.fields),
+        given(block.info),
         tuple(texts),
         block.file,
         block.line,

@@ -47,8 +47,11 @@ def load_templates(family: Family) -> Templates:
     """Return the templates of a family; raises DatabaseError when one of them is broken."""
     device = FOLDER / family.template
     others = (device.with_name(f"{device.stem}-{part}{device.suffix}") for part in ("channel", "full"))
-    more = (parse_template(one, [FOLDER]) if one.exists() else None for one in others)
-    return Templates(parse_template(device, [FOLDER]), *more)
+    channel, full = (parse_template(one, [FOLDER]) if one.exists() else None for one in others)
+    if channel is not None and family.channel_template:
+        shared = parse_template(FOLDER / family.channel_template)
+        channel = Template(channel.path, [*shared.statements, *channel.statements])
+    return Templates(parse_template(device, [FOLDER]), channel, full)
 
 
 @cache

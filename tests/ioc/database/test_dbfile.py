@@ -297,7 +297,16 @@ def test_base_reads_a_nasty_file_as_we_do(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["ioc.template", "caen-dt55xx.substitutions", "caen-dt55xx-channel.substitutions", "hv-channel.template"]
+    "name",
+    [
+        "ioc.template",
+        "caen-dt55xx.substitutions",
+        "caen-dt55xx-channel.substitutions",
+        "hv-channel.substitutions",
+        "iseg-edcp.substitutions",
+        "eurotherm-3200.substitutions",
+        "eurotherm-3200-full.substitutions",
+    ],
 )
 def test_base_reads_our_templates_as_we_do(name: str, tmp_path: Path):
     path = FOLDER / name
@@ -309,7 +318,15 @@ def test_base_reads_our_templates_as_we_do(name: str, tmp_path: Path):
         # Base leaves out what equals the default of the field, and device links before the IOC starts.
         left_out = {key: value for key, value in record.fields.items() if key not in base[record.name].fields}
         links = {"INP": record.fields.get("INP"), "OUT": record.fields.get("OUT")}
-        defaults = {"SCAN": "Passive", "PREC": "0", "LOW": "0", "OSV": "NO_ALARM", "ZSV": "NO_ALARM", **links}
+        defaults = {
+            "SCAN": "Passive",
+            "PREC": "0",
+            "LOPR": "0",
+            "LOW": "0",
+            "OSV": "NO_ALARM",
+            "ZSV": "NO_ALARM",
+            **links,
+        }
         assert left_out.items() <= defaults.items(), record.name
         assert base[record.name].fields == {k: v for k, v in record.fields.items() if k not in left_out}
         assert {key: text for key, text in base[record.name].info.items() if text} == record.info
