@@ -157,8 +157,7 @@ class Subscriber:
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what a circuit received."""
-        if self._changes:
-            self._flush_changes()
+        self._flush_changes()
         self.events += len(events)
         self._on_batch(events)
 

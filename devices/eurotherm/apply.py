@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from devices import permit
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
-from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, UNIT_OF, VOLATILE, Setting
+from devices.eurotherm.catalogue import QUANTITIES, SETTING_OF, SETTINGS, UNIT_OF, VOLATILE, Setting
 from devices.eurotherm.furnace import Furnace, differs
 from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
 from devices.links.modbus_frames import CODE_TEXTS, ModbusRefusal
@@ -79,7 +79,7 @@ class RegisterWriter:
 
     def _step(self, register: Register, value: float) -> float:
         """Return the step of a register: a float holds seven digits, and the front panel shows fewer."""
-        setting = next((setting for setting in SETTINGS.values() if setting.register == register.name), None)
+        setting = SETTING_OF.get(register.name)
         if setting is None or setting.kind is not Kind.FLOAT:
             return 0.0
         return self._furnace.resolution(setting) + 2e-6 * abs(value)

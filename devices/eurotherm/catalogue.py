@@ -172,6 +172,9 @@ SETTINGS: Mapping[str, Setting] = {
 }
 """Every setting by the name of its demand."""
 
+SETTING_OF: Mapping[str, Setting] = {setting.register: setting for setting in SETTINGS.values()}
+"""Every setting by its register."""
+
 STATUS_BITS: Mapping[str, Status] = {
     "AL1": Status.ALARM_1,
     "AL2": Status.ALARM_2,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from devices.clock import DriverClock
 from devices.discovery import Discovery, Found, Report, completed, serial_places, take_options
-from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
+from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.eurotherm.registers import REGISTERS, firmware_text
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus import UNITS, ModbusPort, ModbusUnit
@@ -98,7 +98,7 @@ async def _identified(link: ModbusUnit, where: ModbusAddress) -> Found:
     if not unit.planner.floats:
         await unit.read_decimals()
     await unit.read(_IDENTITY)
-    version, kind, high, low, temperature = (_value(unit, name) for name in _IDENTITY)
+    version, kind, high, low, temperature = map(unit.value, _IDENTITY)
     text = f"unit {link.unit} at {where.baudrate} baud"
     text += "" if version is None else f", firmware {firmware_text(int(version))}"
     text += "" if kind is None else f", type code {int(kind):04X}"
@@ -127,13 +127,6 @@ async def _identified(link: ModbusUnit, where: ModbusAddress) -> Found:
         ),
         number=link.unit,
     )
-
-
-def _value(unit: EurothermUnit, name: str) -> float | None:
-    try:
-        return unit.value(name)
-    except DeviceError:
-        return None
 
 
 DISCOVERY = Discovery(

@@ -13,17 +13,17 @@ from typing import Final
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
-from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTINGS, Rate, registers_of
+from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTING_OF, SETTINGS, Rate, registers_of
 from devices.eurotherm.computer import Computer
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.memory import FurnaceMemory
-from devices.eurotherm.raw_words import USAGE, eurotherm_request
+from devices.eurotherm.raw import USAGE, eurotherm_request
 from devices.eurotherm.readings import readings_of
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
 from devices.eurotherm.safe_report import INCOMPLETE
-from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit, Link
+from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
-from devices.links.modbus import open_unit
+from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.answers import LOST_AFTER_SCANS
@@ -33,7 +33,6 @@ CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
 _BASIC_SIGNALS = {name: signal for name, signal in QUANTITIES.items() if name in BASIC}
-_BY_REGISTER = {setting.register: setting for setting in SETTINGS.values()}
 _TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
 
 
@@ -52,13 +51,13 @@ class EurothermDriver:
         self,
         settings: DeviceSettings,
         clock: DriverClock | None = None,
-        link: Link | None = None,
+        link: ModbusUnit | None = None,
         computer: Computer | None = None,
     ) -> None:
         self.settings: Final = settings
         self._clock = clock or DriverClock()
         number = int(settings.options.get("unit", 1))
-        self._link: Link = link or open_unit(settings.address, number, settings.timeout)
+        self._link = link or open_unit(settings.address, number, settings.timeout)
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
@@ -275,7 +274,7 @@ class EurothermDriver:
             return "ACK.CMD", 1
         if row is not None and row.name == "T.STAT" and word in _TIMER_WORDS:
             return _TIMER_WORDS[word], 1
-        setting = None if row is None else _BY_REGISTER.get(row.name)
+        setting = None if row is None else SETTING_OF.get(row.name)
         if row is None or setting is None:
             raise Refused(f"register {register} cannot be set here")
         codes = QUANTITIES[setting.name].codes

@@ -1,20 +1,22 @@
-"""Any register of a Eurotherm 3200 by its number: what may be written, and how it is read and written."""
+"""Any register of a Eurotherm 3200 by its number or mnemonic: what may be written, and how it is read and written."""
 
 from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Awaitable, Callable, Sequence
 
 from devices import permit
 from devices.errors import Garbled, LinkDown, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
-from devices.eurotherm.catalogue import SETTINGS, VOLATILE
+from devices.eurotherm.catalogue import SETTING_OF, VOLATILE
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.handover import Handover
-from devices.eurotherm.registers import BY_ADDRESS, Form, Register, Scale
+from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Access, Form, Register, Scale
 from devices.eurotherm.remote import RemoteKeeper
 from devices.links.modbus_words import float_from, seconds_from, signed, twin_of
-from devices.model import Kind
+from devices.model import Kind, RawRequest, Way
+from devices.rules.raw_words import number_in, whole_number
 from devices.rules.settings import check_limits, check_writable
 
 log = logging.getLogger("labioc.eurotherm")
@@ -23,6 +25,13 @@ CONFIGURATION = 2  # value of IM
 DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
 _LOSES_THE_DEVICE = frozenset({"ADDR", "BAUD", "PRTY"})  # it answers elsewhere, or otherwise, from then on
 _SWEEPING = frozenset({"RC.RCL", "RC.SAV"})  # a recipe changes many settings at once, past every limit
+_ROUNDING = 0.5  # an instrument without decimals may round a float to whole degrees
+_NAMES = {name.lower(): row.address for name, row in REGISTERS.items()}
+WORDS = range(-0x8000, 0x10000)
+
+USAGE = (
+    "REGISTER [float] [= VALUE]; REGISTER is a number or a mnemonic like SP1; without float, a word as it stands there"
+)
 
 
 class RawWriter:
@@ -105,7 +114,7 @@ class RawWriter:
             number = value * (self._unit.own_factor(register) if register.scale is Scale.RATE else 1.0)
         if register.name == "T.STAT" and number == 1.0:
             await self._handover.check("TMR.RUN.CMD", number)
-        setting = next((s for s in SETTINGS.values() if s.register == register.name), None)
+        setting = SETTING_OF.get(register.name)
         if setting is not None and setting.labels and number is not None:
             await self._handover.check(setting.name, number)
         if number is None and register.scale in (Scale.PV, Scale.RATE):
@@ -152,7 +161,7 @@ def raw_word(value: float) -> int:
     """Return the word for a number of -32768 to 65535; raises ValueError for anything else."""
     if not math.isfinite(value) or value != int(value):
         raise ValueError(f"{value} is not a whole number")
-    if not -0x8000 <= value <= 0xFFFF:
+    if int(value) not in WORDS:
         raise ValueError(f"{value:.10g} does not fit a word")
     return int(value) & 0xFFFF
 
@@ -164,3 +173,51 @@ def _twin_form(address: int) -> Form:
     if form not in (Form.FLOAT, Form.TIME):
         raise ValueError("it has no float form")
     return form
+
+
+# In words
+
+
+def eurotherm_request(
+    access: Callable[[int, float | None, bool], Awaitable[float]], way: Way, words: Sequence[str], value: str | None
+) -> RawRequest:
+    """Understand a raw access; ``access`` performs it, a write goes the ``way`` of the instrument.
+
+    Raises Refused when the words make no sense.
+    """
+    if not 1 <= len(words) <= 2 or (len(words) == 2 and words[1].lower() != "float"):
+        raise Refused(f"expected {USAGE}")
+    as_float = len(words) == 2
+    address = _NAMES.get(words[0].lower())
+    if address is None:
+        if not words[0][:1].isdigit():
+            raise Refused(f"{words[0]} is neither the number of a register nor a mnemonic of the handbook")
+        address = whole_number("register", words[0], 0, 0xFFFF)
+    what = f"register {address}" + (" as a float" if as_float else "")
+    number: float | None = None
+    if value is not None:
+        number = number_in(what, value) if as_float else whole_number("word", value, WORDS[0], WORDS[-1])
+
+    async def perform() -> list[str]:
+        found = await access(address, number, as_float)
+        if number is not None and not _same(address, found, number, as_float):
+            raise Refused(f"{what} {value}: sent, but the controller reads back {found:.7g}")
+        return [_line(what, address, found, as_float)]
+
+    return RawRequest(what, value, perform, way)
+
+
+def _same(address: int, found: float, wanted: float, as_float: bool) -> bool:
+    register = BY_ADDRESS.get(address)
+    if register is not None and register.access is Access.COMMAND:
+        return True  # what a command leaves behind is not what was written
+    if as_float:
+        return math.isclose(found, wanted, rel_tol=1e-6, abs_tol=_ROUNDING)
+    return int(found) & 0xFFFF == int(wanted) & 0xFFFF
+
+
+def _line(what: str, address: int, found: float, as_float: bool) -> str:
+    register = BY_ADDRESS.get(address)
+    name = "" if register is None else f" ({register.name}, {register.help})"
+    word = int(found) & 0xFFFF
+    return f"{what}{name} = " + (f"{found:.7g}" if as_float else f"{int(found)} (0x{word:04X})")

@@ -10,7 +10,6 @@ import logging
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from devices.clock import DriverClock
 from devices.errors import Garbled, Refused
@@ -25,9 +24,9 @@ from devices.eurotherm.registers import (
     decimals_in,
     decimals_of,
 )
+from devices.links.modbus import ModbusUnit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_words import float_from, number_from, seconds_from, word_from
-from devices.model import LinkStats
 from devices.rules.answers import BadAnswers
 
 log = logging.getLogger("labioc.eurotherm")
@@ -38,34 +37,6 @@ REFUSALS = 2  # in a row, after which an instrument is taken not to have somethi
 ASK_AGAIN = 60.0  # seconds after which what an instrument did not have is asked for once more
 _ALWAYS = frozenset(("PV.IN", "TG.SP", "WRK.OP", "WKG.SP", "StAt", "StAt.INV"))  # what every controller has
 _CHECK = ("PV.IN", "SP.HI")  # compared as word and float; the second is large and constant
-
-
-class Link(Protocol):
-    """What the unit needs of a ``devices.links.modbus.ModbusUnit``; errors as there."""
-
-    stats: LinkStats
-
-    @property
-    def connected(self) -> bool:
-        """Whether the port is open."""
-
-    async def connect(self) -> None:
-        """Open the port."""
-
-    async def close(self) -> None:
-        """Leave the port."""
-
-    async def read_registers(self, start: int, count: int) -> tuple[int, ...]:
-        """Read words."""
-
-    async def write_register(self, address: int, word: int) -> None:
-        """Write a word with function 6."""
-
-    async def write_float(self, address: int, number: float) -> None:
-        """Write a twin."""
-
-    async def write_seconds(self, address: int, seconds: float) -> None:
-        """Write the twin of a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +57,7 @@ class EurothermUnit:
     talk raise LinkDown and ReplyTimeout; those that say so raise ModbusRefusal and Garbled too.
     """
 
-    def __init__(self, name: str, link: Link, clock: DriverClock, assumed: int | None = None) -> None:
+    def __init__(self, name: str, link: ModbusUnit, clock: DriverClock, assumed: int | None = None) -> None:
         self.link = link
         self.cells: dict[str, Cell] = {}
         self.answers = BadAnswers()

@@ -46,7 +46,7 @@ class SimpleDriver(Generic[R]):
     @property
     def stats(self) -> LinkStats:
         """Counters of the link."""
-        return self._link.stats
+        return self._link.link.stats
 
     def signals(self) -> Mapping[str, Signal]:
         """Every signal of the table."""
@@ -58,24 +58,24 @@ class SimpleDriver(Generic[R]):
         self._answers.reset()
         for demand in self._demands.values():
             demand.link_lost()
-        await self._link.connect()
+        await self._link.link.connect()
         try:
             await self._fetch(row for row in list(self._rows.values())[:1] if row.readable)
         except DeviceError:
-            await self._link.close()
+            await self._link.link.close()
             raise
         self._connected_at = self._clock.time()
 
     async def close(self) -> None:
         """Close the link; safe to call at any time and more than once."""
-        await self._link.close()
+        await self._link.link.close()
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:
         """Read a batch of signals; one whose answer could not be read is left out once, INVALID from then on.
 
         Raises LinkDown or ReplyTimeout when the device is lost, Garbled when it only sends what cannot be read.
         """
-        if not self._link.connected:
+        if not self._link.link.connected:
             raise LinkDown(f"{self._link.address}: not connected")
         await self._fetch(self._rows[name] for name in dict.fromkeys(map(self._row_of, names)) if name in self._rows)
         return self._readings(dict.fromkeys([*names, *moved(self._demands)]))
@@ -134,7 +134,7 @@ class SimpleDriver(Generic[R]):
 
     def way(self, name: str, value: Value) -> Way:
         """Return how a write goes: one at a time on a wire."""
-        return Way(self._link.wire, name)
+        return Way(self.settings.address.partition("?")[0], name)
 
     async def write(self, name: str, value: Value) -> Mapping[str, Reading]:
         """Check, send once, read back, decide: ``devices.rules.settings`` says what each outcome means."""

@@ -13,7 +13,7 @@ from typing import Any
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.family import RTU_LINE, Family
 from devices.links.modbus import ModbusUnit, open_unit
-from devices.model import DeviceSettings, LinkStats, Value
+from devices.model import DeviceSettings, Value
 from devices.rules.options import MODBUS_UNIT
 from devices.simple.device import SimpleDriver
 from devices.simple.table import Row, check_table, lost_while_writing
@@ -82,27 +82,8 @@ class RegisterLink:
     """Reads and writes rows of one unit; see ``devices.simple.table.TableLink``."""
 
     def __init__(self, unit: ModbusUnit, address: str) -> None:
-        self._unit = unit
+        self.link = unit
         self.address = f"{address} unit {unit.unit}"
-        self.wire = address.partition("?")[0]
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the device."""
-        return self._unit.stats
-
-    @property
-    def connected(self) -> bool:
-        """Whether the port is open."""
-        return self._unit.connected
-
-    async def connect(self) -> None:
-        """Open the port. Raises LinkDown."""
-        await self._unit.connect()
-
-    async def close(self) -> None:
-        """Leave the port; safe to call at any time."""
-        await self._unit.close()
 
     def batches(self, rows: Iterable[Register]) -> Iterator[list[Register]]:
         """Yield rows whose registers follow each other: between them may be some that the device refuses to read."""
@@ -118,7 +99,7 @@ class RegisterLink:
     async def read(self, rows: list[Register]) -> list[Value | None]:
         """Read rows that follow each other."""
         start = rows[0].register
-        words = await self._unit.read_registers(start, _end(rows) - start)
+        words = await self.link.read_registers(start, _end(rows) - start)
         return [row.parse(words[row.register - start :][: row.words]) for row in rows]
 
     async def write(self, row: Register, value: float) -> bool:
@@ -126,9 +107,9 @@ class RegisterLink:
         words = row.format(value)
         try:
             if len(words) == 1:
-                await self._unit.write_register(row.register, words[0])
+                await self.link.write_register(row.register, words[0])
             else:
-                await self._unit.write_registers(row.register, words)
+                await self.link.write_registers(row.register, words)
         except (ReplyTimeout, Garbled):
             return False
         except LinkDown as error:

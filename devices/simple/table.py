@@ -7,7 +7,9 @@ from dataclasses import KW_ONLY, dataclass
 from typing import Protocol, TypeVar
 
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.model import Kind, LinkStats, Signal, Value
+from devices.links.line import LineLink
+from devices.links.modbus import ModbusUnit
+from devices.model import Kind, Signal, Value
 from devices.permit import current
 
 READ_BACK, HIGHEST, LOWEST = ".RBV", ".HI", ".LO"
@@ -107,29 +109,13 @@ def lost_while_writing(what: str, error: LinkDown) -> DeviceError:
 
 
 class TableLink(Protocol[R]):
-    """A link that reads and writes rows of a table."""
+    """What reads and writes rows of a table over a ``link``; ``address`` is that of the device, for messages."""
+
+    address: str
 
     @property
-    def address(self) -> str:
-        """The address of the device, for messages."""
-
-    @property
-    def wire(self) -> str:
-        """What carries the writes; devices that name the same wire share it."""
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the device."""
-
-    @property
-    def connected(self) -> bool:
-        """Whether it is open."""
-
-    async def connect(self) -> None:
-        """Open it. Raises LinkDown."""
-
-    async def close(self) -> None:
-        """Close it; safe to call at any time."""
+    def link(self) -> LineLink | ModbusUnit:
+        """The link, which carries nothing else."""
 
     def batches(self, rows: Iterable[R]) -> Iterable[list[R]]:
         """Divide rows into batches of one exchange each."""

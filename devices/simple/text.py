@@ -12,7 +12,7 @@ from typing import Any
 from devices.errors import Garbled, LinkDown, Refused, ReplyTimeout
 from devices.family import Family
 from devices.links.line import LineLink, open_link
-from devices.model import DeviceSettings, LinkStats, Value
+from devices.model import DeviceSettings, Value
 from devices.simple.device import SimpleDriver
 from devices.simple.table import Row, check_table, lost_while_writing
 
@@ -110,26 +110,8 @@ class TextLink:
 
     def __init__(self, table: TextTable, link: LineLink) -> None:
         self._table = table
-        self._line = link
-        self.address = self.wire = link.address
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the device."""
-        return self._line.stats
-
-    @property
-    def connected(self) -> bool:
-        """Whether the line is open."""
-        return self._line.connected
-
-    async def connect(self) -> None:
-        """Open the line. Raises LinkDown."""
-        await self._line.connect()
-
-    async def close(self) -> None:
-        """Close the line; safe to call at any time."""
-        await self._line.close()
+        self.link = link
+        self.address = link.address
 
     def batches(self, rows: Iterable[Line]) -> Iterable[list[Line]]:
         """Return one batch for each row."""
@@ -138,13 +120,13 @@ class TextLink:
     async def read(self, rows: list[Line]) -> list[Value | None]:
         """Ask for one row."""
         (row,) = rows
-        line = await self._line.exchange(self._bytes(row.ask))
+        line = await self.link.exchange(self._bytes(row.ask))
         try:
             return [row.parse(line)]
         except Garbled as error:
-            self._line.mark_unsynchronised()
-            self.stats.errors += 1
-            self.stats.last_error = str(error)
+            self.link.mark_unsynchronised()
+            self.link.stats.errors += 1
+            self.link.stats.last_error = str(error)
             raise Garbled(f"{row.ask}: {error}") from error
 
     async def write(self, row: Line, value: float) -> bool | None:
@@ -152,9 +134,9 @@ class TextLink:
         request = self._bytes(fill(row.send, row.format(value)))
         try:
             if row.done is None:
-                await self._line.tell(request)
+                await self.link.tell(request)
                 return None
-            line = await self._line.exchange(request, changes=True)
+            line = await self.link.exchange(request, changes=True)
         except (ReplyTimeout, Garbled):
             return False
         except LinkDown as error:

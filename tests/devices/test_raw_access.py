@@ -291,7 +291,7 @@ async def test_nothing_is_written_to_a_controller_that_makes_no_sense(
 
 
 def requests(access: Callable[..., object]) -> Callable[[list[str], str | None], RawRequest]:
-    from devices.eurotherm.raw_words import eurotherm_request
+    from devices.eurotherm.raw import eurotherm_request
 
     return lambda words, value: eurotherm_request(access, Way("line"), words, value)  # type: ignore[arg-type]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from devices.eurotherm.registers import REGISTERS
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces
-from devices.simulation.backdoor import Action, TextDoor, finite, is_on, switch
+from devices.eurotherm.simulator.slave import Slave
+from devices.simulation.backdoor import Action, TextDoor, finite, is_on, setting
 
 SWITCHES = ("silent", "truncated", "wrong_unit", "wrong_function", "wrong_count", "echo", "noise", "mute_writes")
 """Faults of the wire that are on or off."""
@@ -21,30 +23,40 @@ class BackDoor(TextDoor):
 
     def __init__(self, furnaces: SimulatedFurnaces, port: int = 0) -> None:
         self._furnaces = furnaces
+
+        def fault(name: str, convert: Callable[[str], object]) -> Action:
+            return setting(lambda: furnaces.faults, name, convert)
+
         commands: dict[str, tuple[str, Action]] = {
             "show": ("", self._show),
             "get": ("UNIT NAME", self._get),
             "set": ("UNIT NAME VALUE", self._set),
             "mains": ("UNIT on|off", self._mains),
             "sensor": ("UNIT ok|rail|frozen|nan", self._sensor),
-            "heater": ("UNIT on|off", self._heater),
-            "drift": ("UNIT CELSIUS", self._drift),
+            "heater": (
+                "UNIT on|off",
+                setting(lambda unit: self._model(unit).furnace, "heater_broken", lambda word: not is_on(word)),
+            ),
+            "drift": ("UNIT CELSIUS", setting(self._model, "offset", finite)),
             "temperature": ("UNIT CELSIUS", self._temperature),
-            "floats": ("UNIT on|off", self._floats),
+            "floats": ("UNIT on|off", setting(self._slave, "float_area", is_on)),
             "acknowledge": ("UNIT", self._acknowledge),
             "pass": ("SECONDS", self._pass),
-            "delay": ("SECONDS", self._delay),
-            "exception": ("CODE", self._exception),
+            "delay": ("SECONDS", fault("delay", _duration)),
+            "exception": ("CODE", fault("exception", _code)),
             "plug": ("on|off|renumber", self._plug),
-            **{name: ("on|off", switch(furnaces.faults, name)) for name in SWITCHES},
-            **{name: ("PERCENT", self._share(name)) for name in SHARES},
+            **{name: ("on|off", fault(name, is_on)) for name in SWITCHES},
+            **{name: ("PERCENT", fault(name, _share)) for name in SHARES},
         }
         super().__init__(port, commands)
 
-    def _model(self, unit: str) -> EurothermModel:
+    def _slave(self, unit: str) -> Slave:
         if not unit.isdecimal() or int(unit) not in self._furnaces.slaves:
             raise ValueError(f"no unit {unit}, there are {', '.join(map(str, self._furnaces.slaves))}")
-        return self._furnaces.slaves[int(unit)].model
+        return self._furnaces.slaves[int(unit)]
+
+    def _model(self, unit: str) -> EurothermModel:
+        return self._slave(unit).model
 
     def _show(self) -> str:
         self._furnaces.advance()
@@ -57,85 +69,45 @@ class BackDoor(TextDoor):
     def _get(self, unit: str, name: str) -> str:
         return f"{self._model(unit).memory[_register(name)]:g}"
 
-    def _set(self, unit: str, name: str, value: str) -> str:
+    def _set(self, unit: str, name: str, value: str) -> None:
         model = self._model(unit)
         model.memory[_register(name)] = finite(value)
         model.settle()
-        return "ok"
 
-    def _mains(self, unit: str, state: str) -> str:
+    def _mains(self, unit: str, state: str) -> None:
         self._furnaces.advance()
         model = self._model(unit)
         if is_on(state):
             model.mains_on()
         else:
             model.mains_off()
-        return "ok"
 
-    def _sensor(self, unit: str, state: str) -> str:
+    def _sensor(self, unit: str, state: str) -> None:
         model = self._model(unit)
         model.sensor_broken = state != "ok"
         if model.sensor_broken:
             model.break_reading = BreakReading(state)
         model.settle()
-        return "ok"
 
-    def _heater(self, unit: str, state: str) -> str:
-        self._model(unit).furnace.heater_broken = not is_on(state)
-        return "ok"
-
-    def _drift(self, unit: str, celsius: str) -> str:
-        self._model(unit).offset = finite(celsius)
-        return "ok"
-
-    def _temperature(self, unit: str, celsius: str) -> str:
+    def _temperature(self, unit: str, celsius: str) -> None:
         model, value = self._model(unit), finite(celsius)
         model.furnace.temperature = model.furnace.measured = value
         model.settle()
-        return "ok"
 
-    def _floats(self, unit: str, state: str) -> str:
-        self._model(unit)
-        self._furnaces.slaves[int(unit)].float_area = is_on(state)
-        return "ok"
-
-    def _acknowledge(self, unit: str) -> str:
+    def _acknowledge(self, unit: str) -> None:
         model = self._model(unit)
         model.acknowledge()
         model.settle()
-        return "ok"
 
-    def _pass(self, seconds: str) -> str:
+    def _pass(self, seconds: str) -> None:
         for slave in self._furnaces.slaves.values():
             slave.model.step(_duration(seconds))
-        return "ok"
 
-    def _delay(self, seconds: str) -> str:
-        self._furnaces.faults.delay = _duration(seconds)
-        return "ok"
-
-    def _exception(self, code: str) -> str:
-        if not code.isdecimal() or int(code) > 0xFF:
-            raise ValueError(f"{code} is not a code (0 to 255, 0 is off)")
-        self._furnaces.faults.exception = int(code)
-        return "ok"
-
-    async def _plug(self, state: str) -> str:
+    async def _plug(self, state: str) -> None:
         if state != "renumber" and not is_on(state):
             await self._furnaces.unplug()
         else:
             await self._furnaces.plug_in()
-        return "ok"
-
-    def _share(self, name: str) -> Action:
-        def action(percent: str) -> str:
-            value = finite(percent)
-            if not 0 <= value <= 100:
-                raise ValueError(f"{percent} is not a share in percent")
-            setattr(self._furnaces.faults, name, value)
-            return "ok"
-
-        return action
 
 
 def _register(name: str) -> str:
@@ -144,8 +116,21 @@ def _register(name: str) -> str:
     return name
 
 
+def _share(percent: str) -> float:
+    value = finite(percent)
+    if not 0 <= value <= 100:
+        raise ValueError(f"{percent} is not a share in percent")
+    return value
+
+
 def _duration(word: str) -> float:
     value = float(word)
     if not 0 <= value < math.inf:
         raise ValueError(f"{word} is not a duration in seconds")
     return value
+
+
+def _code(word: str) -> int:
+    if not word.isdecimal() or int(word) > 0xFF:
+        raise ValueError(f"{word} is not a code (0 to 255, 0 is off)")
+    return int(word)

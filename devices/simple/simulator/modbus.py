@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import struct
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from devices.links.modbus_frames import EXCEPTION, READ, WRITE, WRITE_ONE, is_frame, with_crc
 from devices.model import DeviceSettings
 from devices.simple.modbus import Register
-from devices.simple.simulator.model import TableModel
+from devices.simple.simulator.model import SimulatedTable
 from devices.simulation.backdoor import TextDoor
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 
@@ -29,17 +26,15 @@ class Faults:
     mute: bool = False
 
 
-class SimulatedRegisters:
+class SimulatedRegisters(SimulatedTable):
     """One unit on a serial line of its own; ``received`` are the frames that it was sent."""
 
-    def __init__(self, rows: tuple[Register, ...], unit: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
-        self.model = TableModel(rows)
+    def __init__(self, rows: tuple[Register, ...], unit: int = 1) -> None:
+        super().__init__(rows)
         self.faults = Faults()
         self.received: list[bytes] = []
         self._rows = rows
         self._unit = unit
-        self._time = ModelTime(self.model.step, clock)
-        self._terminal: PseudoTerminal | None = None
         self._data = b""
 
     @property
@@ -50,14 +45,7 @@ class SimulatedRegisters:
     async def start(self) -> None:
         """Make the port and let time pass."""
         self._terminal = PseudoTerminal(self._take)
-        self._time.start("simulated registers")
-
-    async def stop(self) -> None:
-        """Close the port."""
-        await self._time.stop()
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
+        await super().start()
 
     def _take(self, data: bytes) -> None:
         self._data += data
@@ -114,11 +102,8 @@ class SimulatedRegisters:
         return memory
 
 
-class Door(TextDoor):
-    """The back door of a Modbus device."""
-
-    def __init__(self, device: SimulatedRegisters, port: int) -> None:
-        super().__init__(port, device.model.commands(device.faults, "silent", "crc", "mute"))
+def _door(device: SimulatedRegisters, port: int) -> TextDoor:
+    return TextDoor(port, device.model.commands(device.faults, "silent", "crc", "mute"))
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -140,7 +125,7 @@ def simulation(rows: tuple[Register, ...]) -> Simulation[SimulatedRegisters]:
         from_arguments=lambda args: SimulatedRegisters(rows, args.unit),
         add_arguments=_add_arguments,
         announce=_announce,
-        back_door=Door,
+        back_door=_door,
         example="silent on",
         effect=f"{{device}}:{rows[0].name.replace('.', ':')} turns INVALID until silent off",
     )

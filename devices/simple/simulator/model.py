@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 
 from devices.model import Value
 from devices.simple.table import Row
 from devices.simulation.backdoor import Action, switch
+from devices.simulation.terminal import PseudoTerminal
+from devices.simulation.time import ModelTime
 
 
 class TableModel:
@@ -35,7 +38,7 @@ class TableModel:
         self.values[row.name] = value
         return True
 
-    def force(self, name: str, word: str) -> str:
+    def force(self, name: str, word: str) -> None:
         """Set a value from the back door and hold it there. Raises ValueError."""
         row = self.rows.get(name)
         if row is None:
@@ -47,12 +50,10 @@ class TableModel:
         else:
             self.values[name] = word if row.text else float(word)
         self.held.add(name)
-        return "ok"
 
-    def release(self, name: str) -> str:
+    def release(self, name: str) -> None:
         """Let a value follow others again."""
         self.held.discard(name)
-        return "ok"
 
     def commands(self, faults: object, *switches: str) -> dict[str, tuple[str, Action]]:
         """Return the commands of a back door: for the values, and for each of these switches of ``faults``."""
@@ -73,3 +74,23 @@ class TableModel:
         if row.labels and isinstance(value, int | float):
             return row.labels[int(value)]
         return f"{value:.6g}" if isinstance(value, int | float) else str(value)
+
+
+class SimulatedTable:
+    """A device of a table while time passes, with the pseudo terminal that it may have."""
+
+    def __init__(self, rows: Sequence[Row], clock: Callable[[], float] = time.monotonic) -> None:
+        self.model = TableModel(rows)
+        self._time = ModelTime(self.model.step, clock)
+        self._terminal: PseudoTerminal | None = None
+
+    async def start(self) -> None:
+        """Let time pass."""
+        self._time.start("simulated device")
+
+    async def stop(self) -> None:
+        """Let time stand still, and close the terminal."""
+        await self._time.stop()
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None

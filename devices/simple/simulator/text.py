@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from devices.errors import Garbled
 from devices.model import DeviceSettings
-from devices.simple.simulator.model import TableModel
+from devices.simple.simulator.model import SimulatedTable
 from devices.simple.text import GAP, Line, TextTable, fill, gap_of
-from devices.simulation.backdoor import Action, TextDoor, finite
+from devices.simulation.backdoor import Action, TextDoor, finite, setting
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
 
 NO_ANSWER = "ERROR"
 """What a request that it does not understand, or a value out of range, is answered with."""
@@ -36,19 +33,17 @@ class Faults:
     delay: float = 0.0
 
 
-class SimulatedText:
+class SimulatedText(SimulatedTable):
     """A text device on the loopback interface; ``received`` are the lines that it was sent."""
 
-    def __init__(self, table: TextTable, port: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.model = TableModel(table.rows)
+    def __init__(self, table: TextTable, port: int = 0) -> None:
+        super().__init__(table.rows)
         self.faults = Faults()
         self.received: list[str] = []
         self._table = table
         self._port = port
-        self._time = ModelTime(self.model.step, clock)
         self._server: asyncio.Server | None = None
         self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
-        self._terminal: PseudoTerminal | None = None
         self._half = b""
 
     @property
@@ -60,25 +55,21 @@ class SimulatedText:
         """Listen and let time pass; raises OSError when the port is taken."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
         self._port = self._server.sockets[0].getsockname()[1]
-        self._time.start("simulated device")
+        await super().start()
 
     async def stop(self) -> None:
         """Close everything."""
-        await self._time.stop()
+        await super().stop()
         if self._server is not None:
             self._server.close()
             self._server = None
         await self.disconnect()
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None
 
-    async def disconnect(self) -> str:
+    async def disconnect(self) -> None:
         """Close every connection; new ones are taken."""
         for session in self._sessions:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
-        return "ok"
 
     def plug_in_serial(self) -> str:
         """Answer on a pseudo terminal too, and return the path of the port."""
@@ -148,18 +139,12 @@ def _value_in(row: Line, request: str) -> float | None:
         return None
 
 
-class Door(TextDoor):
-    """The back door of a text device."""
-
-    def __init__(self, device: SimulatedText, port: int) -> None:
-        faults = device.faults
-
-        def delay(seconds: str) -> str:
-            faults.delay = finite(seconds)
-            return "ok"
-
-        own: dict[str, tuple[str, Action]] = {"delay": ("SECONDS", delay), "disconnect": ("", device.disconnect)}
-        super().__init__(port, device.model.commands(faults, "silent", "garbage", "mute", "hang_up") | own)
+def _door(device: SimulatedText, port: int) -> TextDoor:
+    own: dict[str, tuple[str, Action]] = {
+        "delay": ("SECONDS", setting(lambda: device.faults, "delay", finite)),
+        "disconnect": ("", device.disconnect),
+    }
+    return TextDoor(port, device.model.commands(device.faults, "silent", "garbage", "mute", "hang_up") | own)
 
 
 def _add_arguments(parser: ArgumentParser) -> None:
@@ -183,7 +168,7 @@ def simulation(table: TextTable) -> Simulation[SimulatedText]:
         from_arguments=lambda args: SimulatedText(table, args.port),
         add_arguments=_add_arguments,
         announce=_announce,
-        back_door=Door,
+        back_door=_door,
         example="silent on",
         effect=f"{{device}}:{first.replace('.', ':')} turns INVALID until silent off",
         listens=True,
