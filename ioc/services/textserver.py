@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Protocol, runtime_checkable
 
@@ -35,6 +35,9 @@ USER = "textserver"
 LONGEST_REQUEST = 1024  # bytes
 PATIENCE = 5.0  # seconds that a client may take to say something, or to take its answer
 CLIENTS = 16  # at a time
+KEYWORDS = ("Exit", "Quit", "Status", "Get", "Set", "Read")
+"""In the order in which a request is searched for them."""
+
 UNKNOWN = "Unknown command"
 FAILED = "Exception occurred: "
 SHOWN = (("PV", 1), ("SP", 2), ("SPrate", 35), ("WOp", 4))
@@ -128,26 +131,20 @@ class TextServer:
     async def answer(self, request: str, peer: tuple[str, int]) -> str:
         """Return the answer to one request, whatever it is."""
         fields = request.strip().split(":")
-        commands: tuple[tuple[str, Callable[[], Awaitable[str]]], ...] = (
-            ("Exit", self._exit),
-            ("Quit", self._exit),
-            ("Status", self._status),
-            ("Get", lambda: self._get(fields)),
-            ("Set", lambda: self._set(fields, peer)),
-            ("Read", self._read),
-        )
-        for keyword, action in commands:
-            if keyword in fields[0]:
-                return await action()
+        match next((keyword for keyword in KEYWORDS if keyword in fields[0]), ""):
+            case "Exit" | "Quit":
+                return "Exit"
+            case "Status":
+                return "Ok"
+            case "Get":
+                return self._get(fields)
+            case "Set":
+                return await self._set(fields, peer)
+            case "Read":
+                return ";".join(f"{name}={self._tenth(register)}" for name, register in SHOWN)
         return UNKNOWN
 
-    async def _exit(self) -> str:
-        return "Exit"
-
-    async def _status(self) -> str:
-        return "Ok"
-
-    async def _get(self, fields: list[str]) -> str:
+    def _get(self, fields: list[str]) -> str:
         if len(fields) < 2 or not fields[1].strip():
             return UNKNOWN
         try:
@@ -157,9 +154,6 @@ class TextServer:
         if word is None:
             return "None"
         return str(word) if word % 10 == 0 else f"{word}.0"  # what came of dividing by ten and multiplying again
-
-    async def _read(self) -> str:
-        return ";".join(f"{name}={self._tenth(register)}" for name, register in SHOWN)
 
     def _tenth(self, register: int) -> str:
         try:

@@ -223,9 +223,9 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         server=_server(data.get("server", {})),
         can=data.get("can", {}),
         archiver=data.get("archiver", {}),
-        textserver=TextSettings(**data["textserver"]) if "textserver" in data else None,
+        textserver=TextSettings(**_fields(data["textserver"])) if "textserver" in data else None,
         putlog=_putlog(data["putlog"]) if "putlog" in data else None,
-        recsync=_recsync(data["recsync"]) if "recsync" in data else None,
+        recsync=RecSyncSettings(**_fields(data["recsync"])) if "recsync" in data else None,
         pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
@@ -236,20 +236,14 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
     )
 
 
+def _fields(section: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the keys of a section as the fields of its settings, lists as tuples."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in section.items()}
+
+
 def _access(section: Mapping[str, Any], folder: Path) -> Access:
-    lists = {key: tuple(section[key]) for key in ("operators", "experts", "hosts") if key in section}
-    return Access(
-        **lists,
-        write=section.get("write"),
-        acf=folder / section["acf"] if "acf" in section else None,
-        macros=section.get("macros", {}),
-        client_ip=section.get("client_ip", False),
-    )
-
-
-def _recsync(section: Mapping[str, Any]) -> RecSyncSettings:
-    lists = {key: tuple(section[key]) for key in ("environment", "exclude") if key in section}
-    return RecSyncSettings(section.get("port", RECSYNC_PORT), **lists)
+    file = {"acf": folder / section["acf"]} if "acf" in section else {}
+    return Access(**_fields(section) | file)
 
 
 def _putlog(section: Mapping[str, Any]) -> PutLogSettings:
@@ -258,13 +252,10 @@ def _putlog(section: Mapping[str, Any]) -> PutLogSettings:
 
 
 def _server(section: Mapping[str, Any]) -> ServerSettings:
-    status = section.get("status", "127.0.0.1:0")
-    return ServerSettings(
-        tuple(section.get("interfaces", ())),
-        section.get("port"),
-        section.get("state_dir"),
-        listen_address(status) if status else None,
-    )
+    fields = _fields(section)
+    if "status" in section:
+        fields["status"] = listen_address(section["status"]) if section["status"] else None
+    return ServerSettings(**fields)
 
 
 def _with_lines(source: Source, found: list[Mistake]) -> SiteError:

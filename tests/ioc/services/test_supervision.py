@@ -16,9 +16,8 @@ import pytest
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.health import HUNG, STUCK, Health, Traffic
 from ioc.services.journal import APPLIED, Entry, Journal
-from ioc.services.notify import ServiceManager
 from ioc.services.statistics import IocStatistics
-from ioc.services.supervision import Supervision, address_file
+from ioc.services.supervision import ServiceManager, Supervision, address_file
 from ioc.site.config import Site, parse_site
 from labioc_pages.page import MOST_CLIENTS, Answer, NotRunning, StatusPages, fetch
 from tests.fair_time import until
