@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 
 from devices.model import Cause, Level
 from ioc.clock import Clock
@@ -24,6 +24,7 @@ class Control(NotedSource):
         self._puts = puts
         self._clock = clock
         self._wake = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def _show(self, signal: str, value: Value, level: Level = Level.OK) -> None:
         status = ALARM_STATUS[Cause.STATE if level else Cause.NONE]
@@ -33,3 +34,15 @@ class Control(NotedSource):
         """Show MSG, where it has changed."""
         if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
             self._show("MSG", text, level)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Begin what no client waits for."""
+        task = asyncio.create_task(work, name=self.name)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def stop(self) -> None:
+        """End what it does by itself; what a client has asked for ends with its put."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import math
 import socket
-from collections.abc import Collection, Coroutine, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Final
@@ -54,7 +54,6 @@ class GroupControl(Control):
         self._last = ""
         self._faults: frozenset[str] = frozenset()
         self._planned, self._plan_due = -math.inf, False
-        self._tasks: set[asyncio.Task[None]] = set()
         self._moved = {record.name: member for member in self._members.values() for record in member.moved_by}
         for member in self._members.values():
             for record in member.watched:
@@ -299,12 +298,6 @@ class GroupControl(Control):
                 await self._wake.wait()
             await self._clock.sleep(GATHER)
 
-    async def stop(self) -> None:
-        """End what it does by itself; what a client has asked for ends with its put."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     def _look(self) -> None:
         faults, before = self._faulty(), self._faults
         self._faults = faults
@@ -358,11 +351,6 @@ class GroupControl(Control):
             if moves:
                 stages.append(", ".join(f"{titles(some)} {move}" for move, some in moves.items()))
         return "; ".join(f"{number}. {text}" for number, text in enumerate(stages, 1)) or "nothing to do"
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work, name=f"group {self.name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _above(member: Member, state: str) -> bool:

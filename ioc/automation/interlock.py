@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import socket
-from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Final
 
@@ -88,7 +87,7 @@ class InterlockControl(Control):
         self._bypassed_until = -math.inf
         self._tried: dict[str, float] = {}
         self._failed: dict[str, str] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._busy: set[str] = set()
         for signal in ("BYPASS", "ACK.CMD"):
             self._own[signal].source = self
             self._show(signal, 0)
@@ -161,12 +160,6 @@ class InterlockControl(Control):
                 self._fail(error)
             well = self.ok and self._since is None and not self._own["BYPASS"].val and not self._judge.timed
             await wait_for(self._wake, QUIET_TICK if well else TICK, self._clock)
-
-    async def stop(self) -> None:
-        """End what it is about to do."""
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
     def _fail(self, error: Exception) -> None:
         """Refuse from now on: what cannot be judged is not OK. It acts no more until it can be judged again."""
@@ -250,16 +243,18 @@ class InterlockControl(Control):
             return
         self._failed.pop("all", None)
         if self._interlock.action == STANDBY:
+            assert self._group is not None
             if self._due("", now) and (not self._tried or self._failed):
-                self._spawn("", self._to_standby())
+                self._failed.clear()
+                self._begin_to("", self._group.name, partial(self._group.lower, self._context))
             return
         for member in self._members:
             first = member.base not in self._tried  # then it is put whatever it shows, as an ON may be under way
             if self._due(member.base, now) and (first or (not member.problem() and self._wrong(member))):
-                self._spawn(member.base, self._set_right(member))
+                self._begin_to(member.base, member.title, partial(self._set_right, member))
 
     def _due(self, base: str, now: float) -> bool:
-        return base not in self._tasks and now - self._tried.get(base, -math.inf) >= RETRY
+        return base not in self._busy and now - self._tried.get(base, -math.inf) >= RETRY
 
     def _wrong(self, member: Member) -> bool:
         """Whether a member is not as it has to be, as far as is known."""
@@ -269,36 +264,27 @@ class InterlockControl(Control):
             return member.on and member.set_to > max(member.limits()[0], 0.0) + member.tolerance
         return not member.at("off")
 
-    def _spawn(self, base: str, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.create_task(work, name=f"interlock {self.name} {base}")
-        self._tasks[base] = task
-        task.add_done_callback(lambda _: self._tasks.pop(base, None))
+    def _begin_to(self, base: str, title: str, work: Callable[[], Awaitable[None]]) -> None:
+        self._busy.add(base)
+        self._tried[base] = self._clock.monotonic()
+        self._spawn(self._do(base, title, work))
+
+    async def _do(self, base: str, title: str, work: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await work()
+            self._failed.pop(title, None)
+        except PutRefused as refusal:
+            self._failed[title] = str(refusal)
+        finally:
+            self._busy.discard(base)
+            self._tried[base] = self._clock.monotonic()
+            self._wake.set()
 
     async def _set_right(self, member: Member) -> None:
-        self._tried[member.base] = self._clock.monotonic()
-        try:
-            if self._interlock.action == RAMP_DOWN and self._wrong(member):
-                await self._put(member.setting, max(member.limits()[0], 0.0))
-            elif self._interlock.action != RAMP_DOWN:
-                await member.move("off", self._put)
-            self._failed.pop(member.title, None)
-        except PutRefused as refusal:
-            self._failed[member.title] = str(refusal)
-        finally:
-            self._tried[member.base] = self._clock.monotonic()
-            self._wake.set()
-
-    async def _to_standby(self) -> None:
-        assert self._group is not None
-        self._tried[""] = self._clock.monotonic()
-        self._failed.pop(self._group.name, None)
-        try:
-            await self._group.lower(self._context)
-        except PutRefused as refusal:
-            self._failed[self._group.name] = str(refusal)
-        finally:
-            self._tried[""] = self._clock.monotonic()
-            self._wake.set()
+        if self._interlock.action != RAMP_DOWN:
+            await member.move("off", self._put)
+        elif self._wrong(member):
+            await self._put(member.setting, max(member.limits()[0], 0.0))
 
     async def _put(self, record: Record, value: Value) -> None:
         record.check_device_put(fields_of(record.rtyp)["VAL"], value)
