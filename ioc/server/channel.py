@@ -1,4 +1,4 @@
-"""A channel: one field of a record as one client sees it, with its modifiers and filters."""
+"""A channel: one field of a record as one client sees it, with its modifiers and filters; and the answers about it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,19 @@ from ioc.records.analog import exceeds
 from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE, text_of
 from ioc.records.fieldtable import LINK_TYPES
 from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
-from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT, TIME, CannotConvert, decode, element_size, encode
-from ioc.server.wire import ECA_NORDACCESS, pack
+from ioc.server import wire
+from ioc.server.dbr import (
+    DBR_CLASS_NAME,
+    DBR_PUT_ACKS,
+    DBR_PUT_ACKT,
+    DBR_STSACK_STRING,
+    TIME,
+    CannotConvert,
+    decode,
+    element_size,
+    encode,
+)
+from ioc.server.wire import Command, Message
 
 _NAME: Final = re.compile(r"^(?P<record>[^.\[{$]+)(?:\.(?P<field>[A-Z0-9_]*))?(?P<long>\$)?(?P<filter>[\[{].*)?$")
 
@@ -29,6 +40,8 @@ LINK_SIZE: Final = 1024
 #: Access rights of a channel (CA_PROTO_ACCESS_RIGHT_READ and _WRITE of caProto.h).
 READABLE: Final = 1
 WRITABLE: Final = 2
+#: What a client may read: the 35 value types of db_access.h and two special ones.
+READABLE_TYPES: Final = frozenset((*range(35), DBR_STSACK_STRING, DBR_CLASS_NAME))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +166,7 @@ class Channel:
     def without_right(self, command: int, dbr: int, count: int, number: int) -> bytes:
         """Return the answer to a client that may not read: the status, with zeros for the value as base has them."""
         payload, elements = self.read(dbr, count)
-        return pack(command, dbr, elements, ECA_NORDACCESS, number, bytes(len(payload)))
+        return wire.pack(command, dbr, elements, wire.ECA_NORDACCESS, number, bytes(len(payload)))
 
     def _read_filtered(self, dbr: int, elements: int) -> tuple[bytes, int]:
         kind, plain = divmod(dbr, 7)
@@ -217,18 +230,6 @@ def alarm_put(channel: Channel, dbr: int, payload: bytes, context: PutContext) -
     record.source.applied(record, fields_of(record.rtyp)[name], before, value, context)
 
 
-def check_access(channel: Channel, policy: Policy, client: PutContext) -> None:
-    """Raise AccessDenied when this client may not put to the channel."""
-    if (reason := policy.may_put(channel.record, channel.spec.name, client)) is not None:
-        raise AccessDenied(reason)
-
-
-def check_acknowledge(channel: Channel, policy: Policy, client: PutContext) -> None:
-    """Raise AccessDenied when this client may not acknowledge the alarm of the channel's record."""
-    if (reason := policy.may_acknowledge(channel.record, client)) is not None:
-        raise AccessDenied(reason)
-
-
 def rights_of(channel: Channel, policy: Policy, client: PutContext) -> int:
     """Return the access rights that are reported to the client, READABLE and WRITABLE.
 
@@ -258,3 +259,43 @@ def shown(value: object) -> str:
     if isinstance(value, float) and math.isfinite(value):
         return f"{value:.10g}"
     return repr(value) if isinstance(value, (str, bytes)) else str(value)
+
+
+def value_of(message: Message, channel: Channel) -> bytes:
+    """Answer a get."""
+    notify = message.command == Command.READ_NOTIFY
+    if message.data_type not in READABLE_TYPES:
+        return wire.error(message, channel.cid, wire.ECA_BADTYPE, f"DBR type {message.data_type}")
+    if not channel.rights & READABLE:
+        if notify:
+            return channel.without_right(message.command, message.data_type, message.elements, message.parameter2)
+        return wire.error(message, channel.cid, wire.ECA_NORDACCESS, f"{channel.name} may not be read")
+    try:
+        payload, elements = channel.read(message.data_type, message.elements)
+    except CannotConvert as error:
+        if notify:
+            return wire.pack(message.command, message.data_type, 0, wire.ECA_GETFAIL, message.parameter2)
+        return wire.error(message, channel.cid, wire.ECA_GETFAIL, f"{channel.name}: {error}")
+    first = wire.ECA_NORMAL if notify else channel.cid
+    return wire.pack(message.command, message.data_type, elements, first, message.parameter2, payload)
+
+
+def completion(message: Message, status: int) -> bytes:
+    """Answer a put with completion."""
+    return wire.pack(Command.WRITE_NOTIFY, message.data_type, message.elements, status, message.parameter2)
+
+
+def failure(message: Message, cid: int, status: int, text: str) -> bytes:
+    """Answer a request that failed: a put with completion by its status, as base does, anything else by the reason.
+
+    The Java clients take no other answer to a put with completion; they would wait until their own time is over.
+    """
+    if message.command == Command.WRITE_NOTIFY:
+        return completion(message, status)
+    return wire.error(message, cid, status, text)
+
+
+def refusal_of(message: Message, channel: Channel, refusal: PutRefused) -> bytes:
+    """Answer a put that was refused."""
+    status = wire.ECA_NOWTACCESS if isinstance(refusal, AccessDenied) else wire.ECA_PUTFAIL
+    return failure(message, channel.cid, status, str(refusal))

@@ -9,27 +9,32 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ioc.addresses import is_own_address
-from ioc.records import PutContext, PutRefused, Record
+from ioc.records import AccessDenied, PutContext, PutRefused, Record, Value
 from ioc.server import wire
 from ioc.server.channel import (
+    READABLE_TYPES,
     Channel,
     alarm_put,
-    check_access,
-    check_acknowledge,
+    completion,
+    failure,
     raw_value,
+    refusal_of,
     resolve,
     rights_of,
     shown,
+    value_of,
 )
+from ioc.server.connection import READ_AFTER_WRITE, Connection
 from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT
-from ioc.server.replies import READABLE_TYPES, completion, failure, refusal_of, value_of
-from ioc.server.requests import READ_AFTER_WRITE, Requests
-from ioc.server.service import Guest, Service
+from ioc.server.service import Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
+
+if TYPE_CHECKING:
+    from ioc.server.guests import GuestChannel
 
 log = logging.getLogger("labioc.server")
 
@@ -47,7 +52,7 @@ _OF_CHANNEL: Final = frozenset(
 )
 
 
-class Circuit(Requests):
+class Circuit(Connection):
     """Serves one connection; made by the listening server for each client."""
 
     def __init__(self, service: Service) -> None:
@@ -55,7 +60,7 @@ class Circuit(Requests):
         self.service = service
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
-        self.guests: dict[int, Guest] = {}
+        self.guests: dict[int, GuestChannel] = {}
         self._of_guests: set[asyncio.Task[None]] = set()
         self.subscriptions: dict[int, Subscription] = {}
         self._puts: dict[asyncio.Task[None], tuple[Channel, PutContext]] = {}
@@ -316,27 +321,29 @@ class Circuit(Requests):
             return
         callback = message.command == Command.WRITE_NOTIFY
         context = self.client(callback)
-        value: object = raw_value(message.data_type, message.payload)
+        record, spec, policy = channel.record, channel.spec, self.service.policy
+        of_alarm = message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS)
+        denied = policy.may_acknowledge(record, context) if of_alarm else policy.may_put(record, spec.name, context)
+        value = raw_value(message.data_type, message.payload)
         try:
-            if message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS):
-                check_acknowledge(channel, self.service.policy, context)
+            if denied is not None:
+                raise AccessDenied(denied)
+            if of_alarm:
                 alarm_put(channel, message.data_type, message.payload, context)
             else:
-                check_access(channel, self.service.policy, context)
-                converted = channel.convert_put(message.data_type, message.elements, message.payload)
-                value = converted
-                if channel.record.concerns_device(channel.spec):
-                    channel.record.check_device_put(channel.spec, converted)
+                value = converted = channel.convert_put(message.data_type, message.elements, message.payload)
+                if record.concerns_device(spec):
+                    record.check_device_put(spec, converted)
                     self._start_put(message, channel, converted, context)
                     return
-                channel.record.put_by(channel.spec, converted, context)
+                record.put_by(spec, converted, context)
         except PutRefused as refusal:
             self._refuse(message, channel, context, refusal, shown(value))
             return
         if callback:
             self.send(completion(message, wire.ECA_NORMAL))
 
-    def _start_put(self, message: Message, channel: Channel, value: object, context: PutContext) -> None:
+    def _start_put(self, message: Message, channel: Channel, value: Value, context: PutContext) -> None:
         task = asyncio.get_running_loop().create_task(
             self._put_device(message, channel, value, context), name=f"put {channel.name}"
         )
@@ -357,9 +364,9 @@ class Circuit(Requests):
         if self._busy.get(record) is task:
             del self._busy[record]
 
-    async def _put_device(self, message: Message, channel: Channel, value: object, context: PutContext) -> None:
+    async def _put_device(self, message: Message, channel: Channel, value: Value, context: PutContext) -> None:
         try:
-            await channel.record.put_device(channel.spec, value, context)  # type: ignore[arg-type]
+            await channel.record.put_device(channel.spec, value, context)
         except PutRefused as refusal:
             self.send(refusal_of(message, channel, refusal))  # the put path has shown the reason in PUT:MSG
         except Exception:

@@ -1,25 +1,40 @@
-"""A TCP connection that holds back a client which does not read, alone.
+"""A TCP connection: what one client asks for, or does not read, must not keep the others waiting.
 
-Its monitors are reduced to their newest values then, and its requests are not read. That bounds the memory that a
-client can take, as the event queues of a C IOC do.
+The monitors of a client that does not read are reduced to their newest values, and its requests are not read. That
+bounds the memory that a client can take, as the event queues of a C IOC do. Requests are served in portions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
+import time
 from typing import Final, cast
+
+from ioc.server import wire
+from ioc.server.wire import Message
+
+log = logging.getLogger("labioc.server")
 
 #: Bytes that may wait for a client before its monitors are reduced to their newest values.
 HIGH_WATER: Final = 2_000_000
 #: Bytes that are collected in one turn of the loop before they are written: what one client causes must not pile up.
 LARGE: Final = 65536
+#: Requests that a client may have under way, puts to devices above all, before no more of its requests are served.
+MOST_PUTS: Final = 1000
+#: Seconds that a get waits for the same client's put to the same record, so that a plain caput shows the new value.
+READ_AFTER_WRITE: Final = 0.8
+#: Seconds of requests that one client is served in one turn of the loop, before the others have theirs.
+SLICE: Final = 0.002
 
 
 class Connection(asyncio.Protocol):
-    """The sending side of a circuit, and flow control."""
+    """The bytes of a circuit and its flow control; what a request means is left to ``_handle``."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_array_bytes: int) -> None:
+        self._reader = wire.MessageReader(max_array_bytes)
+        self._unserved = False
         self.address: tuple[str, int] = ("", 0)
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
@@ -55,20 +70,18 @@ class Connection(asyncio.Protocol):
         self._throttle()
 
     def resume_writing(self) -> None:
-        """Go on with a client that reads again."""
+        """Go on with a client that reads again, and with its requests that were left."""
         self._paused = False
         self._throttle()
         self._release()
-
-    def _busy_enough(self) -> bool:
-        """Whether no more requests should be read for now, though the client takes its answers."""
-        return False
+        if not self._unserved:
+            self._serve(b"")
 
     def _throttle(self) -> None:
         """Read requests only while the client takes its answers and does not ask too much at once."""
         if self._transport is None:
             return
-        if self._paused or self._busy_enough():
+        if self._paused or self._unserved or self._under_way() >= MOST_PUTS:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -118,3 +131,52 @@ class Connection(asyncio.Protocol):
             self._held.clear()
             for message in held:
                 self.send(message)
+
+    # ---- requests
+
+    def _handle(self, message: Message) -> None:
+        """Serve one request. Raises BrokenStream when it is none."""
+        raise NotImplementedError
+
+    def _under_way(self) -> int:
+        """Return how many requests have begun and are not answered."""
+        raise NotImplementedError
+
+    def data_received(self, data: bytes) -> None:
+        """Handle the requests that have arrived."""
+        self._serve(data)
+
+    def _serve(self, data: bytes) -> None:
+        """Handle requests until there are no more, or this client must wait; the rest is kept and no more is read.
+
+        It waits for ``resume_writing`` when its answers pile up, for the end of a put when too many are under way, and
+        for the next turn of the loop when others have waited long enough.
+        """
+        end = time.perf_counter() + SLICE
+        try:
+            for message in self._reader.feed(data):
+                self._handle(message)
+                if self._paused or self._under_way() >= MOST_PUTS:
+                    break
+                if time.perf_counter() > end:
+                    self._unserved = True
+                    self._throttle()
+                    asyncio.get_running_loop().call_soon(self._serve_on)
+                    break
+        except wire.BrokenStream as error:
+            log.warning("client %s:%d: %s; its connection is closed", *self.address, error)
+            self.close()
+
+    def _serve_on(self) -> None:
+        """Go on with the requests that one turn of the loop left."""
+        self._unserved = False
+        if self._transport is None:
+            return
+        self._throttle()
+        if not self._paused:
+            self._serve(b"")
+
+    def _one_less(self) -> None:
+        """Go on with requests that had to wait because too many were under way."""
+        if self._under_way() == MOST_PUTS - 1 and not self._unserved:
+            self._serve_on()

@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import socket
-import struct
 from collections.abc import Sequence
 from typing import Final
 
@@ -21,12 +20,11 @@ from ioc.server.circuit import Circuit
 from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
 from ioc.server.service import Service
-from ioc.server.wire import PROTOCOL_VERSION, Command
+from ioc.server.wire import HEADER, PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")
 
 _MIN_BEACON_PERIOD: Final = 0.02
-_BEACON: Final = struct.Struct(">HHHHII")
 BACKLOG: Final = 512
 """Connections that wait to be taken: many clients come back at once when an IOC is restarted."""
 
@@ -64,10 +62,6 @@ class Server:
         """TCP port, once started."""
         return self.service.port
 
-    def knows(self, name: str) -> bool:
-        """Whether a channel of this name can be made."""
-        return self.service.knows(name)
-
     def _rights_changed(self) -> None:
         """Report new access rights, one client after the other in turns of the loop: each may have thousands of PVs."""
         circuits = list(self.service.circuits)
@@ -97,7 +91,9 @@ class Server:
                     log.info("no broadcasts to %s:%d: %s", address, port, error.strerror)
                     continue
                 transport, _ = await loop.create_datagram_endpoint(
-                    lambda: SearchResponder(self.knows, self.port, self.service.local_only, self.network.ignored),
+                    lambda: SearchResponder(
+                        self.service.knows, self.port, self.service.local_only, self.network.ignored
+                    ),
                     sock=sock,
                 )
                 self._responders.append(transport)
@@ -181,7 +177,7 @@ class Server:
                 sock.bind((self.network.interfaces[0], 0))
             for number in itertools.count(-1):
                 count = max(number, 0) & 0xFFFFFFFF  # the first two beacons of a C IOC have number 0
-                beacon = _BEACON.pack(Command.RSRV_IS_UP, 0, PROTOCOL_VERSION, self.port, count, 0)
+                beacon = HEADER.pack(Command.RSRV_IS_UP, 0, PROTOCOL_VERSION, self.port, count, 0)
                 for address in self.network.beacon_addresses():
                     problem: OSError | None = None
                     try:

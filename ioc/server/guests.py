@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import caproto as ca
 from caproto import AccessRights, ChannelData, ChannelType, RecordModifiers
@@ -22,9 +22,13 @@ from caproto.server.common import Context, SubscriptionSpec
 from ioc.access import Policy
 from ioc.records import PutContext, PutRefused
 from ioc.server import wire
-from ioc.server.requests import READ_AFTER_WRITE
+from ioc.server.channel import completion
+from ioc.server.connection import READ_AFTER_WRITE
 from ioc.server.subscription import mask_of
 from ioc.server.wire import Command, Message
+
+if TYPE_CHECKING:
+    from ioc.server.circuit import Circuit
 
 log = logging.getLogger("labioc.server")
 
@@ -35,29 +39,6 @@ END_SECONDS = 0.5
 
 Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]], Awaitable[None]]
 """Applies a put by calling the last argument, and notes it: PV, value in words, who, why not. Raises PutRefused."""
-
-
-class Connection(Protocol):
-    """The connection of a client."""
-
-    user: str
-    host: str
-    address: tuple[str, int]
-
-    def client(self, callback: bool = False) -> PutContext:
-        """Return who puts over this connection."""
-
-    def send(self, message: bytes) -> None:
-        """Send a message."""
-
-    def send_event(self, monitor: object, message: bytes) -> None:
-        """Send an event, which may replace an older one of the same monitor."""
-
-    def failed(self, message: Message, cid: int, status: int, text: str) -> None:
-        """Answer a request that failed."""
-
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Count a request that is under way; with too many of them no more are read."""
 
 
 class _Database(Context):  # type: ignore[misc]
@@ -105,7 +86,7 @@ class Guests:
         await _finished([*self._tasks, *ending], END_SECONDS)
         self._tasks.clear()
 
-    def open(self, connection: Connection, name: str, cid: int, sid: int) -> GuestChannel | None:
+    def open(self, connection: Circuit, name: str, cid: int, sid: int) -> GuestChannel | None:
         """Return a channel of a client, None when no group has this name."""
         entry = self.find(name)
         if entry is None:
@@ -134,7 +115,7 @@ class GuestChannel:
     """One channel of one client to a PV of a group. Its requests are answered in their order."""
 
     def __init__(
-        self, guests: Guests, connection: Connection, entry: ChannelData, name: str, field: str, cid: int, sid: int
+        self, guests: Guests, connection: Circuit, entry: ChannelData, name: str, field: str, cid: int, sid: int
     ) -> None:
         self.cid = cid
         self._guests = guests
@@ -280,11 +261,7 @@ class GuestChannel:
             self._failed(message, wire.ECA_PUTFAIL, error)
         else:
             if context.callback:
-                connection.send(
-                    wire.pack(
-                        Command.WRITE_NOTIFY, message.data_type, message.elements, wire.ECA_NORMAL, message.parameter2
-                    )
-                )
+                connection.send(completion(message, wire.ECA_NORMAL))
 
     async def _apply(self, data: Any, dbr: int, metadata: Any) -> None:
         connection = self._connection
@@ -328,7 +305,7 @@ class _Monitor:
     """One subscription of a client. It is the queue that caproto puts updates into, and sends them on at once."""
 
     def __init__(
-        self, channel: GuestChannel, connection: Connection, entry: ChannelData, kind: Any, message: Message
+        self, channel: GuestChannel, connection: Circuit, entry: ChannelData, kind: Any, message: Message
     ) -> None:
         self._channel = channel
         self._connection = connection

@@ -13,11 +13,10 @@ from collections.abc import Callable, Collection
 from typing import Final, cast
 
 from ioc.addresses import is_own_address
-from ioc.server.wire import PROTOCOL_VERSION, Command
+from ioc.server.wire import HEADER, PROTOCOL_VERSION, Command, pack
 
 log = logging.getLogger("labioc.server")
 
-_HEADER: Final = struct.Struct(">HHHHII")
 _SEQUENCE_VALID: Final = 1
 _SENDER: Final = 0xFFFFFFFF
 _REPLY_SIZE: Final = 24
@@ -32,9 +31,9 @@ def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[byt
     sequence: int | None = None
     replies: list[bytes] = []
     position = 0
-    while len(datagram) - position >= _HEADER.size:
-        command, size, data_type, _count, cid, _ = _HEADER.unpack_from(datagram, position)
-        position += _HEADER.size
+    while len(datagram) - position >= HEADER.size:
+        command, size, data_type, _count, cid, _ = HEADER.unpack_from(datagram, position)
+        position += HEADER.size
         payload = datagram[position : position + size]
         if len(payload) < size:
             break
@@ -43,12 +42,11 @@ def answer(datagram: bytes, known: Callable[[str], bool], port: int) -> list[byt
             sequence = cid if data_type & _SEQUENCE_VALID else None
         elif command == Command.SEARCH and known(payload.split(b"\0", 1)[0].decode("latin-1")):
             version = struct.pack(">H6x", PROTOCOL_VERSION)
-            replies.append(_HEADER.pack(Command.SEARCH, 8, port, 0, _SENDER, cid) + version)
+            replies.append(pack(Command.SEARCH, port, 0, _SENDER, cid, version))
     if not replies:
         return []
-    head = _HEADER.pack(
-        Command.VERSION, 0, _SEQUENCE_VALID if sequence is not None else 0, PROTOCOL_VERSION, sequence or 0, 0
-    )
+    valid = _SEQUENCE_VALID if sequence is not None else 0
+    head = pack(Command.VERSION, valid, PROTOCOL_VERSION, sequence or 0, 0)
     room = (_MAX_DATAGRAM - len(head)) // _REPLY_SIZE
     return [head + b"".join(replies[i : i + room]) for i in range(0, len(replies), room)]
 

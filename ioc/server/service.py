@@ -5,57 +5,15 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from ioc.access import Policy
 from ioc.records import RecordSet
 from ioc.server.channel import resolve
-from ioc.server.wire import Message
 
-
-class Guest(Protocol):
-    """A channel to a PV that is no record."""
-
-    def greeting(self) -> bytes:
-        """Return the answer to the request for the channel."""
-
-    def handle(self, message: Message) -> None:
-        """Serve a request of the channel."""
-
-    def update_rights(self) -> None:
-        """Report the access rights if they have changed."""
-
-    def close(self) -> None:
-        """Forget the channel."""
-
-
-class GuestPvs(Protocol):
-    """PVs that are no records, served on the same connections."""
-
-    def find(self, name: str) -> object | None:
-        """Return the PV of this name, None when there is none."""
-
-    def open(self, connection: Any, name: str, cid: int, sid: int) -> Guest | None:
-        """Return a channel for a client, None when there is no such PV."""
-
-
-class Client(Protocol):
-    """A connection, as the server sees it; ``events`` is how many it was sent."""
-
-    events: int
-
-    @property
-    def channel_count(self) -> int:
-        """Channels that the client has open."""
-
-    async def finish_puts(self) -> None:
-        """Wait for the puts under way."""
-
-    def update_rights(self) -> None:
-        """Report the access rights that have changed."""
-
-    def close(self) -> None:
-        """End the connection at once."""
+if TYPE_CHECKING:
+    from ioc.server.circuit import Circuit
+    from ioc.server.guests import Guests
 
 
 @dataclass(slots=True)
@@ -71,8 +29,8 @@ class Service:
     max_array_bytes: int
     local_only: bool = False
     port: int = 0
-    guests: GuestPvs | None = None
-    circuits: set[Client] = field(default_factory=set)
+    guests: Guests | None = None
+    circuits: set[Circuit] = field(default_factory=set)
     past_events: int = 0
     _sids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
@@ -87,7 +45,7 @@ class Service:
         """Channels that all clients have open."""
         return sum(circuit.channel_count for circuit in self.circuits)
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: Circuit) -> None:
         """Take note of a connection that has ended."""
         if client in self.circuits:
             self.circuits.discard(client)

@@ -16,7 +16,7 @@ PROTOCOL_VERSION: Final = 13
 #: Stands for a channel in an error that concerns none.
 NO_CHANNEL: Final = 0xFFFFFFFF
 
-_HEADER: Final = struct.Struct(">HHHHII")
+HEADER: Final = struct.Struct(">HHHHII")
 _LARGE: Final = struct.Struct(">II")
 _EXTENDED_SIZE: Final = 0xFFFF
 
@@ -80,15 +80,15 @@ def pack(command: int, data_type: int, count: int, parameter1: int, parameter2: 
         payload += bytes(fill)
         size += fill
     if size < _EXTENDED_SIZE and count < _EXTENDED_SIZE:
-        return _HEADER.pack(command, size, data_type, count, parameter1, parameter2) + payload
-    head = _HEADER.pack(command, _EXTENDED_SIZE, data_type, 0, parameter1, parameter2)
+        return HEADER.pack(command, size, data_type, count, parameter1, parameter2) + payload
+    head = HEADER.pack(command, _EXTENDED_SIZE, data_type, 0, parameter1, parameter2)
     return head + _LARGE.pack(size, count) + payload
 
 
 def error(message: Message, cid: int, status: int, text: str) -> bytes:
     """Report a request that failed to its client: the header of the request comes back with the reason."""
     size = min(len(message.payload), _EXTENDED_SIZE - 1)
-    echo = _HEADER.pack(
+    echo = HEADER.pack(
         message.command,
         size,
         message.data_type,
@@ -115,9 +115,9 @@ class MessageReader:
         buffer = self._buffer
         position = 0
         try:
-            while len(buffer) - position >= _HEADER.size:
-                command, size, data_type, count, parameter1, parameter2 = _HEADER.unpack_from(buffer, position)
-                start = position + _HEADER.size
+            while len(buffer) - position >= HEADER.size:
+                command, size, data_type, count, parameter1, parameter2 = HEADER.unpack_from(buffer, position)
+                start = position + HEADER.size
                 if size == _EXTENDED_SIZE:
                     if len(buffer) - start < _LARGE.size:
                         break

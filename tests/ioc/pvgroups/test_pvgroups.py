@@ -18,7 +18,7 @@ from ioc.access import policy
 from ioc.app import App
 from ioc.cli import main
 from ioc.records import PutContext, PutRefused
-from ioc.server import requests, wire
+from ioc.server import connection, wire
 from ioc.server.guests import Guests
 from ioc.server.wire import Command, Message
 from ioc.site.archiver_pvs import archiver_pvs
@@ -279,7 +279,7 @@ def test_a_name_with_a_filter_is_not_found_since_no_channel_can_be_made():
 
 
 async def test_a_flood_of_requests_waits_in_the_socket_and_is_answered_in_the_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(requests, "MOST_PUTS", 100)
+    monkeypatch.setattr(connection, "MOST_PUTS", 100)
 
     def client(context: Context) -> None:
         slow, wave = context.connect(["LAB:G1:SLOW", "LAB:G1:WAVE"])

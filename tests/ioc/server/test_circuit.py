@@ -11,8 +11,7 @@ from ioc.access import Policy
 from ioc.database.dbfile import parse_text
 from ioc.records import PutContext, PutRefused, Record, RecordSet, Source, Value
 from ioc.server import Server, wire
-from ioc.server.connection import HIGH_WATER
-from ioc.server.requests import MOST_PUTS
+from ioc.server.connection import HIGH_WATER, MOST_PUTS
 
 PUTS = 20_000
 

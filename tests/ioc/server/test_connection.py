@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ioc.server import requests, wire
-from ioc.server.requests import SLICE, Requests
+from ioc.server import connection, wire
+from ioc.server.connection import SLICE, Connection
 from ioc.server.wire import Command, Message
 
 
@@ -24,7 +24,7 @@ class Transport:
         self.reading = True
 
 
-class Slow(Requests):
+class Slow(Connection):
     """Each request takes a quarter of a slice."""
 
     def __init__(self, transport: Any) -> None:
@@ -46,7 +46,7 @@ async def test_GIVEN_many_requests_at_once_WHEN_a_slice_is_over_THEN_the_others_
 ) -> None:
     transport = Transport()
     client = Slow(transport)
-    monkeypatch.setattr(requests.time, "perf_counter", lambda: client.now)
+    monkeypatch.setattr(connection.time, "perf_counter", lambda: client.now)
     client.data_received(b"".join(wire.pack(Command.ECHO, 0, 0, number, 0) for number in range(12)))
     turns = [len(client.served)]
     for _ in range(3):
