@@ -120,7 +120,7 @@ class CaenChannel:
         if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
         if row.needs or row.constants or row.context:
-            if self.number not in unit.present or not unit.unsupported.isdisjoint(row.needs):
+            if self.number not in unit.channels.present or not unit.unsupported.isdisjoint(row.needs):
                 return _invalid(suffix, now)
             if unit.answers.counts:
                 if any(map(self._missed_twice, row.computed_with)):

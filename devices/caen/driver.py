@@ -85,7 +85,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
             "%s: %s, serial %s, firmware %s, %d channels, profile %s, status words of %s",
             self.settings.name,
             *(self._unit.value(parameter) for parameter in ("BDNAME", "BDSNUM", "BDFREL")),
-            self._unit.channels,
+            self._unit.channels.count,
             self._unit.dialect.profile.value,
             self._unit.layout.name,
         )
@@ -122,7 +122,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
             names = [*names, "BD.ILK"]
         now = self._clock.monotonic()
         self._board.polled({parameter for parameter in of_board if not self._unit.missed(parameter, None)}, now)
-        for channel in self._channels[: self._unit.channels]:
+        for channel in self._channels[: self._unit.channels.count]:
             fresh = {name for name in of_channels if not self._unit.missed(name, channel.number)}
             channel.polled(fresh, now)
         if "STAT" in of_channels:
@@ -155,7 +155,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
         wanted: dict[str, None] = {}
         for name in names:
             channel, suffix = self.find(name)
-            if channel is not None and self._unit.asks(channel.number):
+            if channel is not None and self._unit.channels.asked(channel.number):
                 wanted |= dict.fromkeys(channel.parameters(suffix))
         live = [parameter for parameter in LIVE if parameter in wanted]
         # The values of one look belong together, in the order that the trip memory counts on.

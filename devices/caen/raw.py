@@ -122,9 +122,9 @@ class CaenRaw:
     async def _send(self, what: str, parameter: str, channel: int | None, text: str | None) -> list[str]:
         """Set a parameter of which nothing is known but its name."""
         self._writer.require_writable()
-        if channel is not None and channel >= self._unit.channels:
+        if channel is not None and channel >= self._unit.channels.count:
             # The number of channels itself stands for all of them: too much for a parameter that is not known.
-            raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
+            raise Refused(f"{what}: the supply has only {self._unit.channels.count} channels")
         if not self._unit.link.connected:
             raise LinkDown(f"{what}: not connected, nothing was sent")
         answered = await self._writer.send_raw(parameter, channel, text)

@@ -7,14 +7,14 @@ that a later look sees the newest one, whichever task asked for it.
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from devices.caen.catalogue import Plain, constants, values_of
-from devices.caen.groups import RETRY, Groups
+from devices.caen.groups import Channels
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import layout_of
 from devices.clock import DriverClock
@@ -42,8 +42,6 @@ _OF_RANGE = ("IMAX", "IMDEC")
 
 _ALWAYS = frozenset({"VMON", "IMON", "STAT", "VSET", "ISET"})  # every firmware knows these: a refusal says nothing
 
-_REFUSALS = 2  # by one channel in a row, before it is taken for absent
-
 OTHER_UNIT = 10
 """Attempts to reach the unit of the last connection, of which the last one also looks for another."""
 
@@ -64,14 +62,12 @@ class CaenUnit:
         self.link = link
         self.name = name
         self.board = board
-        self.channels = 0
+        self.channels = Channels(name, clock)
         self.unsupported: set[str] = set()
         self.answers = BadAnswers()
         self.cells: defaultdict[int | None, dict[str, Cell]] = defaultdict(dict)
         """What is known, by channel, with None for the board, and by parameter."""
         self.layout = layout_of("", Profile.A)
-        self.present: set[int] = set()
-        """The channels that the unit has, as far as is known."""
         self.dialect = Dialect(Profile.A)
         self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
         self._configured = configured
@@ -81,10 +77,6 @@ class CaenUnit:
         self._spoken = self.dialect
         self._silences = 0  # in a row when asked in that dialect while connecting
         self._understood = False
-        self._groups = Groups(name, clock)
-        self._absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
-        self._refusals: Counter[int] = Counter()  # by channel, in a row
-        self._answering: set[int] = set()  # channels that have answered in this connection
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
         """Return the last value of a parameter, None when it has not been read in this connection."""
@@ -107,17 +99,11 @@ class CaenUnit:
 
     def interlocked(self) -> bool:
         """Whether a channel reports an interlock as last read."""
-        for channel in self.present:
+        for channel in self.channels.present:
             cell = self.cells[channel].get("STAT")
             if cell is not None and self.layout.has("INTLCK", int(cell.value)):
                 return True
         return False
-
-    def asks(self, channel: int) -> bool:
-        """Return whether a channel is to be asked now: one that refuses everything is tried once a minute."""
-        return channel in self.present or (
-            channel in self._absent and self._clock.monotonic() - self._absent[channel] >= RETRY
-        )
 
     def settled(self, parameter: str, channel: int) -> bool:
         """Return whether there is nothing more to learn about a constant: read, unknown to the firmware, not needed.
@@ -125,7 +111,7 @@ class CaenUnit:
         Names of profile B are not needed when the unit knows what profile A calls the same thing.
         """
         known = self.cells[channel]
-        if parameter in known or parameter in self.unsupported or channel in self._absent:
+        if parameter in known or parameter in self.unsupported or channel in self.channels.absent:
             return True
         return _FORMER.get(parameter) in known
 
@@ -168,10 +154,7 @@ class CaenUnit:
         gives a name or the channel count makes no sense.
         """
         self.answers.reset()
-        self._groups.forget()
-        for memory in (self._absent, self._refusals, self._answering):
-            memory.clear()
-        self.present = set(range(self.channels))
+        self.channels.begin(self.channels.count)
         if await self._is_same():
             # ISET for the warning of IMON until it is read
             self._again = {*_CONSTANTS, *self.unsupported, "ISET"}
@@ -187,7 +170,7 @@ class CaenUnit:
         count = await self.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise Garbled(f"the supply does not tell its number of channels ({count})")
-        self.channels, self.present = count, set(range(count))
+        self.channels.begin(count)
         for parameter in IDENTITY:
             await self.read_board(parameter)
 
@@ -203,7 +186,7 @@ class CaenUnit:
     async def _is_same(self) -> bool:
         """Ask for the serial number of the last connection. Raises ReplyTimeout when there is no answer at all."""
         serial = self.value("BDSNUM")
-        if not self.channels or serial is None:
+        if not self.channels.count or serial is None:
             return False
         self.dialect = self._spoken
         try:
@@ -264,8 +247,7 @@ class CaenUnit:
         if not self._asks(parameter):
             return
         self._understood = refused = done = False
-        # A group of one would be the request for the second channel, where the unit has more than answer.
-        if (self.channels == 1 or self._group_size() > 1) and self._groups.allowed(parameter):
+        if self.channels.allowed(parameter):
             done, refused = await self._read_group(parameter)
         if not done:
             await self._read_each(parameter, refused)
@@ -278,20 +260,13 @@ class CaenUnit:
 
     async def _read_each(self, parameter: str, refused: bool) -> None:
         """Read one parameter channel by channel; ``refused`` says that it has just been refused for all of them."""
-        for channel in range(min(self.channels, self._configured)):
-            if self.asks(channel):
+        for channel in range(min(self.channels.count, self._configured)):
+            if self.channels.asked(channel):
                 await self._read_one(parameter, channel, doubted=refused)
             if parameter in self.unsupported:
                 return
         if refused and parameter in self._known:
-            self._groups.refused(parameter)
-
-    def _group_size(self) -> int:
-        """How many channels answer, when all that do not are behind them."""
-        count = self.channels
-        while count - 1 in self._absent:
-            count -= 1
-        return count
+            self.channels.refused(parameter)
 
     async def _read_one(self, parameter: str, channel: int | None, *, doubted: bool = False) -> Plain | None:
         """Read one value; ``doubted`` says that the parameter has just been refused for all channels."""
@@ -328,31 +303,31 @@ class CaenUnit:
 
     async def _read_group(self, parameter: str) -> tuple[bool, bool]:
         """Read all channels in one request; return whether that is settled, and whether the unit refused it."""
-        number = self._groups.number or self.channels
+        number = self.channels.number or self.channels.count
         try:
             reply = await self._insist(parameter, partial(self.monitor, parameter, number))
         except ErrorReply as error:
-            if error.word == "PAR" and self._groups.proven and parameter not in self._known:
+            if error.word == "PAR" and self.channels.proven and parameter not in self._known:
                 self._refused(parameter, None, error)
                 return True, True
             # Either groups or this parameter are unknown to the unit: asking for one channel decides.
             return False, True
         except Garbled:
-            self._miss(parameter, *range(self.channels))
+            self._miss(parameter, *range(self.channels.count))
             return True, False
         try:
             values = values_of(parameter, reply, len((reply.text or "").split(";")))
         except Garbled as error:
             self._count(error)
-            self._miss(parameter, *range(self.channels))
+            self._miss(parameter, *range(self.channels.count))
             return True, False
-        if len(values) != self._group_size():
-            self._count(Garbled(f"{parameter}: {len(values)} values instead of {self._group_size()}"))
-            if self._groups.wrong_count(parameter, len(values)):
+        if len(values) != self.channels.size:
+            self._count(Garbled(f"{parameter}: {len(values)} values instead of {self.channels.size}"))
+            if self.channels.wrong_count(parameter, len(values)):
                 return False, False
-            self._miss(parameter, *range(self.channels))
+            self._miss(parameter, *range(self.channels.count))
             return True, False
-        self._groups.worked(parameter)
+        self.channels.worked(parameter)
         for channel, value in enumerate(values):
             self._store(parameter, channel, value)
         return True, False
@@ -361,28 +336,15 @@ class CaenUnit:
         if parameter in self._known and parameter not in self.unsupported:
             # It was known a moment ago, so this is about the request as it arrived, or about the channel.
             self._miss(parameter, channel)
-            if channel not in self._absent:
+            if channel not in self.channels.absent:
                 self.link.stats.errors += 1
                 self.link.stats.last_error = f"{parameter}: {error}"
             if channel is not None and error.word in ("CH", "CMD"):
-                self._count_refusal(channel)
+                self.channels.refused_by(channel)
             return
         self._understood = True
         log.debug("%s: %s is not known to this firmware (%s)", self.name, parameter, error.word)
         self.unsupported.add(parameter)
-
-    def _count_refusal(self, channel: int) -> None:
-        if channel in self._answering or not self._answering:
-            return  # it is there, or the unit does not answer for any channel: it may be starting
-        self._refusals[channel] += 1
-        if self._refusals[channel] < _REFUSALS:
-            return
-        if channel not in self._absent:
-            # as CHnn: messages that differ by a number alone are one in the log
-            log.warning("%s: CH%02d of %d channels does not answer", self.name, channel, self.channels)
-        self._absent[channel] = self._clock.monotonic()
-        self.present.discard(channel)
-        self._groups.shortened(self.channels, self._group_size())
 
     def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
         self._understood = True
@@ -390,11 +352,7 @@ class CaenUnit:
         self.unsupported.discard(parameter)
         self.answers.good((parameter, channel))
         if channel is not None:
-            self._answering.add(channel)
-            self._refusals.pop(channel, None)
-            if self._absent.pop(channel, None) is not None:
-                self.present.add(channel)
-                self._groups.forget()
+            self.channels.answered(channel)
         if parameter == "IMRANGE" and self.value(parameter, channel) not in (None, value):
             for name in _OF_RANGE:
                 self.cells[channel].pop(name, None)  # to be learnt again

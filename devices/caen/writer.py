@@ -233,7 +233,7 @@ class CaenWriter:
         await self._look_at_alarms()
         names = [name, "BD.ALARM"]
         tripped = False
-        for channel in self._channels[: self._unit.channels]:
+        for channel in self._channels[: self._unit.channels.count]:
             channel.polled({"STAT"}, self._clock.monotonic())
             tripped |= self._unit.layout.has("TRIP", int(self._unit.number("STAT", channel.number) or 0))
             names += _status_signals(channel)
@@ -247,20 +247,21 @@ class CaenWriter:
         """Look for what a clear would wipe out before a scan has latched it, of any channel: a trip needs two looks."""
         for _ in range(2):
             await self._unit.read_channels("STAT")
-            for channel in self._channels[: self._unit.channels]:
+            for channel in self._channels[: self._unit.channels.count]:
                 if not self._unit.missed("STAT", channel.number):
                     channel.polled({"STAT"}, self._clock.monotonic())
 
     async def _look_at_alarms(self) -> None:
         """Read what a clear changes. Raises ReplyTimeout when it cannot be learnt."""
-        places = [("BDALARM", None), *(("STAT", channel.number) for channel in self._channels[: self._unit.channels])]
+        channels = self._channels[: self._unit.channels.count]
         for _ in range(READ_BACKS):
             try:
                 await self._unit.read_channels("STAT")
                 await self._unit.read_board("BDALARM")
             except DeviceError as error:
                 raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {error}") from error
-            if not any(self._unit.missed(*place) for place in places):
+            missed = [self._unit.missed("STAT", channel.number) for channel in channels]
+            if not any((*missed, self._unit.missed("BDALARM", None))):
                 return
         raise ReplyTimeout(f"clear: outcome unknown, cannot be read back: {self._unit.link.stats.last_error}")
 
@@ -273,8 +274,8 @@ class CaenWriter:
         """
         if parameter in self._unit.unsupported:
             raise Refused(f"{what}: this firmware does not know {parameter}")
-        if channel is not None and 0 < self._unit.channels <= channel:
-            raise Refused(f"{what}: the supply has only {self._unit.channels} channels")
+        if channel is not None and 0 < self._unit.channels.count <= channel:
+            raise Refused(f"{what}: the supply has only {self._unit.channels.count} channels")
 
     async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:
         """Send one SET, once; return whether it was acknowledged, False when only reading back can tell."""
