@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ioc.database.dbfile import RecordDef
 
 
-def start_labioc(databases: Databases, deadline: float = 20.0, port: int = 0, acf: Path | None = None) -> ServerProcess:
+def start_labioc(databases: Databases, deadline: float = 60.0, port: int = 0, acf: Path | None = None) -> ServerProcess:
     """Run labioc's server with database files, each with its macros, and access security; port 0 takes a free one."""
     dbs = [(str(path), dict(macros)) for path, macros in databases]
     arguments = json.dumps([port or free_port(), dbs, str(acf or "")])

@@ -160,7 +160,7 @@ def free_port() -> int:
 
 
 def start_softioc(
-    databases: Databases, deadline: float = 20.0, port: int = 0, acf: Path | None = None
+    databases: Databases, deadline: float = 60.0, port: int = 0, acf: Path | None = None
 ) -> ServerProcess:
     """Run the C softIoc with database files, each with its macros, and access security; port 0 takes a free one."""
     needs("epicscorelibs")

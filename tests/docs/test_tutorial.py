@@ -131,7 +131,6 @@ def demo() -> Iterator[Demo]:
         process.stdout.close()
 
 
-@pytest.mark.timeout(120)
 def test_GIVEN_the_demo_WHEN_the_tutorial_is_followed_THEN_each_command_prints_what_the_page_shows(demo: Demo) -> None:
     followed = steps()
     assert len(followed) > 15

@@ -30,7 +30,7 @@ async def running(*devices: Mapping[str, Any], **sections: Any) -> AsyncIterator
     app = App(parse_site(site | sections), port=0)
     try:
         await app.start()
-        assert await app.wait_until_read(5.0)
+        assert await app.wait_until_read(30.0)
         yield app
     finally:
         async with asyncio.timeout(10.0):

@@ -60,7 +60,6 @@ FAULTS: dict[str, tuple[Fault, str | None]] = {
 }
 
 
-@pytest.mark.timeout(90)
 async def test_GIVEN_one_supply_for_each_fault_WHEN_all_break_at_once_THEN_INVALID_in_3_s_and_back_in_5_s() -> None:
     async with running(*({**DEVICE, "name": name} for name in FAULTS)) as app:
         clock = FairClock()
@@ -157,7 +156,6 @@ async def _client(port: int, work: Callable[[Context], Any]) -> Any:
     return await asyncio.to_thread(run)
 
 
-@pytest.mark.timeout(90)
 async def test_GIVEN_1500_V_on_the_output_WHEN_the_server_is_killed_and_restarted_THEN_nothing_is_written(
     tmp_path: Path,
 ) -> None:
@@ -201,7 +199,6 @@ async def test_GIVEN_1500_V_on_the_output_WHEN_the_server_is_killed_and_restarte
         assert not [line for line in later if not re.match(rb"\$(BD:\d+,)?CMD:MON", line)]
 
 
-@pytest.mark.timeout(60)
 async def test_GIVEN_a_ramping_channel_WHEN_it_trips_THEN_TRIP_is_MAJOR_and_latched_until_acknowledged() -> None:
     async with running() as app:
         prefix = "LAB:HV1:CH00:"

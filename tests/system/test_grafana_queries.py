@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from ioc.export import grafana
@@ -31,7 +30,6 @@ def as_grafana_sends(query: str) -> str:
     return query.replace("^$device$", "^(.*)$").replace("^$channel$", "^(.*)$")
 
 
-@pytest.mark.timeout(120)
 def test_GIVEN_a_bridge_that_archives_a_site_WHEN_grafana_asks_THEN_every_query_returns_rows(tmp_path: Path) -> None:
     binary = program("influxd", "influxdb")
     if binary is None:

@@ -6,8 +6,6 @@ import asyncio
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import simulated_supply
@@ -29,7 +27,6 @@ def put(context: Context) -> None:
         assert setting.put_callback(9000.0) != 1
 
 
-@pytest.mark.timeout(60)
 async def test_GIVEN_puts_of_a_client_WHEN_the_server_is_killed_THEN_a_second_later_all_were_in_the_journal(
     tmp_path: Path,
 ) -> None:

@@ -59,7 +59,6 @@ async def iocs(site: Path, parts: Sequence[Sequence[str]]) -> AsyncIterator[list
     assert statuses == [0] * len(parts)
 
 
-@pytest.mark.timeout(120)
 async def test_GIVEN_100_devices_WHEN_ten_processes_share_them_THEN_every_PV_connects_and_none_is_served_twice(
     tmp_path: Path,
 ) -> None:

@@ -6,12 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-import pytest
-
 from bench import reliability, reliability_host
 from tests.conftest import unavailable
-
-pytestmark = pytest.mark.timeout(120)
 
 
 async def test_GIVEN_no_device_WHEN_started_THEN_every_pv_is_served_INVALID_within_5_s(tmp_path: Path) -> None:

@@ -39,7 +39,6 @@ async def healthy(site: Path) -> None:
         await asyncio.sleep(0.1)
 
 
-@pytest.mark.timeout(90)
 async def test_GIVEN_a_service_WHEN_started_hung_up_and_lost_THEN_it_says_how_it_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,7 +27,7 @@ async def test_GIVEN_a_channel_at_voltage_WHEN_it_trips_THEN_clients_and_the_dis
     app = App(parse_site(SITE), port=0, folder=tmp_path)
     await app.start()
     try:
-        assert await app.wait_until_read(5.0)
+        assert await app.wait_until_read(30.0)
 
         def switch_on(context: Context) -> Any:
             setting, ramp, switch = context.connect([f"LAB:HV1:CH00:{name}" for name in ("VSET", "RAMPUP", "ON")])

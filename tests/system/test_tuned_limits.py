@@ -11,8 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import simulated_supply
@@ -71,7 +69,6 @@ def until_saved(path: Path, text: str) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.timeout(90)
 async def test_GIVEN_fields_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the_next_one_has_them_and_writes_nothing(
     tmp_path: Path,
 ) -> None:
@@ -102,7 +99,6 @@ async def test_GIVEN_fields_tuned_by_a_client_WHEN_the_server_is_killed_THEN_the
         assert not [line for line in unit.received if b"CMD:SET" in line]
 
 
-@pytest.mark.timeout(60)
 async def test_GIVEN_a_file_that_is_garbage_WHEN_started_THEN_the_site_file_holds_and_the_log_says_so(
     tmp_path: Path,
 ) -> None:

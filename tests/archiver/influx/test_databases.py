@@ -205,7 +205,6 @@ def test_a_short_retention_can_be_set_and_changed(influxd: Influx1) -> None:
         assert policy["shardGroupDuration"] == {"6h": "1h0m0s", "7d": "24h0m0s"}.get(retention, "168h0m0s")
 
 
-@pytest.mark.timeout(120)
 def test_windows_that_an_outage_has_left_out_are_computed_by_the_next_run_or_by_backfill(
     influxd: Influx1, tmp_path: Path
 ) -> None:

@@ -23,7 +23,6 @@ from archiver.points.catalogue import catalogue
 from tests.archiver.influx.influx2 import BUCKET, Influx2
 from tests.archiver.schemas import SCHEMA
 
-pytestmark = pytest.mark.timeout(120)
 START = time.time_ns() // 10**9 * 10**9 - 3600 * 10**9
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import pytest
-
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.module import SimulatedIsegModule
 from ioc.records import PutContext, Value, fields_of
@@ -17,7 +15,6 @@ from tests.ioc.app_rig import running
 from tests.system.test_iseg_faults import E16C1, device, record
 
 
-@pytest.mark.timeout(120)
 async def test_GIVEN_an_armed_channel_of_a_module_WHEN_it_trips_THEN_it_is_brought_back() -> None:
     module = SimulatedIsegModule(3, E16C1, channels=8)
     segment = SimulatedIsegBus([module], "virtual", channel=fresh_channel())

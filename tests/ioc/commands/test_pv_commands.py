@@ -19,8 +19,9 @@ from ioc.cli import main
 from ioc.clock import SystemClock
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
+from tests.dbr import EPICS_EPOCH
 from tests.fair_time import until
-from tests.ioc.app_rig import record
+from tests.ioc.app_rig import record, supply
 from tests.ioc.commands.test_commands_serving import COMMAND, ROOT
 
 SITE = """\
@@ -48,7 +49,7 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
     app = App(site, port=0, clock=SystemClock(), folder=state_folder(site))
     try:
         await app.start()
-        assert await app.wait_until_read(5.0)
+        assert await app.wait_until_read(30.0)
         monkeypatch.setenv("EPICS_CA_ADDR_LIST", f"127.0.0.1:{app.search_port}")
         monkeypatch.setenv("LABIOC_SITE", str(path))
         yield app
@@ -79,11 +80,13 @@ async def test_GIVEN_a_site_WHEN_PVs_are_read_THEN_unit_age_and_alarm_are_shown(
         assert [bool(re.fullmatch(*pair)) for pair in zip(patterns, out, strict=True)] == [True] * 3
         status, out, err = await labioc("get", "-t", "LAB:HV1:CH00:VSET.DRVH", "LAB:HV1:CH00:VMON.DESC")
         assert (status, out, err) == (0, ["4000.0", "Measured voltage"], [])
-        record(app, "CH00:TRIP").post(1, 1.7e9, 2, 7)
+        supply(app).model.trip(0)
+        await until(lambda: record(app, "CH00:TRIP").val == 1, 10.0, "the trip")
+        tripped = EPICS_EPOCH + record(app, "CH00:TRIP").seconds
         status, out, err = await labioc("get", "--json", "LAB:HV1:CH00:TRIP")
         assert json.loads(out[0]) == {
             "pv": "LAB:HV1:CH00:TRIP", "value": 1, "text": "TRIPPED", "units": "",
-            "severity": "MAJOR", "status": "STATE", "time": 1.7e9,
+            "severity": "MAJOR", "status": "STATE", "time": pytest.approx(tripped + 0.5, abs=0.5),
         }  # fmt: skip
         status, out, _ = await labioc("get", "LAB:HV1:CH00:VSET", "LAB:HV1:CH00:BBOX:V")
         assert re.fullmatch(r"LAB:HV1:CH00:VSET    0\.0 V .* ago", out[0])

@@ -56,7 +56,7 @@ async def served(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> 
     app = App(load_site(str(path)), port=0, clock=SystemClock())
     try:
         await app.start()
-        assert await app.wait_until_read(5.0)
+        assert await app.wait_until_read(30.0)
         monkeypatch.setenv("EPICS_CA_ADDR_LIST", f"127.0.0.1:{app.search_port}")
         yield app, str(path)
     finally:

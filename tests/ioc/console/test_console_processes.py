@@ -59,7 +59,7 @@ async def served(path: Path) -> AsyncIterator[App]:
     app = App(site, port=0, folder=folder)
     try:
         await app.start()
-        assert await app.wait_until_read(5.0)
+        assert await app.wait_until_read(30.0)
         async with consoles(app, folder, asyncio.Event()):
             yield app
     finally:

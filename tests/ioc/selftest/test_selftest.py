@@ -106,7 +106,7 @@ async def test_GIVEN_a_server_that_runs_WHEN_tested_THEN_it_is_asked_as_a_client
         app = App(site)
         try:
             await app.start()
-            assert await app.wait_until_read(10.0)
+            assert await app.wait_until_read(30.0)
             connections = plant.supply.connections
             report = await report_of(site)
             assert plant.supply.connections == connections, "the devices are left to the server"
