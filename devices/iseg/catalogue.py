@@ -101,6 +101,12 @@ CHANNEL_SETTINGS: tuple[Setting, ...] = (
 RAMPS = ("RAMPUP", "RAMPDN")
 """Settings that fall back to the ramp of the module where channels have none of their own."""
 
+MODULE_RAMP = "VoltageRampSpeed"
+"""The one item of the module that signals of channels may need."""
+
+NOMINAL = {"V": "VoltageNominal", "V/s": "VoltageNominal", "uA": "CurrentNominal"}
+"""Item of a channel that is the range of what is measured or set in a unit."""
+
 _OFF_ON = ("OFF", "ON")
 _NO_YES = ("NO", "YES")
 _STATUS, _LIVE = ("ChannelStatus",), ("VoltageMeasure", "CurrentMeasure", "ChannelStatus")

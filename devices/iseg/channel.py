@@ -11,6 +11,7 @@ from devices.iseg.catalogue import (
     EVENT_BITS,
     LIVE,
     MICRO,
+    MODULE_RAMP,
     RAMPS,
     SETTINGS,
     STATUS_BITS,
@@ -48,7 +49,6 @@ _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
 """What the readings of a fast scan also depend on; asked for when it has not been read yet."""
 _DERIVED_FROM = {*LIVE, "ChannelEventStatus"}
-_OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels need
 _COMPUTED = ("VDIFF", "SETTLED")
 """Signals that are INVALID without VoltageSet, which is read at its own rate."""
 _RAMP_SPAN = ("VoltageRampSpeedMin", "VoltageRampSpeedMax")
@@ -138,8 +138,8 @@ class IsegChannel:
         return row.items if set(row.items).isdisjoint(LIVE) else (*LIVE, *self._unread(_CONTEXT))
 
     def _ramp_items(self, row: _Row) -> tuple[str, ...]:
-        own = (*row.items, _OF_MODULE, *self._unread(_RAMP_SPAN))
-        return own if self._limits.ramp_is_own() else (_OF_MODULE,)
+        own = (*row.items, MODULE_RAMP, *self._unread(_RAMP_SPAN))
+        return own if self._limits.ramp_is_own() else (MODULE_RAMP,)
 
     def _unread(self, items: tuple[str, ...]) -> list[str]:
         return [item for item in items if self._cell(item) is None]
@@ -162,7 +162,7 @@ class IsegChannel:
         own = self._unit.cells.get((setting.item, self.number)) if self._limits.ramp_is_own() else None
         if own is not None and isinstance(own.value, int | float) and own.value > 0:
             return own.value, own.time
-        cell = self._unit.cells.get(("VoltageRampSpeed", None))  # also what a channel without speed of its own has
+        cell = self._unit.cells.get((MODULE_RAMP, None))  # also what a channel without speed of its own has
         nominal = self._limits.nominal("VoltageNominal", self.number)
         if cell is None or nominal is None or not isinstance(cell.value, int | float):
             return None
@@ -176,7 +176,7 @@ class IsegChannel:
         if not fresh.isdisjoint(NOMINALS):
             self._compare_nominals()
         for setting in CHANNEL_SETTINGS:
-            ramps = setting.suffix in RAMPS and "VoltageRampSpeed" in fresh
+            ramps = setting.suffix in RAMPS and MODULE_RAMP in fresh
             if (setting.item in fresh or ramps) and (found := self.found(setting)) is not None:
                 step = self._limits.resolution(setting, self.number)
                 self._unit.link.stats.late += self.hv.demands[setting.suffix].observe(found[0], step)
@@ -251,7 +251,7 @@ class IsegChannel:
     def _needs(self, row: _Row) -> tuple[str, ...]:
         """Return the items without which a signal has no reading, where that is not always the same."""
         if row.ramp:
-            return row.items if self._limits.ramp_is_own() else (_OF_MODULE,)
+            return row.items if self._limits.ramp_is_own() else (MODULE_RAMP,)
         return row.items if self._cell(POLARITY) is None else (POLARITY,)
 
     def _missed(self, row: _Row, items: tuple[str, ...]) -> int:
@@ -259,7 +259,7 @@ class IsegChannel:
         context = self._unit.missed("VoltageSet", self.number) if row.suffix in _COMPUTED else 0
         if context > 1:
             return context
-        return max((self._unit.missed(item, None if item == _OF_MODULE else self.number) for item in items), default=0)
+        return max((self._unit.missed(item, None if item == MODULE_RAMP else self.number) for item in items), default=0)
 
     def _derived(self, row: _Row, _: float) -> Reading | None:
         return self.hv.derived.get(row.suffix)

@@ -15,7 +15,7 @@ from can.interfaces import BACKENDS
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
-from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MICRO, MODULE, RAMPS, SETTINGS
+from devices.iseg.catalogue import CHANGED_BY_EVENTS, CHANNEL, LIVE, MODULE, MODULE_RAMP, RAMPS, SETTINGS
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.limits import IsegLimits
@@ -34,10 +34,6 @@ DEFAULT_CHANNELS = 16
 ROOM = 8
 """Writes under way on one bus: most of their time goes into waiting for a status that a board renews by itself."""
 
-_RANGES = {"V": ("VoltageNominal", 1.0), "uA": ("CurrentNominal", MICRO)}
-"""Item that is the range of what is measured in a unit, and its scale."""
-
-_OF_MODULE = "VoltageRampSpeed"  # the one item of the module that signals of channels may need
 _BUS = ("BUS.STATE",)
 
 
@@ -162,7 +158,7 @@ class IsegDriver(ChannelDriver[IsegChannel]):
                 for item, channels in (wanted.channels or {}).items()
                 if channel.number in channels and not self._unit.missed(item.name, channel.number)
             }
-            channel.polled(fresh | (of_module & {_OF_MODULE}), now)
+            channel.polled(fresh | (of_module & {MODULE_RAMP}), now)
         if switched := [f"{channel_prefix(one.number)}POL" for one in self._channels if one.polarity_changed()]:
             self._report(switched)
         return self.readings([*names, *self.moved()])
@@ -175,7 +171,7 @@ class IsegDriver(ChannelDriver[IsegChannel]):
             channel, suffix = self.find(name)
             if channel is not None:
                 for item in channel.items(suffix):
-                    if item == _OF_MODULE:
+                    if item == MODULE_RAMP:
                         module[item] = None
                     else:
                         channels.setdefault(item, set()).add(channel.number)
@@ -237,12 +233,8 @@ class IsegDriver(ChannelDriver[IsegChannel]):
         if channel is None or suffix.removesuffix(".RBV") in RAMPS:
             limits = self.limits(name.removesuffix(".RBV"))
             return None if limits is None else (0.0, limits.high)
-        item, scale = _RANGES.get(CHANNEL[suffix].unit, ("", 1.0))
-        nominal = self._limits.nominal(item, channel.number)
-        if not nominal:
-            return None
-        highest = float(f"{nominal * scale:.7g}")
-        return (-highest if suffix == "VDIFF" else 0.0), highest
+        highest = self._limits.highest(CHANNEL[suffix].unit, channel.number)
+        return (-highest if suffix == "VDIFF" else 0.0, highest) if highest else None
 
     def precision(self, name: str) -> int | None:
         """Return None: EDCP does not tell how many decimals make sense."""

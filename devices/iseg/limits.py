@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from devices.iseg.catalogue import MICRO, RAMPS, Setting
+from devices.iseg.catalogue import MICRO, MODULE_RAMP, NOMINAL, RAMPS, Setting
 from devices.iseg.edcp.bits import ModuleOption, ModuleStatus
 from devices.iseg.unit import POLARITY, IsegUnit
 from devices.model import DeviceSettings, Limits
@@ -34,6 +34,11 @@ class IsegLimits:
         value = self._unit.number(item, channel)
         return None if value is None else abs(value)
 
+    def highest(self, unit: str, channel: int) -> float | None:
+        """Return the nominal value of what is measured in a unit, in this unit, None before it was read."""
+        nominal = self.nominal(NOMINAL.get(unit, ""), channel)
+        return None if nominal is None else float(f"{nominal * (MICRO if unit == 'uA' else 1):.7g}")
+
     def sign(self, channel: int) -> float:
         """Return what a voltage is multiplied by on its way to the wire.
 
@@ -59,20 +64,20 @@ class IsegLimits:
         known = ("VoltageRampSpeedUp", 0) in self._unit.cells
         return known and "VoltageRampSpeedUp" not in self._unit.unsupported
 
+    def shares_ramp(self, setting: Setting) -> bool:
+        """Whether a setting stands for the ramp speed of the module."""
+        return setting.item == MODULE_RAMP or (setting.suffix in RAMPS and not self.ramp_is_own())
+
     def kill(self) -> bool:
         """Whether kill mode is on, as last read."""
         return bool(self._unit.word("ModuleStatus") & ModuleStatus.KILL_ENABLE)
 
     def resolution(self, setting: Setting, channel: int) -> float:
         """Return the step, in the unit of the setting, half of which a read-back may differ."""
-        match setting.suffix:
-            case "VSET" | "VBOUNDS" | "RAMPUP" | "RAMPDN":
-                return max((self.nominal("VoltageNominal", channel) or 0.0) * RESOLUTION, 1e-6)
-            case "ISET" | "IBOUNDS":
-                return max((self.nominal("CurrentNominal", channel) or 0.0) * RESOLUTION * MICRO, 1e-9)
-            case "MOD.RAMPV":
-                return 100 * RESOLUTION
-        return 1.0
+        if setting.unit in NOMINAL:
+            nominal = self.nominal(NOMINAL[setting.unit], channel) or 0.0
+            return max(nominal * RESOLUTION * setting.scale, 1e-9 if setting.unit == "uA" else 1e-6)
+        return 100 * RESOLUTION if setting.item == MODULE_RAMP else 1.0
 
     def limits(self, setting: Setting, channel: int) -> Limits | None:
         """Return the tightest of nominal, hardware limit and site; None while they are not known."""
@@ -113,13 +118,11 @@ class IsegLimits:
             return Limits(0, 0xFFFF, "lowest possible", "width of the word")
         if setting.suffix in (*RAMPS, "MOD.RAMPV"):
             return self._ramp(setting, channel)
-        of_voltage = setting.unit == "V"
-        nominal = self.nominal("VoltageNominal" if of_voltage else "CurrentNominal", channel)
-        if nominal is None:
+        high, high_from = self.highest(setting.unit, channel), "nominal"
+        if high is None:
             return None
-        high, high_from = float(f"{nominal * setting.scale:.7g}"), "nominal"
         if setting.suffix in ("VSET", "ISET"):
-            percent = self.percent("VoltageMax" if of_voltage else "CurrentMax")
+            percent = self.percent("VoltageMax" if setting.suffix == "VSET" else "CurrentMax")
             if percent is not None and percent < 100.0:
                 high, high_from = high * percent / 100, f"hardware limit {percent:.4g} %"
         return Limits(0.0, high, "lowest possible", high_from)

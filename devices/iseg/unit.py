@@ -91,8 +91,8 @@ class IsegUnit:
 
     def number(self, item: str, channel: int | None = None) -> float | None:
         """Return the last value of a numeric item."""
-        value = self.value(item, channel)
-        return float(value) if isinstance(value, int | float) else None
+        cell = self.cells.get((item, channel))
+        return float(cell.value) if cell is not None and isinstance(cell.value, int | float) else None
 
     def word(self, item: str, channel: int | None = None) -> int:
         """Return the last value of a status or event word, 0 when it has not been read."""

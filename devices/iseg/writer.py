@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from devices.clock import DriverClock
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
-from devices.iseg.catalogue import CHANNEL, RAMPS, SETTINGS, Setting
+from devices.iseg.catalogue import CHANNEL, MODULE_RAMP, RAMPS, SETTINGS, Setting
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import ChannelEvent, ModuleControl, ModuleStatus
 from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
@@ -62,7 +61,7 @@ class IsegWriter:
     def place(self, name: str) -> str:
         """Return the place of a write: a channel, or the module, whose ramp speed channels may share."""
         place, _, suffix = name.partition(".")
-        shared = suffix in RAMPS and not self._limits.ramp_is_own()
+        shared = suffix in RAMPS and self._limits.shares_ramp(SETTINGS[suffix])
         return MODULE_PLACE if shared or not place.startswith("CH") else place
 
     def require_writable(self) -> None:
@@ -80,7 +79,7 @@ class IsegWriter:
         asked = self._asked(setting, value, channel.number, place)
         demand = channel.hv.demands[setting.suffix]
         names = [name, f"{name}.RBV", *([f"{name}.HI", f"{name}.LO"] if setting.lowest else [])]
-        if setting.suffix in RAMPS and not self._limits.ramp_is_own():
+        if self._limits.shares_ramp(setting):
             try:
                 await self._apply_ramp(asked, setting, demand, channel)
             finally:
@@ -131,9 +130,8 @@ class IsegWriter:
         """
         number = channel.number if channel else None
         found = partial(channel.found if channel else self._module.found, setting)
-        target = Target(setting.suffix, "VoltageRampSpeed" if self._is_shared(setting) else setting.item, number)
-        if self._is_shared(setting):
-            target = replace(target, channel=None)
+        of_module = self._limits.shares_ramp(setting)
+        target = Target(setting.suffix, MODULE_RAMP) if of_module else Target(setting.suffix, setting.item, number)
         self._check(setting, asked, number or 0)  # what is known to be outside needs no look
         await self._exchange.look_before(
             setting.suffix,
@@ -157,9 +155,6 @@ class IsegWriter:
             raise
         now = found()
         decide(asked, demand, before[0] if before else None, now[0] if now else None, None, reason)
-
-    def _is_shared(self, setting: Setting) -> bool:
-        return setting.suffix in (*RAMPS, "MOD.RAMPV") and not (setting.suffix in RAMPS and self._limits.ramp_is_own())
 
     async def _set_module(self, setting: Setting, value: Value) -> list[str]:
         if 0 < setting.first >= self._unit.channels:
@@ -193,7 +188,7 @@ class IsegWriter:
 
     def _share_ramp(self, asked: Demand) -> list[str]:
         """Let all demands that stand for the ramp speed of the module follow it, but for the one that was asked."""
-        if self._unit.number("VoltageRampSpeed") is None:
+        if self._unit.number(MODULE_RAMP) is None:
             return []
         names = ["MOD.RAMPV.VPS"]
         places: list[tuple[str, Demand, tuple[float | int, float] | None]] = [

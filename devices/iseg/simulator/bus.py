@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+import can
+
 from devices.iseg.edcp.protocol import Broadcast, Data, Unexplained, decode
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.crate import SimulatedCrate
@@ -138,8 +140,11 @@ class SimulatedIsegBus:
             self._folder = None
 
     async def start(self) -> None:
-        """Like ``open``."""
-        self.open()
+        """Like ``open``, but raises OSError for whatever keeps the interface from being had."""
+        try:
+            self.open()
+        except (can.CanError, ValueError) as error:  # python-can says so in many ways
+            raise OSError(f"CAN interface {self.interface}: {error}") from error
 
     async def stop(self) -> None:
         """Like ``close``; takes a hundredth of a second."""

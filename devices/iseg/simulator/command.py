@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
-import can
-
 from devices.iseg.driver import DEFAULT_CHANNELS
 from devices.iseg.simulator.backdoor import BackDoor
 from devices.iseg.simulator.bus import SimulatedIsegBus
@@ -14,17 +12,6 @@ from devices.model import DeviceSettings
 from devices.simulation.simulation import NOISE_MICROAMPS, NOISE_VOLTS, Simulation
 
 MULTICAST_GROUP = "239.74.163.2"
-
-
-class _Segment(SimulatedIsegBus):
-    """A segment on an interface that is named on the command line."""
-
-    async def start(self) -> None:
-        """Open the interface; raises OSError when it is not to be had."""
-        try:
-            await super().start()
-        except (can.CanError, ValueError) as error:  # python-can says so in many ways
-            raise OSError(f"CAN interface {self.interface}: {error}") from error
 
 
 def _make(settings: DeviceSettings, _port: int) -> SimulatedIsegBus:
@@ -87,7 +74,7 @@ def _from_arguments(args: Namespace) -> SimulatedIsegBus:
         options = {"channel": MULTICAST_GROUP, **options, "hop_limit": 0}
     for one in modules:
         one.bit_rate = args.bitrate
-    return _Segment(modules, args.interface, bit_rate=args.bitrate, **options)
+    return SimulatedIsegBus(modules, args.interface, bit_rate=args.bitrate, **options)
 
 
 async def _announce(bus: SimulatedIsegBus, args: Namespace) -> list[str]:
