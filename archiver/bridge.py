@@ -28,7 +28,7 @@ from archiver.points.catalogue import Catalogue, catalogue, load
 from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status.page import status_pages
-from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, prometheus
+from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, missing, prometheus
 
 log = logging.getLogger("labioc.archiver")
 
@@ -259,9 +259,11 @@ class Bridge:
             self._server(writer, reader, now, monotonic)
             for writer, reader in zip(self.writers, self.readers, strict=True)
         )
-        refused = sum(server.refused for server in servers)
-        if refused > self._refused_points:
-            self._refused_points, self._last_refusal = refused, monotonic
+        refused = self._refused()
+        refused_points = sum(server.refused for server in servers) + sum(missing(refused).values())
+        if refused_points > self._refused_points:
+            self._refused_points, self._last_refusal = refused_points, monotonic
+        refusing = monotonic - self._last_refusal < _LOSING_SECONDS
         lost = self.log.lost + sum(server.lost for server in servers)
         if lost > losses:
             if monotonic - self._last_loss >= _LOSING_SECONDS:
@@ -286,18 +288,20 @@ class Bridge:
             lag=lag,
             log_error=self.log.error,
             expired=self.log.expired,
-            refused=self._refused(),
+            refused=refused,
             servers=servers,
-            refusing=monotonic - self._last_refusal < _LOSING_SECONDS or any(server.conflicts for server in servers),
+            refusing=refusing or any(server.conflicts for server in servers),
             cut_off=self._cut_off(now),
-            message=self._message(servers, lost, now, monotonic),
+            message=self._message(servers, lost, missing(refused) if refusing else {}, now, monotonic),
         )
 
     def _cut_off(self, now: float) -> bool:
         """Whether nothing is archived, since no PV is connected although the search had time."""
         return self._count > 0 and not self.subscriber.connected and now - self._started > _SEARCH_SECONDS
 
-    def _message(self, servers: tuple[ServerStatus, ...], lost: int, now: float, monotonic: float) -> str:
+    def _message(
+        self, servers: tuple[ServerStatus, ...], lost: int, refused: Mapping[str, int], now: float, monotonic: float
+    ) -> str:
         """Say what is wrong, the worst first; nothing when nothing is."""
         parts = []
         if self.log.error:
@@ -314,6 +318,7 @@ class Bridge:
                 parts.append(f"{server.name}: {server.conflicts[0]}{more}")
             elif server.refused and server.refusal:
                 parts.append(f"{server.name} refused {server.refused} points, the last: {server.refusal}")
+        parts += [f"{count} events refused: {reason}" for reason, count in refused.items()]
         return "; ".join(parts)[:_LONGEST_MESSAGE]
 
     def _refused(self) -> dict[str, int]:

@@ -20,7 +20,7 @@ from archiver.history.occurrences import event_lines, occurrences_in_influxdb, o
 from archiver.history.verify import verify
 from archiver.influx.downsample import backfill
 from archiver.influx.setup import SetupError, set_up
-from archiver.log.segments import LogInUse
+from archiver.log.files import LogInUse
 from archiver.points.catalogue import Catalogue
 from archiver.status.page import fetch_status
 from archiver.status.snapshot import as_text

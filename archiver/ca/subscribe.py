@@ -157,7 +157,8 @@ class Subscriber:
 
     def deliver(self, events: list[Event]) -> None:
         """Hand on what a circuit received."""
-        self._flush_changes()
+        if self._changes:
+            self._flush_changes()
         self.events += len(events)
         self._on_batch(events)
 

@@ -61,19 +61,13 @@ def read_block(fd: int, start: int, end: int) -> Found | None:
     return Found(start, stop, points, oldest_ns, newest_ns, payload)
 
 
-def next_block(fd: int, start: int, end: int) -> Found | None:
-    """Read the first whole block at or behind an offset; None when there is none before ``end``."""
+def walk(fd: int, start: int, end: int) -> Iterator[Found]:
+    """Yield the whole blocks from an offset on, over what is broken."""
     while start < end:
         found = read_block(fd, start, end)
-        if found is not None:
-            return found
-        start = _next_mark(fd, start + 1, end)
-    return None
-
-
-def walk(fd: int, start: int, end: int) -> Iterator[Found]:
-    """Yield the blocks from an offset on, over what is broken."""
-    while (found := next_block(fd, start, end)) is not None:
+        if found is None:
+            start = _next_mark(fd, start + 1, end)
+            continue
         yield found
         start = found.end
 

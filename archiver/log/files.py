@@ -19,10 +19,11 @@ from archiver.log import blocks
 
 log = logging.getLogger("labioc.archiver")
 
+_LOCK: Final = "lock"
 _NAME: Final = re.compile(r"(\d{16})\.log")
 
 
-class LogInUse(Exception):
+class LogInUse(OSError):
     """Another process writes to this log."""
 
 
@@ -131,7 +132,7 @@ def begin_segment(directory: Path, number: int) -> tuple[int, Path]:
 
 def take_directory(directory: Path) -> int:
     """Be the only process that writes to a log; returns the descriptor that holds it. Raises LogInUse, OSError."""
-    path = directory / "lock"
+    path = directory / _LOCK
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -139,6 +140,19 @@ def take_directory(directory: Path) -> int:
         os.close(fd)
         raise LogInUse(f"{path.parent} is written to by another process") from None
     return fd
+
+
+def keep_directory(directory: Path, held: int) -> int:
+    """Stay the only process that writes to a log, where its folder is another one by now: removed, or mounted again.
+
+    Returns the descriptor that holds it, in the place of ``held``. Raises LogInUse, OSError.
+    """
+    with suppress(FileNotFoundError):
+        if os.path.samestat(os.fstat(held), os.stat(directory / _LOCK)):
+            return held
+    taken = take_directory(directory)
+    os.close(held)
+    return taken
 
 
 def open_segments(directory: Path) -> list[Segment]:

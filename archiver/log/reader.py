@@ -203,16 +203,18 @@ class Reader(Follower):
             at = start
             try:
                 for block in blocks.walk(fd, start, end):
-                    self._skipped(segment, at, block.start)
+                    if at < block.start:
+                        self._skipped(segment, at, block.start)
                     yield block, segment.number
                     at = block.end
-                self._skipped(segment, at, end)
+                if at < end:
+                    self._skipped(segment, at, end)
             finally:
                 os.close(fd)
 
     def _skipped(self, segment: Segment, start: int, end: int) -> None:
         """Note that there are no blocks between two offsets; once, though the place may be read again."""
-        if start == end or Position(segment.number, end) <= self._skipped_to:
+        if Position(segment.number, end) <= self._skipped_to:
             return
         self._skipped_to = Position(segment.number, end)
         self._broken = True
@@ -244,7 +246,7 @@ def begins_ns(directory: Path) -> int:
         with contextlib.suppress(FileNotFoundError):
             fd = os.open(path, os.O_RDONLY)
             try:
-                found = blocks.next_block(fd, START, os.fstat(fd).st_size)
+                found = next(blocks.walk(fd, START, os.fstat(fd).st_size), None)
             finally:
                 os.close(fd)
             if found is not None:

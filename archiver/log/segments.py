@@ -29,17 +29,15 @@ from archiver.log import blocks
 from archiver.log.ageing import DOUBT, Ageing
 from archiver.log.files import (
     Follower,
-    LogInUse,
     Position,
     Segment,
     begin_segment,
+    keep_directory,
     open_segments,
     points_behind,
     segment_files,
     take_directory,
 )
-
-__all__ = ["FLUSH_BYTES", "LARGEST_BATCH", "MEMORY", "LogInUse", "Position", "SegmentLog"]
 
 log = logging.getLogger("labioc.archiver")
 
@@ -61,6 +59,7 @@ _NS: Final = 1_000_000_000
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 _RETRY_NEW_NS: Final = 60 * _NS
 """How long an empty file is tried before another one is begun, when the disk fails."""
+_NOT_WRITTEN: Final = "cannot be written, keeping the newest in memory"
 _NOT_SYNCED: Final = "not put on the disk"
 _NOT_REMOVED: Final = "an old file cannot be removed"
 _NO_NEW_FILE: Final = "no new file, going on with the old one"
@@ -98,7 +97,8 @@ class SegmentLog:
         self._flush_after, self._sync_after = flush_after, sync_after
         self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
         self._clock = clock
-        self._buffer: deque[tuple[bytes, int]] = deque()
+        self._buffer: deque[bytes] = deque()
+        self._counts: deque[int] = deque()
         self._buffered = 0
         self._oldest_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -132,7 +132,7 @@ class SegmentLog:
     @property
     def waiting(self) -> int:
         """Points in memory that could not be written yet."""
-        return sum(points for _, points in self._buffer)
+        return sum(self._counts)
 
     def append(self, batch: bytes, points: int) -> None:
         """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs).
@@ -146,7 +146,8 @@ class SegmentLog:
         with self.lock:
             if not self._buffer:
                 self._oldest_ns = self._clock()
-            self._buffer.append((batch, points))
+            self._buffer.append(batch)
+            self._counts.append(points)
             self._buffered += len(batch)
             if self._cannot_write:
                 self._shrink_buffer()
@@ -166,12 +167,7 @@ class SegmentLog:
             done = self._write()
             while not done and self._errno in _NO_ROOM and self._drop_delivered():
                 done = self._write()
-            if (
-                not done
-                and self._errno not in (*_NO_ROOM, errno.EFBIG)
-                and self._may_begin()
-                and self._try_new_segment()
-            ):
+            if not done and self._may_begin() and self._try_new_segment():
                 done = self._write()  # the old file is on a file system that failed, and that is mounted again by now
             if done:
                 self._limit()
@@ -186,27 +182,27 @@ class SegmentLog:
     def sync(self) -> None:
         """Wait until all that was written is on the disk, with the positions of the readers. Raises OSError."""
         with self._syncing:
-            self._sync()
+            with self.lock:
+                self._note_unsynced()
+                waiting, self._unsynced = self._unsynced, {}
+                followers = list(self.followers)
+            failed: OSError | None = None
+            for fd in waiting.values():
+                try:
+                    os.fdatasync(fd)
+                except OSError as error:
+                    failed = error
+                finally:
+                    os.close(fd)
+            if failed is not None:
+                raise failed
+            for follower in followers:
+                follower.save()
 
-    def _sync(self) -> None:
-        with self.lock:
-            number = self.segments[-1].number
-            if number not in self._unsynced and self._fd >= 0:
-                self._unsynced[number] = os.dup(self._fd)
-            waiting, self._unsynced = self._unsynced, {}
-            followers = list(self.followers)
-        failed: OSError | None = None
-        for fd in waiting.values():
-            try:
-                os.fdatasync(fd)
-            except OSError as error:
-                failed = error
-            finally:
-                os.close(fd)
-        if failed is not None:
-            raise failed
-        for follower in followers:
-            follower.save()
+    def _note_unsynced(self) -> None:
+        """Keep the file that is written to for the next sync, also when another one is begun meanwhile."""
+        if self._fd >= 0 and self.segments[-1].number not in self._unsynced:
+            self._unsynced[self.segments[-1].number] = os.dup(self._fd)
 
     async def run(self) -> None:
         """Flush and sync in time until cancelled; the disk is waited for in a thread."""
@@ -243,9 +239,8 @@ class SegmentLog:
             self._failed(error)
         finally:
             if self.waiting:
-                self.lost += self.waiting
                 log.error("durable log %s: %d points could not be written and are lost", self.directory, self.waiting)
-                self._buffer.clear()
+                self._shrink_buffer(0)
             os.close(self._fd)
             self._fd = -1
             os.close(self._guard)
@@ -257,9 +252,7 @@ class SegmentLog:
     def _write(self) -> bool:
         """Write the buffer as one block; whatever goes wrong, the file ends with a whole block."""
         segment = self.segments[-1]
-        payload = b"".join(batch for batch, _ in self._buffer)
-        points = sum(points for _, points in self._buffer)
-        now = self._clock()
+        payload, points, now = b"".join(self._buffer), self.waiting, self._clock()
         block = memoryview(blocks.pack(payload, points, self._oldest_ns, now))
         try:
             done = 0
@@ -272,8 +265,9 @@ class SegmentLog:
             return False
         if self._cannot_write:
             log.warning("durable log %s: writing again", self.directory)
-            self._cannot_write = ""
+            self._cannot_write = self._report(_NOT_WRITTEN)
         self._buffer.clear()
+        self._counts.clear()
         self._buffered = 0
         segment.end += len(block)
         segment.newest_ns = now
@@ -285,25 +279,20 @@ class SegmentLog:
         return True
 
     def _failed(self, error: OSError) -> None:
-        text = f"{error.strerror or error}"
-        if text != self._cannot_write:
-            log.error("durable log %s: cannot be written (%s); keeping the newest in memory", self.directory, text)
-        self._cannot_write, self._errno = text, error.errno or 0
+        self._cannot_write, self._errno = self._report(_NOT_WRITTEN, error), error.errno or 0
 
-    def _report(self, trouble: str, error: OSError | None = None) -> None:
-        """Log a trouble once, until it is another or over (no error)."""
+    def _report(self, trouble: str, error: OSError | None = None) -> str:
+        """Log a trouble once, until it is another or over (no error); return the reason."""
         text = f"{error.strerror or error}" if error else ""
         if text and text != self._reported.get(trouble):
             log.error("durable log %s: %s (%s)", self.directory, trouble, text)
         self._reported[trouble] = text
+        return text
 
-    def _shrink_buffer(self) -> None:
-        gone = 0
-        while self._buffered > MEMORY:
-            batch, points = self._buffer.popleft()
-            self._buffered -= len(batch)
-            gone += points
-        self.lost += gone
+    def _shrink_buffer(self, limit: int = MEMORY) -> None:
+        while self._buffered > limit:
+            self._buffered -= len(self._buffer.popleft())
+            self.lost += self._counts.popleft()
 
     def _limit(self) -> None:
         """Begin a new segment when it is time, drop what is more or older than allowed."""
@@ -312,7 +301,7 @@ class SegmentLog:
         full = last.end >= self._segment_bytes
         if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
             self._try_new_segment()
-        ageing = self._ageing.counts(now)
+        ageing = len(self.segments) > 1 and self._ageing.counts(now)
         while len(self.segments) > 1 and (
             self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
         ):
@@ -345,9 +334,6 @@ class SegmentLog:
             return
         log.error("durable log %s: its files have been removed, beginning anew", self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        if not os.fstat(self._guard).st_nlink:
-            before, self._guard = self._guard, take_directory(self.directory)
-            os.close(before)
         self._begin_segment()
         while len(self.segments) > 1 and not self.segments[0].path.exists():
             self._drop(self.segments[0])
@@ -380,13 +366,11 @@ class SegmentLog:
         except OSError as error:
             self._report(_NOT_REMOVED, error)
             return False
-        missed = 0
         for follower, points in behind:
             follower.dropped(points, following)
-            missed = max(missed, points)
             if points:
                 log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
-        self.expired += held - missed
+        self.expired += held - max((points for _, points in behind), default=0)
         self.segments.remove(segment)
         return True
 
@@ -401,10 +385,11 @@ class SegmentLog:
             self._failed(error)
 
     def _begin_segment(self) -> None:
+        """Begin a file; where the folder is another one by now (removed, mounted again), as its only writer again."""
+        self._guard = keep_directory(self.directory, self._guard)
         last = self.segments[-1].number if self.segments else 0
         number = max([last, *(found for found, _ in segment_files(self.directory))]) + 1  # one half made may lie there
-        if self._fd >= 0 and last not in self._unsynced:
-            self._unsynced[last] = os.dup(self._fd)
+        self._note_unsynced()
         fd, path = begin_segment(self.directory, number)
         if self._fd >= 0:
             os.close(self._fd)

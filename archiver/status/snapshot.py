@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from archiver.points.builder import PvState
+from archiver.points.builder import PvState, Refused
 from labioc_pages.metrics import Metric, exposition, single
 
 JSON = dict[str, Any]
@@ -51,8 +51,8 @@ class ServerStatus:
 class Snapshot:
     """The bridge at one moment; times in Unix seconds, ``rate`` in events per second, ``lag`` in seconds.
 
-    ``refusing``: a server has refused points within the last minute, or has fields of another type. ``cut_off``: no PV
-    is connected although the search had time. ``message`` says what is wrong, empty when nothing is.
+    ``refusing``: points or events were refused within the last minute, or a server has fields of another type.
+    ``cut_off``: no PV is connected although the search had time. ``message`` says what is wrong, empty when nothing is.
     """
 
     state: BridgeState
@@ -77,8 +77,8 @@ class Snapshot:
 
     @property
     def refused_points(self) -> int:
-        """Points that servers refused since the start."""
-        return sum(server.refused for server in self.servers)
+        """Points that servers refused since the start, and events that did not become one."""
+        return sum(server.refused for server in self.servers) + sum(missing(self.refused).values())
 
     @property
     def conflicts(self) -> int:
@@ -88,6 +88,11 @@ class Snapshot:
     def as_json(self, pvs: Iterable[PvState] = ()) -> JSON:
         """Return what ``labioc archive SITE status`` gets."""
         return {**asdict(self), "state": self.state.name, "pv": [asdict(pv) for pv in pvs]}
+
+
+def missing(refused: Mapping[str, int]) -> dict[str, int]:
+    """Return by the reason how many of the events that were refused are missing; what is no number is kept INVALID."""
+    return {reason: count for reason, count in refused.items() if count and reason != Refused.NOT_FINITE.value}
 
 
 def prometheus(snapshot: Snapshot) -> str:

@@ -252,6 +252,8 @@ async def test_GIVEN_an_ioc_whose_clock_is_wrong_WHEN_it_is_set_right_THEN_only_
             states = {state.pv: state.refused for state in bridge.builder.states()}
             assert states["T:WRONG"] - states["T:RIGHT"] == len(wrong)
             assert bridge.snapshot.state is BridgeState.OK
+            assert (bridge.snapshot.refused_points, bridge.snapshot.refusing) == (first + len(wrong), True)
+            assert f"{first + len(wrong)} events refused: {stamp_of}" in bridge.snapshot.message
         for name, values in (("T:WRONG", [300, 301, 302]), ("T:RIGHT", [200, 201, 202, 203])):
             assert [one.value for one in samples(tmp_path, name) if one.value] == values
             rows = await asyncio.to_thread(rows_of, influxd, name)

@@ -308,6 +308,29 @@ def test_an_old_file_that_cannot_be_removed_does_not_stop_the_log(
     assert read_all(reader) == list(range(reader.lost, 9))
 
 
+def test_GIVEN_another_folder_in_the_place_of_its_own_WHEN_a_file_is_begun_THEN_the_log_is_its_only_writer_again(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = make_log()
+    old, write = log._fd, os.pwrite
+
+    def broken(fd: int, data: bytes, offset: int) -> int:
+        if fd == old:  # open on the file system that failed
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return write(fd, data, offset)
+
+    put(log, 0)
+    monkeypatch.setattr(os, "pwrite", broken)
+    log.directory.rename(log.directory.with_name("failed"))
+    other = SegmentLog(log.directory)  # another process was faster
+    log.append(b"x n=1i 1\n", 1)
+    assert not log.flush()
+    other.close()
+    assert log.flush()
+    with pytest.raises(LogInUse):
+        SegmentLog(log.directory)
+
+
 async def test_GIVEN_a_log_at_work_WHEN_somebody_removes_its_folder_THEN_it_begins_anew_and_counts_what_went(
     make_log: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
 ) -> None:
