@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
-from archiver.ca.events import Event
-from archiver.ca.subscribe import Subscriber
 from archiver.config import ArchiverConfig, PvSpec
 from archiver.history.samples import combined
 from archiver.history.web import ArchivePages, ArchiveServer
@@ -29,6 +27,8 @@ from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status.page import status_pages
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, missing, prometheus
+from labioc_ca.events import Event
+from labioc_ca.subscribe import Subscriber
 
 log = logging.getLogger("labioc.archiver")
 

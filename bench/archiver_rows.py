@@ -19,9 +19,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from archiver.ca.events import Event, Kind
 from archiver.config import PvSpec, Schema
 from archiver.points.builder import PointBuilder
+from labioc_ca.events import Event, Kind
 from tests.archiver.influx.databases import Influx1
 from tests.debian import program
 

@@ -324,11 +324,12 @@ async def key_to_alarm(tree: Tree, trace: Trace) -> None:
 
 
 _SERVER = ("ioc", "devices")
+_ARCHIVER = ("archiver", "labioc_ca")
 TRIPS: tuple[tuple[str, Callable[[Tree, Trace], Any], tuple[str, ...], tuple[str, ...]], ...] = (
     ("reply of a supply to a Channel Access event", reply_to_event, _SERVER, ("record", "subscription")),
     ("caput to the wire and back", put_and_back, _SERVER, ("circuit", "puts")),
     ("CAN frame to PV", frame_to_event, _SERVER, ("record", "subscription")),
-    ("event to InfluxDB line", event_to_point, ("archiver",), ("decode", "thinning", "segments", "writers")),
+    ("event to InfluxDB line", event_to_point, _ARCHIVER, ("decode", "thinning", "segments", "writers")),
     ("site-file key to behaviour", key_to_alarm, _SERVER, ("record",)),
 )
 

@@ -19,12 +19,12 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from archiver.ca.events import EPICS_EPOCH, Event, Kind, Value
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, quote
 from archiver.points.occurrences import MINOR, NO_ALARM, Occurrences, occurrence
 from archiver.points.rows import Row
 from archiver.points.series import FieldType, Group, Series, channel_name
+from labioc_ca.events import EPICS_EPOCH, Event, Kind, Value
 
 __all__ = ["Event", "Kind", "PointBuilder", "PvState", "Refused"]
 

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec
 from archiver.points.lineprotocol import Point
+from labioc_ca.events import Event, Kind, Value
 
 MEASUREMENT: Final = "events"
 NO_ALARM, MINOR, MAJOR = 0, 1, 2

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from enum import Enum
 from typing import Final
 
-from archiver.ca.events import Value
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, escape_measurement
 from archiver.points.rows import Row
 from archiver.points.thinning import Thinner, parse_tag
+from labioc_ca.events import Value
 
 CONNECTION: Final = "archive_connection"
 """Measurement of changes of connection: tag ``device``, a field 0 or 1 for each PV, named like the PV."""

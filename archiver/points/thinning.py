@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from archiver.ca.events import Event
+from labioc_ca.events import Event
 
 DEFAULT_HEARTBEAT: Final = 60.0
 """Seconds after which a PV with a dead-band gets a point although nothing moved."""

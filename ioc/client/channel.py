@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import caproto
 
-from archiver.ca.environment import Address
 from ioc.client.reading import CHAR, STRING, Meta, Reading, Scalar, encoded, reading_of
+from labioc_ca.environment import Address
 
 _TIME: Final = 14
 _CONTROL: Final = 28

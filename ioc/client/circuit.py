@@ -8,10 +8,10 @@ from typing import Any, Protocol, cast
 
 import caproto
 
-from archiver.ca.circuit import CONNECT_TIMEOUT, ECHO_TIMEOUT, NOT_UNDERSTOOD
-from archiver.ca.environment import Address
-from archiver.ca.search import VERSION
 from ioc.client.channel import Channel, Link
+from labioc_ca.circuit import CONNECT_TIMEOUT, ECHO_TIMEOUT, NOT_UNDERSTOOD
+from labioc_ca.environment import Address
+from labioc_ca.search import VERSION
 
 
 class Owner(Protocol):

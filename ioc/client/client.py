@@ -7,12 +7,12 @@ import socket
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Final
 
-from archiver.ca.environment import Address, Settings
-from archiver.ca.search import Searcher
-from archiver.ca.subscribe import checked_name, user_name
 from ioc.client.channel import Channel
 from ioc.client.circuit import Circuit
 from ioc.errors import MistakesError
+from labioc_ca.environment import Address, Settings
+from labioc_ca.search import Searcher
+from labioc_ca.subscribe import checked_name, user_name
 
 _TEND_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 0.5

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import caproto
 
-from archiver.ca.decode import text_of
 from ioc.records.status import EPICS_EPOCH, SEVERITY_NAMES, STATUS_NAMES
+from labioc_ca.decode import text_of
 
 STRING: Final = 0
 ENUM: Final = 3

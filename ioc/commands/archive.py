@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from archiver import cli
-from archiver.ca.environment import SERVER_PORT
 from archiver.config import ArchiverConfig, ConfigError, PvSpec, read_config, select, shard
 from archiver.points.series import conflicts
 from ioc.archiver_status import ArchiverPvs
@@ -19,6 +18,7 @@ from ioc.server.network import ANY, LOOPBACK, interface_address
 from ioc.site.archiver_pvs import archiver_pvs, bridge_prefix, measurements
 from ioc.site.config import Site, SiteError, load_site
 from ioc.site.expansion import expand_all
+from labioc_ca.environment import SERVER_PORT
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,6 @@ from archiver.log.files import Position, Segment
 from archiver.points.builder import Refused
 from archiver.points.catalogue import load
 from archiver.status.snapshot import BridgeState
-from tests.archiver.ca.fake_ca import FakeCaServer, message
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.test_bridge import (
     COUNTERS,
@@ -39,6 +38,7 @@ from tests.archiver.test_bridge import (
     wait,
 )
 from tests.conftest import unavailable
+from tests.labioc_ca.fake_ca import FakeCaServer, message
 from tests.libca import Context
 from tests.softioc import ServerProcess, free_port, start_softioc
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("ioc", "devices", "db", "archiver", "labioc_pages")
+PACKAGES = ("ioc", "devices", "db", "archiver", "labioc_ca", "labioc_pages")
 ROOT = Path(__file__).resolve().parents[2]
 BUILD = "import sys, setuptools.build_meta as b; to = sys.argv[1]; b.build_sdist(to); b.build_wheel(to)"
 LEFT_OUT = {".git", ".venv", "build", "dist", ".mypy_cache", ".ruff_cache", ".pytest_cache", ".hypothesis", "results"}
@@ -51,7 +51,7 @@ def test_the_source_distribution_is_what_one_works_with(built: Path):
         ".pre-commit-config.yaml",
         ".ci/run",
     }
-    for folder in ("ioc", "devices", "archiver", "labioc_pages", "tests", "scripts", "bench"):
+    for folder in ("ioc", "devices", "archiver", "labioc_ca", "labioc_pages", "tests", "scripts", "bench"):
         wanted |= names(folder, ".py", ".lark", ".db", ".txt")
     wanted |= (
         names("db", ".template", ".substitutions") | names("docs", ".md", ".svg") | names("examples", ".toml", ".py")

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from archiver.ca.events import Event, Kind
 from archiver.cli import HistoryRequest, show_history
 from archiver.config import PvSpec, ServerConfig
 from archiver.history import plot, read
@@ -19,6 +18,7 @@ from archiver.history.samples import HistoryError, Sample, from_influxdb, from_l
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue, load
+from labioc_ca.events import Event, Kind
 from tests.archiver.schemas import SCHEMA
 from tests.conftest import unavailable
 

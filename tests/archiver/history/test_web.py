@@ -17,13 +17,13 @@ from typing import Any
 
 import pytest
 
-from archiver.ca.events import Event, Kind
 from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, combined
 from archiver.history.web import ArchivePages, ArchiveServer, TooMany
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import catalogue
+from labioc_ca.events import Event, Kind
 from tests.archiver.schemas import SCHEMA
 
 NS = 10**9

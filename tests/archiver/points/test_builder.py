@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec, Schema
 from archiver.points.builder import LONGEST_TEXT, PointBuilder, Refused
 from archiver.points.lineprotocol import Point, parse
 from archiver.points.series import FieldType, Series, conflicts, field_type
 from archiver.points.thinning import Thinning, parse_tag
+from labioc_ca.events import Event, Kind, Value
 from tests.archiver.influx.fake_influx import parse_all
 from tests.archiver.schemas import PER_PV, SCHEMA
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec
 from archiver.points.builder import PointBuilder
 from archiver.points.lineprotocol import Point
+from labioc_ca.events import Event, Kind, Value
 from tests.archiver.influx.fake_influx import parse_all
 from tests.archiver.schemas import SCHEMA
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.ca.events import Event, Kind, Value
 from archiver.config import PvSpec, Schema
 from archiver.points.builder import PointBuilder
 from archiver.points.lineprotocol import Point
+from labioc_ca.events import Event, Kind, Value
 from tests.archiver.influx.fake_influx import parse_all
 from tests.archiver.schemas import SCHEMA
 

@@ -1,7 +1,7 @@
 """One TCP connection to a server: its channels and their subscriptions.
 
 caproto keeps the state of circuit and channels and makes the requests; monitor events, which are nearly all of the
-traffic, are decoded by ``archiver.ca.decode`` without it. Nothing here ever sends EVENTS_OFF: a bridge that is too slow
+traffic, are decoded by ``labioc_ca.decode`` without it. Nothing here ever sends EVENTS_OFF: a bridge that is too slow
 stops reading, TCP holds the server back, and its queue keeps the events.
 """
 
@@ -15,10 +15,10 @@ from typing import Final, Protocol, cast
 
 import caproto
 
-from archiver.ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
-from archiver.ca.environment import Address, Settings
-from archiver.ca.events import Event, Kind
-from archiver.ca.search import VERSION
+from labioc_ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
+from labioc_ca.environment import Address, Settings
+from labioc_ca.events import Event, Kind
+from labioc_ca.search import VERSION
 
 log = logging.getLogger("labioc.archiver")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from archiver.ca.events import Event, Kind
+from labioc_ca.events import Event, Kind
 from tests import dbr
-from tests.archiver.ca.watch import watching
 from tests.conftest import unavailable
 from tests.fair_time import until
+from tests.labioc_ca.watch import watching
 from tests.labioc_server import start_labioc
 from tests.libca import Context, Reply, Subscription
 from tests.softioc import ServerProcess, free_port, start_softioc
@@ -115,7 +115,7 @@ async def test_GIVEN_counters_WHEN_they_run_THEN_each_value_comes_once_with_a_st
     softioc: Starter,
 ) -> None:
     names = [f"T:COUNT{number}" for number in range(50)]
-    server = softioc([(HERE.parent / "counter.db", {"P": "T", "N": str(number)}) for number in range(50)])
+    server = softioc([(HERE.parent / "archiver" / "counter.db", {"P": "T", "N": str(number)}) for number in range(50)])
     async with watching(names, server.address) as watch:
         await watch.connected(*names)
         await watch.until(lambda: all(len(watch.values(name)) >= 15 for name in names))
@@ -232,7 +232,7 @@ async def test_GIVEN_two_servers_WHEN_the_one_in_use_dies_THEN_the_other_is_used
 
 
 async def test_GIVEN_a_subscriber_WHEN_it_stops_THEN_no_more_events_come(softioc: Starter) -> None:
-    server = softioc([(HERE.parent / "counter.db", {"P": "T", "N": "0"})])
+    server = softioc([(HERE.parent / "archiver" / "counter.db", {"P": "T", "N": "0"})])
     async with watching(["T:COUNT0"], server.address) as watch:
         await watch.until(lambda: len(watch.values("T:COUNT0")) > 2)
     count = len(watch.values("T:COUNT0"))

@@ -17,10 +17,10 @@ from typing import Final
 
 import caproto
 
-from archiver.ca.circuit import TEND, Circuit, connection_event
-from archiver.ca.environment import Address, Settings
-from archiver.ca.events import Event
-from archiver.ca.search import Searcher
+from labioc_ca.circuit import TEND, Circuit, connection_event
+from labioc_ca.environment import Address, Settings
+from labioc_ca.events import Event
+from labioc_ca.search import Searcher
 
 log = logging.getLogger("labioc.archiver")
 

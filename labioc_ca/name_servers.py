@@ -16,7 +16,7 @@ from typing import Final
 
 import caproto
 
-from archiver.ca.environment import Address
+from labioc_ca.environment import Address
 
 log = logging.getLogger("labioc.archiver")
 

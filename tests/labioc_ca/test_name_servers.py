@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.archiver.ca.fake_ca import FakeCaServer, message
-from tests.archiver.ca.test_subscribe import STARTERS, Starter, starting
-from tests.archiver.ca.watch import Watch, watching
 from tests.fair_time import until
+from tests.labioc_ca.fake_ca import FakeCaServer, message
+from tests.labioc_ca.test_subscribe import STARTERS, Starter, starting
+from tests.labioc_ca.watch import Watch, watching
 from tests.softioc import free_port
 
 TYPES = [(Path(__file__).parent / "types.db", {"P": "T"})]
@@ -131,7 +131,7 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
         names.deaf = True
         async with searching(["A"], names.address, CONN_TMO="0.2") as watch:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("archiver.ca.name_servers.ECHO_TIMEOUT", 0.2)
+                patch.setattr("labioc_ca.name_servers.ECHO_TIMEOUT", 0.2)
                 await until(lambda: names.accepted >= 2 and names.echoes >= 1, 5)
             names.deaf = False
             await watch.connected("A")
@@ -140,7 +140,7 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
 async def test_GIVEN_a_name_server_that_stops_in_the_middle_of_a_message_WHEN_time_is_up_THEN_it_is_connected_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("archiver.ca.name_servers.ECHO_TIMEOUT", 0.2)
+    monkeypatch.setattr("labioc_ca.name_servers.ECHO_TIMEOUT", 0.2)
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
         names.deaf = True
         async with searching(["A"], names.address) as watch:

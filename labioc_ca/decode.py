@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Any, Final
 
-from archiver.ca.events import EPICS_EPOCH, Event, Kind, Value
+from labioc_ca.events import EPICS_EPOCH, Event, Kind, Value
 
 EVENT_ADD: Final = 1
 TIME: Final = 14

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from archiver.ca.decode import BrokenStream, EventDecoder, Message, text_of
-from archiver.ca.events import Event, Kind
+from labioc_ca.decode import BrokenStream, EventDecoder, Message, text_of
+from labioc_ca.events import Event, Kind
 
 EPOCH = 631_152_000
 LETTER = {Kind.SHORT: "h", Kind.FLOAT: "f", Kind.ENUM: "H", Kind.CHAR: "B", Kind.LONG: "i", Kind.DOUBLE: "d"}

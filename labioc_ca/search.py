@@ -17,8 +17,8 @@ from typing import Final, cast
 
 import caproto
 
-from archiver.ca.environment import Address, Settings
-from archiver.ca.name_servers import NameServer
+from labioc_ca.environment import Address, Settings
+from labioc_ca.name_servers import NameServer
 
 log = logging.getLogger("labioc.archiver")
 

@@ -10,11 +10,11 @@ import time
 
 import pytest
 
-from archiver.ca.environment import Settings
-from archiver.ca.subscribe import Subscriber
-from tests.archiver.ca.fake_ca import FakeCaServer, message
-from tests.archiver.ca.watch import watching
+from labioc_ca.environment import Settings
+from labioc_ca.subscribe import Subscriber
 from tests.fair_time import until
+from tests.labioc_ca.fake_ca import FakeCaServer, message
+from tests.labioc_ca.watch import watching
 from tests.softioc import free_port
 
 LONG_NAME = "L" * 60
@@ -182,7 +182,7 @@ async def test_GIVEN_garbage_datagrams_WHEN_they_arrive_THEN_they_are_counted_an
 async def test_GIVEN_a_long_search_WHEN_a_beacon_tells_of_a_new_server_THEN_it_is_searched_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("archiver.ca.search.FIRST_PAUSE", 50.0)
+    monkeypatch.setattr("labioc_ca.search.FIRST_PAUSE", 50.0)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as repeater:
         repeater.bind(("127.0.0.1", 0))
         repeater.setblocking(False)
