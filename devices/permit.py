@@ -1,5 +1,7 @@
 """Leave to change a device, asked for by the link immediately before the first byte of each exchange that changes it.
 
+Also whose exchange a line carries next: one at a time, urgent writes before everything else that waits.
+
 A put may be withdrawn at any time until its first byte goes out: its client has left, writing was forbidden, it has
 waited for too long, or the output was switched off meanwhile. Only the link knows that moment, after it has got its
 line. So each write runs in a context with a permit of its own, and a link calls ``changing()`` before it sends what
@@ -9,7 +11,9 @@ reconnection can change a device, whatever a driver does. Without a context ever
 
 from __future__ import annotations
 
+import asyncio
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextvars import Context, ContextVar, copy_context
 
@@ -82,3 +86,36 @@ def current() -> Permit:
 def changing() -> None:
     """Ask whether an exchange that changes the device may be sent now. Raises Withdrawn when not."""
     current().begin()
+
+
+class Precedence:
+    """A lock, to be used with ``async with``; those that wait get it in their order, urgent writes first."""
+
+    def __init__(self) -> None:
+        self._held = False
+        self._urgent: deque[asyncio.Future[None]] = deque()
+        self._others: deque[asyncio.Future[None]] = deque()
+
+    async def __aenter__(self) -> None:
+        if self._held:
+            turn = asyncio.get_running_loop().create_future()
+            (self._urgent if current().urgent else self._others).append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if not turn.cancelled():  # it had just been given the line
+                    self._pass_on()
+                raise
+        self._held = True
+
+    async def __aexit__(self, *_: object) -> None:
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        for waiting in (self._urgent, self._others):
+            while waiting:
+                turn = waiting.popleft()
+                if not turn.done():
+                    turn.set_result(None)
+                    return
+        self._held = False

@@ -14,8 +14,7 @@ from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.answers import instead
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
-from devices.rules.hv_frozen import Activity
-from devices.rules.hv_trip import Sample
+from devices.rules.hv_trip import Activity, Sample
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it reports."""

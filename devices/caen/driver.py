@@ -22,7 +22,7 @@ from devices.links.line import PAUSE, LineLink, open_link, parse_address
 from devices.links.transport import SerialAddress
 from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
 from devices.rules.channels import ChannelDriver, place_of
-from devices.rules.hv_frozen import Activity
+from devices.rules.hv_trip import Activity
 
 log = logging.getLogger("labioc.caen")
 

@@ -26,7 +26,7 @@ from devices.iseg.unit import IsegUnit, Wanted
 from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
 from devices.rules.channels import ChannelDriver, channel_prefix
-from devices.rules.hv_frozen import Activity
+from devices.rules.hv_trip import Activity
 
 log = logging.getLogger("labioc.iseg")
 

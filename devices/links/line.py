@@ -28,9 +28,9 @@ import serial
 
 from devices import permit
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
-from devices.links.precedence import Precedence
 from devices.links.transport import SerialAddress, SerialTransport, TcpAddress, TcpTransport, Transport
 from devices.model import LinkStats
+from devices.permit import Precedence
 
 CONNECT_TIMEOUT = 2.0  # seconds
 PAUSE = 0.005  # seconds after an answer in which nothing may follow, and no request is sent

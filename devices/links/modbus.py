@@ -25,9 +25,8 @@ from devices.links.modbus_words import (
     words_from_float,
     words_from_seconds,
 )
-from devices.links.precedence import Precedence
 from devices.model import LinkStats
-from devices.permit import current
+from devices.permit import Precedence, current
 
 ATTEMPTS = 8  # at a read; on a line that spoils 5 % of the answers one read in 10**8 fails
 TIMEOUTS = 3  # that all attempts at a read may take together

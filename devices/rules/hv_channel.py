@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
-from devices.rules.hv_frozen import Activity, FrozenCurrent
-from devices.rules.hv_trip import Conditions, Sample, TripLatch
+from devices.rules.hv_trip import Activity, Conditions, FrozenCurrent, Sample, TripLatch
 from devices.rules.settings import Demand
 
 

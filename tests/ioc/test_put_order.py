@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from devices.errors import LinkDown, ReplyTimeout
-from devices.links.precedence import Precedence
 from devices.model import Reading, Value
-from devices.permit import changing
+from devices.permit import Precedence, changing
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record
 from ioc.records.fieldtable import fields_of

@@ -16,8 +16,7 @@ from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import write
 from devices.iseg.link import ModuleLink
 from devices.links.modbus import open_unit
-from devices.links.precedence import Precedence
-from devices.permit import NOTHING, Permit, changing, current
+from devices.permit import NOTHING, Permit, Precedence, changing, current
 from tests.devices.links.line_bench import ASK, SET, talking_to
 from tests.fair_time import until
 

@@ -12,8 +12,7 @@ from devices.caen.protocol import Profile
 from devices.caen.status import layout_of
 from devices.model import Cause, Level, Reading
 from devices.rules.hv_channel import STATES, HvChannel, PolarityWatch, State
-from devices.rules.hv_frozen import Activity
-from devices.rules.hv_trip import Conditions, Sample, TripLatch
+from devices.rules.hv_trip import Activity, Conditions, Sample, TripLatch
 
 OFF = Conditions()
 ON = Conditions(on=True)
