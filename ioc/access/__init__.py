@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ioc.access.base import Policy
-from ioc.access.policy import AccessPolicy
+from ioc.access.policy import AccessPolicy, Policy
 from ioc.access.settings import Access
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from typing import Final
 
 from ioc.access.acf import NONE, READ, WRITE, Acf, AcfError, Group, load_acf
-from ioc.access.base import Policy
 from ioc.access.calc import LETTERS
+from ioc.access.policy import Policy
 from ioc.access.settings import Access
 from ioc.inputs import Input, Inputs
 from ioc.records import PutContext, Record

@@ -33,6 +33,7 @@ from ioc.records import (
 )
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
+from ioc.site.recovery import RecoverySettings
 
 log = logging.getLogger("labioc.recovery")
 
@@ -41,8 +42,8 @@ USER: Final = "labioc:REC"
 
 NOT_ASKED_FOR: Final = "the site file does not ask for it ([recovery] channels)"
 
-OFF, ARMED = 0, 1
-"""States of REC:MODE."""
+ARMED = 1
+"""State of REC:MODE."""
 
 MAJOR: Final = 2
 INVALID: Final = 3
@@ -55,7 +56,7 @@ Objection = Callable[[str], str]
 
 
 class ChannelRecovery(NotedSource):
-    """The recovery of one channel and the source of its PVs; ``rules`` None: the site file does not ask for it.
+    """The recovery of one channel and the source of its PVs; ``settings`` None: the site file does not ask for it.
 
     ``base`` is the name of the channel with the colon behind it, ``guards`` are the bits that forbid a recovery, each
     with the value that it has when all is well; ``cause`` are those with which the unit itself reports a trip.
@@ -65,7 +66,7 @@ class ChannelRecovery(NotedSource):
         self,
         base: str,
         records: RecordSet,
-        rules: RecoveryRules | None,
+        settings: RecoverySettings | None,
         guards: Sequence[tuple[Record, int]],
         cause: Sequence[Record],
         puts: PutPath,
@@ -75,10 +76,12 @@ class ChannelRecovery(NotedSource):
         super().__init__(puts.notes)
         self.base = base
         self._own = {name: records[f"{base}REC:{name}"] for name in ("MODE", "STATE", "TRIES", "LEFT", "MSG")}
-        self._rules = rules
-        tries = self._own["TRIES"]
-        if rules is not None and not tries.udf:
-            rules.allow(int(str(tries.val)))  # what was kept
+        self._asked_for = settings is not None
+        self._rules = RecoveryRules(settings or RecoverySettings(tries=1))
+        if not self._asked_for:
+            self._rules.reason = NOT_ASKED_FOR
+        elif not (tries := self._own["TRIES"]).udf:
+            self._rules.allow(int(str(tries.val)))  # what was kept
         self._guards, self._cause = guards, cause
         self._puts = puts
         self._clock = clock
@@ -89,15 +92,16 @@ class ChannelRecovery(NotedSource):
         self._context = PutContext()
         self._task: asyncio.Task[None] | None = None
         self._put: Put | None = None
-        self._said = ""
+        self._reported = ""
         self._show()
 
     def start(self, scanner: DeviceScanner) -> None:
         """Take puts to its PVs, and look at all that is read from now on."""
         for name in ("MODE", "TRIES"):
             self._own[name].source = self
-        scanner.on_posted.append(self.look)
-        scanner.shown[self._readings["STATE"].signal or ""] = self.shown
+        if self._asked_for:
+            scanner.on_posted.append(self.look)
+            scanner.shown[self._readings["STATE"].signal or ""] = self.shown
 
     # ---- its own PVs
 
@@ -107,7 +111,6 @@ class ChannelRecovery(NotedSource):
         if (reason := self._refusal(record, value)) is not None:
             self.notes.refused_record(record, "VAL", as_text(record, value), context, reason)
             raise PutRefused(reason)
-        assert self._rules is not None
         if record is self._own["TRIES"]:
             self._rules.allow(int(str(value)))
         elif value == ARMED:
@@ -118,7 +121,7 @@ class ChannelRecovery(NotedSource):
         self.notes.applied_field(record, spec, old, record.get("VAL"), context)
 
     def _refusal(self, record: Record, value: Value) -> str | None:
-        if self._rules is None:
+        if not self._asked_for:
             return NOT_ASKED_FOR
         if record is self._own["TRIES"]:
             low, high = record.number("DRVL"), record.number("DRVH")
@@ -129,14 +132,12 @@ class ChannelRecovery(NotedSource):
     @property
     def putting(self) -> Put | None:
         """The put that is under way."""
-        return self._rules.putting if self._rules is not None else None
+        return self._rules.putting
 
     # ---- what it looks at
 
     def look(self) -> None:
         """Take what has been posted, and make the next put if there is one."""
-        if self._rules is None:
-            return
         put = self._rules.take(self._look())
         if put is not None:
             self._put, self._context = put, PutContext(USER, socket.gethostname(), callback=True)
@@ -147,7 +148,7 @@ class ChannelRecovery(NotedSource):
 
     def observe(self, name: str, context: PutContext) -> None:
         """Give way to a put of anybody else to the channel; acknowledging a trip only ends HOLD."""
-        if self._rules is None or context is self._context:
+        if context is self._context:
             return
         if name == f"{self.base}TRIP:ACK:CMD":
             self._rules.acknowledged()
@@ -157,16 +158,13 @@ class ChannelRecovery(NotedSource):
 
     def shown(self, reading: Reading) -> Reading:
         """Return the reading of STATE as it is shown: RECOVERING hides what is less."""
-        if self._rules is None or not self._rules.active:
-            return reading
-        if not isinstance(reading.value, int) or reading.value >= State.RECOVERING:
+        if not self._rules.active or not isinstance(reading.value, int) or reading.value >= State.RECOVERING:
             return reading
         return state_reading(int(State.RECOVERING), reading.time, max(Level.MINOR, reading.level))
 
     async def close(self) -> None:
         """End what is under way; a put that has begun is left to the put path."""
-        if self._rules is not None:
-            self._rules.disarm()
+        self._rules.disarm()
         self._context.cancelled.set()
         if self._task is not None:
             self._task.cancel()
@@ -178,7 +176,7 @@ class ChannelRecovery(NotedSource):
         now = self._clock.monotonic()
         if any(record.udf or record.sevr >= INVALID for record in watched) or self._outputs["ON"].udf:
             return Look(now, known=False)
-        age = self._clock.time() - readings["SETTLED"].stamp
+        offset = now - self._clock.time()  # from the time of stamps to that of the rules
         return Look(
             now,
             known=True,
@@ -188,10 +186,10 @@ class ChannelRecovery(NotedSource):
             trips=int(str(readings["TRIP:COUNT"].val)),
             reported=any(record.val for record in self._cause),
             settled=bool(readings["SETTLED"].val),
-            settled_at=now - age,
+            settled_at=offset + readings["SETTLED"].stamp,
             vset=float(str(readings["VSET:RBV"].val)),
             forbidden=next(self._forbidden(), ""),
-            guarded_at=now - self._clock.time() + min((record.stamp for record, _ in self._guards), default=math.inf),
+            guarded_at=offset + min((record.stamp for record, _ in self._guards), default=math.inf),
             objection=next(filter(None, (objection(self.base.rstrip(":")) for objection in self._objections)), ""),
         )
 
@@ -205,7 +203,6 @@ class ChannelRecovery(NotedSource):
     async def _perform(self, put: Put, context: PutContext) -> None:
         """Make a put as a client would, and tell the rules what came of it."""
         record = self._outputs[put.suffix]
-        assert self._rules is not None
         try:
             record.check_device_put(fields_of(record.rtyp)["VAL"], put.value)
             await self._puts.put(record, put.value, context)
@@ -220,7 +217,6 @@ class ChannelRecovery(NotedSource):
 
     def _follow(self) -> None:
         """Withdraw a put that is no longer wanted, and show how things are."""
-        assert self._rules is not None
         if self._put is not None and self._rules.putting is not self._put:
             self._put = None
             self._context.cancelled.set()
@@ -228,15 +224,13 @@ class ChannelRecovery(NotedSource):
 
     def _show(self) -> None:
         rules, now = self._rules, self._clock.time()
-        values: dict[str, Value] = {"MODE": OFF, "STATE": int(Phase.IDLE), "TRIES": 1, "LEFT": 1, "MSG": NOT_ASKED_FOR}
-        if rules is not None:
-            left = rules.left(self._clock.monotonic())
-            values = {"MODE": int(rules.armed), "STATE": int(rules.phase), "TRIES": rules.tries, "LEFT": left}
-            values["MSG"] = rules.reason
-            if self._said not in ("", rules.reason):
-                level = logging.WARNING if rules.phase in (Phase.HOLD, Phase.LOCKOUT) else logging.INFO
-                log.log(level, "%sREC: %s: %s", self.base, rules.phase.name, rules.reason)
-            self._said = rules.reason
+        left = rules.left(self._clock.monotonic())
+        values: dict[str, Value] = {"MODE": int(rules.armed), "STATE": int(rules.phase), "TRIES": rules.tries}
+        values |= {"LEFT": left, "MSG": rules.reason}
+        if self._reported not in ("", rules.reason):
+            level = logging.WARNING if rules.phase in (Phase.HOLD, Phase.LOCKOUT) else logging.INFO
+            log.log(level, "%sREC: %s: %s", self.base, rules.phase.name, rules.reason)
+        self._reported = rules.reason
         for name, value in values.items():
             record = self._own[name]
             if record.udf or record.val != value:
@@ -269,10 +263,9 @@ class Recoveries:
             device, place = record.device or "", _place(record)
             if (record.signal or "").endswith(".REC.MODE"):
                 settings = site.recovery.get(place)
-                rules = None if settings is None else RecoveryRules(settings)
                 checked = [*guards[device], *guards[place]]
                 base = name.removesuffix("REC:MODE")
-                found = ChannelRecovery(base, records, rules, checked, causes[place], puts, clock, self.objections)
+                found = ChannelRecovery(base, records, settings, checked, causes[place], puts, clock, self.objections)
                 self._of_device[device].append(found)
                 self._of_output |= {output: [found] for output in outputs[place]}
         for device, channels in self._of_device.items():

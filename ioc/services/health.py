@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ioc.clock import Clock
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import Journal
-from ioc.services.remotes import Remote
+from ioc.services.remote import Remote
 from ioc.services.statistics import LAG_MAJOR, IocStatistics
 from labioc_pages.metrics import Metric, exposition, single
 

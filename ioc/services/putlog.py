@@ -27,6 +27,7 @@ from typing import Final
 
 from ioc.clock import Clock
 from ioc.services.journal import LONGEST, Entry, Typed
+from ioc.services.remote import Remote
 from ioc.site.config import PutLogSettings
 from labioc_pages.metrics import Metric, single
 
@@ -100,8 +101,8 @@ def _in_json(value: Typed) -> str:
     return f"{text}.0" if text.lstrip("-").isdecimal() else text
 
 
-class PutLog:
-    """Sends puts to one server; ``start`` and ``close`` it on the running loop."""
+class PutLog(Remote):
+    """Sends puts to one server."""
 
     def __init__(self, settings: PutLogSettings, clock: Clock) -> None:
         self.connected = False
@@ -115,7 +116,6 @@ class PutLog:
         self._wake = asyncio.Event()
         self._empty = asyncio.Event()
         self._reason = "no attempt yet"
-        self._task: asyncio.Task[None] | None = None
 
     def add(self, entry: Entry) -> None:
         """Have a put sent."""
@@ -124,28 +124,21 @@ class PutLog:
         self._empty.clear()
         self._wake.set()
 
-    def start(self) -> None:
-        """Begin to connect."""
-        self._task = asyncio.create_task(self._work(), name="put log")
-
     async def close(self) -> None:
         """Send what waits, if the server is there, and end; cancelling ends it at once."""
         try:
             if self.connected and (self._waiting or self._on_the_way):
                 await self._empty.wait()
         finally:
-            if self._task is not None:
-                self._task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await self._task
+            await super().close()
 
     def problems(self) -> Iterator[str]:
-        """Return what is wrong, in words."""
+        """Yield what is wrong, in words."""
         if not self.connected:
             yield f"the log server of puts, {self._server}, is not connected: {self._reason}"
 
     def metrics(self) -> Iterator[Metric]:
-        """Return the numbers for Prometheus."""
+        """Yield the numbers for Prometheus."""
         yield single("putlog_connected", "gauge", "1 when the log server of puts is connected", int(self.connected))
         yield single("putlog_sent_total", "counter", "Puts sent to the log server", self.sent)
         yield single("putlog_dropped_total", "counter", "Puts that it did not get", self.dropped)

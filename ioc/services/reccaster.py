@@ -13,7 +13,6 @@ import os
 import random
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
 from fnmatch import fnmatchcase
 from typing import Final
 
@@ -21,6 +20,7 @@ from ioc.clock import Clock
 from ioc.database.dbfile import RecordDef
 from ioc.services import recsync
 from ioc.services.recsync import Announcement, FromServer
+from ioc.services.remote import Remote
 from ioc.site.config import RecSyncSettings
 from labioc_pages.metrics import Metric, single
 
@@ -51,7 +51,7 @@ ENVIRONMENT: Final = (
 """Variables that RecCaster sends."""
 
 
-class RecCaster:
+class RecCaster(Remote):
     """Registers with one receiver at a time.
 
     ``records`` returns what is registered, when a receiver is there; ``own`` returns values that this server knows
@@ -77,26 +77,14 @@ class RecCaster:
         self._holdoff = holdoff
         self._errors = 0
         self._reason = "no receiver has announced itself yet"
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to listen."""
-        self._task = asyncio.create_task(self._work(), name="recsync")
-
-    async def close(self) -> None:
-        """End the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     def problems(self) -> Iterator[str]:
-        """Return what is wrong, in words."""
+        """Yield what is wrong, in words."""
         if not self.registered:
             yield f"its records are not registered by RecSync: {self._reason}"
 
     def metrics(self) -> Iterator[Metric]:
-        """Return the numbers for Prometheus."""
+        """Yield the numbers for Prometheus."""
         yield single("recsync_records", "gauge", "Records that the RecSync receiver has", self.registered)
 
     async def _work(self) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
 
 from ioc.clock import Clock
 from ioc.database.dbfile import RecordDef
@@ -14,25 +13,9 @@ from ioc.records import RecordSet
 from ioc.services.journal import Journal
 from ioc.services.putlog import PutLog
 from ioc.services.reccaster import RecCaster
+from ioc.services.remote import Remote
 from ioc.services.statistics import protocol_version
 from ioc.site.config import Site
-from labioc_pages.metrics import Metric
-
-
-class Remote(Protocol):
-    """One of them. Whatever it does, or does not, the server goes on."""
-
-    def start(self) -> None:
-        """Begin, on the running loop."""
-
-    async def close(self) -> None:
-        """End; cancelling ends it at once."""
-
-    def problems(self) -> Iterable[str]:
-        """Return what is wrong, in words."""
-
-    def metrics(self) -> Iterable[Metric]:
-        """Return the numbers for Prometheus."""
 
 
 def remotes(

@@ -9,10 +9,10 @@ from archiver.config import PvSpec
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import RecordDef
+from ioc.records.fieldtable import STATE_STRINGS
 from ioc.site.config import Site
 from ioc.site.expansion import Database
 
-_STATES = "ZR ON TW TH FR FV SX SV EI NI TE EL TV TT FT FF".split()  # noqa: SIM905
 _CHANNEL = re.compile(r"CH([0-9]{2}):(.+)")
 
 
@@ -59,7 +59,7 @@ def _states(record: RecordDef) -> tuple[str, ...]:
         return record.fields.get("ZNAM", ""), record.fields.get("ONAM", "")
     if record.rtyp not in ("mbbi", "mbbo"):
         return ()
-    texts = [record.fields.get(f"{state}ST", "") for state in _STATES]
+    texts = [record.fields.get(name, "") for name in STATE_STRINGS]
     return tuple(texts[: max((number + 1 for number, text in enumerate(texts) if text), default=0)])
 
 

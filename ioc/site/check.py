@@ -34,14 +34,9 @@ MAX_NAME = 60
 _CHANNEL = re.compile(r"CH[0-9]{2}")
 _ANALOG = (*LIMIT_FIELDS, *RISING_LIMITS.values())
 _ALARM_FIELDS = {
-    "ai": _ANALOG,
-    "ao": _ANALOG,
-    "longin": _ANALOG,
-    "longout": _ANALOG,
-    "bi": BINARY_FIELDS,
-    "bo": BINARY_FIELDS,
-    "mbbi": STATE_FIELDS,
-    "mbbo": STATE_FIELDS,
+    **dict.fromkeys(("ai", "ao", "longin", "longout"), _ANALOG),
+    **dict.fromkeys(("bi", "bo"), BINARY_FIELDS),
+    **dict.fromkeys(("mbbi", "mbbo"), STATE_FIELDS),
 }
 
 

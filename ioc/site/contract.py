@@ -11,7 +11,7 @@ from devices.model import Kind, Signal
 from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.database.support import is_of_server
 from ioc.site.schema import BINARY_FIELDS, RISING_LIMITS, STATE_FIELDS
-from ioc.site.templates import labels, load_templates
+from ioc.site.templates import MARKS, labels, load_templates
 
 OUTPUTS = frozenset({"ao", "bo", "mbbo", "longout", "stringout"})
 TYPES: Mapping[Kind, frozenset[str]] = {
@@ -26,7 +26,6 @@ ACCESS = {"R": "READONLY", "O": "OPERATOR", "E": "EXPERT"}
 
 SEVERITY_FIELDS = frozenset({*RISING_LIMITS.values(), *BINARY_FIELDS, *STATE_FIELDS})
 _ARCHIVE = re.compile(r"monitor( [0-9.]+%?)?")
-_MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 
 
 def contract_mistakes(family: Family) -> list[str]:
@@ -34,7 +33,7 @@ def contract_mistakes(family: Family) -> list[str]:
     try:
         templates = load_templates(family)
         parts = (templates.device, templates.channel, templates.full)
-        records = [record for part in parts if part is not None for record in part.expand(_MARKS)]
+        records = [record for part in parts if part is not None for record in part.expand(MARKS)]
     except DatabaseError as error:
         return error.errors
     settings = family.example_settings(channels=1)

@@ -10,6 +10,7 @@ from devices.registry import FAMILIES
 from ioc.access.settings import EVERYBODY, LOCAL
 from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
+from ioc.records.fieldtable import STATE_SEVERITIES
 from ioc.site.archiver_schema import archiver_schema
 from ioc.site.groups import group_schema
 from ioc.site.interlocks import interlock_schema
@@ -35,11 +36,7 @@ RISING_LIMITS = {"LOLO": "LLSV", "LOW": "LSV", "HIGH": "HSV", "HIHI": "HHSV"}
 """Alarm limits in the order that their values have to be in, each with the field of its severity."""
 
 BINARY_FIELDS = ("ZSV", "OSV", "COSV")
-STATE_FIELDS = (
-    *("ZRSV", "ONSV", "TWSV", "THSV", "FRSV", "FVSV", "SXSV", "SVSV"),
-    *("EISV", "NISV", "TESV", "ELSV", "TVSV", "TTSV", "FTSV", "FFSV"),
-    *("UNSV", "COSV"),
-)
+STATE_FIELDS = (*STATE_SEVERITIES, "UNSV", "COSV")
 
 _PV_PART = "^[A-Z][A-Z0-9_]*(:[A-Z0-9][A-Z0-9_]*)*$"
 _RECORD_TEXT = 39

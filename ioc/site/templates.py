@@ -19,7 +19,8 @@ from ioc.database.dbfile import RecordDef, Template, parse_template
 from ioc.records.fieldtable import STATE_STRINGS
 
 FOLDER = Path(db.__file__).parent
-_MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
+MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
+"""Macros with which a template is looked at by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ def load_templates(family: Family) -> Templates:
 def family_records(family: str) -> tuple[Mapping[str, RecordDef], Mapping[str, RecordDef]]:
     """Return the records of the device in full detail and of one channel, by what follows those in the name."""
     templates = family_templates(family)
-    full = templates.full.expand(_MARKS) if templates.full is not None else []
-    device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(_MARKS) + full}
-    channel = templates.channel.expand(_MARKS) if templates.channel is not None else []
+    full = templates.full.expand(MARKS) if templates.full is not None else []
+    device = {record.name.removeprefix("P:D:"): record for record in templates.device.expand(MARKS) + full}
+    channel = templates.channel.expand(MARKS) if templates.channel is not None else []
     return device, {record.name.removeprefix("P:D:CH00:"): record for record in channel}
 
 
@@ -68,7 +69,7 @@ def family_records(family: str) -> tuple[Mapping[str, RecordDef], Mapping[str, R
 def full_only(family: str) -> frozenset[str]:
     """Return the names of the records that a device has in full detail only."""
     full = family_templates(family).full
-    return frozenset(record.name.removeprefix("P:D:") for record in (full.expand(_MARKS) if full is not None else ()))
+    return frozenset(record.name.removeprefix("P:D:") for record in (full.expand(MARKS) if full is not None else ()))
 
 
 def labels(record: RecordDef) -> tuple[str, ...]:
