@@ -371,7 +371,7 @@ def test_a_tag_on_the_wrong_record_is_a_mistake_of_the_template(tag: str, monkey
 
     wrong = definition("LAB:HV1:X", "ai", "HV1 X", "R")
     wrong.info["recovery"] = tag
-    assert list(expansion._recovery_errors(wrong)) == [
+    assert list(expansion._recovery_errors(wrong, tag, ())) == [
         f"test.db:1: record LAB:HV1:X: found info(recovery, '{tag}') on a ai,"
         " allowed: identity, or cause, 0, 1 on a bi with DTYP labioc"
     ]
