@@ -245,7 +245,8 @@ class CanBus:
             if sender is not None:
                 sender.join(CLOSE_SECONDS)
             if adapter is not None:
-                _shut(adapter)
+                _try(adapter, "flush_tx_buffer")
+                _try(adapter, "shutdown")
             self._call(self._finished)
 
     def _make(self) -> can.BusABC:
@@ -271,7 +272,7 @@ class CanBus:
                 self._count_error(f"receiving: {_why(error)}")
                 if strikes >= STRIKES:
                     return _why(error)
-                _flush(adapter)
+                _try(adapter, "flush")  # half a line that a serial adapter cannot get over by itself
                 self._stop.wait(STRIKE_PAUSE)
                 continue
             if self.state is ControllerState.OFF:
@@ -323,7 +324,7 @@ class CanBus:
             if self._stop.is_set():
                 continue
             if frame is None:
-                _discard(adapter)
+                _try(adapter, "flush_tx_buffer")  # those that cannot do so are rid of it by being closed
                 continue
             if self._clock.monotonic() - queued > within:
                 self._count_error("sending: held up for too long")
@@ -346,29 +347,12 @@ def _why(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-def _flush(adapter: can.BusABC) -> None:
-    """Drop half a line that a serial adapter cannot get over by itself."""
-    flush = getattr(adapter, "flush", lambda: None)
+def _try(adapter: can.BusABC, method: str) -> None:
+    """Have an adapter do what not every back end can, or no longer can because it is gone, perhaps with its cable."""
     try:
-        flush()
+        getattr(adapter, method, lambda: None)()
     except Exception as error:  # the next receive tells what is wrong
-        log.debug("flush: %s", error)
-
-
-def _discard(adapter: can.BusABC) -> None:
-    """Empty the transmit buffer of an adapter; those that cannot do so are rid of it by being closed."""
-    try:
-        adapter.flush_tx_buffer()
-    except Exception as error:  # most back ends cannot
-        log.debug("flush_tx_buffer: %r", error)
-
-
-def _shut(adapter: can.BusABC) -> None:
-    _discard(adapter)
-    try:
-        adapter.shutdown()
-    except Exception as error:  # it is gone already, perhaps with its cable
-        log.debug("shutdown: %s", error)
+        log.debug("%s: %r", method, error)
 
 
 _buses: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, CanBus]] = WeakKeyDictionary()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -157,22 +157,24 @@ _module = partial(_item, Scope.MODULE)
 _group = partial(_item, Scope.GROUP)
 _crate = partial(_item, Scope.CRATE)
 
+
+def _words(make: Callable[..., Item], item_id: int, name: str, access: str, **more: Index) -> tuple[Item, Item]:
+    """Return the word of 16 bits and the one of 32 that has it as its low half."""
+    return make(item_id, name, Type.UI2, access, **more), make(item_id | 0x80, f"{name}32", Type.UI4, access, **more)
+
+
 _FLEX = "EHS FLEX only"
 _SWITCHED = "NHR and SHR only"
 
 _CHANNEL_ITEMS = (
-    _channel(0x4000, "ChannelStatus", Type.UI2, "r"),
-    _channel(0x4001, "ChannelControl", Type.UI2, "rw"),
-    _channel(0x4002, "ChannelEventStatus", Type.UI2, "rc"),
-    _channel(0x4003, "ChannelEventMask", Type.UI2, "rw"),
+    *_words(_channel, 0x4000, "ChannelStatus", "r"),
+    *_words(_channel, 0x4001, "ChannelControl", "rw"),
+    *_words(_channel, 0x4002, "ChannelEventStatus", "rc"),
+    *_words(_channel, 0x4003, "ChannelEventMask", "rw"),
     _channel(0x4005, "DelayedTripTime", Type.UI2, "rw", "ms", (1, 4095)),
     _channel(0x4006, "DelayedTripAction", Type.UI1, "rw", span=(0, 4)),
     _channel(0x4007, "ExternalInhibitAction", Type.UI1, "rw", span=(0, 4)),
     _channel(0x4010, "VoltageRampPriority", Type.UI2, "rw"),
-    _channel(0x4080, "ChannelStatus32", Type.UI4, "r"),
-    _channel(0x4081, "ChannelControl32", Type.UI4, "rw"),
-    _channel(0x4082, "ChannelEventStatus32", Type.UI4, "rc"),
-    _channel(0x4083, "ChannelEventMask32", Type.UI4, "rw"),
     _channel(0x4100, "VoltageSet", Type.R4, "rw", "V"),
     _channel(0x4101, "CurrentSet", Type.R4, "rw", "A", help="trip value while kill is enabled"),
     _channel(0x4102, "VoltageMeasure", Type.R4, "r", "V"),
@@ -207,20 +209,14 @@ _CHANNEL_ITEMS = (
 )
 
 _MODULE_ITEMS = (
-    _module(0x1000, "ModuleStatus", Type.UI2, "r"),
-    _module(0x1001, "ModuleControl", Type.UI2, "rw"),
-    _module(0x1002, "ModuleEventStatus", Type.UI2, "rc"),
-    _module(0x1003, "ModuleEventMask", Type.UI2, "rw"),
-    _module(0x1004, "ModuleEventChannelStatus", Type.UI2, "rc", index=Index.OFFSET),
-    _module(0x1005, "ModuleEventChannelMask", Type.UI2, "rw", index=Index.OFFSET),
+    *_words(_module, 0x1000, "ModuleStatus", "r"),
+    *_words(_module, 0x1001, "ModuleControl", "rw"),
+    *_words(_module, 0x1002, "ModuleEventStatus", "rc"),
+    *_words(_module, 0x1003, "ModuleEventMask", "rw"),
+    *_words(_module, 0x1004, "ModuleEventChannelStatus", "rc", index=Index.OFFSET),
+    *_words(_module, 0x1005, "ModuleEventChannelMask", "rw", index=Index.OFFSET),
     _module(0x1006, "ModuleEventGroupStatus", Type.UI4, "rc"),
     _module(0x1007, "ModuleEventGroupMask", Type.UI4, "rw"),
-    _module(0x1080, "ModuleStatus32", Type.UI4, "r"),
-    _module(0x1081, "ModuleControl32", Type.UI4, "rw"),
-    _module(0x1082, "ModuleEventStatus32", Type.UI4, "rc"),
-    _module(0x1083, "ModuleEventMask32", Type.UI4, "rw"),
-    _module(0x1084, "ModuleEventChannelStatus32", Type.UI4, "rc", index=Index.OFFSET),
-    _module(0x1085, "ModuleEventChannelMask32", Type.UI4, "rw", index=Index.OFFSET),
     _module(0x1100, "VoltageRampSpeed", Type.R4, "rw", "%/s", (0, 100), "of the nominal voltage"),
     _module(0x1101, "CurrentRampSpeed", Type.R4, "rw", "%/s", (2, 100), "of the nominal current; not EDS"),
     _module(0x1102, "VoltageMax", Type.R4, "r", "%", help="front potentiometer, of nominal"),

@@ -26,7 +26,7 @@ from devices.iseg.edcp.protocol import (
     general,
 )
 from devices.iseg.simulator.module import FASTEST, Many, SimulatedIsegModule
-from devices.iseg.simulator.writes import CLEAR_ALL, STORED, RefusedError, channel_of, width_of, write
+from devices.iseg.simulator.writes import CLEAR_ALL, STORED, RefusedError, channel_of, require, width_of, write
 from devices.links.can_frame import Frame
 from devices.model import Value
 
@@ -122,10 +122,7 @@ def _broadcast(module: SimulatedIsegModule, message: Broadcast) -> None:
 
 def _answers(module: SimulatedIsegModule, request: Request) -> list[Frame]:
     item, index = request.item, request.index
-    if item.id in module.unknown or not item.readable or item.scope is Scope.CRATE:
-        raise RefusedError
-    if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
-        raise RefusedError
+    require(module, item, item.readable)
     if item.scope is Scope.CHANNEL:
         numbers = [index or 0] if request.members is None else _members(module, request.members, index or 0)
         many = request.members is not None

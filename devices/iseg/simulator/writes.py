@@ -40,6 +40,13 @@ def channel_of(module: SimulatedIsegModule, number: int) -> Channel:
     return module.channels[number]
 
 
+def require(module: SimulatedIsegModule, item: Item, allowed: bool) -> None:
+    """Raise RefusedError for an item that this type of module does not have, or that is not to be read or set."""
+    wide = item.type is Type.UI4 and item.name.endswith("32")
+    if not allowed or item.id in module.unknown or item.scope is Scope.CRATE or (wide and not module.firmware.words32):
+        raise RefusedError
+
+
 def width_of(item: Item) -> int:
     """Return the mask of the bits that a word has."""
     return 0xFFFF if item.type is Type.UI2 else 0xFFFFFFFF
@@ -47,10 +54,7 @@ def width_of(item: Item) -> int:
 
 def write(module: SimulatedIsegModule, item: Item, index: int | None, value: Value) -> None:
     """Take a value for an item. Raises RefusedError for what the module ignores."""
-    if item.id in module.unknown or not item.settable or item.scope is Scope.CRATE:
-        raise RefusedError
-    if item.type is Type.UI4 and item.name.endswith("32") and not module.firmware.words32:
-        raise RefusedError
+    require(module, item, item.settable)
     if item.scope is Scope.CHANNEL:
         channel = channel_of(module, index or 0)
         try:
