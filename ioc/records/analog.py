@@ -155,7 +155,6 @@ class _OutputLimits(NumberRecord):
 
     __slots__ = ("pval",)
     is_output = True
-    link_field = "OUT"
     pval: float
 
     def _initialise(self) -> None:

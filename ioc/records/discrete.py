@@ -104,7 +104,6 @@ class BinaryOutput(BinaryRecord):
     __slots__ = ()
     rtyp = "bo"
     is_output = True
-    link_field = "OUT"
 
     def text_precision(self, spec: FieldSpec) -> int:
         """Two digits for the seconds of HIGH, as boRecord in base."""
@@ -167,7 +166,6 @@ class MultiBitOutput(MultiBitRecord):
     __slots__ = ()
     rtyp = "mbbo"
     is_output = True
-    link_field = "OUT"
 
     def process(self) -> None:
         """Process as base does: an undefined soft output raises its alarm and leaves the time stamp alone."""

@@ -53,7 +53,6 @@ class Record(Fields):
     )
 
     is_output: ClassVar[bool] = False
-    link_field: ClassVar[str] = "INP"
     database: RecordSet
 
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], link: tuple[str, str] | None) -> None:

@@ -75,14 +75,15 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
             fields[name] = _read_field(defn.rtyp, name, text)
         except ValueError as error:
             errors.append(f"{_where(defn, name)}: {error}")
-    link, source = None, defn.fields.get(cls.link_field, "")
+    link, link_field = None, "OUT" if cls.is_output else "INP"
+    source = defn.fields.get(link_field, "")
     if defn.fields.get("DTYP") == DEVICE_TYPE:
         try:
             link = parse_link(source)
         except ValueError as error:
-            errors.append(f"{_where(defn, cls.link_field)}: {error}")
+            errors.append(f"{_where(defn, link_field)}: {error}")
     elif source.strip():
-        errors.append(f"{_where(defn, cls.link_field)}: a soft record of labioc has no such link")
+        errors.append(f"{_where(defn, link_field)}: a soft record of labioc has no such link")
     if link and cls.is_output and fields.get("PINI"):
         errors.append(f"{_where(defn, 'PINI')}: an output of a device is never written at start")
     if len(errors) > before:
@@ -96,14 +97,14 @@ def make_record(defn: RecordDef, errors: list[str]) -> Record | None:
     return record
 
 
-class RecordSet(Mapping[str, Record]):
+class RecordSet(dict[str, Record]):
     """The records by name; ``aliases`` are further names of some of them, ``time`` gives Unix time in seconds.
 
     ``on_regroup`` is called when a client has changed the group of access security of a record.
     """
 
     def __init__(self, records: dict[str, Record], aliases: dict[str, str], time: Callable[[], float]) -> None:
-        self._records = records
+        super().__init__(records)
         self.aliases = aliases
         self.time = time
         self.on_regroup: Callable[[], object] | None = None
@@ -153,11 +154,7 @@ class RecordSet(Mapping[str, Record]):
 
     def find(self, name: str) -> Record | None:
         """Record of this name or alias, None when there is none."""
-        record = self._records.get(name)
-        if record is None:
-            target = self.aliases.get(name)
-            record = self._records.get(target) if target is not None else None
-        return record
+        return self.get(name) or self.get(self.aliases.get(name, ""))
 
     def regrouped(self) -> None:
         """Take note that a record is in another group of access security (ASG)."""
@@ -166,18 +163,6 @@ class RecordSet(Mapping[str, Record]):
 
     def start(self) -> None:
         """Process the soft records that ask for it with PINI."""
-        for record in self._records.values():
+        for record in self.values():
             if record.device is None and record.get("PINI"):
                 record.process()
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._records
-
-    def __getitem__(self, name: str) -> Record:
-        return self._records[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._records)
-
-    def __len__(self) -> int:
-        return len(self._records)

@@ -70,7 +70,6 @@ class StringOutput(TextRecord):
     __slots__ = ()
     rtyp = "stringout"
     is_output = True
-    link_field = "OUT"
 
 
 class LongString(_QuietText):

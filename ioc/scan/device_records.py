@@ -51,7 +51,7 @@ class DeviceRecords:
         self._by_signal = dict(by_signal)
         outputs = {signal: [one for one in mine if one.is_output] for signal, mine in self._by_signal.items()}
         self._outputs = {signal: mine for signal, mine in outputs.items() if mine}
-        self.readable = [signal for signal in self._by_signal if not is_command(signal)]
+        self.readable = dict.fromkeys(signal for signal in self._by_signal if not is_command(signal))
         self._limits: dict[str, Limits] = {}
         self._digits: dict[str, int] = {}
         self._ranges: dict[str, tuple[float, float]] = {}

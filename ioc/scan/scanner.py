@@ -46,12 +46,15 @@ class DeviceScanner(Source):
         mine = [record for record in records if record.signal]
         self.name = driver.settings.name
         self.status = DeviceStatus(driver, [record for record in mine if record.signal in STATUS_SIGNALS], clock)
-        self._driver = driver
+        self.driver = driver
+        """For what it knows without talking to the device; talking is for this engine alone."""
         self._clock = clock
         self._turns = turns or Turns(clock)
         self._phase = phase
         own = (record for record in mine if not is_of_server(record.signal or ""))
         self._records = DeviceRecords(driver, own, self.status.note_change)
+        self.shown = self._records.shown
+        """What makes of a reading the one that the records of its signal show, by signal; empty at first."""
         self._schedule = Schedule(phase, driver.settings.period)
         self._backlog = Backlog(driver)
         self._asked: dict[str, None] = {}
@@ -75,11 +78,6 @@ class DeviceScanner(Source):
             record.source = self
         if isinstance(driver, Announcing):
             driver.notify(self._look_at)
-
-    @property
-    def shown(self) -> dict[str, Callable[[Reading], Reading]]:
-        """What makes of a reading the one that the records of its signal show, by signal; empty at first."""
-        return self._records.shown
 
     @property
     def ready(self) -> bool:
@@ -110,7 +108,7 @@ class DeviceScanner(Source):
         """
         self._writing += 1
         try:
-            readings = await self._driver.write(signal, value)
+            readings = await self.driver.write(signal, value)
             self.status.answered()
             self._invalid_by = None
             self._show(readings)
@@ -127,11 +125,6 @@ class DeviceScanner(Source):
         finally:
             self._writing -= 1
             self._sleeper.wake()
-
-    @property
-    def driver(self) -> Driver:
-        """The driver, for what it knows without talking to the device; talking is for this engine alone."""
-        return self._driver
 
     async def raw(self, request: RawRequest) -> Sequence[str]:
         """Perform an access past the PVs; after a write everything is read anew. Raises DeviceError only.
@@ -209,10 +202,10 @@ class DeviceScanner(Source):
         """
         self._fault = None
         self._all_read = False
-        await self._driver.connect()
+        await self.driver.connect()
         started = self._clock.monotonic()
-        fast = self._schedule.fast() if self._seen or isinstance(self._driver, Portioned) else []
-        fast = fast or self._records.readable
+        fast = self._schedule.fast() if self._seen or isinstance(self.driver, Portioned) else []
+        fast = fast or list(self._records.readable)
         await self._poll(fast)
         self._found(self._clock.monotonic() - started, len(fast))
         self._schedule.start(started)
@@ -304,7 +297,7 @@ class DeviceScanner(Source):
     async def _invalidate(self, cause: Cause) -> None:
         self._invalid_by = cause
         status = ALARM_STATUS[cause]
-        kept = self._driver.latched() if isinstance(self._driver, Latching) else {}
+        kept = self.driver.latched() if isinstance(self.driver, Latching) else {}
         async with self._turns:
             for name, reading in kept.items():  # the scan that latched it may be the one that has failed
                 self._records.post(name, reading)
@@ -322,7 +315,7 @@ class DeviceScanner(Source):
 
     async def _close(self) -> None:
         try:
-            await self._driver.close()
+            await self.driver.close()
         except Exception as error:
             self._unexpected(error)
 
@@ -344,7 +337,7 @@ class DeviceScanner(Source):
         """Read a batch and post it; return the signals that there were readings of."""
         begun = self._clock.monotonic()
         self._written.clear()
-        readings = await self._driver.read(names)
+        readings = await self.driver.read(names)
         if readings:
             self.status.answered()
         post, written = self._records.post, self._written
@@ -373,12 +366,10 @@ class DeviceScanner(Source):
 
     def rescan(self, record: Record) -> None:
         """Scan a record at the rate that its SCAN field now says."""
-        signal = record.signal or ""
-        if is_of_server(signal) or is_command(signal):
-            return
-        scan = "Passive" if record.is_output else record.scan
-        self._schedule.place(record.name, signal, scan, self._clock.monotonic())
-        self._sleeper.wake()
+        if record.signal in self._records.readable:
+            scan = "Passive" if record.is_output else record.scan
+            self._schedule.place(record.name, record.signal, scan, self._clock.monotonic())
+            self._sleeper.wake()
 
     def _look_at(self, signals: Collection[str]) -> None:
         """Read signals of which the device itself says that they have news."""
@@ -391,6 +382,6 @@ class DeviceScanner(Source):
         signal = record.signal or ""
         if signal in STATUS_SIGNALS:
             self.status.post(signal)
-        elif self.status.connected and not is_of_server(signal) and not is_command(signal):
+        elif self.status.connected and signal in self._records.readable:
             self._asked[signal] = None
             self._sleeper.wake()

@@ -106,7 +106,7 @@ async def test_GIVEN_two_devices_WHEN_a_driver_goes_mad_THEN_the_other_is_not_di
         async def read(names: object) -> Any:
             raise RuntimeError("a mistake")
 
-        app.scanners["HV1"]._driver.read = read  # type: ignore[method-assign]
+        app.scanners["HV1"].driver.read = read  # type: ignore[method-assign]
         await until(lambda: record(app, "CH00:VMON").sevr == 3, 3.0)
         assert "internal error: RuntimeError: a mistake" in str(record(app, "COMM:MSG").val)
         await until(lambda: record(app, "CH00:VMON", "HV2").seconds > stamp + 1, 3.0)
