@@ -97,6 +97,9 @@ class NumberRecord(Record):
                     low = max(low, limit + hysteresis)
         return low, high
 
+    def _can_repeat(self) -> bool:
+        return super()._can_repeat() or self.number("MDEL") < 0 or self.number("ADEL") < 0
+
     def _value_mask(self) -> int:
         fields, value = self._fields, self.val
         if "MDEL" not in fields and "ADEL" not in fields:  # both have followed every change so far

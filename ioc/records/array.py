@@ -59,6 +59,9 @@ class Waveform(Record):
         self._count(self.capacity)
         return full
 
+    def _can_repeat(self) -> bool:
+        return True
+
     def _count(self, elements: int) -> None:
         if elements != self.nord:
             self.nord = elements

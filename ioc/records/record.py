@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"})
 # Fields that last a moment, that say whether a value is shown at all, or who may write.
 _MOMENTARY = frozenset({"VAL", "PROC", "UDF", "UDFS", "ACKS", "ACKT", "DISA", "DISV", "ASG"})
-# Fields with which the same reading once more may do something, be it an event or the processing of another record.
-_EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "MDEL", "ADEL", "MPST", "APST"})
+# Fields with which the same reading once more may cause an event, or process another record.
+_EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "MPST", "APST"})
 _NOTHING = object()
 
 
@@ -42,6 +42,7 @@ class Record(Fields):
         "_device_severity",
         "_device_status",
         "_quiet",
+        "_repeats",
         "_settled",
         "access",
         "database",
@@ -66,7 +67,9 @@ class Record(Fields):
         self._device_status = self._device_severity = 0
         self._active = False
         self._settled: object = _NOTHING
+        # what follows from the fields, once it was needed: see NumberRecord._quiet_range and _can_repeat
         self._quiet: tuple[float, float] | None = None
+        self._repeats: bool | None = None
         self.source: Source = NO_SOURCE
         self._initialise()
 
@@ -97,6 +100,10 @@ class Record(Fields):
     def _value_mask(self) -> int:
         """Return DBE_VALUE and DBE_LOG as the change since the last posting asks for, and remember the value."""
         raise NotImplementedError
+
+    def _can_repeat(self) -> bool:
+        """Whether the same reading once more may do something but move the time."""
+        return not _EACH_TIME.isdisjoint(self._fields)
 
     def _convert(self) -> None:
         """Prepare a soft record's value before its alarms are checked: an input counts as defined from now on."""
@@ -131,7 +138,9 @@ class Record(Fields):
         self._device_severity, self._device_status = severity, status
         self._stamp(stamp)
         self._finish()
-        self._settled = _NOTHING if isinstance(value, tuple) or self._fields.keys() & _EACH_TIME else value
+        if self._repeats is None:
+            self._repeats = self._can_repeat()
+        self._settled = _NOTHING if self._repeats else value
 
     def lose(self, status: int) -> None:
         """Mark the record INVALID with this alarm status; the value and its time stay what they were."""
@@ -286,7 +295,7 @@ class Record(Fields):
 
     def preset(self, spec: FieldSpec, value: FieldValue) -> None:
         """Give a tunable field another value before the record is served."""
-        self._settled, self._quiet = _NOTHING, None
+        self._settled, self._quiet, self._repeats = _NOTHING, None, None
         self._fields[spec.name] = value
         self._mark(spec, value)
 
@@ -344,7 +353,7 @@ class Record(Fields):
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and post it to its monitors (dbPut)."""
-        self._settled, self._quiet = _NOTHING, None
+        self._settled, self._quiet, self._repeats = _NOTHING, None, None
         before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)
