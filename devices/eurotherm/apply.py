@@ -117,16 +117,22 @@ class RegisterWriter:
 
     async def learn(self, what: str, *names: str) -> None:
         """Read what a write depends on, before anything is sent. Raises LinkDown when it cannot be read."""
-        wanted = set(names)
         try:
-            for _ in range(2):
-                wanted -= await self._unit.read(wanted)
-                wanted -= self._unit.missing
-                if not wanted:
-                    return
+            if await self._fresh(*names):
+                return
         except DeviceError as error:
             raise LinkDown(f"{what}: nothing was sent, since it cannot be read: {error}") from error
         raise LinkDown(f"{what}: nothing was sent, since it cannot be read")
+
+    async def _fresh(self, *names: str) -> bool:
+        """Read registers, those without an answer once more; return whether it is known what each of them holds."""
+        wanted = set(names)
+        for _ in range(2):
+            wanted -= await self._unit.read(wanted)
+            wanted -= self._unit.missing
+            if not wanted:
+                return True
+        return False
 
     async def learn_limits(self, what: str, setting: Setting) -> None:
         """Read what the limits of a setting depend on: a value of some seconds ago may not be true any more."""
@@ -152,13 +158,9 @@ class RegisterWriter:
 
     async def read(self, what: str, register: Register) -> float | None:
         """Read one register now. Raises ReplyTimeout when it cannot be learnt."""
-        name = register.name
-        for _ in range(2):
-            try:
-                if name in await self._unit.read((name,)):
-                    return self._unit.value(name)
-            except DeviceError as error:
-                raise ReplyTimeout(f"{what}: outcome unknown, cannot be read: {error}") from error
-            if name in self._unit.missing:
-                return None
+        try:
+            if await self._fresh(register.name):
+                return None if register.name in self._unit.missing else self._unit.value(register.name)
+        except DeviceError as error:
+            raise ReplyTimeout(f"{what}: outcome unknown, cannot be read: {error}") from error
         raise ReplyTimeout(f"{what}: outcome unknown, the answers cannot be read")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from functools import cache
 
 from devices.clock import DriverClock
 from devices.eurotherm.blocks import reads_twin
@@ -292,6 +293,7 @@ class Furnace:
         return float(row.codes.index(int(value))) if int(value) in row.codes else None
 
 
+@cache
 def _whose(bound: Bound) -> str:
     return f"instrument {bound}" if isinstance(bound, str) and bound in REGISTERS else "instrument"
 

@@ -156,11 +156,11 @@ def _reading(furnace: Furnace, name: str, now: float, of_unit: Alarm) -> Reading
     invalid = Reading(None, now, Level.INVALID, Cause.READ)
     if not unit.missing.isdisjoint(needs):
         return invalid
-    if missed := unit.answers.missed(*needs):
+    if unit.answers.counts and (missed := unit.answers.missed(*needs)):
         return instead(missed, now)
     if not unit.cells.keys() >= set(needs):
         return None
-    time = max((unit.cells[need].time for need in needs), default=now)
+    time = max([unit.cells[need].time for need in needs], default=now)
     known = _READERS[name](furnace)
     if known is None:
         too_early = name == "SLOPE" and furnace.temperature is not None

@@ -19,12 +19,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 import minimalmodbus
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn, reason_of
 from devices.links.modbus_frames import ACKNOWLEDGED, READ, WRITE_ONE, ModbusRefusal, Request, find_reply
+from devices.links.modbus_serial import SerialWire
 
 QUIET = 0.02  # seconds of silence after which a disturbed line counts as quiet
 PATIENCE = 1.0  # seconds that a disturbed line may take to become quiet
@@ -35,37 +35,13 @@ PROOF = range(1, 6)  # registers that are readable on most instruments
 MOST_BYTES = 2048  # that may arrive before a wait is given up
 
 
-class Wire(Protocol):
-    """Bytes over a serial port. Every method raises OSError when the port is gone."""
-
-    name: str
-    baudrate: int
-    character: float
-    """Seconds that one character takes."""
-
-    def open(self) -> None:
-        """Open the port."""
-
-    def close(self) -> None:
-        """Close it; safe to call twice."""
-
-    def is_current(self) -> bool:
-        """Whether the port is open and its name still leads to it."""
-
-    def write(self, data: bytes) -> None:
-        """Send all of data."""
-
-    def read(self, seconds: float) -> bytes:
-        """Return what has arrived, empty when nothing did for so long; 0 does not wait."""
-
-
 class RtuLine:
     """One line with its units; everything but ``generation`` belongs to one thread at a time.
 
     ``generation`` counts how often the line was opened; it is 0 as long as it is not open.
     """
 
-    def __init__(self, wire: Wire, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, wire: SerialWire, clock: Callable[[], float] = time.monotonic) -> None:
         self.generation = 0
         self.rtt = 0.0
         self.timeout = 0.0  # minimalmodbus reads it; the waits are decided here

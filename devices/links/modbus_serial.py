@@ -60,7 +60,8 @@ def stable_name(device: str, names: Path = STABLE_NAMES) -> str:
 class SerialWire:
     """The port. Once it was open its stable name is what counts: another adapter under the old number is not taken.
 
-    Every method but ``close`` raises OSError when the port cannot be opened or is gone.
+    ``character`` is how many seconds one character takes. Every method but ``close`` raises OSError when the port
+    cannot be opened or is gone.
     """
 
     def __init__(self, address: ModbusAddress, names: Path = STABLE_NAMES) -> None:

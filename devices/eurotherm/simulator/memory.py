@@ -5,7 +5,17 @@ from __future__ import annotations
 import math
 from collections import Counter
 
-from devices.eurotherm.registers import BY_ADDRESS, ENDURANCE, REGISTERS, Access, Form, Register, Scale, decimals_in
+from devices.eurotherm.registers import (
+    BY_ADDRESS,
+    ENDURANCE,
+    FILLER,
+    REGISTERS,
+    Access,
+    Form,
+    Register,
+    Scale,
+    decimals_in,
+)
 from devices.links.modbus_words import (
     FULL_SCALE,
     float_from,
@@ -18,12 +28,11 @@ from devices.links.modbus_words import (
 )
 
 NAN_WORDS = (0x7FC0, 0)
-FILLED = 0x8000
 
 FACTORY = {
     "PB": 60.0, "Ti": 300.0, "Td": 10.0, "R2G": 1.0, "RNG.LO": -200.0, "RNG.HI": 1372.0, "SP.HI": 1200.0,
     "A1": 1250.0, "OP.HI": 100.0, "DEC.P": 1, "IN.TYP": 1, "CTRL.H": 2, "VERSION": 0x0213, "TYPE": 0x3216,
-    "ADDR": 1, "CB.LO": 0.0, "P.CYCL": 1, "HOME": 0, "CT.RNG": 100, "ID": 1, "LBT": 0.0, "REM.HI": 1200.0,
+    "ADDR": 1, "P.CYCL": 1, "CT.RNG": 100, "ID": 1, "REM.HI": 1200.0,
     "A1.HYS": 1.0, "A2.HYS": 1.0, "A3.HYS": 1.0, "A4.HYS": 1.0, "LD.ALM": 1.0, "HC.ALM": 20.0, "LK.ALM": 1.0,
     "SS.PWR": 100.0, "FILT.T": 1.6, "HYST.H": 1.0, "HYST.C": 1.0,
 }  # fmt: skip
@@ -45,9 +54,7 @@ class Memory:
         self.segments = segments
         self.wear: Counter[str] = Counter()
         self.endurance = ENDURANCE
-        self._values: dict[str, float] = dict.fromkeys(REGISTERS, 0.0) | {
-            name: value for name, value in FACTORY.items() if name in REGISTERS
-        }
+        self._values: dict[str, float] = dict.fromkeys(REGISTERS, 0.0) | FACTORY
 
     def __getitem__(self, name: str) -> float:
         return self._values[name]
@@ -85,7 +92,7 @@ class Memory:
         """Return the word at the plain address, as a front panel would round it."""
         value = self[register.name]
         if not math.isfinite(value):
-            return FILLED
+            return FILLER
         if not register.signed:
             return int(value) & 0xFFFF
         if register.scale is Scale.TIMER and not self["TM.RES"]:
@@ -101,7 +108,7 @@ class Memory:
             return words_from_float(value) if math.isfinite(value) else NAN_WORDS
         if register.form is Form.TIME:
             return words_from_seconds(value)
-        return self.word(register), FILLED
+        return self.word(register), FILLER
 
     def from_word(self, register: Register, word: int) -> float:
         """Return the number that a word written to the plain address means."""
