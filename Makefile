@@ -5,8 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-# How many tests run at once; many of them only wait for time to pass.
-JOBS   ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 1)')
+# How many tests run at once: two for each processor, as more than half of their time is waiting.
+JOBS   ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
 
 .PHONY: run test test-long coverage docs lint bench changelog clean
