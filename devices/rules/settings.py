@@ -18,25 +18,7 @@ from devices.permit import current
 HALF = 0.5001
 """Share of a step up to which two values of a setting are the same."""
 
-MISMATCH_POLLS = 2  # polls that a read-back may differ from its demand
-
-
-class Mismatch:
-    """A demand against what the device reports: MINOR once they differ for more than two polls."""
-
-    __slots__ = ("_polls",)
-
-    def __init__(self) -> None:
-        self._polls = 0
-
-    def observe(self, differs: bool) -> bool:
-        """Count one poll; return whether the difference has lasted."""
-        self._polls = self._polls + 1 if differs else 0
-        return self._polls > MISMATCH_POLLS
-
-    def reset(self) -> None:
-        """Start counting again, because the demand has just been accepted."""
-        self._polls = 0
+MISMATCH_POLLS = 2  # polls in a row that a read-back may differ from its demand: MINOR after them
 
 
 def moved(demands: Mapping[str, Demand], prefix: str = "") -> list[str]:
@@ -81,19 +63,18 @@ class Demand:
     it again; ``moved`` that it has changed without a put that succeeded, and has not been shown since.
     """
 
-    __slots__ = ("_differs", "_mismatch", "_unknown", "moved", "otherwise", "value")
+    __slots__ = ("_differing", "_unknown", "moved", "otherwise", "value")
 
     def __init__(self) -> None:
         self.value: float | int | None = None
         self.otherwise = self.moved = False
-        self._differs = False
+        self._differing = 0  # polls in a row
         self._unknown: Asked | None = None
-        self._mismatch = Mismatch()
 
     @property
     def lasting(self) -> bool:
         """Whether the device differs from what was asked for: for more than two polls, or since it took otherwise."""
-        return self._differs or self.otherwise
+        return self.otherwise or self._differing > MISMATCH_POLLS
 
     def observe(self, found: float, step: float) -> Sequence[str]:
         """Take one reading of the setting; up to half a step is no difference.
@@ -109,7 +90,7 @@ class Demand:
             come_true = abs(found - unknown.value) <= HALF * step
             what = "has come true" if come_true else f"is now {unknown.text(found)}"
             return (f"{unknown.place.replace('.', ':')}{unknown}, whose outcome was unknown, {what}",)
-        self._differs = self._mismatch.observe(differs)
+        self._differing = self._differing + 1 if differs else 0
         return ()
 
     def accept(self, value: float) -> None:
@@ -133,8 +114,7 @@ class Demand:
 
     def link_lost(self) -> None:
         """Start counting again; the demand, and what is not known of it, stay."""
-        self._differs = False
-        self._mismatch.reset()
+        self._differing = 0
 
     def reading(self, time: float) -> Reading:
         """Return the demand as a reading, and take it as shown."""

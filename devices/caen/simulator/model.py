@@ -70,26 +70,20 @@ def fixed(value: float, digits: int, decimals: int) -> str:
     return f"{value:0{digits + (decimals + 1 if decimals else 0)}.{decimals}f}"
 
 
-def _limits_of(prefix: str, setting: Setting, resolution: str, decimals: str) -> dict[str, str]:
-    step = fixed(10.0**-setting.decimals, 1, setting.decimals)
-    return {
-        f"{prefix}MIN": setting.show(setting.low),
-        f"{prefix}MAX": setting.show(setting.high),
-        resolution: step,
-        decimals: str(setting.decimals),
-    }
+_STEMS = {"VSET": ("V", "VS"), "ISET": ("I", "IS"), "MAXV": ("MV", "MV")}
+"""What the names of limits, and those of resolution and decimals, begin with, where it is not the setting."""
 
 
 def _constants(profile: Profile) -> dict[str, str]:
     """Return the limits, resolutions and decimals that a channel of this profile tells."""
-    table = {
-        **_limits_of("V", SETTINGS["VSET"], "VSRES", "VSDEC"),
-        **_limits_of("I", SETTINGS["ISET"], "ISRES", "ISDEC"),
-        **_limits_of("MV", SETTINGS["MAXV"], "MVRES", "MVDEC"),
-        **_limits_of("RUP", SETTINGS["RUP"], "RUPRES", "RUPDEC"),
-        **_limits_of("RDW", SETTINGS["RDW"], "RDWRES", "RDWDEC"),
-        **_limits_of("TRIP", SETTINGS["TRIP"], "TRIPRES", "TRIPDEC"),
-    }
+    table: dict[str, str] = {}
+    for par, setting in SETTINGS.items():
+        limit, step = _STEMS.get(par, (par, par))
+        table |= {f"{limit}MIN": setting.show(setting.low), f"{limit}MAX": setting.show(setting.high)}
+        table |= {
+            f"{step}RES": fixed(10.0**-setting.decimals, 1, setting.decimals),
+            f"{step}DEC": str(setting.decimals),
+        }
     if profile is Profile.B:
         table["VDEC"] = table.pop("VSDEC")
         return {par: text for par, text in table.items() if not par.endswith("RES")}
