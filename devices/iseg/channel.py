@@ -96,8 +96,6 @@ class IsegChannel:
         self._swapped: set[str] = set()
         self._trip_event: bool | None = None  # in the last event word of this module
         self._negative: bool | None = None  # as last reported
-        self._words: dict[str, Reading] = {}  # status and events with their bits, as made of
-        self._made_of: dict[str, Answer] = {}  # these answers
 
     def connected(self, same: bool) -> None:
         """Begin to compare anew; ``same`` says that it is the module of the last connection, whose events go on."""
@@ -171,7 +169,6 @@ class IsegChannel:
 
     def polled(self, fresh: Set[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
-        self._made_of.clear()
         if not fresh.isdisjoint(NOMINALS):
             self._compare_nominals()
         for setting in CHANNEL_SETTINGS:
@@ -208,6 +205,8 @@ class IsegChannel:
         self.hv.update(sample)
         self._unit.link.stats.late += self.hv.late
         self.hv.late.clear()
+        if "ChannelStatus" in fresh and found is not None:
+            self._take_status(self._unit.word("ChannelStatus", self.number), cell.time)
         if "ChannelEventStatus" in fresh:
             event = bool(self._unit.word("ChannelEventStatus", self.number) & ChannelEvent.TRIP)
             if event and self._trip_event is False and found is not None and found.on:
@@ -236,7 +235,7 @@ class IsegChannel:
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         row = _ROWS[suffix]
-        if row.read is None:  # a command
+        if suffix.endswith(".CMD"):
             return Reading(0, now)
         if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
@@ -245,7 +244,7 @@ class IsegChannel:
             return _invalid(suffix, now)
         if self._unit.answers.counts and (missed := self._missed(row, items)):
             return instead(missed, now, _invalid(suffix, now).value)
-        return row.read(self, row, now)
+        return self.hv.derived.get(suffix) if row.read is None else row.read(self, row, now)
 
     def _needs(self, row: _Row) -> tuple[str, ...]:
         """Return the items without which a signal has no reading, where that is not always the same."""
@@ -259,9 +258,6 @@ class IsegChannel:
         if context > 1:
             return context
         return max((self._unit.missed(item, None if item == MODULE_RAMP else self.number) for item in items), default=0)
-
-    def _derived(self, row: _Row, _: float) -> Reading | None:
-        return self.hv.derived.get(row.suffix)
 
     def _derived_now(self, row: _Row, _: float) -> Reading | None:
         """Return what has been derived, with the time at which it was measured."""
@@ -298,26 +294,20 @@ class IsegChannel:
         beyond = self._limits.beyond_site(setting, self.number, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
-    def _word(self, row: _Row, _: float) -> Reading | None:
-        """Return a word or a bit of it; all of them are made at once, when there is a new answer."""
-        item = row.items[0]
-        cell = self._unit.cells.get((item, self.number))
+    def _event(self, row: _Row, _: float) -> Reading | None:
+        cell = self._cell(row.items[0])
         if cell is None or not isinstance(cell.value, int):
             return None
-        if self._made_of.get(item) is not cell:
-            self._made_of[item] = cell
-            self._words |= (self._status if item == "ChannelStatus" else self._events)(cell.value, cell.time)
-        return self._words[row.suffix]
+        bit = _EVENT_BITS.get(row.suffix)
+        return Reading(cell.value if bit is None else int(bool(cell.value & bit)), cell.time)
 
-    def _status(self, word: int, time: float) -> dict[str, Reading]:
-        found = {"STAT": state_reading(word, time, Level.MINOR if word & ~self._explained() else Level.OK)}
+    def _take_status(self, word: int, time: float) -> None:
+        """Make the readings of the status word and its bits, all at once."""
+        self.hv.derived["STAT"] = state_reading(word, time, Level.MINOR if word & ~self._explained() else Level.OK)
+        self.hv.derived |= dict.fromkeys(_STATUS_BITS, Reading(0, time))
         for suffix, bit in _STATUS_BITS.items():
-            found[suffix] = state_reading(1, time, self._bit_level(bit, word)) if word & bit else Reading(0, time)
-        return found
-
-    def _events(self, word: int, time: float) -> dict[str, Reading]:
-        bits = {suffix: Reading(int(bool(word & bit)), time) for suffix, bit in _EVENT_BITS.items()}
-        return {"EVT": Reading(word, time), **bits}
+            if word & bit:
+                self.hv.derived[suffix] = state_reading(1, time, self._bit_level(bit, word))
 
     def _explained(self) -> int:
         """Return the bits of the status word that have a meaning.
@@ -337,23 +327,23 @@ class IsegChannel:
 
 _Reader = Callable[[IsegChannel, "_Row", float], Reading | None]
 
-_DERIVED = ("EFFLOAD", "MOVING", "FROZEN", "SETTLED", "ON", "ON.RBV", "STATE")
+_OF_LOOK = ("EFFLOAD", "MOVING", "FROZEN", "SETTLED", "ON", "ON.RBV", "STATE", "STAT", *_STATUS_BITS)
 _OF_TRIP = ("TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I")
-_READERS: dict[str, _Reader] = {
-    **dict.fromkeys((*_DERIVED, *_OF_TRIP), IsegChannel._derived),
+_READERS: dict[str, _Reader | None] = {
+    **dict.fromkeys((*_OF_LOOK, *_OF_TRIP)),
     **dict.fromkeys(("IMON", "VDIFF"), IsegChannel._derived_now),
-    **dict.fromkeys(("STAT", "EVT", *_STATUS_BITS, *_EVENT_BITS), IsegChannel._word),
+    **dict.fromkeys(("EVT", *_EVENT_BITS), IsegChannel._event),
     **dict.fromkeys(("VNOM", "INOM"), IsegChannel._nominal),
     "POL": IsegChannel._polarity,
     **{f"{setting.suffix}.RBV": IsegChannel._read_back for setting in CHANNEL_SETTINGS},
     **{f"{setting.suffix}.{side}": IsegChannel._limit for setting in CHANNEL_SETTINGS for side in ("HI", "LO")},
 }
-"""What makes the reading of a signal; those without an entry are measured values."""
+"""What makes the reading of a signal, None when the last look has; those without an entry are measured values."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """How a signal is read; ``read`` is None for a command, which never is.
+    """How a signal is read; ``read`` is None when the last look has made its reading.
 
     ``items`` are those without which it has no reading, ``base`` is its setting. A ``demand`` is a memory, a ``ramp``
     may be that of the module.
@@ -369,9 +359,8 @@ class _Row:
 
 def _row(suffix: str, quantity: Quantity) -> _Row:
     base = suffix.removesuffix(".RBV").removesuffix(".HI").removesuffix(".LO")
-    command = suffix.endswith(".CMD")
-    read = None if command else _READERS.get(suffix, IsegChannel._measured)
-    return _Row(suffix, read, quantity.items, base, quantity.settable and not command, base in RAMPS)
+    demand = quantity.settable and not suffix.endswith(".CMD")
+    return _Row(suffix, _READERS.get(suffix, IsegChannel._measured), quantity.items, base, demand, base in RAMPS)
 
 
 _ROWS = {suffix: _row(suffix, quantity) for suffix, quantity in CHANNEL.items()}
