@@ -1,8 +1,8 @@
-"""One TCP connection to a server: its channels and their subscriptions.
+"""One TCP connection to a server: its channels, their events, and requests that have a response.
 
-caproto keeps the state of circuit and channels and makes the requests; monitor events, which are nearly all of the
-traffic, are decoded by ``labioc_ca.decode`` without it. Nothing here ever sends EVENTS_OFF: a bridge that is too slow
-stops reading, TCP holds the server back, and its queue keeps the events.
+caproto keeps the state of circuit and channels and makes the requests. Events of what was subscribed to, nearly all of
+the traffic of an archiver, are decoded by ``labioc_ca.decode`` without it. Nothing here ever sends EVENTS_OFF: a client
+that is too slow stops reading, TCP holds the server back, and its queue keeps the events.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Final, Protocol, cast
+from typing import Any, Final, cast
 
 import caproto
 
@@ -44,24 +44,34 @@ NOT_UNDERSTOOD: Final = (
 """What caproto raises for bytes that no server may send."""
 
 
-class Owner(Protocol):
-    """What a circuit needs of the subscriber."""
+class Owner:
+    """The client that a circuit belongs to; PVs have numbers."""
 
-    mask: int
     user: str
     host: str
+    level: int = logging.ERROR
+    """Of the log for what a server does wrong."""
 
-    def deliver(self, events: list[Event]) -> None:
-        """Take events, in the order in which they came."""
+    def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
+        """A server has created a channel."""
+        raise NotImplementedError
+
+    def refused(self, number: int, address: Address, reason: str) -> None:
+        """The server does not serve a channel (any more); look for it again."""
+        raise NotImplementedError
+
+    def lost(self, circuit: Circuit, reason: str) -> None:
+        """The connection is gone with all its channels; look for them again."""
+        raise NotImplementedError
 
     def readable(self, number: int, readable: bool) -> None:
         """A channel begins or ceases to give events."""
 
-    def refused(self, number: int, address: Address, reason: str) -> None:
-        """The server does not serve a channel (any more); look for it again."""
+    def deliver(self, events: list[Event]) -> None:
+        """Take events of what was subscribed to, in the order in which they came."""
 
-    def lost(self, circuit: Circuit, reason: str) -> None:
-        """The connection is gone with all its channels."""
+    def event(self, number: int, response: Any) -> None:
+        """Take an event of a channel that is monitored."""
 
 
 class Circuit(asyncio.Protocol):
@@ -80,6 +90,8 @@ class Circuit(asyncio.Protocol):
         self._timeout = settings.connection_timeout
         self._loop = asyncio.get_running_loop()
         self._state = caproto.VirtualCircuit(caproto.CLIENT, address, 0)
+        self._monitored: set[int] = set()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self.last_received = self._loop.time()
@@ -107,6 +119,30 @@ class Circuit(asyncio.Protocol):
         if self.ready:
             self._create(number, name)
             self._flush()
+
+    def subscribe(self, channel: caproto.ClientChannel, mask: int) -> None:
+        """Have the events of a channel that was opened just now decoded and delivered."""
+        native, count = int(channel.native_data_type), int(channel.native_data_count)
+        self.decoder.subscribe(channel.cid, channel.name, native, count)
+        self._send(channel.subscribe(data_type="time", subscriptionid=channel.cid, mask=mask))
+
+    def monitor(self, channel: caproto.ClientChannel, kind: int, mask: int) -> None:
+        """Have the owner get the events of a channel as a DBR type, with as many elements as there are each time."""
+        self._monitored.add(channel.cid)
+        self.send(channel.subscribe(data_type=kind, data_count=0, subscriptionid=channel.cid, mask=mask))
+
+    def request(self, command: Any) -> asyncio.Future[Any]:
+        """Send a request, once; its response completes the future, a loss of the connection raises ConnectionError."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        future.add_done_callback(_retrieved)
+        self._waiting[int(command.ioid)] = future
+        self.send(command)
+        return future
+
+    def send(self, *commands: object) -> None:
+        """Send what has no response, at once."""
+        self._send(*commands)
+        self._flush()
 
     def pause(self, paused: bool) -> None:
         """Stop reading, or go on."""
@@ -173,12 +209,17 @@ class Circuit(asyncio.Protocol):
         self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the owner, once."""
+        """Fail what waits for a response, and tell the owner, once."""
         self._transport = None
         self.ready = False
-        if not self.closed.done():
-            self.closed.set_result(None)
-            self._owner.lost(self, str(exc) if exc else self._reason)
+        if self.closed.done():
+            return
+        self.closed.set_result(None)
+        waiting, self._waiting = list(self._waiting.values()), {}
+        for future in waiting:
+            if not future.done():
+                future.set_exception(ConnectionError(f"the connection to {self.address[0]} was lost"))
+        self._owner.lost(self, str(exc) if exc else self._reason)
 
     def data_received(self, data: bytes) -> None:
         """Decode; what no server may send closes the connection."""
@@ -188,7 +229,7 @@ class Circuit(asyncio.Protocol):
             self.decoder.feed(data)
         except BrokenStream as error:
             self._deliver()
-            log.error("%s:%d: %s; closing the circuit", *self.address, error)
+            log.log(self._owner.level, "%s:%d: %s; closing the circuit", *self.address, error)
             self.close(f"not understood: {error}")
             return
         self._deliver()
@@ -201,8 +242,8 @@ class Circuit(asyncio.Protocol):
             self._owner.deliver(events)
 
     def _control(self, message: Message) -> None:
-        """Take a message that is no event. Raises BrokenStream."""
-        if message.command == EVENT_ADD:
+        """Take a message that is no event to be decoded. Raises BrokenStream."""
+        if message.command == EVENT_ADD and not (message.raw and message.parameter2 in self._monitored):
             self._no_event(message)
             return
         self._deliver()
@@ -219,12 +260,17 @@ class Circuit(asyncio.Protocol):
         if name is None:
             return
         if not message.raw:
-            log.error("%s: event larger than EPICS_CA_MAX_ARRAY_BYTES left out", name)
+            log.log(self._owner.level, "%s: event larger than EPICS_CA_MAX_ARRAY_BYTES left out", name)
         elif message.parameter1 != 1:
             log.debug("%s: event without a value, status %d", name, message.parameter1)
 
     def _take(self, command: object) -> None:
-        if isinstance(command, caproto.VersionResponse):
+        if isinstance(command, caproto.EventAddResponse):
+            if command.payload_size:
+                self._owner.event(int(command.subscriptionid), command)
+        elif isinstance(command, caproto.ReadNotifyResponse | caproto.WriteNotifyResponse):
+            self._answer(int(command.ioid), command)
+        elif isinstance(command, caproto.VersionResponse):
             if not self.ready:
                 self.ready = True
                 for number, name in list(self.channels.items()):
@@ -251,39 +297,54 @@ class Circuit(asyncio.Protocol):
         self._send(channel.create())
 
     def _created(self, command: caproto.CreateChanResponse) -> None:
-        number = int(command.cid)
-        channel = self._state.channels[number]
-        native = int(command.data_type)
-        if native not in _NATIVE:
-            raise BrokenStream(f"{channel.name}: native type {native}")
-        self.decoder.subscribe(number, channel.name, native, int(command.data_count))
-        self._send(channel.subscribe(data_type="time", subscriptionid=number, mask=self._owner.mask))
-        self._owner.readable(number, _may_read(channel.access_rights))
+        channel = self._state.channels[command.cid]
+        if int(command.data_type) not in _NATIVE:
+            raise BrokenStream(f"{channel.name}: native type {int(command.data_type)}")
+        if command.cid in self.channels:
+            self._owner.opened(self, channel)
+            self._owner.readable(command.cid, _may_read(channel.access_rights))
 
     def _error(self, command: caproto.ErrorResponse) -> None:
+        request = command.original_request
+        if request.command != EVENT_ADD and self._answer(int(request.parameter2), command):
+            return
         text = bytes(command.error_message).split(b"\0", 1)[0].decode("latin-1")
         number = int(command.cid)
         name, status = self.channels.get(number, "circuit"), int(command.header.parameter2)
-        log.error("%s:%d: %s: %s (ECA status %d)", *self.address, name, text, status)
+        log.log(self._owner.level, "%s:%d: %s: %s (ECA status %d)", *self.address, name, text, status)
         channel = self._state.channels.get(number)
         if channel is None or channel.sid is None or number not in self.channels:
             return
-        if command.original_request.command == EVENT_ADD:
+        if request.command == EVENT_ADD and number not in self._monitored:
             self._send(channel.clear())
             self._gone(number, text)
 
+    def _answer(self, number: int, command: Any) -> bool:
+        """Complete the request that a response belongs to; False when there is none."""
+        future = self._waiting.pop(number, None)
+        if future is not None and not future.done():
+            future.set_result(command)
+        return future is not None
+
     def _gone(self, number: int, reason: str) -> None:
         self.decoder.forget(number)
+        self._monitored.discard(number)
         if self.channels.pop(number, None) is not None:
             self._owner.refused(number, self.address, reason)
 
     def _send(self, *commands: object) -> None:
-        self._out += self._state.send(*commands)
+        self._out += map(bytes, self._state.send(*commands))
 
     def _flush(self) -> None:
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+
+
+def _retrieved(future: asyncio.Future[Any]) -> None:
+    """Look at a failure, so that one which its asker no longer waits for is not reported."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _may_read(rights: object) -> bool:

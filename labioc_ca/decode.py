@@ -17,6 +17,7 @@ from typing import Any, Final
 from labioc_ca.events import EPICS_EPOCH, Event, Kind, Value
 
 EVENT_ADD: Final = 1
+READ_NOTIFY: Final = 15
 TIME: Final = 14
 """Add a native type to it for the DBR_TIME type."""
 
@@ -50,7 +51,7 @@ class BrokenStream(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message that is no monitor event, whole, with its header; events without a value are among them."""
+    """A message, whole, with its header, that is no event of a subscription, or an event without a value."""
 
     command: int
     parameter1: int
@@ -136,24 +137,23 @@ class EventDecoder:
             if stop > end:
                 self._needed = stop - at
                 break
-            if command != EVENT_ADD or parameter1 != ECA_NORMAL or not size:
+            expected = subscriptions(parameter2) if command == EVENT_ADD and parameter1 == ECA_NORMAL and size else None
+            if expected is None:
                 self._control(Message(command, parameter1, parameter2, data[at:stop]))
                 # The events may have been taken with the message.
                 add = self.events.append
                 at = stop
                 continue
-            expected = subscriptions(parameter2)
-            if expected is not None:
-                pv, kind, wanted, least, layout = expected
-                if dbr_type != wanted or size < least:
-                    raise BrokenStream(f"{pv}: event of type {dbr_type} with {size} bytes, type {wanted} was asked for")
-                if layout is not None and count == 1:
-                    status, severity, seconds, nanoseconds, value = layout(data, start)
-                else:
-                    status, severity, seconds, nanoseconds = _STAMP.unpack_from(data, start)
-                    value = _array(kind, count, data, start, stop)
-                stamp = seconds * _NS + _EPOCH_NS + nanoseconds
-                add(Event(pv, kind, value, stamp, severity, status))
+            pv, kind, wanted, least, layout = expected
+            if dbr_type != wanted or size < least:
+                raise BrokenStream(f"{pv}: event of type {dbr_type} with {size} bytes, type {wanted} was asked for")
+            if layout is not None and count == 1:
+                status, severity, seconds, nanoseconds, value = layout(data, start)
+            else:
+                status, severity, seconds, nanoseconds = _STAMP.unpack_from(data, start)
+                value = _array(kind, count, data, start, stop)
+            stamp = seconds * _NS + _EPOCH_NS + nanoseconds
+            add(Event(pv, kind, value, stamp, severity, status))
             at = stop
         return at
 
@@ -184,7 +184,7 @@ class EventDecoder:
 
     def _too_large(self, command: int, size: int, parameter1: int, parameter2: int) -> bool:
         """Whether a message that is not complete is an event to be left out; other long ones are an error."""
-        if command != EVENT_ADD and size > LARGEST_CONTROL:
+        if command != EVENT_ADD and size > (self._limit if command == READ_NOTIFY else LARGEST_CONTROL):
             raise BrokenStream(f"message {command} with {size} bytes")
         if size <= self._limit:
             return False

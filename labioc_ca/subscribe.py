@@ -6,33 +6,19 @@ which each server sent them, as many at once as one read of a socket brings.
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import logging
-import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 import caproto
 
-from labioc_ca.circuit import TEND, Circuit, connection_event
-from labioc_ca.environment import Address, Settings
+from labioc_ca.circuit import Circuit, connection_event
+from labioc_ca.client import VALUE_AND_ALARM, BaseClient, checked_name
+from labioc_ca.environment import Address
 from labioc_ca.events import Event
-from labioc_ca.search import Searcher
 
 log = logging.getLogger("labioc.archiver")
-
-VALUE_AND_ALARM: Final = 1 | 4
-"""Default subscription mask, DBE_VALUE | DBE_ALARM: what camonitor shows."""
-
-_SETTLED: Final = 5.0
-"""Seconds after which a circuit that held counts as good."""
-
-_LONGEST_PENALTY: Final = 10.0
-_LONGEST_NAME: Final = 500
-"""With a channel filter; a datagram must hold it."""
 
 
 @dataclass(slots=True)
@@ -53,7 +39,7 @@ class ChannelState:
     server: str
 
 
-class Subscriber:
+class Subscriber(BaseClient):
     """Subscribes to PVs; ``on_batch`` gets their events, and the changes of connection, on the event loop.
 
     ``env`` replaces the EPICS_CA_* environment variables. Raises ValueError for one that is wrong, and for a name that
@@ -69,9 +55,8 @@ class Subscriber:
         mask: int = VALUE_AND_ALARM,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.settings = Settings.read(env)
-        self.mask = mask
-        self.user, self.host = user_name(), socket.gethostname()
+        super().__init__(env)
+        self._mask = mask
         self.events = 0
         self.duplicates = 0
         self.disconnects = 0
@@ -79,24 +64,15 @@ class Subscriber:
         self._clock = clock
         self._channels = [_Channel(checked_name(name)) for name in dict.fromkeys(names)]
         self._numbers = {channel.name: number for number, channel in enumerate(self._channels)}
-        self._circuits: dict[Address, Circuit] = {}
-        self._opened: dict[Address, float] = {}
-        self._failures: dict[Address, int] = {}
         self._doubles: set[tuple[Address, Address]] = set()
         self._left_out = 0
         self._changes: list[Event] = []
-        self._searcher = Searcher(self.settings, self._found)
-        self._tasks: set[asyncio.Task[None]] = set()
         self._paused = False
-        self._running = False
 
     async def start(self) -> None:
         """Begin to search; returns at once. Raises OSError when there is no socket to be had."""
-        self._loop = asyncio.get_running_loop()
-        self._running = True
         self._searcher.want((number, channel.name) for number, channel in enumerate(self._channels))
-        await self._searcher.start()
-        self._spawn(self._tend(), "tend circuits")
+        await super().start()
 
     async def stop(self) -> None:
         """Take what has arrived already and close everything; no event comes after this returns.
@@ -106,17 +82,7 @@ class Subscriber:
         for circuit in list(self._circuits.values()):
             circuit.drain()
         self._flush_changes()
-        self._running = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._searcher.stop()
-        circuits = list(self._circuits.values())
-        for circuit in circuits:
-            circuit.close("stopping")
-        for circuit in circuits:
-            await circuit.closed
-        self._circuits.clear()
+        await super().stop()
 
     def pause(self, paused: bool) -> None:
         """Stop reading from all servers, or go on: the servers hold what they have, TCP holds them back."""
@@ -162,6 +128,10 @@ class Subscriber:
         self.events += len(events)
         self._on_batch(events)
 
+    def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
+        """Subscribe to a PV."""
+        circuit.subscribe(channel, self._mask)
+
     def readable(self, number: int, readable: bool) -> None:
         """Note that a channel begins or ceases to give events."""
         channel = self._channels[number]
@@ -181,9 +151,8 @@ class Subscriber:
 
     def lost(self, circuit: Circuit, reason: str) -> None:
         """Look again for all channels of a connection that is gone."""
-        if self._circuits.get(circuit.address) is circuit:
-            del self._circuits[circuit.address]
-            self._left_out += circuit.decoder.left_out
+        super().lost(circuit, reason)
+        self._left_out += circuit.decoder.left_out
         if not self._running:
             return
         numbers = list(circuit.channels)
@@ -203,12 +172,8 @@ class Subscriber:
             self._duplicate(channel, channel.circuit, address)
             return
         self._searcher.unwant(number)
-        circuit = self._circuits.get(address)
-        if circuit is None:
-            circuit = self._circuits[address] = Circuit(self, address, self.settings)
-            self._opened[address] = self._loop.time()
-            circuit.pause(self._paused)
-            self._spawn(circuit.connect(), "connect {}:{}".format(*address))
+        circuit = self._circuit_to(address)
+        circuit.pause(self._paused)
         channel.circuit = circuit
         circuit.add(number, channel.name)
 
@@ -225,14 +190,6 @@ class Subscriber:
                 *address,
             )
 
-    def _penalty(self, address: Address) -> float:
-        """Seconds to wait before searching again: more each time for a server that does not hold."""
-        if self._loop.time() - self._opened.get(address, 0.0) > _SETTLED:
-            self._failures.pop(address, None)
-            return 0.0
-        failures = self._failures[address] = self._failures.get(address, 0) + 1
-        return min(0.1 * 2.0 ** min(failures, 10), _LONGEST_PENALTY)
-
     def _change(self, channel: _Channel) -> None:
         if not self._changes:
             self._loop.call_soon(self._flush_changes)
@@ -243,35 +200,3 @@ class Subscriber:
         if self._changes and self._running:
             changes, self._changes = self._changes, []
             self._on_batch(changes)
-
-    async def _tend(self) -> None:
-        while True:
-            await asyncio.sleep(TEND)
-            for circuit in list(self._circuits.values()):
-                circuit.tend()
-
-    def _spawn(self, work: Coroutine[object, object, None], name: str) -> None:
-        task = self._loop.create_task(work, name=f"archiver: {name}")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-def user_name() -> str:
-    """Return the user of the operating system, as servers are to see it."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "labioc"
-
-
-def checked_name(name: str) -> str:
-    """Return the name of a PV, a channel filter included. Raises ValueError when it cannot be searched for."""
-    if not name or len(name) > _LONGEST_NAME or not name.isascii() or not name.isprintable() or " " in name:
-        raise ValueError(f"PV name {name!r} cannot be searched for")
-    try:
-        modifiers = caproto.parse_record_field(name).modifiers
-        if modifiers is not None:
-            caproto.parse_channel_filter(modifiers.filter_)
-    except caproto.CaprotoError as error:
-        raise ValueError(f"PV name {name!r}: {error}") from None
-    return name

@@ -187,7 +187,7 @@ class _Reader:
                 group.rules.append(rule)
 
     def _input(self, group: Group, item: Any) -> None:
-        from labioc_ca.subscribe import checked_name  # noqa: PLC0415  most files have no inputs
+        from labioc_ca.client import checked_name  # noqa: PLC0415  most files have no inputs
 
         letter, name = item.children
         try:

@@ -9,12 +9,13 @@ from typing import Any, Final
 import caproto
 
 from ioc.client.reading import CHAR, STRING, Meta, Reading, Scalar, encoded, reading_of
+from labioc_ca.circuit import Circuit
+from labioc_ca.client import VALUE_AND_ALARM
 from labioc_ca.environment import Address
 
 _TIME: Final = 14
 _CONTROL: Final = 28
 _WRITE_ACCESS: Final = 2
-VALUE_AND_ALARM: Final = 1 | 4
 
 OnEvent = Callable[["Channel", Reading | None], None]
 
@@ -32,18 +33,6 @@ class PutError(Exception):
         self.answered = answered
 
 
-class Link:
-    """What a channel needs of the circuit it lives on."""
-
-    def request(self, command: Any) -> asyncio.Future[Any]:
-        """Send a request and return the future of its response, which raises ConnectionError when it is lost."""
-        raise NotImplementedError
-
-    def send(self, *commands: Any) -> None:
-        """Send what has no response."""
-        raise NotImplementedError
-
-
 class Channel:
     """A PV by its name; ``number`` stands for it in all messages.
 
@@ -58,7 +47,7 @@ class Channel:
         self.meta: Meta | None = None
         self.connection: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.address: Address | None = None
-        self._link: Link | None = None
+        self._circuit: Circuit | None = None
         self._state: caproto.ClientChannel | None = None
         self._on_event: OnEvent | None = None
 
@@ -90,10 +79,10 @@ class Channel:
 
     async def read(self, timeout: float) -> Reading:
         """Return value, time, alarm, unit and limits; raises ReadError."""
-        state, link = self._ready(ReadError)
-        futures = [link.request(state.read(data_type=_TIME + self.native, data_count=0))]
+        state, circuit = self._ready(ReadError)
+        futures = [circuit.request(state.read(data_type=_TIME + self.native, data_count=0))]
         if self.native != STRING:
-            futures.append(link.request(self._describe(state)))
+            futures.append(circuit.request(self._describe(state)))
         try:
             async with asyncio.timeout(timeout):
                 responses = await asyncio.gather(*futures)
@@ -112,8 +101,8 @@ class Channel:
 
         It is sent once and never again. When no answer came, its outcome is unknown.
         """
-        state, link = self._ready(PutError)
-        future = link.request(self._write(state, value, notify=True))
+        state, circuit = self._ready(PutError)
+        future = circuit.request(self._write(state, value, notify=True))
         try:
             async with asyncio.timeout(timeout):
                 response = await future
@@ -126,8 +115,8 @@ class Channel:
 
     def send_put(self, value: Scalar | tuple[Scalar, ...]) -> None:
         """Put without completion: nothing is known of what becomes of it. Raises PutError when it can't be sent."""
-        state, link = self._ready(PutError)
-        link.send(self._write(state, value, notify=False))
+        state, circuit = self._ready(PutError)
+        circuit.send(self._write(state, value, notify=False))
 
     def monitor(self, on_event: OnEvent) -> None:
         """Have a function called with each change, and with None when the connection is lost.
@@ -140,9 +129,9 @@ class Channel:
 
     # ---- for the circuit
 
-    def opened(self, link: Link, address: Address, state: caproto.ClientChannel) -> None:
+    def opened(self, circuit: Circuit, address: Address, state: caproto.ClientChannel) -> None:
         """Take note that a server has it."""
-        self._link, self.address, self._state = link, address, state
+        self._circuit, self.address, self._state = circuit, address, state
         if not self.connection.done():
             self.connection.set_result(None)
         if self._on_event is not None:
@@ -152,7 +141,7 @@ class Channel:
         """Take note that no server has it any more."""
         if self._state is None:
             return
-        self._link = self.address = self._state = self.meta = None
+        self._circuit = self.address = self._state = self.meta = None
         self.connection = asyncio.get_running_loop().create_future()
         if self._on_event is not None:
             self._on_event(self, None)
@@ -164,10 +153,10 @@ class Channel:
 
     # ----
 
-    def _ready(self, kind: type[ReadError] | type[PutError]) -> tuple[caproto.ClientChannel, Link]:
-        if self._state is None or self._link is None:
+    def _ready(self, kind: type[ReadError] | type[PutError]) -> tuple[caproto.ClientChannel, Circuit]:
+        if self._state is None or self._circuit is None:
             raise kind("not connected")
-        return self._state, self._link
+        return self._state, self._circuit
 
     def _write(self, state: caproto.ClientChannel, value: Scalar | tuple[Scalar, ...], notify: bool) -> Any:
         try:
@@ -178,8 +167,8 @@ class Channel:
 
     def _subscribe(self, state: caproto.ClientChannel) -> None:
         """Ask for unit and states, then for the events, which are shown with them."""
-        assert self._link is not None
-        link = self._link
+        assert self._circuit is not None
+        circuit = self._circuit
 
         def subscribe(description: asyncio.Future[Any] | None = None) -> None:
             if description is not None:
@@ -187,16 +176,12 @@ class Channel:
                     return  # the connection is gone
                 response = description.result()
                 self.meta = Meta.of(response.metadata) if response.status.success else Meta()
-            link.send(
-                state.subscribe(
-                    data_type=_TIME + self.native, data_count=0, subscriptionid=self.number, mask=VALUE_AND_ALARM
-                )
-            )
+            circuit.monitor(state, _TIME + self.native, VALUE_AND_ALARM)
 
         if self.native == STRING:
             subscribe()
         else:
-            link.request(self._describe(state)).add_done_callback(subscribe)
+            circuit.request(self._describe(state)).add_done_callback(subscribe)
 
     def _describe(self, state: caproto.ClientChannel) -> Any:
         return state.read(data_type=_CONTROL + self.native, data_count=min(self.count, 1))

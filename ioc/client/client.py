@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Coroutine, Iterable, Mapping
-from typing import Final
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import caproto
 
 from ioc.client.channel import Channel
-from ioc.client.circuit import Circuit
 from ioc.errors import MistakesError
-from labioc_ca.environment import Address, Settings
-from labioc_ca.search import Searcher
-from labioc_ca.subscribe import checked_name, user_name
-
-_TEND_SECONDS: Final = 1.0
-_AGAIN_SECONDS: Final = 0.5
-"""Pause before a PV is searched again that a server did not keep."""
+from labioc_ca.circuit import Circuit
+from labioc_ca.client import BaseClient, checked_name
+from labioc_ca.environment import LARGEST_AUTOMATIC, Address
 
 
 class SettingsError(MistakesError):
@@ -26,42 +24,31 @@ class SettingsError(MistakesError):
     status = 2
 
 
-class Client:
+class Client(BaseClient):
     """One client, an asynchronous context manager; ``env`` replaces the EPICS_CA_* variables of the environment.
 
     Raises SettingsError for a variable that is wrong.
     """
 
+    level = logging.DEBUG  # a command says by itself what it could not do
+
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         try:
-            self.settings = Settings.read(env)
+            super().__init__(env)
         except ValueError as error:
             raise SettingsError([str(error)]) from error
-        self.user, self.host = user_name(), socket.gethostname()
+        self.settings = replace(self.settings, max_message=LARGEST_AUTOMATIC)  # a command asks for what it reads
         self._channels: list[Channel] = []
         self._by_name: dict[str, Channel] = {}
-        self._circuits: dict[Address, Circuit] = {}
-        self._searcher = Searcher(self.settings, self._found)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._running = False
 
     async def __aenter__(self) -> Client:
         """Open the socket for searches. Raises OSError."""
-        await self._searcher.start()
-        self._running = True
-        self._spawn(self._tend())
+        await self.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Close everything."""
-        self._running = False
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._searcher.stop()
-        for circuit in list(self._circuits.values()):
-            circuit.close()
-            await circuit.closed
+        await self.stop()
 
     @property
     def places(self) -> list[str]:
@@ -90,14 +77,30 @@ class Client:
             await asyncio.wait([channel.connection for channel in channels], timeout=timeout)
         return channels
 
-    def lost(self, circuit: Circuit, channels: list[Channel]) -> None:
-        """Look for channels again that a server does not have any more."""
-        if circuit.closed.done() and self._circuits.get(circuit.address) is circuit:
-            del self._circuits[circuit.address]
+    def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
+        """Let a PV know where it is."""
+        self._channels[channel.cid].opened(circuit, circuit.address, channel)
+
+    def event(self, number: int, response: Any) -> None:
+        """Hand on an event of a PV that is monitored."""
+        self._channels[number].event(response)
+
+    def refused(self, number: int, address: Address, reason: str) -> None:
+        """Look again for a PV that its server does not serve (any more)."""
+        self._look_again([number], address)
+
+    def lost(self, circuit: Circuit, reason: str) -> None:
+        """Look again for all PVs of a connection that is gone."""
+        super().lost(circuit, reason)
+        self._look_again(circuit.channels, circuit.address)
+
+    def _look_again(self, numbers: Iterable[int], address: Address) -> None:
+        channels = [self._channels[number] for number in numbers]
         for channel in channels:
             channel.placed = False
+            channel.closed()
         if self._running:
-            self._searcher.want(((channel.number, channel.name) for channel in channels), _AGAIN_SECONDS)
+            self._searcher.want(((channel.number, channel.name) for channel in channels), self._penalty(address))
 
     def _found(self, number: int, address: Address) -> None:
         channel = self._channels[number] if number < len(self._channels) else None
@@ -105,19 +108,4 @@ class Client:
             return
         channel.placed = True
         self._searcher.unwant(number)
-        circuit = self._circuits.get(address)
-        if circuit is None:
-            circuit = self._circuits[address] = Circuit(self, address, self.settings.connection_timeout)
-            self._spawn(circuit.connect())
-        circuit.add(channel)
-
-    async def _tend(self) -> None:
-        while True:
-            await asyncio.sleep(_TEND_SECONDS)
-            for circuit in list(self._circuits.values()):
-                circuit.tend()
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work, name="Channel Access client")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._circuit_to(address).add(number, channel.name)
