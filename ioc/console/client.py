@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from contextlib import suppress
-from typing import Final, TextIO
+from typing import Final
 
 from ioc.console.lines import Candidates, Lines, PlainLines, ScriptLines
 from ioc.console.session import QUIT
@@ -72,9 +72,9 @@ class Console:
     def _show(self, message: Message) -> None:
         for text, severity in message.get("out", ()):
             colour = _COLOURS[severity] if self._coloured else ""
-            _print(f"{colour}{text}{_END}" if colour else text, sys.stdout)
+            print(f"{colour}{text}{_END}" if colour else text, flush=True)
         if "err" in message:
-            _print(str(message["err"]), sys.stdout if self.interactive else sys.stderr)
+            print(message["err"], file=sys.stdout if self.interactive else sys.stderr, flush=True)
         if "ask" in message:
             assert self._lines is not None
             self._send({"answer": self._lines.ask(str(message["ask"])) or ""})
@@ -113,7 +113,3 @@ def _lines(interactive: bool, prompt: str, candidates: Candidates) -> Lines:
     except ImportError:
         return PlainLines(prompt, candidates)
     return EditedLines(prompt, candidates)
-
-
-def _print(text: str, stream: TextIO) -> None:
-    print(text, file=stream, flush=True)

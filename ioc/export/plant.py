@@ -130,6 +130,13 @@ class Plant:
         name = f"ALL{server.removeprefix(SERVER)}"
         return name, self.groups.get(name, {})
 
+    def first_of_types(self) -> dict[str, Device]:
+        """Return the first device of each type."""
+        found: dict[str, Device] = {}
+        for device in self.devices:
+            found.setdefault(device.type, device)
+        return found
+
     def walk(self) -> Iterator[tuple[Device, Channel | None, Records]]:
         """Yield the records of each device, and then of each of its channels."""
         for device in self.devices:

@@ -26,8 +26,7 @@ Panel = dict[str, Any]
 def dashboards(plant: Plant, series: Series, language: Language) -> dict[str, str]:
     """Return the dashboards by file name."""
     made = {"server": _server(plant, series, language)}
-    for kind in dict.fromkeys(device.type for device in plant.devices):
-        device = next(device for device in plant.devices if device.type == kind)
+    for kind, device in plant.first_of_types().items():
         if device.supplies:
             made[f"hv-{kind}"] = _supplies(plant, device, series, language)
             made[f"hv-channel-{kind}"] = _channel(plant, device, series, language)
@@ -108,8 +107,7 @@ def _server(plant: Plant, series: Series, language: Language) -> dict[str, Any]:
         _curves("Longest pause of the server", "ms", language, [language.query(Query(name, ["LAG"], ()))], []),
         _curves("Memory", "MB", language, [language.query(Query(name, ["MEM_USED"], ()))], []),
     ]
-    for kind in dict.fromkeys(device.type for device in plant.devices):
-        device = next(device for device in plant.devices if device.type == kind)
+    for device in plant.first_of_types().values():
         of_device = series.measurement(device.records)
         link = language.query(Query(of_device, ["COMM"], ["device"], "last", keep=True))
         slow = [language.query(Query(of_device, ["COMM_RTT", "SCAN_TIME"], ["device"]))]

@@ -9,7 +9,7 @@ import json
 from typing import Any
 
 from archiver.config import ServerConfig
-from ioc.export.grafana.query import DATASOURCE_UID, InfluxQl, Language
+from ioc.export.grafana.query import DATASOURCE_UID, Language
 from ioc.export.grafana.series import Series
 from ioc.export.plant import Plant
 
@@ -28,12 +28,13 @@ def provisioning(plant: Plant, series: Series, language: Language) -> dict[str, 
 
 def _source(plant: Plant, series: Series, language: Language) -> dict[str, Any]:
     """Use the first server of the site file that speaks the language; a password or token is not written out."""
-    version = 1 if isinstance(language, InfluxQl) else 2
-    usual = ServerConfig("", "http://localhost:8086", version, plant.prefix.lower(), org="labioc", bucket="labioc")
-    server = next((server for server in series.config.servers if server.version == version), usual)
+    usual = ServerConfig(
+        "", "http://localhost:8086", language.version, plant.prefix.lower(), org="labioc", bucket="labioc"
+    )
+    server = next((server for server in series.config.servers if server.version == language.version), usual)
     source: dict[str, Any] = {"name": "labioc", "uid": DATASOURCE_UID, "type": "influxdb", "access": "proxy"}
     source["url"] = server.url
-    if version == 1:
+    if language.version == 1:
         source["jsonData"] = {"version": "InfluxQL", "dbName": server.database, "httpMode": "POST"}
         if server.username:
             source |= {"user": server.username, "secureJsonData": {"password": "$LABIOC_INFLUXDB_PASSWORD"}}
@@ -52,8 +53,7 @@ def _provider(plant: Plant) -> dict[str, Any]:
 def _rules(plant: Plant, series: Series, language: Language) -> dict[str, Any]:
     """Alert on trips, lost links, over-temperature, and an archiver that has stopped or loses points."""
     rules = []
-    for kind in dict.fromkeys(device.type for device in plant.devices):
-        device = next(device for device in plant.devices if device.type == kind)
+    for kind, device in plant.first_of_types().items():
         name = series.measurement(device.records)
         link = "{{ $labels.device }} does not answer"
         rules.append(_rule(language, f"{kind} link", link, name, "COMM", ["device"], "lt", 1, _MONTH))

@@ -29,20 +29,18 @@ class Query:
     function: str = "mean"
     steps: bool = True
     keep: bool = False
-    where: Where = ()
 
 
 class InfluxQl:
     """InfluxQL."""
 
     name = "influxql"
-    version = "InfluxQL"
+    version = 1
 
     def query(self, query: Query) -> str:
         """Return the statement."""
         columns = ", ".join(f'{query.function}("{field}") AS "{field}"' for field in query.fields)
         conditions = ["$timeFilter", *(f'"{tag}" =~ /^${tag}$/' for tag in query.by)]
-        conditions += [f"\"{tag}\" = '{value}'" for tag, value in query.where]
         group = [*(["time($__interval)"] if query.steps else []), *(f'"{tag}"' for tag in query.by)]
         fill = (" fill(previous)" if query.keep else " fill(none)") if query.steps else ""
         grouping = f" GROUP BY {', '.join(group)}" if group else ""
@@ -74,7 +72,7 @@ class Flux:
     """Flux."""
 
     name = "flux"
-    version = "Flux"
+    version = 2
 
     def query(self, query: Query) -> str:
         """Return the script."""
@@ -83,7 +81,6 @@ class Flux:
             *_source(query.measurement),
             f"  |> filter(fn: (r) => {fields})",
             *(f"  |> filter(fn: (r) => r.{tag} =~ /^${{{tag}:regex}}$/)" for tag in query.by),
-            *(f'  |> filter(fn: (r) => r.{tag} == "{value}")' for tag, value in query.where),
         ]
         if query.steps:
             empty = "true" if query.keep else "false"
