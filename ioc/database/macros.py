@@ -111,14 +111,14 @@ def resolve_all(texts: Iterable[Text], macros: Macros) -> list[str]:
                 pieces.append(piece)
                 continue
             name = piece.name if isinstance(piece.name, str) else resolve(piece.name, macros)
-            value = macros.get(name)
+            value, scope = macros.get(name), macros
             if value is None:
-                value = piece.default if isinstance(piece.default, str | None) else resolve(piece.default, macros)
+                value = piece.default
             elif not isinstance(value, str):
-                value = resolve(value, {**macros, name: None})
+                scope = {**macros, name: None}
             if value is None:
                 raise UndefinedError(name)
-            pieces.append(value)
+            pieces.append(value if isinstance(value, str) else resolve_all((value,), scope)[0])
         found.append("".join(pieces))
     return found
 

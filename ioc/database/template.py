@@ -158,15 +158,18 @@ def _expand_block(block: Block, macros: Macros) -> RecordDef:
     """Return the record of a block, without what macros have made empty: a row that has nothing in this column."""
     parts = block.fields.values(), block.info.values(), block.aliases
     texts = iter(resolve_all(chain((block.name, block.rtyp), *parts), macros))
-
-    def given(items: dict[str, Text]) -> dict[str, str]:
-        return {key: text for key, text in zip(items, texts, strict=False) if text or isinstance(items[key], str)}
-
+    name, rtyp = next(texts), next(texts)
+    fields: dict[str, str] = {}
+    info: dict[str, str] = {}
+    for found, written in ((fields, block.fields), (info, block.info)):
+        for key, text in zip(written, texts, strict=False):
+            if text or isinstance(written[key], str):
+                found[key] = text
     return RecordDef(
-        next(texts),
-        next(texts),
-        given(block.fields),
-        given(block.info),
+        name,
+        rtyp,
+        fields,
+        info,
         tuple(texts),
         block.file,
         block.line,
