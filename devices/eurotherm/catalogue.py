@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from devices.eurotherm.registers import REGISTERS, SEGMENTS, Form, Inputs, Scale, Status
+from devices.eurotherm.registers import REGISTERS, SEGMENTS, Form, Inputs, Scale, Status, decimals_in
 from devices.model import Kind, Signal
 
 
@@ -323,6 +323,5 @@ registers_of = {name: _made_of(name) for name in QUANTITIES}.__getitem__
 
 def shown_decimals(scale: Scale, decimals: int | None, digits: int) -> int:
     """Return how many decimals a front panel with ``decimals`` of the process value shows for a register."""
-    if decimals is None:
-        return digits
-    return {Scale.PV: decimals, Scale.RATE: decimals + 1, Scale.ONE: 1, Scale.OPEN: digits}.get(scale, 0)
+    known = None if decimals is None else decimals_in(scale, decimals)
+    return digits if known is None else known

@@ -161,7 +161,7 @@ class EurothermDriver:
         names = [name for name in wanted if name not in unit.missing]
         if names and not unit.planner.floats and not await unit.read_decimals():
             scaled = {name for name in names if REGISTERS[name].scale in (Scale.PV, Scale.RATE)}
-            unit.missed(scaled)  # a word is worth nothing when its point may have moved
+            unit.answers.bad(*scaled)  # a word is worth nothing when its point may have moved
             names = [name for name in names if name not in scaled]
         fast = unit.planner.blocks(name for name in names if name in _FAST)
         for block in fast:

@@ -117,11 +117,7 @@ class Furnace:
         for name in names:
             found = self.setting(name)
             if found is not None:
-                self.take(name, found)
-
-    def take(self, name: str, value: float) -> None:
-        """Take a value as what was asked for."""
-        self._demands[name].accept(value)
+                self._demands[name].accept(found)
 
     def asked(self, setting: Setting, value: float) -> Asked:
         """Describe what a put asks of a setting, of a choice by the index of its label."""

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any
 
@@ -33,15 +33,6 @@ SAGS = 600.0  # seconds after the return in which a temperature that has not fal
 LATEST = 1e11  # s, Unix time of a year that no clock shows
 KEPT = 50  # interruptions in the history
 RUNNING = ("RUN", "HOLD")
-
-_NUMBER, _MAYBE = (int, float), (int, float, type(None))
-_TYPES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("time", "lowest_at"), _NUMBER), **dict.fromkeys(("flag", "dated", "restarted"), (bool,)),
-    **dict.fromkeys(("temp", "target", "working", "output", "left", "uptime"), _MAYBE),
-    **dict.fromkeys(("lasted", "computer", "lowest", "back"), _MAYBE),
-    **dict.fromkeys(("mode", "remote", "program", "boot", "link"), (str,)),
-}  # fmt: skip
-"""Types of the fields of a Sample and an Interruption as they come from a file, which may have been edited."""
 
 
 class Kind(Enum):
@@ -337,6 +328,11 @@ def _fell(before: float | None, after: float | None, led: float | None) -> bool:
     if before is None or after is None:
         return False
     return min(before, before if led is None else led) - after >= FELL
+
+
+_JSON = {"float": (int, float), "float | None": (int, float, type(None)), "bool": (bool,), "str": (str,)}
+_TYPES = {one.name: _JSON[str(one.type)] for one in (*fields(Sample), *fields(Interruption)) if str(one.type) in _JSON}
+"""Types of the fields of a Sample and an Interruption as they come from a file, which may have been edited."""
 
 
 def _check(data: Mapping[str, Any]) -> None:

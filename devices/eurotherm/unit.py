@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from devices.clock import DriverClock
@@ -256,7 +256,7 @@ class EurothermUnit:
         except ModbusRefusal as refusal:
             return await self._refused(block, refusal, seen)
         except Garbled:
-            self.missed(block.names)
+            self.answers.bad(*block.names)
             return set()
         found: dict[str, float | None] = {}
         for name in block.names:
@@ -277,20 +277,16 @@ class EurothermUnit:
         name = next((name for name, since in self._absent.items() if now - since >= ASK_AGAIN), None)
         return set() if name is None else await self.read_block(Planner(self.planner.floats).blocks((name,))[0])
 
-    def missed(self, names: Iterable[str]) -> None:
-        """Count that these were asked for and not learnt."""
-        self.answers.bad(*names)
-
     async def _refused(self, block: Block, refusal: ModbusRefusal, seen: bool) -> set[str]:
         if refusal.code not in ABSENT_CODES or seen:
             self._count(str(refusal))  # what was there before has not ceased to exist
-            self.missed(block.names)
+            self.answers.bad(*block.names)
             return set()
         if self.planner.learn(block):
             return await self.read(block.names)
         if block.names[0] in _ALWAYS:
             self._count(str(refusal))
-            self.missed(block.names)
+            self.answers.bad(*block.names)
             return set()
         if block.names[0] not in self.missing:
             log.info("%s: %s", self._name, refusal)
@@ -303,7 +299,7 @@ class EurothermUnit:
         if status is None or complement is None or int(status) ^ int(complement) == 0xFFFF:
             return
         del found["StAt"], found["StAt.INV"]
-        self.missed(("StAt", "StAt.INV"))
+        self.answers.bad("StAt", "StAt.INV")
         self._count(f"status word {int(status):04X} and its complement {int(complement):04X} disagree")
 
     def _count(self, trouble: str) -> None:

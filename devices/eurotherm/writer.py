@@ -115,7 +115,7 @@ class EurothermWriter:
         fresh = await self._follow_up(name)
         self._furnace.accept(*_MOVED.get(name, ()), name)
         if name == "TSET" and not permit.current().ended:  # what has overtaken it has set another one
-            self._furnace.take(name, number)
+            self._furnace.demand(name).accept(number)
         return _signals_of({setting.register, "Rm.SP", *fresh}) | {name, f"{name}.RBV", *_MOVED.get(name, ())}
 
     async def _follow_up(self, name: str) -> set[str]:
