@@ -293,38 +293,36 @@ class CaenUnit:
         reply = await self.monitor(parameter, channel)
         if channel is not None and channel > 1 and (reply.text or "").count(";") + 1 == channel:
             raise ErrorReply("CH")  # the number behind the last channel stands for all of them: this one is not there
+        (value,) = self._values(parameter, reply, 1)
+        self._store(parameter, channel, value)
+        return value
+
+    def _values(self, parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
         try:
-            value = values_of(parameter, reply, 1)[0]
+            return values_of(parameter, reply, count)
         except Garbled as error:
             self._count(error)
             raise
-        self._store(parameter, channel, value)
-        return value
 
     async def _read_group(self, parameter: str) -> tuple[bool, bool]:
         """Read all channels in one request; return whether that is settled, and whether the unit refused it."""
         number = self.channels.number or self.channels.count
         try:
             reply = await self._insist(parameter, partial(self.monitor, parameter, number))
-        except ErrorReply as error:
-            if error.word == "PAR" and self.channels.proven and parameter not in self._known:
-                self._refused(parameter, None, error)
+            values = self._values(parameter, reply, len((reply.text or "").split(";")))
+            if len(values) != self.channels.size:
+                error = Garbled(f"{parameter}: {len(values)} values instead of {self.channels.size}")
+                self._count(error)
+                if self.channels.wrong_count(parameter, len(values)):
+                    return False, False
+                raise error
+        except ErrorReply as refusal:
+            if refusal.word == "PAR" and self.channels.proven and parameter not in self._known:
+                self._refused(parameter, None, refusal)
                 return True, True
             # Either groups or this parameter are unknown to the unit: asking for one channel decides.
             return False, True
         except Garbled:
-            self._miss(parameter, *range(self.channels.count))
-            return True, False
-        try:
-            values = values_of(parameter, reply, len((reply.text or "").split(";")))
-        except Garbled as error:
-            self._count(error)
-            self._miss(parameter, *range(self.channels.count))
-            return True, False
-        if len(values) != self.channels.size:
-            self._count(Garbled(f"{parameter}: {len(values)} values instead of {self.channels.size}"))
-            if self.channels.wrong_count(parameter, len(values)):
-                return False, False
             self._miss(parameter, *range(self.channels.count))
             return True, False
         self.channels.worked(parameter)
