@@ -31,9 +31,6 @@ from labioc_pages.page import listen_address
 AlarmFields = Mapping[str, Mapping[str, str]]
 """Record fields by signal suffix: ``{"VMON": {"HIGH": "1490", "HSV": "MINOR"}}``."""
 
-_COMMON = frozenset(
-    "name type address channels period timeout readonly simulated limits alarms channel".split()  # noqa: SIM905
-)
 _IMPLIED = {"HIHI": "MAJOR", "LOLO": "MAJOR", "HIGH": "MINOR", "LOW": "MINOR"}
 
 
@@ -270,7 +267,7 @@ def _with_lines(source: Source, found: list[Mistake]) -> SiteError:
 def _settings(device: Mapping[str, Any], adapters: Mapping[str, Any]) -> DeviceSettings:
     family = FAMILIES[device["type"]]
     defaults = {key: schema["default"] for key, schema in family.options.items() if "default" in schema}
-    own = {key: value for key, value in device.items() if key not in _COMMON}
+    own = {key: value for key, value in device.items() if key in family.options}
     return DeviceSettings(
         name=device["name"],
         type=device["type"],
