@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from devices.family import Place, line_of
+from devices.family import Place, line_of, numbers
 from devices.links.can_options import option_mistakes
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
@@ -60,21 +60,6 @@ def _sort_key(path: KeyPath, order: Mapping[str, int]) -> tuple[int, tuple[str, 
     return section, tuple(f"{part:06d}" if isinstance(part, int) else part for part in path)
 
 
-def _sections(data: Table, key: str) -> Iterator[tuple[KeyPath, str, bool, Table]]:
-    """Yield each ``limits`` or ``alarms`` table: path, family, whether of a channel, the table."""
-    for index, device in devices(data):
-        if isinstance(device.get(key), dict):
-            yield ("device", index, key), device["type"], False, device[key]
-        for number, channel in channels(device):
-            if isinstance(channel.get(key), dict):
-                yield ("device", index, "channel", number, key), device["type"], True, channel[key]
-
-
-def _known_records(family: str, of_channel: bool) -> dict[str, RecordDef]:
-    device, channel = family_records(family)
-    return dict(channel) if of_channel else {**device, **channel}
-
-
 def _numbers(data: Any, path: KeyPath = ()) -> Found:
     """Refuse nan and inf, which TOML knows as numbers."""
     if isinstance(data, dict):
@@ -105,22 +90,6 @@ def _names(data: Table) -> Found:
         if name in seen:
             yield ("device", index, "name"), f"found {in_words(name)}, which is already device number {seen[name] + 1}"
         seen.setdefault(name, index)
-
-
-def _addresses(data: Table) -> Found:
-    """Refuse addresses that the driver does not understand and CAN adapters that are not defined."""
-    known = list(table(data, "can"))
-    for index, device in devices(data):
-        address, adapter = device.get("address"), device.get("can")
-        if isinstance(address, str) and re.match(r"[a-z]+://", address):
-            family = FAMILIES[device["type"]]
-            try:
-                family.make_driver(DeviceSettings("", family.type, address, channels=1))
-            except ValueError as error:
-                yield ("device", index, "address"), str(error)
-        if isinstance(adapter, str) and adapter not in known:
-            allowed = ", ".join(f"[can.{name}]" for name in known) or "none, there is no [can.NAME] section"
-            yield ("device", index, "can"), f"found {in_words(adapter)}, allowed: {allowed}"
 
 
 def _places(data: Table) -> Found:
@@ -198,78 +167,6 @@ def _adapters(data: Table) -> Found:
         seen.setdefault(adapter, name)
 
 
-def _channel_numbers_exist(data: Table) -> Found:
-    """Refuse channels beyond the number of channels of the device."""
-    for index, device in devices(data):
-        count = device.get("channels", FAMILIES[device["type"]].default_channels)
-        for number, _ in channels(device):
-            if isinstance(count, int) and int(number) >= count:
-                text = f"found channel {number}, allowed: 0 to {count - 1} (channels = {count})"
-                yield ("device", index, "channel", number), text
-
-
-def _of_families(data: Table) -> Found:
-    """Refuse what a family does not accept beyond its schema."""
-    for index, device in devices(data):
-        for key, text in FAMILIES[device["type"]].mistakes(device):
-            yield ("device", index, key), text
-
-
-def _limits(data: Table) -> Found:
-    """Refuse limits of what is no numeric setting, and empty ranges."""
-    for path, family, of_channel, limits in _sections(data, "limits"):
-        records = _known_records(family, of_channel)
-        known = [suffix for suffix, record in records.items() if record.rtyp == "ao"]
-        for suffix, pair in limits.items():
-            if suffix not in known:
-                hint = did_you_mean(suffix, known)
-                yield (*path, suffix), f"no such numeric setting, allowed: {', '.join(known)}{hint}"
-            if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(n, int | float) for n in pair):
-                continue
-            if pair[0] > pair[1]:
-                yield (
-                    (*path, suffix),
-                    f"found {in_words(pair)}, allowed: [LOWEST, HIGHEST], the lower one first",
-                )
-
-
-def _alarms(data: Table) -> Found:
-    """Refuse alarms of signals that do not exist and fields that their records do not have."""
-    for path, family, of_channel, alarms in _sections(data, "alarms"):
-        records = _known_records(family, of_channel)
-        for suffix, fields in alarms.items():
-            record = records.get(suffix)
-            if record is None:
-                hint = did_you_mean(suffix, records)
-                yield (*path, suffix), f"no such signal of {family}{hint or '; labioc pvs lists them'}"
-                continue
-            if suffix in full_only(family) and data["device"][path[1]].get("detail") != "full":
-                yield (*path, suffix), f'{suffix} is published with detail = "full" only'
-            for name, value in fields.items() if isinstance(fields, dict) else ():
-                for text in _field_mistakes(suffix, record.rtyp, name, value):
-                    yield (*path, suffix, name), text
-
-
-def _alarm_order(data: Table) -> Found:
-    """Refuse alarm limits that cross each other, of the template, the device and the channel taken together."""
-    for index, device in devices(data):
-        of_device, of_channel = family_records(device["type"])
-        around = _tables(device)
-        for suffix, fields in around.items():
-            yield from _crossed(
-                ("device", index, "alarms", suffix), of_device.get(suffix) or of_channel.get(suffix), fields
-            )
-        for number, channel in channels(device):
-            for suffix, fields in _tables(channel).items():
-                path: KeyPath = ("device", index, "channel", number, "alarms", suffix)
-                yield from _crossed(path, of_channel.get(suffix), around.get(suffix, {}), fields)
-
-
-def _tables(section: Table) -> Table:
-    """Return the alarm fields by signal, as far as they are tables."""
-    return {suffix: fields for suffix, fields in table(section, "alarms").items() if isinstance(fields, dict)}
-
-
 def _crossed(path: KeyPath, record: RecordDef | None, *sections: Table) -> Found:
     """Compare the limits in force: those of the record that alarm, then those of each section."""
     fields = record.fields if record is not None else {}
@@ -313,23 +210,6 @@ def _aliases(data: Table) -> Found:
             taken.setdefault(alias, f"{device_label(data, index)}.channel.{number}")
 
 
-def _lengths(data: Table) -> Found:
-    """Refuse names that would make a PV name longer than a record name may be."""
-    for index, device in devices(data):
-        of_device, of_channel = family_records(device["type"])
-        longest = max((*of_device, *map("CH00:{}".format, of_channel)), key=len)
-        yield from _length(("device", index, "name"), f"{prefix(data)}:{device.get('name')}:{longest}")
-        for number, channel in channels(device):
-            if isinstance(channel.get("alias"), str) and of_channel:
-                name = f"{channel['alias']}:{max(of_channel, key=len)}"
-                yield from _length(("device", index, "channel", number, "alias"), name)
-
-
-def _length(path: KeyPath, name: str) -> Found:
-    if len(name) > MAX_NAME:
-        yield path, f"found {name} with {len(name)} characters, allowed: {MAX_NAME}"
-
-
 def _text_interface(data: Table) -> Found:
     """Refuse a text interface to a device that has no registers, or does not exist."""
     name = table(data, "textserver").get("device")
@@ -358,22 +238,122 @@ def _access(data: Table) -> Found:
             yield ("access", other), "is for an access security file, and there is no acf"
 
 
+# ---- of one device: paths begin at its table
+
+
+def _address(device: Table, data: Table) -> Found:
+    """Refuse an address that the driver does not understand and a CAN adapter that is not defined."""
+    address, adapter, known = device.get("address"), device.get("can"), list(table(data, "can"))
+    if isinstance(address, str) and re.match(r"[a-z]+://", address):
+        family = FAMILIES[device["type"]]
+        try:
+            family.make_driver(DeviceSettings("", family.type, address, channels=1))
+        except ValueError as error:
+            yield ("address",), str(error)
+    if isinstance(adapter, str) and adapter not in known:
+        allowed = ", ".join(f"[can.{name}]" for name in known) or "none, there is no [can.NAME] section"
+        yield ("can",), f"found {in_words(adapter)}, allowed: {allowed}"
+
+
+def _of_family(device: Table, _data: Table) -> Found:
+    """Refuse what a family does not accept beyond its schema."""
+    yield from (((key,), text) for key, text in FAMILIES[device["type"]].mistakes(device))
+
+
+def _channel_numbers(device: Table, _data: Table) -> Found:
+    """Refuse channels beyond the number of channels of the device."""
+    count = device.get("channels", FAMILIES[device["type"]].default_channels)
+    for number, _ in channels(device):
+        if isinstance(count, int) and int(number) >= count:
+            yield ("channel", number), f"found channel {number}, allowed: 0 to {count - 1} (channels = {count})"
+
+
+def _tuned(device: Table, key: str) -> Iterator[tuple[KeyPath, Mapping[str, RecordDef], Table]]:
+    """Yield the ``limits`` or ``alarms`` of a device and its channels: path, the records that there are, the table."""
+    of_device, of_channel = family_records(device["type"])
+    yield (key,), {**of_device, **of_channel}, table(device, key)
+    yield from ((("channel", number, key), of_channel, table(channel, key)) for number, channel in channels(device))
+
+
+def _limits(device: Table, _data: Table) -> Found:
+    """Refuse limits of what is no numeric setting, and empty ranges."""
+    for path, records, limits in _tuned(device, "limits"):
+        known = [suffix for suffix, record in records.items() if record.rtyp == "ao"]
+        for suffix, pair in limits.items():
+            if suffix not in known:
+                hint = did_you_mean(suffix, known)
+                yield (*path, suffix), f"no such numeric setting, allowed: {', '.join(known)}{hint}"
+            if numbers(pair, 2) and pair[0] > pair[1]:
+                yield (*path, suffix), f"found {in_words(pair)}, allowed: [LOWEST, HIGHEST], the lower one first"
+
+
+def _alarms(device: Table, _data: Table) -> Found:
+    """Refuse alarms of signals that do not exist and fields that their records do not have."""
+    family = device["type"]
+    for path, records, alarms in _tuned(device, "alarms"):
+        for suffix, fields in alarms.items():
+            record = records.get(suffix)
+            if record is None:
+                hint = did_you_mean(suffix, records)
+                yield (*path, suffix), f"no such signal of {family}{hint or '; labioc pvs lists them'}"
+                continue
+            if suffix in full_only(family) and device.get("detail") != "full":
+                yield (*path, suffix), f'{suffix} is published with detail = "full" only'
+            for name, value in fields.items() if isinstance(fields, dict) else ():
+                for text in _field_mistakes(suffix, record.rtyp, name, value):
+                    yield (*path, suffix, name), text
+
+
+def _alarm_order(device: Table, _data: Table) -> Found:
+    """Refuse alarm limits that cross each other, of the template, the device and the channel taken together."""
+    around = table(device, "alarms")
+    for path, records, alarms in _tuned(device, "alarms"):
+        for suffix in alarms:
+            sections = [table(around, suffix), table(alarms, suffix)]
+            yield from _crossed((*path, suffix), records.get(suffix), *sections)
+
+
+def _lengths(device: Table, data: Table) -> Found:
+    """Refuse names that would make a PV name longer than a record name may be."""
+    of_device, of_channel = family_records(device["type"])
+    longest = max((*of_device, *map("CH00:{}".format, of_channel)), key=len)
+    names: list[tuple[KeyPath, str]] = [(("name",), f"{prefix(data)}:{device.get('name')}:{longest}")]
+    for number, channel in channels(device):
+        if isinstance(channel.get("alias"), str) and of_channel:
+            names.append((("channel", number, "alias"), f"{channel['alias']}:{max(of_channel, key=len)}"))
+    for path, name in names:
+        if len(name) > MAX_NAME:
+            yield path, f"found {name} with {len(name)} characters, allowed: {MAX_NAME}"
+
+
+_DEVICE_RULES: tuple[Callable[[Table, Table], Found], ...] = (
+    _address,
+    _of_family,
+    _channel_numbers,
+    _limits,
+    _alarms,
+    _alarm_order,
+    _lengths,
+)
+
+
+def _of_devices(data: Table) -> Found:
+    """Look at each device by itself."""
+    for index, device in devices(data):
+        for rule in _DEVICE_RULES:
+            yield from ((("device", index, *path), text) for path, text in rule(device, data))
+
+
 _RULES: tuple[Callable[[Table], Iterable[tuple[KeyPath, str]]], ...] = (
     _numbers,
     _something_to_do,
     _names,
-    _addresses,
+    _of_devices,
     _places,
     _adapter_options,
     _adapters,
-    _of_families,
     _groups,
-    _channel_numbers_exist,
-    _limits,
-    _alarms,
-    _alarm_order,
     _aliases,
-    _lengths,
     _text_interface,
     _access,
     lambda data: groups_of(data)[1],
