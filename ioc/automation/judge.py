@@ -10,7 +10,7 @@ from typing import Final
 from ioc.clock import Clock
 from ioc.inputs import Input, Inputs, InputState
 from ioc.records import Value
-from ioc.site.conditions import All, Change, Comparison, Condition, Negation, leaves, plain_unit
+from ioc.site.conditions import Change, Comparison, Condition, Joined, leaves, plain_unit
 
 _OPERATORS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "==": operator.eq, "!=": operator.ne,
@@ -56,15 +56,15 @@ class Judge:
 
 
 def _judged(condition: Condition, found: Mapping[Comparison | Change, Verdict]) -> Verdict:
-    if isinstance(condition, Comparison | Change):
+    if not isinstance(condition, Joined):
         return found[condition]
-    if isinstance(condition, Negation):
-        part = _judged(condition.part, found)
+    parts = [_judged(part, found) for part in condition.parts]
+    if condition.word == "not":
+        part = parts[0]
         if part.holds is None:
             return part
-        return Verdict(not part.holds, "" if not part.holds else f"not allowed: {_words(condition.part, found)}")
-    parts = [_judged(part, found) for part in condition.parts]
-    if isinstance(condition, All):
+        return Verdict(not part.holds, "" if not part.holds else f"not allowed: {_words(condition, found)}")
+    if condition.word == "and":
         bad = [part for part in parts if part.holds is False] or [part for part in parts if part.holds is None]
         return bad[0] if bad else Verdict(True)
     if any(part.holds for part in parts):

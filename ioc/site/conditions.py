@@ -48,38 +48,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Negation:
-    """``not ...``."""
+class Joined:
+    """Conditions joined by a ``word``: ``and``, ``or``, or ``not`` in front of a single one."""
 
-    part: Condition
-
-
-@dataclass(frozen=True, slots=True)
-class All:
-    """``... and ...``."""
-
+    word: str
     parts: tuple[Condition, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Either:
-    """``... or ...``."""
-
-    parts: tuple[Condition, ...]
-
-
-Condition = Comparison | Change | Negation | All | Either
+Condition = Comparison | Change | Joined
 
 
 def leaves(condition: Condition) -> Iterator[Comparison | Change]:
     """Yield what looks at a PV, from left to right."""
-    if isinstance(condition, Comparison | Change):
-        yield condition
-    elif isinstance(condition, Negation):
-        yield from leaves(condition.part)
-    else:
+    if isinstance(condition, Joined):
         for part in condition.parts:
             yield from leaves(part)
+    else:
+        yield condition
 
 
 def plain_unit(unit: str) -> str:
@@ -139,24 +124,22 @@ class _Maker(Transformer[Token, Any]):
             raise ValueError(f"found {found[0]} changes within {found[1]:g} s, allowed: above 0")
         return Change(str(found[0]), found[1])
 
-    def negation(self, found: list[Any]) -> Negation:
+    def negation(self, found: list[Any]) -> Joined:
         for leaf in leaves(found[0]):
             if isinstance(leaf, Comparison) and leaf.hysteresis:  # it would put off when the negation fails
                 text = f"found hysteresis behind not for {leaf.pv}, allowed: the comparison turned round"
                 raise ValueError(text)
-        return Negation(found[0])
+        return Joined("not", (found[0],))
 
     def conjunction(self, found: list[Any]) -> Condition:
-        return found[0] if len(found) == 1 else All(tuple(found))
+        return found[0] if len(found) == 1 else Joined("and", tuple(found))
 
     def disjunction(self, found: list[Any]) -> Condition:
-        return found[0] if len(found) == 1 else Either(tuple(found))
+        return found[0] if len(found) == 1 else Joined("or", tuple(found))
 
 
 def renamed(condition: Condition, name: Callable[[str], str]) -> Condition:
     """Return the condition with the names of its PVs changed."""
-    if isinstance(condition, Comparison | Change):
-        return replace(condition, pv=name(condition.pv))
-    if isinstance(condition, Negation):
-        return Negation(renamed(condition.part, name))
-    return type(condition)(tuple(renamed(part, name) for part in condition.parts))
+    if isinstance(condition, Joined):
+        return replace(condition, parts=tuple(renamed(part, name) for part in condition.parts))
+    return replace(condition, pv=name(condition.pv))

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ioc.automation.judge import Judge, Verdict
 from ioc.inputs import Inputs
 from ioc.records import RecordSet, alarm_status
-from ioc.site.conditions import Change, Comparison, Negation, leaves, parse_condition
+from ioc.site.conditions import Change, Comparison, Joined, leaves, parse_condition
 from tests.ioc.fakes import FakeClock, definition
 
 A = definition("LAB:D:A", "ai", "D A", EGU="C")
@@ -169,4 +169,4 @@ def test_any_text_is_a_condition_or_refused(text: str) -> None:
     except ValueError:
         return
     assert list(leaves(tree))
-    assert not isinstance(tree, Negation) or tree.part
+    assert not isinstance(tree, Joined) or tree.parts
