@@ -128,3 +128,8 @@ def lost_answer(rig: Bench, what: bytes, error: Exception, executed: bool) -> In
         return pending.pop()
 
     return intercept
+
+
+def garbling(name: str) -> Intercept:
+    """An intercept that garbles the answers to requests for one parameter."""
+    return lambda request: "#CMD:OK,VAL:12x4" if request.endswith(f"PAR:{name}".encode()) else None
