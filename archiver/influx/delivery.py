@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.influx.deadletter import DeadLetters
+from archiver.log.reader import Block, Reader
 
 log = logging.getLogger("labioc.archiver")
 
@@ -28,36 +29,6 @@ _END_SECONDS = 1.0
 """How long a writer that was interrupted is waited for."""
 
 _LOG_SECONDS = 60.0
-
-
-class Block(Protocol):
-    """What is read from the log at once."""
-
-    @property
-    def position(self) -> Any:
-        """Where reading goes on behind it."""
-
-    @property
-    def payload(self) -> bytes:
-        """Lines of points."""
-
-    @property
-    def points(self) -> int:
-        """How many they are."""
-
-    @property
-    def oldest_ns(self) -> int:
-        """When the bridge got the first of them, Unix nanoseconds."""
-
-
-class Source(Protocol):
-    """The log as one writer sees it; both methods may raise OSError and are called from the writer's thread."""
-
-    def read(self, max_bytes: int) -> Block | None:
-        """Return the next points, None when there are none yet."""
-
-    def commit(self, position: Any) -> None:
-        """Keep the position safely: what is in front of it need not be read again."""
 
 
 class State(Enum):
@@ -102,7 +73,7 @@ class Delivery:
     def __init__(
         self,
         server: ServerConfig,
-        source: Source,
+        source: Reader,
         letters: DeadLetters,
         *,
         clock: Callable[[], float],

@@ -16,9 +16,10 @@ from archiver.config import ServerConfig
 from archiver.influx.api import Outcome, Verdict, authorization, connect, judge, write_request
 from archiver.influx.conflicts import ConflictScreen, fields_of
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import FIRST_DELAY, LONGEST_DELAY, Delivery, Source, State
+from archiver.influx.delivery import FIRST_DELAY, LONGEST_DELAY, Delivery, State
 from archiver.influx.fields import Fields, FieldsUnknown, other_types
 from archiver.influx.http import NoAnswer, NotTrusted
+from archiver.log.reader import Reader
 from archiver.points.lineprotocol import split_lines
 
 log = logging.getLogger("labioc.archiver")
@@ -46,7 +47,7 @@ class Writer(Delivery):
     def __init__(
         self,
         server: ServerConfig,
-        source: Source,
+        source: Reader,
         letters: DeadLetters,
         *,
         clock: Callable[[], float] = time.time,

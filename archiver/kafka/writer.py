@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from archiver.config import ServerConfig
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import FIRST_DELAY, Delivery, Source, State, Stopping
+from archiver.influx.delivery import FIRST_DELAY, Delivery, State, Stopping
+from archiver.log.reader import Reader
 from archiver.points.lineprotocol import parse, split_lines
 
 _POLL_SECONDS: Final = 0.1
@@ -40,7 +41,7 @@ class KafkaWriter(Delivery):
     def __init__(
         self,
         server: ServerConfig,
-        source: Source,
+        source: Reader,
         letters: DeadLetters,
         *,
         clock: Callable[[], float] = time.time,

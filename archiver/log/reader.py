@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -242,16 +241,7 @@ class Reader(Follower):
 
 def begins_ns(directory: Path) -> int:
     """Return when the oldest block of a log was begun (Unix ns); now when there is none."""
-    for _, path in segment_files(directory):
-        with contextlib.suppress(FileNotFoundError):
-            fd = os.open(path, os.O_RDONLY)
-            try:
-                found = next(blocks.walk(fd, START, os.fstat(fd).st_size), None)
-            finally:
-                os.close(fd)
-            if found is not None:
-                return found.oldest_ns
-    return time.time_ns()
+    return next((block.oldest_ns for _, block in _written_since(directory, 0)), time.time_ns())
 
 
 def lines(directory: Path, starts: Sequence[bytes], since_ns: int = 0) -> Iterator[bytes]:
@@ -290,19 +280,22 @@ def windows(directory: Path, since_ns: int, until_ns: int, width_ns: int) -> Ite
 def _written_since(directory: Path, earliest: int) -> Iterator[tuple[Path, blocks.Found]]:
     """Yield the blocks that were written since a time (Unix ns), in their order."""
     for _, path in segment_files(directory):
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # dropped meanwhile
-        try:
-            status = os.fstat(fd)
-            if status.st_mtime_ns < earliest:
-                continue
-            for block in blocks.walk(fd, START, status.st_size):
-                if block.newest_ns >= earliest:
-                    yield path, block
-        finally:
-            os.close(fd)
+        for block in _blocks_of(path, earliest):
+            yield path, block
+
+
+def _blocks_of(path: Path, earliest: int = 0) -> Iterator[blocks.Found]:
+    """Yield the blocks of a segment that were written since a time (Unix ns); none if it was dropped meanwhile."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        status = os.fstat(fd)
+        if status.st_mtime_ns >= earliest:
+            yield from (block for block in blocks.walk(fd, START, status.st_size) if block.newest_ns >= earliest)
+    finally:
+        os.close(fd)
 
 
 def _read_at(path: Path, starts: Sequence[int]) -> Iterator[bytes]:
@@ -326,15 +319,7 @@ def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[Iterator
     Those of a segment are to be read before the next one is asked for.
     """
     for _, path in reversed(segment_files(directory)):
-        try:
-            fd = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:
-            continue  # dropped meanwhile
-        try:
-            size = os.fstat(fd).st_size
-            yield (line for block in blocks.walk(fd, START, size) for line in _matching(block.payload, starts))
-        finally:
-            os.close(fd)
+        yield (line for block in _blocks_of(path) for line in _matching(block.payload, starts))
 
 
 def _matching(payload: bytes, starts: Sequence[bytes]) -> list[bytes]:
