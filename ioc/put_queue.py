@@ -12,6 +12,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextvars import Context
+from dataclasses import dataclass, field
 from typing import Any
 
 from devices.model import Way
@@ -21,6 +23,7 @@ from ioc.records import PutRefused
 log = logging.getLogger("labioc.puts")
 
 
+@dataclass(eq=False, slots=True)
 class Order:
     """One write on its way to a device: where it goes, the permit under which it is done, and its answer.
 
@@ -28,25 +31,21 @@ class Order:
     raises PutRefused when it was not applied, ``note`` takes the reason, once, before the answer is there.
     """
 
-    def __init__(
-        self,
-        device: str,
-        name: str,
-        way: Way,
-        objection: Callable[[], str | None],
-        work: Callable[[Permit], Awaitable[Any]],
-        note: Callable[[str], None],
-    ) -> None:
-        self.device = device
-        self.name = name
-        self.way = way
-        self.objection = objection
-        self.work = work
-        self.note = note
-        self.permit = Permit(objection, way.urgent)
+    device: str
+    name: str
+    way: Way
+    objection: Callable[[], str | None]
+    work: Callable[[Permit], Awaitable[Any]]
+    note: Callable[[str], None]
+    task: asyncio.Task[None] | None = None
+    permit: Permit = field(init=False)
+    context: Context = field(init=False)
+    answer: asyncio.Future[Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.permit = Permit(self.objection, self.way.urgent)
         self.context = self.permit.context()
-        self.answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.task: asyncio.Task[None] | None = None
+        self.answer = asyncio.get_running_loop().create_future()
 
     def same_place(self, other: Order) -> bool:
         """Whether the two must not run beside each other; an empty place is the whole device."""

@@ -7,9 +7,8 @@ from typing import ClassVar, Final
 
 from ioc.records import status as st
 from ioc.records.convert import check_range
-from ioc.records.fields import Value, live_field
+from ioc.records.fields import NAN, Meta, Value, default_precision, live_field, type_range
 from ioc.records.fieldtable import FieldSpec
-from ioc.records.meta import NAN, Meta, default_precision, type_range
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
 

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 
 from ioc.records import status as st
 from ioc.records.convert import check_range, from_client
-from ioc.records.fields import Value, live_field
+from ioc.records.fields import Meta, Value, default_precision, live_field, type_range
 from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, fields_of
-from ioc.records.meta import Meta, default_precision, type_range
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from ioc.records import status as st
 from ioc.records.convert import text_of
-from ioc.records.fields import Fields, Value, live_field
+from ioc.records.fields import Fields, Meta, Value, live_field, type_range
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
-from ioc.records.meta import Meta, type_range
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
 

@@ -6,14 +6,15 @@ of EPICS base.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Final, Protocol
 
 from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
-from ioc.records.convert import parse_text
-from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
-from ioc.records.meta import Meta
+from ioc.records.convert import INTEGER_RANGES, parse_text
+from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, FieldValue, fields_of
 
 Value = float | int | str | bytes | tuple[float, ...]
 
@@ -21,6 +22,40 @@ PASSIVE = "Passive"
 
 _SHOWN_AS_DEVICE_SAYS = frozenset({"HOPR", "LOPR", "PREC"})
 _NOTHING: frozenset[str] = frozenset()
+NAN: Final = math.nan
+
+
+@dataclass(slots=True)
+class Meta:
+    """Metadata of one field; alarm limits that do not count are NaN, as in base."""
+
+    units: str = ""
+    precision: int = 0
+    disp_high: float = 0.0
+    disp_low: float = 0.0
+    hihi: float = NAN
+    high: float = NAN
+    low: float = NAN
+    lolo: float = NAN
+    ctrl_high: float = 0.0
+    ctrl_low: float = 0.0
+
+
+def type_range(dbf: str) -> tuple[float, float]:
+    """Highest and lowest value of a field type, what recGblGetGraphicDouble gives where a record has no limits."""
+    if dbf == "FLOAT":
+        return 1e30, -1e30
+    if dbf in FLOAT_TYPES:
+        return 1e300, -1e300
+    low, high = INTEGER_RANGES.get(dbf, (0, 0)) if dbf not in ("MENU", "DEVICE") else (0, 0)
+    return float(high), float(low)
+
+
+def default_precision(dbf: str, precision: int) -> int:
+    """Precision of a field other than the value: none for integers, at most 15 (recGblGetPrec of base)."""
+    if dbf not in FLOAT_TYPES:
+        return 0
+    return precision if 0 <= precision <= 15 else 15
 
 
 class Monitor(Protocol):

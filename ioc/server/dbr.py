@@ -26,8 +26,8 @@ from ioc.records.convert import (
     to_float32,
     to_integer,
 )
+from ioc.records.fields import Meta
 from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec
-from ioc.records.meta import Meta
 
 DBR_PUT_ACKT: Final = 35
 DBR_PUT_ACKS: Final = 36
