@@ -11,11 +11,13 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
+from devices.simulation.listener import Listener
+
 Action = Callable[..., Awaitable[str | None] | str | None]
 """What a command does with its words; the answer is "ok" where it returns none."""
 
 
-class TextDoor:
+class TextDoor(Listener):
     """Listens on a port of its own; start it after the device, stop it before.
 
     ``commands`` are the names with their arguments, as one text for the help, and what they do. A ValueError that
@@ -23,29 +25,8 @@ class TextDoor:
     """
 
     def __init__(self, port: int, commands: Mapping[str, tuple[str, Action]]) -> None:
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._sessions: set[asyncio.Task[None]] = set()
+        super().__init__(self._execute_lines, port)
         self._commands = {"help": ("", self._help), **commands}
-
-    @property
-    def port(self) -> int:
-        """The TCP port that it listens on, once started."""
-        return self._port
-
-    async def start(self) -> None:
-        """Listen on the loopback interface; raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
-
-    async def stop(self) -> None:
-        """Stop listening and close every connection."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        for session in self._sessions:
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
 
     async def execute(self, line: str) -> str:
         """Run one command and return its one-line answer, which starts with ``error`` when it went wrong."""
@@ -63,21 +44,11 @@ class TextDoor:
         except ValueError as error:
             return f"error: {error}; use {name} {usage}"
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = asyncio.current_task()
-        assert session is not None
-        self._sessions.add(session)
-        try:
+    async def _execute_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ValueError):  # an endless line
             while line := await reader.readline():
                 writer.write(f"{await self.execute(line.decode('utf-8', 'replace'))}\n".encode())
                 await writer.drain()
-        except (ValueError, ConnectionError, asyncio.CancelledError):
-            pass  # an endless line, a client that went away, or the end of the simulation
-        finally:
-            self._sessions.discard(session)
-            writer.close()
-            with suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
 
     def _help(self) -> str:
         return "; ".join(f"{name} {usage}".rstrip() for name, (usage, _) in sorted(self._commands.items()))

@@ -13,10 +13,11 @@ import struct
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from devices.caen.simulator.model import CaenModel
+from devices.simulation.listener import Listener
 from devices.simulation.terminal import PseudoTerminal
 from devices.simulation.time import ModelTime
 
@@ -51,7 +52,7 @@ class Faults:
     mangle: Callable[[bytes], bytes] | None = None
 
 
-class SimulatedSupply:
+class SimulatedSupply(Listener):
     """A supply on the network; start it, read ``port``, stop it.
 
     ``received`` holds every request line, oldest first, without its line end. ``connections`` counts those
@@ -66,29 +67,22 @@ class SimulatedSupply:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__(self._talk, port, host)
         self.model = model
         self.host = host
         self.faults = Faults()
         self.received: deque[bytes] = deque(maxlen=REMEMBERED)
         self.connections = 0
         self.answers = 0
-        self._port = port
         self._time = ModelTime(model.step, clock)
-        self._server: asyncio.Server | None = None
-        self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self._terminal: _Terminal | None = None
         self._kept_back = b""
         self._random = random.Random(1)
 
     @property
-    def port(self) -> int:
-        """The TCP port that it listens on, once started; the same one after a restart."""
-        return self._port
-
-    @property
     def address(self) -> str:
         """The address for a site file."""
-        return f"tcp://{self.host}:{self._port}"
+        return f"tcp://{self.host}:{self.port}"
 
     async def start(self) -> None:
         """Listen and let time pass; raises OSError when the port is taken."""
@@ -103,23 +97,15 @@ class SimulatedSupply:
 
     async def accept_connections(self) -> None:
         """Listen, again on the same port."""
-        if self._server is None:
-            self._server = await asyncio.start_server(self._serve, self.host, self._port)
-            self._port = self._server.sockets[0].getsockname()[1]
+        await super().start()
 
     async def refuse_connections(self) -> None:
         """Stop listening and drop who is connected, as a unit whose cable is pulled or whose mains are off."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        await self.drop_connections()
+        await super().stop()
 
     async def drop_connections(self) -> None:
         """Close every connection; new ones are welcome."""
-        sessions = list(self._sessions)
-        for session in sessions:
-            session.cancel()
-        await asyncio.gather(*sessions, return_exceptions=True)
+        await self.disconnect()
 
     async def plug_in_serial(self) -> str:
         """Create a pseudo terminal that answers too, and return the path of the port to open."""
@@ -137,30 +123,19 @@ class SimulatedSupply:
         """Bring the model up to the clock's now."""
         self._time.advance()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = asyncio.current_task()
-        assert session is not None
-        self._sessions[session] = writer
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         lines = _Lines()
-        try:
-            if self.faults.telnet:
-                writer.write(TELNET_GREETING)
-            while data := await reader.read(LONGEST_REQUEST):
-                for line in lines.feed(data):
-                    for piece in await self.answer(line):
-                        if piece is None:
-                            _reset(writer)
-                            return
-                        writer.write(piece)
-                        await asyncio.sleep(0)  # a segment of its own
-        except (ConnectionError, asyncio.CancelledError):
-            pass  # the client went away, or we are being stopped: both are normal ends of a session
-        finally:
-            del self._sessions[session]
-            writer.close()
-            with suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
+        if self.faults.telnet:
+            writer.write(TELNET_GREETING)
+        while data := await reader.read(LONGEST_REQUEST):
+            for line in lines.feed(data):
+                for piece in await self.answer(line):
+                    if piece is None:
+                        _reset(writer)
+                        return
+                    writer.write(piece)
+                    await asyncio.sleep(0)  # a segment of its own
 
     async def answer(self, line: bytes) -> list[bytes | None]:
         """Return the segments that answer one request line; None resets the connection."""

@@ -12,6 +12,7 @@ from devices.model import DeviceSettings
 from devices.simple.simulator.model import SimulatedTable
 from devices.simple.text import GAP, Line, TextTable, fill, gap_of
 from devices.simulation.backdoor import Action, TextDoor, finite, setting
+from devices.simulation.listener import Listener
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
 
@@ -41,35 +42,24 @@ class SimulatedText(SimulatedTable):
         self.faults = Faults()
         self.received: list[str] = []
         self._table = table
-        self._port = port
-        self._server: asyncio.Server | None = None
-        self._sessions: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        self._listener = Listener(self._talk, port)
+        self.disconnect = self._listener.disconnect
         self._half = b""
 
     @property
     def address(self) -> str:
         """The address for a site file, once started."""
-        return f"tcp://127.0.0.1:{self._port}"
+        return f"tcp://127.0.0.1:{self._listener.port}"
 
     async def start(self) -> None:
         """Listen and let time pass; raises OSError when the port is taken."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self._port)
-        self._port = self._server.sockets[0].getsockname()[1]
+        await self._listener.start()
         await super().start()
 
     async def stop(self) -> None:
         """Close everything."""
         await super().stop()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        await self.disconnect()
-
-    async def disconnect(self) -> None:
-        """Close every connection; new ones are taken."""
-        for session in self._sessions:
-            session.cancel()
-        await asyncio.gather(*self._sessions, return_exceptions=True)
+        await self._listener.stop()
 
     def plug_in_serial(self) -> str:
         """Answer on a pseudo terminal too, and return the path of the port."""
@@ -83,11 +73,8 @@ class SimulatedText(SimulatedTable):
             if answer is not None and self._terminal is not None:
                 self._terminal.write(answer)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = asyncio.current_task()
-        assert session is not None
-        self._sessions[session] = writer
-        try:
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             while line := await reader.readuntil(self._table.terminator[-1:].encode()):
                 request = line.decode("ascii", "replace").strip()
                 answer = self.answer(request)
@@ -97,13 +84,6 @@ class SimulatedText(SimulatedTable):
                     await asyncio.sleep(self.faults.delay)
                     writer.write(answer)
                     await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, asyncio.CancelledError):
-            pass  # the client has gone, or the simulation ends
-        finally:
-            self._sessions.pop(session, None)
-            writer.close()
-            with suppress(ConnectionError, asyncio.CancelledError):
-                await writer.wait_closed()
 
     def answer(self, request: str) -> bytes | None:
         """Return the answer to one line, None for none."""
