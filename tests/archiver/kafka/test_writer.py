@@ -21,7 +21,7 @@ from archiver.kafka.writer import KafkaWriter
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
 from archiver.points.lineprotocol import parse
-from tests.archiver.influx.test_writers import MemoryBlock, MemoryLog
+from tests.archiver.influx.writer_rig import MemoryBlock, MemoryLog
 from tests.archiver.kafka.broker import Broker
 from tests.conftest import unavailable
 
