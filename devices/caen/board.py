@@ -19,20 +19,18 @@ class CaenBoard:
 
     def __init__(self, unit: CaenUnit, settings: DeviceSettings, channels: int) -> None:
         self.refused_as_local = False
-        self._unit = unit
-        self._serial = settings.options.get("serial")
-        self._channels = channels
+        self.unit = unit
+        self.serial = settings.options.get("serial")
+        self.channels = channels
         self._alarms: int | None = None  # the alarm word, once it has been read in this connection
         self._raised: dict[int, float] = {}  # its bits that have come since, and the monotonic time of each
         self.demands = {setting.suffix: Demand() for setting in BOARD_SETTINGS}
 
     def link_lost(self) -> None:
-        """Forget what only holds within one connection."""
+        """Forget what only holds within one connection; demands stay."""
         self.refused_as_local = False
         self._alarms = None
         self._raised.clear()
-        for demand in self.demands.values():
-            demand.link_lost()
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now."""
@@ -43,19 +41,19 @@ class CaenBoard:
 
     def polled(self, parameters: set[str], now: float) -> None:
         """Draw conclusions from what a batch has just read; ``now`` is monotonic time in seconds."""
-        if "BDALARM" in parameters and isinstance(word := self._unit.value("BDALARM"), int):
+        if "BDALARM" in parameters and isinstance(word := self.unit.value("BDALARM"), int):
             fresh = 0 if self._alarms is None else word & ~self._alarms
             self._alarms = word
             self._raised = {bit: since for bit, since in self._raised.items() if word & bit}
             self._raised |= {1 << n: now for n in range(fresh.bit_length()) if fresh >> n & 1}
         for setting in BOARD_SETTINGS:
-            found = self._unit.value(setting.wire)
+            found = self.unit.value(setting.wire)
             if setting.wire in parameters and found is not None and not isinstance(found, str):
-                self._unit.link.stats.late += self.demands[setting.suffix].observe(found, 0.0)
+                self.unit.link.stats.late += self.demands[setting.suffix].observe(found, 0.0)
 
     def new_trip(self, channel: int, now: float) -> bool:
         """Whether the alarm word has got a trip of this channel a moment ago, or of one that it does not name."""
-        mask = self._unit.layout.trip_alarm(channel)
+        mask = self.unit.layout.trip_alarm(channel)
         return any(bit & mask and now - since <= UNDECIDED for bit, since in self._raised.items())
 
     def reading(self, name: str, now: float) -> Reading | None:
@@ -65,45 +63,33 @@ class CaenBoard:
             return Reading(0, now)
         if row.settable and self.demands[name].value is not None:
             return self.demands[name].reading(now)
-        if name == "BD.LOCAL" and row.wire in self._unit.unsupported:
+        if name == "BD.LOCAL" and row.wire in self.unit.unsupported:
             # Without a parameter for it, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))
-        if row.wire in self._unit.unsupported:
+        if row.wire in self.unit.unsupported:
             return Reading(None, now, Level.INVALID, Cause.READ)
-        if missed := self._unit.missed(row.wire, None):
+        if missed := self.unit.missed(row.wire, None):
             return instead(missed, now)
-        cell = self._unit.cells[None].get(row.wire)
+        cell = self.unit.cells[None].get(row.wire)
         if cell is None:
             return None
         value = cell.value
         if name == "BD.PROT":
-            value = int(self._unit.layout.protected(int(value)))
+            value = int(self.unit.layout.protected(int(value)))
         return state_reading(value, cell.time, self._level(name, value))
 
     def _level(self, name: str, value: Plain) -> Level:
-        rule = _LEVELS.get(name)
-        return Level.OK if rule is None else rule(self, value)
-
-    def _unknown_model(self, value: Plain) -> Level:
-        return Level.OK if self._unit.layout.known else Level.MINOR
-
-    def _other_serial(self, value: Plain) -> Level:
-        return Level.MAJOR if self._serial is not None and value != self._serial else Level.OK
-
-    def _other_count(self, value: Plain) -> Level:
-        return Level.MINOR if value != self._channels else Level.OK
-
-    def _changed_mode(self, value: Plain) -> Level:
-        return Level.MINOR if self.demands["BD.ILKM"].lasting else Level.OK
+        level, alarming = _ALARMS.get(name, (Level.OK, None))
+        return level if alarming is not None and alarming(self, value) else Level.OK
 
 
-_LEVELS: Mapping[str, Callable[[CaenBoard, Plain], Level]] = {
-    "BD.NAME": CaenBoard._unknown_model,
-    "BD.SERIAL": CaenBoard._other_serial,
-    "BD.NCH": CaenBoard._other_count,
-    "BD.ALARM": lambda _, word: Level.MINOR if word else Level.OK,
-    "BD.ILK": lambda _, active: Level.MAJOR if active else Level.OK,
-    "BD.LOCAL": lambda _, control: Level.MINOR if control == _LOCAL else Level.OK,
-    "BD.ILKM.RBV": CaenBoard._changed_mode,
+_ALARMS: Mapping[str, tuple[Level, Callable[[CaenBoard, Plain], bool]]] = {
+    "BD.NAME": (Level.MINOR, lambda board, _: not board.unit.layout.known),
+    "BD.SERIAL": (Level.MAJOR, lambda board, serial: board.serial not in (None, serial)),
+    "BD.NCH": (Level.MINOR, lambda board, count: count != board.channels),
+    "BD.ALARM": (Level.MINOR, lambda _, word: bool(word)),
+    "BD.ILK": (Level.MAJOR, lambda _, active: bool(active)),
+    "BD.LOCAL": (Level.MINOR, lambda _, control: control == _LOCAL),
+    "BD.ILKM.RBV": (Level.MINOR, lambda board, _: board.demands["BD.ILKM"].lasting),
 }
-"""How bad the value of a signal is."""
+"""How bad the value of a signal is, and when."""

@@ -63,7 +63,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
         activity = Activity()
         self._board: CaenBoard = CaenBoard(self._unit, settings, count)
         channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
-        super().__init__(settings, self._link, clock, self._board, channels, BOARD, CHANNEL)
+        super().__init__(settings, self._link.stats, clock, self._board, channels, BOARD, CHANNEL)
         self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, settings, clock)
         self._raw = CaenRaw(self._unit, self._writer, self.put, self.way)
         self._interlocked = False  # as the channels reported at the last look
@@ -100,6 +100,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
 
     def _forget_connection(self) -> None:
         super()._forget_connection()
+        self._board.link_lost()
         self._interlocked = False
 
     async def read(self, names: Collection[str]) -> Mapping[str, Reading]:

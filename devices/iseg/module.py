@@ -78,11 +78,6 @@ class IsegModule:
         self._kill_may_be_off = bool(settings.options.get("allow_kill_off", False))
         self._channels = settings.channels
 
-    def link_lost(self) -> None:
-        """Forget what only holds within one connection; demands stay."""
-        for demand in self.demands.values():
-            demand.link_lost()
-
     def items(self, name: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now."""
         row = MODULE[name]

@@ -20,10 +20,6 @@ class Row(Protocol):
     """One quantity of a catalogue, with what a signal says of it."""
 
     @property
-    def suffix(self) -> str:
-        """Its name at its channel, or in the device."""
-
-    @property
     def kind(self) -> Kind:
         """Type of its value."""
 
@@ -48,9 +44,6 @@ class Board(Protocol):
     def reading(self, name: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
 
-    def link_lost(self) -> None:
-        """Forget what only holds within one connection."""
-
 
 class Channel(Protocol):
     """What gives out the readings of one channel."""
@@ -67,12 +60,6 @@ class Channel(Protocol):
 
 C = TypeVar("C", bound=Channel)
 C_contra = TypeVar("C_contra", bound=Channel, contravariant=True)
-
-
-class Link(Protocol):
-    """What the driver talks over."""
-
-    stats: LinkStats
 
 
 class Writer(Protocol[C_contra]):
@@ -109,7 +96,7 @@ class ChannelDriver(Generic[C]):
     def __init__(
         self,
         settings: DeviceSettings,
-        link: Link,
+        stats: LinkStats,
         clock: DriverClock,
         board: Board,
         channels: Sequence[C],
@@ -117,7 +104,7 @@ class ChannelDriver(Generic[C]):
         of_channel: Mapping[str, Row],
     ) -> None:
         self.settings: Final = settings
-        self.stats: Final = link.stats
+        self.stats: Final = stats
         self._clock = clock
         self._board = board
         self._channels = channels
@@ -130,7 +117,8 @@ class ChannelDriver(Generic[C]):
 
     def _forget_connection(self) -> None:
         """Forget what only holds within one connection; demands and trips stay."""
-        self._board.link_lost()
+        for demand in self._board.demands.values():
+            demand.link_lost()
         for channel in self._channels:
             channel.hv.link_lost()
 
