@@ -16,12 +16,11 @@ from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.blocks import Planner
 from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTING_OF, SETTINGS, UNIT_OF, Rate, registers_of
 from devices.eurotherm.computer import Computer
-from devices.eurotherm.furnace import REPORT_EVERY, REPORTED, Furnace
+from devices.eurotherm.furnace import INCOMPLETE, REPORT_EVERY, REPORTED, Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw import USAGE, eurotherm_request
 from devices.eurotherm.readings import readings_of
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
-from devices.eurotherm.safe_report import INCOMPLETE
 from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import ModbusUnit, open_unit

@@ -6,13 +6,14 @@ How that becomes readings is in devices.eurotherm.readings.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 from devices.clock import DriverClock
 from devices.eurotherm.blocks import reads_twin
 from devices.eurotherm.catalogue import (
     QUANTITIES,
+    SAFE_STATES,
     SETTINGS,
     UNIT_OF,
     Bound,
@@ -24,13 +25,13 @@ from devices.eurotherm.catalogue import (
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.power_record import Sample
 from devices.eurotherm.registers import REGISTERS, Form, Inputs, Scale, Status
-from devices.eurotherm.safe_report import SafeReport
 from devices.eurotherm.unit import EurothermUnit
 from devices.eurotherm.watch import FurnaceWatch
 from devices.links.modbus_words import FULL_SCALE
-from devices.model import DeviceSettings, Kind, Limits
+from devices.model import DeviceSettings, Kind, Level, Limits, Reading, state_reading
 from devices.rules.settings import Asked, Demand, moved, tightened
 
+NONE, GOING, DONE, INCOMPLETE = range(len(SAFE_STATES))  # states of SAFE:CMD
 OTHER_UNITS = (1, 2)  # of register 516: Fahrenheit, kelvin
 OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
@@ -46,6 +47,34 @@ REPORT_EVERY = 5.0  # seconds between two readings of those
 HELD_AT_MOST = 10.0  # seconds that a reading waits for them
 _UNITS = frozenset(UNIT_OF.values())
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
+
+
+@dataclass(slots=True)
+class SafeReport:
+    """What became of one SAFE:CMD; INCOMPLETE is latched until the next one, or until alarms are acknowledged."""
+
+    state: int = NONE
+    done: list[str] = field(default_factory=list)
+    unsafe: list[str] = field(default_factory=list)
+
+    @property
+    def message(self) -> str:
+        """What is not safe, and what was done."""
+        parts = [f"not safe: {'; '.join(self.unsafe)}"] if self.unsafe else []
+        return ". ".join([*parts, *([f"done: {'; '.join(self.done)}"] if self.done else [])])
+
+    def acknowledge(self) -> None:
+        """Clear the latch; the message stays."""
+        if self.state == INCOMPLETE:
+            self.state = NONE
+
+    def readings(self, now: float) -> dict[str, Reading]:
+        """Return the SAFE signals; ``now`` is Unix time."""
+        alarm = Level.MAJOR if self.state == INCOMPLETE else Level.OK
+        return {
+            "SAFE.STATE": state_reading(self.state, now, alarm),
+            "SAFE.MSG": Reading(self.message, now),
+        }
 
 
 class Furnace:

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable
 
 from devices.errors import DeviceError, Refused, Withdrawn
 from devices.eurotherm.apply import RegisterWriter
-from devices.eurotherm.furnace import Furnace
+from devices.eurotherm.furnace import DONE, GOING, INCOMPLETE, Furnace, SafeReport
 from devices.eurotherm.registers import REGISTERS, Status
 from devices.eurotherm.remote import RemoteKeeper
-from devices.eurotherm.safe_report import DONE, GOING, INCOMPLETE, SafeReport
 from devices.permit import current
 
 TOLERANCE = 0.05  # percent of output that are none

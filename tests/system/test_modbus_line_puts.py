@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from devices.eurotherm.catalogue import SETTINGS
-from devices.eurotherm.safe_report import DONE
+from devices.eurotherm.furnace import DONE
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
 from devices.links.modbus_frames import READ

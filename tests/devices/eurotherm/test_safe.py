@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from devices.errors import Refused
-from devices.eurotherm.safe_report import DONE, INCOMPLETE, NONE
+from devices.eurotherm.furnace import DONE, INCOMPLETE, NONE
 from devices.links.modbus_frames import READ
 from devices.links.modbus_words import twin_of
 from devices.model import Level
