@@ -16,7 +16,7 @@ from typing import Final
 from devices.model import Level
 from ioc.automation.control import Control
 from ioc.automation.sequence import failures
-from ioc.clock import Clock, local_time
+from ioc.clock import Clock
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record, Value
 
@@ -59,12 +59,12 @@ class AllOff(Control):
         try:
             await self._puts.put_group(record.name, "OFF", context, None, partial(self._perform, context), urgent=True)
         except PutRefused as refusal:
-            self._show("MSG", f"{refusal} [{_asked(context, self._clock)}]", Level.MAJOR)
+            self._show("MSG", f"{refusal} [{self._asked(context)}]", Level.MAJOR)
             raise
 
     async def _perform(self, context: PutContext) -> None:
         """Put each output to OFF at the same time. Raises PutRefused when one is not known to be off."""
-        asked = _asked(context, self._clock)
+        asked = self._asked(context)
         mine = replace(context, user=USER, callback=False, cancelled=Cancelled())
         outputs = sorted(self._outputs, key=self._known_off)  # what is on goes first on each line
         on = [record for record in outputs if not self._known_off(record)]
@@ -114,7 +114,3 @@ class AllOff(Control):
         """Whether an output is off as far as is known; it is switched off all the same, only later."""
         read_back = self._records.get(f"{record.name}:RBV")
         return read_back is not None and not read_back.udf and read_back.sevr < Level.INVALID and not read_back.val
-
-
-def _asked(context: PutContext, clock: Clock) -> str:
-    return f"by {context.user}@{context.host}, {local_time(clock.time())}"

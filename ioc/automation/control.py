@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Coroutine, Mapping
 
 from devices.model import Cause, Level
-from ioc.clock import Clock
+from ioc.clock import Clock, local_time
 from ioc.put_notes import NotedSource
 from ioc.puts import PutPath
-from ioc.records import Record, Value
+from ioc.records import PutContext, Record, Value
 from ioc.scan.device_records import ALARM_STATUS
 
 
@@ -34,6 +34,10 @@ class Control(NotedSource):
         """Show MSG, where it has changed."""
         if self._own["MSG"].val != text or self._own["MSG"].sevr != level:
             self._show("MSG", text, level)
+
+    def _asked(self, context: PutContext) -> str:
+        """Say who asks for something, and when."""
+        return f"by {context.user}@{context.host}, {local_time(self._clock.time())}"
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         """Begin what no client waits for."""

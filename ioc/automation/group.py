@@ -15,7 +15,7 @@ from devices.model import Cause, Level
 from ioc.automation.control import Control
 from ioc.automation.member import Member
 from ioc.automation.sequence import GRACE, TICK, MoveSequence, Stopped, failures, stages_of, titles
-from ioc.clock import Clock, local_time, wait_for
+from ioc.clock import Clock, wait_for
 from ioc.puts import PutPath
 from ioc.records import Cancelled, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.status import DBE_ALARM, DBE_VALUE
@@ -137,10 +137,10 @@ class GroupControl(Control):
 
     async def _go(self, state: str, context: PutContext, left_out: Collection[str] = ()) -> None:
         members = {base: member for base, member in self._members.items() if base not in left_out}
-        who = f"{context.user}@{context.host}, {local_time(self._clock.time())}"
+        asked = self._asked(context)
         if (reason := self.objection(state, members)) is not None:
             if self._sequence is None:
-                self._say(f"{state} refused: {reason} [by {who}]")
+                self._say(f"{state} refused: {reason} [{asked}]")
             raise PutRefused(reason)
         if self._sequence is not None:
             self._sequence.stop(Stopped(f"{state} by {context.user}@{context.host} took its place", hold=False))
@@ -150,19 +150,19 @@ class GroupControl(Control):
         mine = replace(context, user=self.user, callback=True, cancelled=cancelled)
         sequence = MoveSequence(
             self._group, members, self._members, state, partial(self._put_member, mine), cancelled, self._clock,
-            self._puts.server_closed, lambda text: self._say(f"{text} [by {who}]"),
+            self._puts.server_closed, lambda text: self._say(f"{text} [{asked}]"),
         )  # fmt: skip
         self._sequence = sequence
         self._show("GO", STATES.index(state))
         self._wake.set()
         try:
             await sequence.run()
-            self._say(f"{state}{sequence.remark} [by {who}]")
+            self._say(f"{state}{sequence.remark} [{asked}]")
         except Stopped as stopped:
             await self._ended(sequence, stopped)
             raise PutRefused(str(stopped)) from stopped
         except PutRefused as refusal:
-            self._say(f"{refusal} [by {who}]", Level.MAJOR)
+            self._say(f"{refusal} [{asked}]", Level.MAJOR)
             raise
         finally:
             if self._sequence is sequence:
@@ -220,17 +220,16 @@ class GroupControl(Control):
             self._say(f"{reason}; {state} of the others: {refusal}", Level.MAJOR)
 
     async def _hold(self, context: PutContext) -> None:
-        who = f"{context.user}@{context.host}"
         self._show("HOLD.CMD", 1)
         try:
             if self._sequence is not None:
-                self._sequence.stop(Stopped(f"HOLD by {who}", hold=False))
+                self._sequence.stop(Stopped(f"HOLD by {context.user}@{context.host}", hold=False))
                 self._end()
             self.held = True
             failed = await self._stand_still()
         finally:
             self._show("HOLD.CMD", 0)
-        self._say(f"held by {who}, {local_time(self._clock.time())}{failed}", Level.MAJOR if failed else Level.OK)
+        self._say(f"held {self._asked(context)}{failed}", Level.MAJOR if failed else Level.OK)
         if failed:
             raise PutRefused(failed.removeprefix("; "))
 
