@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from archiver.influx.downsample import DURATION
 from devices.registry import FAMILIES
-from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, Schema, choice, flag, key, port, several, table, text
+from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, Schema, choice, flag, key, port, several, table, text, when
 
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
 _URL = rf"^(?:https?://{_HOST}(?::{PORT_PATTERN})?(?:/[!-\"$->@-~]*)?|kafka://{_HOST}:{PORT_PATTERN}(?:,{_HOST}:{PORT_PATTERN})*)$(?!\n)"
@@ -90,8 +90,5 @@ def _server() -> Schema:
         "retention": key("string", "How long the points are kept, for --setup: 52w", pattern=DURATION),
         "downsample": several(key("string", pattern=DURATION), "Means to keep for ever, for --setup: 1m"),
     }
-    rules = [
-        {"if": {"required": ["version"], "properties": {"version": {"const": version}}}, "then": {"required": needed}}
-        for version, needed in _NEEDED.items()
-    ]
+    rules = [when("version", version, {"required": needed}) for version, needed in _NEEDED.items()]
     return table(keys, required=["url", "version"]) | {"allOf": rules}

@@ -8,7 +8,7 @@ from typing import Any, Final
 from devices.rules.options import Schema, choice, flag, key, several, text
 
 __all__ = ["LISTEN_PATTERN", "PORT_PATTERN", "RESERVED", "Schema", "choice", "flag", "key", "name", "names", "port",
-           "several", "table", "text"]  # fmt: skip
+           "several", "table", "text", "when"]  # fmt: skip
 
 RESERVED: Final = ("IOC", "GRP", "ILK", "ARCH")
 """Second parts of PV names that belong to the server itself."""
@@ -37,3 +37,8 @@ def names(about: str, least: int = 1) -> Schema:
 def name(about: str, **rules: Any) -> Schema:
     """Return the schema of a name that is a part of the names of PVs."""
     return key("string", about, pattern="^[A-Z][A-Z0-9_]*$", **rules, maxLength=30)
+
+
+def when(name: str, value: Any, then: Schema) -> Schema:
+    """Return the rule that a table is so when a key has this value."""
+    return {"if": {"required": [name], "properties": {name: {"const": value}}}, "then": then}

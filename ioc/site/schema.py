@@ -27,6 +27,7 @@ from ioc.site.keys import (
     several,
     table,
     text,
+    when,
 )
 from ioc.site.recovery import recovery_schema
 
@@ -75,13 +76,7 @@ def site_schema() -> Schema:
 def _devices() -> Schema:
     """Return the schema of a device of any type."""
     types = [*FAMILIES, GROUP_TYPE]
-    rules = [
-        {
-            "if": {"required": ["type"], "properties": {"type": {"const": one}}},
-            "then": {"$ref": f"#/$defs/{one}"},
-        }
-        for one in types
-    ]
+    rules = [when("type", one, {"$ref": f"#/$defs/{one}"}) for one in types]
     return key("object", required=["type"], properties={"type": {"enum": types}}, allOf=rules)
 
 
