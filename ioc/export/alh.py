@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ioc.export.alarm import screen_link
-from ioc.export.alarms import Alarm, alarms
+from ioc.export.alarm import Alarm, alarms, screen_link
 from ioc.export.plant import Plant
 
 _SPOKEN, _SHOWN = "-----", "--AT-"

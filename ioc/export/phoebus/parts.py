@@ -272,3 +272,8 @@ def commands_of(records: Records) -> list[str]:
 def bits_of(records: Records) -> list[str]:
     """Return the bits of the status word."""
     return [suffix for suffix in records if suffix.startswith("STAT:")]
+
+
+def alarms_of(records: Records) -> list[str]:
+    """Return what belongs into an alarm tree."""
+    return [suffix for suffix, record in records.items() if "alarm" in record.info]

@@ -102,7 +102,7 @@ def _name(screen: Screen, plant: Plant, device: Device, y: int) -> Place:
 
 def _crate_row(screen: Screen, plant: Plant, device: Device, y: int) -> int:
     place = _name(screen, plant, device, y)
-    guards = [suffix for suffix, record in device.records.items() if "alarm" in record.info and suffix != "COMM"]
+    guards = [suffix for suffix in parts.alarms_of(device.records) if suffix != "COMM"]
     if guards:
         screen.worst([place.pv(suffix) for suffix in guards], Box(186, y + 2, 78))
     channels = [f"CH{channel.number:02d}" for channel in device.channels]
@@ -134,8 +134,7 @@ def _furnace_row(screen: Screen, plant: Plant, device: Device, y: int) -> int:
 
 def _worst(screen: Screen, place: Place, device: Device, y: int) -> int:
     """Add the worst alarm of a device at the end of its row; returns the next y."""
-    alarms = [place.pv(suffix) for suffix, record in device.records.items() if "alarm" in record.info]
-    screen.worst(alarms, Box(1080, y + 2, 80))
+    screen.worst([place.pv(suffix) for suffix in parts.alarms_of(device.records)], Box(1080, y + 2, 80))
     return y + 34
 
 
@@ -332,15 +331,15 @@ def alarm_list(plant: Plant) -> Screen:
     rows: list[tuple[str, Place, str, Records]] = []
     for name, records in plant.servers.items():
         place = parts.device_place(plant.prefix, name)
-        rows += [(name, place, suffix, records) for suffix, record in records.items() if "alarm" in record.info]
+        rows += [(name, place, suffix, records) for suffix in parts.alarms_of(records)]
         group, own = plant.all_off(name)
         place = parts.device_place(plant.prefix, f"GRP:{group}")
-        rows += [(group, place, suffix, own) for suffix, record in own.items() if "alarm" in record.info]
+        rows += [(group, place, suffix, own) for suffix in parts.alarms_of(own)]
     for one, channel, records in plant.walk():
         inner = f"{one.name}:CH{channel.number:02d}" if channel else one.name
         place = parts.device_place(plant.prefix, inner)
         name = f"{one.name} {channel.title}" if channel else one.name
-        rows += [(name, place, suffix, records) for suffix, record in records.items() if "alarm" in record.info]
+        rows += [(name, place, suffix, records) for suffix in parts.alarms_of(records)]
     height = -(-len(rows) // 3)
     for index, (name, place, suffix, records) in enumerate(rows):
         column, line = divmod(index, height)

@@ -66,10 +66,9 @@ def crate(plant: Plant, device: Device) -> Screen:
 
 def _strip(device: Device) -> list[tuple[str, str]]:
     """Return what is shown of the supply as a whole: its link, what protects it, who may write."""
-    alarms = [(suffix, record.fields["DESC"]) for suffix, record in device.records.items() if "alarm" in record.info]
-    more = [(s, device.records[s].fields["DESC"]) for s in ("COMM:AGE", "DISABLE", "READONLY", "SIM")]
-    short = {"DISABLE": "Maintenance", "READONLY": "Read only", "SIM": "Simulated", "COMM:AGE": "Last answer"}
-    return [(suffix, short.get(suffix, text)) for suffix, text in [*alarms, *more]][:10]
+    alarms = {suffix: device.records[suffix].fields["DESC"] for suffix in parts.alarms_of(device.records)}
+    state = {"COMM:AGE": "Last answer", "DISABLE": "Maintenance", "READONLY": "Read only", "SIM": "Simulated"}
+    return list((alarms | state).items())[:10]
 
 
 def row(plant: Plant) -> Screen:

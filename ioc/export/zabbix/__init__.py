@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any, Final
 
 from ioc.database.dbfile import RecordDef
-from ioc.export.alarms import Alarm, alarms
+from ioc.export.alarm import Alarm, alarms
 from ioc.export.plant import Plant
 
 _SCRIPT: Final = "/opt/labioc/bin/python /etc/zabbix/labioc_zabbix.py"

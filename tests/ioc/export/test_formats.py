@@ -15,7 +15,7 @@ import pytest
 
 from ioc.cli import main
 from ioc.database.dbfile import DatabaseError
-from ioc.export.alarms import alarms
+from ioc.export.alarm import alarms
 from ioc.export.formats import FORMATS, everything, files_of
 from ioc.export.plant import Plant
 from ioc.site.config import parse_site, shares

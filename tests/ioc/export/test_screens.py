@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from ioc.export import compose, phoebus, systemd
-from ioc.export.alarms import alarms
+from ioc.export.alarm import alarms
 from ioc.export.plant import Plant, states
 from ioc.site.config import only, parse_site
 from tests.ioc.export import plants
