@@ -3,81 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devices.rules import state_file
 from ioc.automation.recovery import Recoveries
-from ioc.clock import local_time
 from ioc.database.dbfile import RecordDef
 from ioc.puts import PutPath
-from ioc.records import PutContext, PutRefused, Record, RecordSet, fields_of
+from ioc.records import PutContext, PutRefused, RecordSet, fields_of
 from ioc.scan.device_records import DeviceStatus
 from ioc.services.journal import Entry
-from ioc.services.state import StateStore, is_kept, state_folder
+from ioc.services.state import StateStore, is_kept
 from ioc.services.statistics import IocStatistics
-from ioc.site.config import Site, SiteError, only, parse_site
+from ioc.site.config import only, parse_site
 from ioc.site.expansion import expand
 from tests.ioc.fakes import EPOCH, FakeClock, FakeDriver
-
-VMON = "LAB:HV1:CH00:VMON"
-NOW = local_time(EPOCH)
-DEVICE: dict[str, Any] = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23", "channels": 2}
-
-
-def site(hihi: float | None = 1500, names: tuple[str, ...] = ("HV1",), **keys: Any) -> Site:
-    alarms = {} if hihi is None else {"alarms": {"VMON": {"HIHI": hihi}}}
-    return parse_site(
-        {
-            "site": {"prefix": "LAB"},
-            "device": [
-                DEVICE | {"name": name, "address": f"tcp://{name.lower()}:23"} | alarms | keys for name in names
-            ],
-        }
-    )
-
-
-def file(folder: Path) -> Path:
-    return folder / "LAB-state.json"
-
-
-def names_in(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock")
-
-
-def saved(folder: Path, section: str = "HV1") -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file(folder).read_text())[section]
-    return found
-
-
-def keep(folder: Path, entries: object, section: str = "HV1") -> None:
-    file(folder).write_text(json.dumps({section: entries}))
-
-
-def put(record: Record, field: str, value: float | str, user: str = "ann") -> None:
-    spec = fields_of(record.rtyp)[field]
-    converted = record.convert(spec, value.encode() if isinstance(value, str) else value)
-    record.put_by(spec, converted, PutContext(user, "desk", ("10.0.0.7", 1)))
-
-
-@asynccontextmanager
-async def started(folder: Path | None, of: Site) -> AsyncIterator[RecordSet]:
-    """Make the records of a site with what is kept of them, as a server does at start, and end as it does."""
-    records, clock = RecordSet.build(expand(of).records.values()), FakeClock()
-    store = StateStore(of, records, folder, clock)
-    store.start()
-    puts = PutPath({}, IocStatistics([], clock, {}), clock)
-    puts.notes.on_applied = store.note
-    for record in records.values():
-        puts.attach(record)
-    yield records
-    await store.close()
+from tests.ioc.services.state_rig import DEVICE, NOW, VMON, file, keep, names_in, put, saved, site, started
 
 
 async def test_what_a_client_puts_is_there_after_a_restart(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -260,20 +202,6 @@ async def test_what_is_not_served_now_is_kept(tmp_path: Path, caplog: pytest.Log
         assert found == [1300, 1400, 1450]
 
 
-async def test_two_servers_of_one_site_do_not_disturb_each_other(tmp_path: Path) -> None:
-    whole = site(names=("HV1", "HV2"))
-    async with started(tmp_path, only(whole, ["HV1"])) as first, started(tmp_path, only(whole, ["HV2"])) as second:
-        put(first[VMON], "HIHI", 1)
-        put(second["LAB:HV2:CH00:VMON"], "HIHI", 2)
-        put(first["LAB:IOC_HV1:LAG"], "HIHI", 3)
-        put(second["LAB:IOC_HV2:LAG"], "HIHI", 4)
-    assert names_in(tmp_path) == ["LAB-state.json"]
-    found = json.loads(file(tmp_path).read_text())
-    assert {section: len(entries) for section, entries in found.items()} == dict.fromkeys(
-        ["HV1", "HV2", "IOC_HV1", "IOC_HV2"], 1
-    )
-
-
 async def test_what_was_tuned_on_a_simulator_does_not_get_to_the_real_device(tmp_path: Path) -> None:
     async with started(tmp_path, site(simulated=True)) as records:
         put(records[VMON], "HIHI", 1)
@@ -281,63 +209,6 @@ async def test_what_was_tuned_on_a_simulator_does_not_get_to_the_real_device(tmp
         assert records[VMON].get("HIHI") == 1500
     async with started(tmp_path, site(simulated=True)) as records:
         assert records[VMON].get("HIHI") == 1
-
-
-@pytest.mark.parametrize("text", ["{", "[]", "\x00\x00", '"' + "x" * 3])
-async def test_a_file_that_cannot_be_read_is_put_aside_and_the_server_starts(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
-) -> None:
-    file(tmp_path).write_text(text)
-    async with started(tmp_path, site()) as records:
-        assert records[VMON].get("HIHI") == 1500
-        put(records[VMON], "HIHI", 1450)
-    assert file(tmp_path).with_suffix(".bad").read_text() == text
-    assert [entry.levelname for entry in caplog.records if "cannot be read" in entry.message] == ["ERROR"]
-    assert saved(tmp_path).keys() == {f"{VMON}.HIHI"}
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        7,
-        {"value": "1"},
-        {"value": "x", "site": "1500", "when": "", "by": ""},
-        {"value": 1, "site": "1500", "when": "", "by": ""},
-        {"value": "1", "site": "high", "when": "", "by": ""},
-    ],
-)
-async def test_an_entry_that_makes_no_sense_is_reported_and_the_others_hold(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, entry: object
-) -> None:
-    good = {"value": "1400", "site": "0", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
-    keep(tmp_path, {f"{VMON}.HIHI": entry, f"{VMON}.HIGH": good})
-    async with started(tmp_path, site()) as records:
-        assert records[VMON].get("HIHI") == 1500
-        assert records[VMON].get("HIGH") == 1400
-    assert f"{VMON}.HIHI: the entry cannot be used: " in caplog.text
-
-
-@pytest.mark.parametrize(
-    "key",
-    [
-        *(f"{VMON}{field}" for field in ("", ".VAL", ".NONE", ".DISA", ".SEVR", ".INP", ".")),
-        "LAB:HV1:CH00:VSET", "LAB:HV1:CH00:VSET.VAL", "LAB:HV1:CH00:VSET.DRVH", "LAB:HV1:CH00:ON",
-        "LAB:HV1:CH00:ON.VAL", "LAB:HV1:CH00:CLR:CMD", "",
-    ],
-)  # fmt: skip
-async def test_a_file_can_change_no_output_and_nothing_that_a_client_may_not(tmp_path: Path, key: str) -> None:
-    entry = {"value": "1", "site": "0", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
-    keep(tmp_path, {key: entry})
-    async with started(None, site()) as untouched:
-        pass
-    async with started(tmp_path, site()) as records:
-        for name, record in records.items():
-            assert record.udf == untouched[name].udf
-            for spec in fields_of(record.rtyp).values():
-                if spec.implemented and spec.dbf != "NOACCESS":
-                    assert record.get(spec.name) == untouched[name].get(spec.name), (name, spec.name)
-    assert saved(tmp_path) == {key: entry}
 
 
 async def test_no_value_of_a_record_with_a_device_behind_it_is_kept_whoever_puts(tmp_path: Path) -> None:
@@ -354,18 +225,6 @@ async def test_no_value_of_a_record_with_a_device_behind_it_is_kept_whoever_puts
     assert kept == own, "settings of the server itself"
     await store.close()
     assert names_in(tmp_path) == [], "both are as in the template"
-
-
-async def test_the_file_of_earlier_releases_is_taken_over(tmp_path: Path) -> None:
-    entry = {"value": "1450", "site": "1500", "when": "2026-11-21 07:00:00", "by": "ann@desk"}
-    old = [tmp_path / f"LAB.{name}-tuned.json" for name in ("HV1", "IOC")]
-    old[0].write_text(json.dumps({f"{VMON}.HIHI": entry}))
-    old[1].write_text(json.dumps({"LAB:IOC:LAG.HIGH": entry | {"site": "250"}}))
-    async with started(tmp_path, site()) as records:
-        assert (records[VMON].get("HIHI"), records["LAB:IOC:LAG"].get("HIGH")) == (1450, 1450)
-    assert names_in(tmp_path) == ["LAB-state.json"]
-    async with started(tmp_path, site()) as records:
-        assert (records[VMON].get("HIHI"), records["LAB:IOC:LAG"].get("HIGH")) == (1450, 1450)
 
 
 @pytest.mark.parametrize("keys", [set(), {"ARMED"}, {"DISABLE"}, {"ARMED", "DISABLE"}])
@@ -386,53 +245,6 @@ async def test_a_server_that_was_disarmed_and_a_device_that_was_disabled_stay_so
     driver = FakeDriver(clock, {})
     mine = [record for record in records.values() if record.name == "LAB:HV1:DISABLE"]
     assert DeviceStatus(driver, mine, clock).disabled == ("DISABLE" in keys)
-
-
-async def test_a_folder_that_cannot_be_written_is_reported_once_and_nothing_else_happens(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    (tmp_path / "file").write_text("")
-    async with started(tmp_path / "file", site()) as records:
-        put(records[VMON], "HIHI", 1450)
-        assert records[VMON].get("HIHI") == 1450
-    assert "cannot be written" in caplog.text
-
-
-async def test_the_disk_is_not_waited_for_and_a_burst_is_few_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    go, writes = threading.Event(), []
-    replace = os.replace
-
-    def slow(old: Path, new: Path) -> None:
-        writes.append(new)
-        assert go.wait(10)
-        replace(old, new)
-
-    monkeypatch.setattr(state_file.os, "replace", slow)
-    async with started(tmp_path, site(channels=50)) as records:
-        for number in range(50):
-            put(records[f"LAB:HV1:CH{number:02d}:VMON"], "HIHI", 1450 + number)
-        go.set()
-    assert len(writes) <= 2
-    assert len(saved(tmp_path)) == 50
-
-
-def test_the_folder_is_that_of_the_site_file_or_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", "/var/lib")
-    device = {"name": "HV1", "type": "caen-dt55xx", "address": "tcp://127.0.0.1:23"}
-    data: dict[str, Any] = {"site": {"prefix": "LAB"}, "device": [device]}
-    assert state_folder(parse_site(data)) == Path("/var/lib/labioc")
-    assert state_folder(parse_site(data | {"server": {"state_dir": "/srv/hv"}})) == Path("/srv/hv")
-    with pytest.raises(SiteError, match=r'server.state_dir: found "hv", allowed: .*absolute'):
-        parse_site(data | {"server": {"state_dir": "hv"}})
-
-
-async def test_without_a_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    async with started(None, site()) as records:
-        put(records[VMON], "HIHI", 1450)
-    assert names_in(tmp_path) == []
 
 
 async def test_the_value_of_a_setting_of_the_server_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
