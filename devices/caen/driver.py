@@ -65,7 +65,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
         channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
         super().__init__(settings, self._link.stats, clock, self._board, channels, BOARD, CHANNEL)
         self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, settings, clock)
-        self._raw = CaenRaw(self._unit, self._writer, self.put, self.way)
+        self._raw = CaenRaw(self, self._unit, self._writer)
         self._interlocked = False  # as the channels reported at the last look
 
     async def connect(self) -> None:

@@ -9,15 +9,20 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting, constants
 from devices.caen.protocol import ErrorReply
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
 from devices.errors import LinkDown, OutOfLimits, Refused
-from devices.model import RawRequest, Value, Way
+from devices.model import RawRequest, Value
 from devices.rules.channels import channel_prefix
 from devices.rules.raw_words import number_in, whole_number
+from devices.rules.settings import check_writable
+
+if TYPE_CHECKING:
+    from devices.caen.driver import CaenDriver
 
 USAGE = "PARAMETER [CHANNEL] [= VALUE], or a whole command as on the wire; commands take no value: BDCLR ="
 
@@ -38,17 +43,10 @@ _READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(co
 
 
 class CaenRaw:
-    """Raw access to the parameters of one supply; ``put`` and ``way`` are those of its driver."""
+    """Raw access to the parameters of one supply."""
 
-    def __init__(
-        self,
-        unit: CaenUnit,
-        writer: CaenWriter,
-        put: Callable[[str, Value], Awaitable[list[str]]],
-        way: Callable[[str, Value], Way],
-    ) -> None:
-        self._put = put
-        self._way = way
+    def __init__(self, driver: CaenDriver, unit: CaenUnit, writer: CaenWriter) -> None:
+        self._driver = driver
         self._unit = unit
         self._writer = writer
 
@@ -62,7 +60,7 @@ class CaenRaw:
         channel = whole_number("channel", words[1], 0, 99) if len(words) == 2 else None
         what = parameter if channel is None else f"{parameter} of channel {channel}"
         if value is None:
-            return RawRequest(what, None, partial(self._read, what, parameter, channel), self._way("", 0))
+            return RawRequest(what, None, partial(self._read, what, parameter, channel), self._driver.way("", 0))
         given = value
         if parameter == self._unit.layout.switch:  # ON and OFF by another name
             if value.upper() not in ("ON", "OFF"):
@@ -70,7 +68,7 @@ class CaenRaw:
             parameter, given = value.upper(), ""
         perform = self._writing(what, parameter, channel, given)
         suffix, number = _COMMANDS.get(parameter, ("", 0))
-        way = self._way(suffix if channel is None else channel_prefix(channel) + suffix, number)
+        way = self._driver.way(suffix if channel is None else channel_prefix(channel) + suffix, number)
         return RawRequest(what, value, perform, way)
 
     def _of_wire(self, text: str) -> tuple[list[str], str | None]:
@@ -110,18 +108,18 @@ class CaenRaw:
         return [f"{what} = {reply.word()}"]
 
     async def _give(self, signal: str, number: int) -> list[str]:
-        await self._put(signal, number)
+        await self._driver.put(signal, number)
         return [f"{signal.replace('.', ':')} {number}: done"]
 
     async def _set(self, what: str, signal: str, setting: Setting, channel: int | None, value: Value) -> list[str]:
-        await self._put(signal, value)
+        await self._driver.put(signal, value)
         found = self._unit.value(setting.wire, channel)
         shown = setting.words[found] if setting.words and isinstance(found, int) else found
         return [f"{what} = {shown}" + (f" {setting.unit}" if setting.unit else "")]
 
     async def _send(self, what: str, parameter: str, channel: int | None, text: str | None) -> list[str]:
         """Set a parameter of which nothing is known but its name."""
-        self._writer.require_writable()
+        check_writable(self._driver.settings)
         if channel is not None and channel >= self._unit.channels.count:
             # The number of channels itself stands for all of them: too much for a parameter that is not known.
             raise Refused(f"{what}: the supply has only {self._unit.channels.count} channels")

@@ -20,7 +20,7 @@ from devices.caen.unit import CaenUnit
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.model import DeviceSettings, Limits, Value
-from devices.rules.settings import Asked, apply, check_limits, check_writable, choice_asked, number_asked
+from devices.rules.settings import Asked, apply, check_limits, choice_asked, number_asked
 
 log = logging.getLogger("labioc.caen")
 
@@ -75,10 +75,6 @@ class CaenWriter:
         if suffix == "ON" and channel:
             return await self._switch(name, channel, bool(choice_asked(suffix, value, _OUTPUT)))
         return await self._set(name, SETTINGS[suffix], channel, value)
-
-    def require_writable(self) -> None:
-        """Raise Refused when the configuration forbids writing."""
-        check_writable(self._settings)
 
     async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
         """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.
