@@ -82,12 +82,12 @@ class PutPath:
         """Each returns why a value must not be put to a record now, if so; asked from the threads of links, too."""
         self.raw_observers: list[Callable[[str, PutContext], None]] = []
         """Called with the device of each write past the PVs, and who writes, before it is queued."""
-        for scanner in scanners.values():
-            scanner.on_loss = self.withdraw_objectionable
 
     def attach(self, record: Record) -> None:
-        """Become the way of this record's puts, and note those that are refused on the way here."""
+        """Become the way of this record's puts; what waits is withdrawn when its device is lost."""
         record.source = _WithPuts(record.source, self)
+        if (scanner := self._scanners.get(record.device or "")) is not None:
+            scanner.on_loss = self.withdraw_objectionable
 
     async def put(self, record: Record, value: Any, context: PutContext, patient: bool = False) -> None:
         """Apply a value that the record layer has accepted; a ``patient`` put waits for its turn without limit.

@@ -56,7 +56,9 @@ class Rig:
         self.statistics = IocStatistics(
             server.values(), self.clock, {"CFG.ID": "0123456789ab"}, lambda: self.journal.failing
         )
-        self.puts = PutPath({"HV1": self.scanner}, self.statistics, self.clock, journal=self.journal)
+        scanners: dict[str, DeviceScanner] = {}
+        self.puts = PutPath(scanners, self.statistics, self.clock, journal=self.journal)
+        scanners["HV1"] = self.scanner  # later than the path, as the application has them
         for record in self.records.values():
             self.puts.attach(record)
 
