@@ -270,9 +270,9 @@ class PutMachine(RuleBasedStateMachine):
         return self.loop.run_until_complete(work)
 
     async def _begin(self, device: str, channel: int, off: bool) -> None:
-        self.site.put(device, channel, off=off)
+        put = self.site.put(device, channel, off=off)
         await settle()
-        if off:
+        if off and not put.answer:  # when its device is not there it is refused and ends no other
             for one in self.site.puts:
                 if (one.device, one.channel) == (device, channel) and not one.off:
                     self._end(one)
