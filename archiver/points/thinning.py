@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from labioc_ca.events import Event
+from labioc_ca.events import Event, Value
 
 DEFAULT_HEARTBEAT: Final = 60.0
 """Seconds after which a PV with a dead-band gets a point although nothing moved."""
@@ -68,11 +68,11 @@ class Thinner:
     """Applies the rules to the events of one PV, in the time of their own stamps."""
 
     def __init__(self, rules: Thinning) -> None:
-        self.rules = rules
         self.sent: Event | None = None
         self.sent_ns = 0
         self.latest: Event | None = None
         self.waiting = False
+        self._deadband, self._percent = rules.deadband, rules.percent
         self._minimum = round(rules.minimum * _NS)
         self._heartbeat = round(rules.heartbeat * _NS)
 
@@ -81,16 +81,16 @@ class Thinner:
         self.latest = event
         self.waiting = False
         sent = self.sent
-        if sent is None or event.severity != sent.severity:
-            return self.took(event, event.seconds_ns)
-        elapsed = event.seconds_ns - self.sent_ns
-        moved = self._moved(sent.value, event.value)
-        if not moved and not (self._heartbeat and abs(elapsed) >= self._heartbeat):
-            return False
-        if 0 <= elapsed < self._minimum:
-            self.waiting = moved
-            return False
-        return self.took(event, event.seconds_ns)
+        if sent is not None and event.severity == sent.severity:
+            elapsed = event.seconds_ns - self.sent_ns
+            moved = self._moved(sent.value, event.value)
+            if not moved and not (self._heartbeat and abs(elapsed) >= self._heartbeat):
+                return False
+            if 0 <= elapsed < self._minimum:
+                self.waiting = moved
+                return False
+        self.sent, self.sent_ns = event, event.seconds_ns
+        return True
 
     def due(self, now_ns: int, valid_ns: int) -> tuple[Event, int] | None:
         """Return an event that has waited for long enough, or the last value once more, with its stamp; else None.
@@ -103,7 +103,7 @@ class Thinner:
             return self.held_back()
         elapsed = abs(valid_ns - self.sent_ns)  # either way: clocks are set back
         if self._heartbeat and elapsed >= self._heartbeat and valid_ns >= self.latest.seconds_ns:
-            self.took(self.latest, valid_ns)
+            self.sent, self.sent_ns = self.latest, valid_ns
             return self.latest, valid_ns
         return None
 
@@ -112,23 +112,18 @@ class Thinner:
         if self.latest is None or not self.waiting:
             return None
         self.waiting = False
-        self.took(self.latest, self.latest.seconds_ns)
-        return self.latest, self.latest.seconds_ns
+        self.sent, self.sent_ns = self.latest, self.latest.seconds_ns
+        return self.latest, self.sent_ns
 
     def forget(self) -> None:
         """Begin again when the last value holds no more: nothing is repeated, the next event passes."""
         self.sent = self.latest = None
         self.waiting = False
 
-    def took(self, event: Event, stamp: int) -> bool:
-        """Remember the last point."""
-        self.sent, self.sent_ns = event, stamp
-        return True
-
-    def _moved(self, old: object, new: object) -> bool:
-        if not (isinstance(old, int | float) and isinstance(new, int | float)):
-            return old != new or not self.rules.deadband
-        if not self.rules.deadband:
+    def _moved(self, old: Value, new: Value) -> bool:
+        if not self._deadband:
             return True
-        deadband = abs(old) * self.rules.deadband / 100 if self.rules.percent else self.rules.deadband
+        if not (isinstance(old, (int, float)) and isinstance(new, (int, float))):  # int | float takes twice as long
+            return old != new
+        deadband = abs(old) * self._deadband / 100 if self._percent else self._deadband
         return not abs(new - old) <= deadband  # a NaN has moved

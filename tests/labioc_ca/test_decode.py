@@ -147,6 +147,27 @@ def test_other_messages_are_handed_on_whole_and_in_their_place() -> None:
     assert order == [(23, 1, echo), (1, 2, refused)]
 
 
+def test_a_response_with_a_large_array_is_handed_on_whole_up_to_the_limit() -> None:
+    taken: list[Message] = []
+    data = message(15, 20, 5000, 1, 3, bytes(40_000))
+    one = decoder(taken, limit=50_000)
+    for at in range(0, len(data), 999):
+        one.feed(data[at : at + 999])
+    assert [got.raw for got in taken] == [data]
+    with pytest.raises(BrokenStream):
+        decoder(limit=30_000).feed(data[:999])
+
+
+def test_events_that_are_not_to_be_decoded_are_handed_on_in_their_place() -> None:
+    order: list[object] = []
+    one = EventDecoder(lambda got: order.append((got.parameter2, len(one.events), got.raw)), 1000)
+    one.subscribe(7, "LAB:X", Kind.DOUBLE, 1)
+    other = event(8, Kind.DOUBLE, [2.0])
+    one.feed(event(7, Kind.DOUBLE, [1.0]) + other + event(7, Kind.DOUBLE, [3.0]))
+    assert order == [(8, 1, other)]
+    assert [got.value for got in one.events] == [1.0, 3.0]
+
+
 def test_whoever_takes_a_message_may_take_the_events_before_it() -> None:
     taken: list[Event] = []
 
