@@ -147,7 +147,7 @@ class IsegChannel:
         """Return what the module says a setting is, in the setting's unit, and the Unix time of the answer."""
         if setting.suffix in RAMPS:
             return self._found_ramp(setting)
-        cell = self._unit.cells.get((setting.item, self.number))
+        cell = self._cell(setting.item)
         if cell is None or not isinstance(cell.value, int | float):
             return None
         if setting.whole:
@@ -156,7 +156,7 @@ class IsegChannel:
         return (abs(value) if setting.suffix == "VSET" else value), cell.time
 
     def _found_ramp(self, setting: Setting) -> tuple[float, float] | None:
-        own = self._unit.cells.get((setting.item, self.number)) if self._limits.ramp_is_own() else None
+        own = self._cell(setting.item) if self._limits.ramp_is_own() else None
         if own is not None and isinstance(own.value, int | float) and own.value > 0:
             return own.value, own.time
         cell = self._unit.cells.get((MODULE_RAMP, None))  # also what a channel without speed of its own has

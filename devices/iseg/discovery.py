@@ -26,15 +26,13 @@ from devices.discovery import (
 )
 from devices.errors import LinkDown
 from devices.iseg.edcp.protocol import CRATE, Announcement, Data, General, decode
+from devices.iseg.load import BIT_RATE
 from devices.links.can_bus import join
 from devices.links.can_frame import Frame
 from devices.links.can_options import option_mistakes
 
 SECONDS: Final = 12
 """How long to listen: announcements come every 10 s at least."""
-
-BITRATE: Final = 125_000
-"""What many modules are set to; a label on the side panel of each has its own rate (EDCP guide)."""
 
 _CLASSES: Final = {
     21: "E16D0, E16D1 or E24D1", 22: "HPS", 23: "HPS", 24: "E08C0", 25: "E08F0", 26: "E08F2", 27: "E08C2",
@@ -80,7 +78,7 @@ async def look(place: str, report: Report) -> Sequence[Found]:
     options = _options(place)
     card = str(options["channel"])
     if options["interface"] == "socketcan" and not is_up(card):
-        report(f"{card} is off; switch it on: sudo ip link set {card} up type can bitrate {BITRATE}")
+        report(f"{card} is off; switch it on: sudo ip link set {card} up type can bitrate {BIT_RATE}")
         return []
     ear = _Ear()
     report(f"listening to {options['interface']} {card} for {seconds} s, nothing is sent")
@@ -105,7 +103,7 @@ def _options(place: str) -> dict[str, Any]:
         raise ValueError(f"found {place!r}, allowed: {DISCOVERY.where}")
     options: dict[str, Any] = {"interface": url.netloc, "channel": channel}
     if url.netloc not in ("socketcan", "virtual", "udp_multicast"):  # these ignore it
-        options["bitrate"] = BITRATE
+        options["bitrate"] = BIT_RATE
     options |= {name: int(text) if text.isdecimal() else text for name, text in parse_qsl(url.query)}
     mistakes = [f"{name}: {reason}" for name, reason in option_mistakes(options)]
     if mistakes:
@@ -121,7 +119,7 @@ def _explain(ear: _Ear, report: Report) -> None:
         report("there is a crate controller, which needs no section of its own")
     if not ear.frames:
         report(
-            f"no frame at all: are the modules on, is the bus terminated, is its bit rate {BITRATE} (see the label)?"
+            f"no frame at all: are the modules on, is the bus terminated, is its bit rate {BIT_RATE} (see the label)?"
         )
     elif not ear.announced and not ear.busy:
         report(f"{ear.frames} frames, none of an Iseg module")
@@ -145,7 +143,7 @@ def _found(message: Announcement, options: dict[str, Any]) -> Found:
 
 
 def _places() -> list[str]:
-    ports = [f"can://slcan{place.removeprefix('serial://')}?bitrate={BITRATE}" for place in serial_places()]
+    ports = [f"can://slcan{place.removeprefix('serial://')}?bitrate={BIT_RATE}" for place in serial_places()]
     return [*(f"can://socketcan/{card}" for card in can_cards()), *ports]
 
 

@@ -8,7 +8,9 @@ from devices.iseg.catalogue import LIVE
 from devices.iseg.edcp.items import BY_NAME
 from devices.model import DeviceSettings
 
-USUAL_BIT_RATE = 125_000  # bit/s, where the site file leaves it to the system
+BIT_RATE = 125_000
+"""bit/s that many modules are set to; a label on the side panel of each has its own rate (EDCP guide)."""
+
 STUFFED = 1.1  # bits on the wire for each that may be stuffed, as measured with the numbers of a module in use
 OVERHEAD, NEVER_STUFFED = 34, 13  # bits of a frame beside its data (ISO 11898-1)
 SLOW = {"VoltageSet": 5.0, "CurrentSet": 5.0, "ChannelEventStatus": 5.0,
@@ -26,7 +28,7 @@ def bus_load(settings: DeviceSettings) -> float:
         answer = _frame(3 + struct.calcsize(BY_NAME[item].type.value))
         bits += (_frame(5) + settings.channels * answer) / period
     bits += (_frame(2) + _frame(4)) / settings.period  # the status of the module
-    return bits / float(settings.bus.get("bitrate") or USUAL_BIT_RATE)
+    return bits / float(settings.bus.get("bitrate") or BIT_RATE)
 
 
 def _frame(data: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from devices.clock import DriverClock
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL_SETTINGS, MODULE_SETTINGS
-from devices.iseg.edcp.bits import ModuleControl
+from devices.iseg.edcp.bits import KEPT_CONTROL, ModuleControl
 from devices.iseg.edcp.items import BY_NAME, Index, Item, Scope, Type, item_of
 from devices.iseg.edcp.protocol import read
 from devices.iseg.exchange import LOOKS, PAUSE
@@ -43,7 +43,6 @@ _HAVE_PVS = {
 _CONFIGURATION = frozenset({"BitRate", "ModuleCommMode"})
 """Items by which a module may be lost: it speaks at another rate, or in another way, from then on."""
 
-_MUST_STAY = int(ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT)
 _SENSORS = 16  # more than any board has; what does not answer is not there
 
 
@@ -122,7 +121,7 @@ def _check(item: Item, value: Value) -> None:
         raise OutOfLimits(f"{item.name}: {value!r} is not a number")
     if item.span is not None and isinstance(value, int | float) and not item.span[0] <= value <= item.span[1]:
         raise OutOfLimits(f"{item.name} {value} {item.unit} is outside {item.span[0]:g} to {item.span[1]:g}")
-    if item.name.startswith("ModuleControl") and isinstance(value, int) and value & _MUST_STAY != _MUST_STAY:
+    if item.name.startswith("ModuleControl") and isinstance(value, int) and value & KEPT_CONTROL != KEPT_CONTROL:
         raise OutOfLimits(f"{item.name}: bits 11 (big endian) and 12 (fine adjustment) have to stay set")
 
 

@@ -9,7 +9,7 @@ from devices.clock import DriverClock
 from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL, MODULE_RAMP, RAMPS, SETTINGS, Setting
 from devices.iseg.channel import IsegChannel
-from devices.iseg.edcp.bits import ChannelEvent, ModuleControl, ModuleStatus
+from devices.iseg.edcp.bits import KEPT_CONTROL, ChannelEvent, ModuleControl, ModuleStatus
 from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
 from devices.iseg.limits import IsegLimits
 from devices.iseg.module import IsegModule
@@ -20,7 +20,6 @@ from devices.rules.channels import channel_prefix
 from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
-_KEPT = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
 
 
 class IsegWriter:
@@ -212,7 +211,7 @@ class IsegWriter:
         target, status = Target("MOD.KILLEN", "ModuleControl"), Target("MOD.KILLEN", setting.item)
         await self._exchange.look_before(target.what, (status.item, None))
         old, before = self._unit.word(target.item), self._module.found(setting)
-        word = int((old | _KEPT) & ~ModuleControl.CLEAR & ~ModuleControl.KILL_ENABLE)
+        word = int((old | KEPT_CONTROL) & ~ModuleControl.CLEAR & ~ModuleControl.KILL_ENABLE)
         word |= int(ModuleControl.KILL_ENABLE) if on else 0
         self._exchange.send(target, word)
         try:
@@ -221,7 +220,7 @@ class IsegWriter:
             followed = await self._exchange.look(
                 status, lambda found: bool(bits(found) & ModuleStatus.KILL_ENABLE) == on, FOLLOW_LOOKS if written else 1
             )
-            reason = "" if followed else await self._withdraw_kill(int((old | _KEPT) & ~ModuleControl.CLEAR))
+            reason = "" if followed else await self._withdraw_kill(int((old | KEPT_CONTROL) & ~ModuleControl.CLEAR))
         except ReplyTimeout:
             demand.doubt(asked)
             raise

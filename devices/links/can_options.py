@@ -6,7 +6,7 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -26,19 +26,21 @@ def option_mistakes(options: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     interface = options.get("interface")
     if interface not in BACKENDS:
-        close = difflib.get_close_matches(str(interface), list(BACKENDS), 1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-        yield "interface", f"found {interface!r}, allowed: {', '.join(sorted(BACKENDS))}{hint}"
+        yield "interface", f"found {interface!r}, allowed: {_allowed(str(interface), BACKENDS)}"
         return
     rate = options.get("bitrate", 125_000)
     if not isinstance(rate, int) or isinstance(rate, bool) or not 10_000 <= rate <= 1_000_000:
         yield "bitrate", f"found {rate!r}, allowed: bits per second as a whole number, 10000 to 1000000, e.g. 125000"
     known = _accepted(str(interface))
-    for name in options if known is not None else ():
+    for name in options:
         if known is not None and name not in known:
-            close = difflib.get_close_matches(name, list(known), 1)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            yield name, f"no option of interface {interface}, allowed: {', '.join(sorted(known))}{hint}"
+            yield name, f"no option of interface {interface}, allowed: {_allowed(name, known)}"
+
+
+def _allowed(word: str, known: Collection[str]) -> str:
+    """Return what is allowed in place of a word, with the nearest of it as a question."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return ", ".join(sorted(known)) + (f"; did you mean {close[0]}?" if close else "")
 
 
 @cache

@@ -116,7 +116,7 @@ class ModuleStatus(IntFlag):
 class ModuleControl(IntFlag):
     """ModuleControl. A write replaces the whole word: read it, change one bit, write it back.
 
-    BIG_ENDIAN and FINE_ADJUSTMENT have to stay set. CLEAR reads as 0.
+    CLEAR reads as 0.
     """
 
     MULTIPLEX = 1 << 4
@@ -129,6 +129,10 @@ class ModuleControl(IntFlag):
     KILL_ENABLE = 1 << 14
     NO_RAMP_SPEED_LIMIT = 1 << 16
     RELAY_3 = 1 << 17
+
+
+KEPT_CONTROL = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
+"""What has to stay set in ModuleControl."""
 
 
 class ModuleEvent(IntFlag):
