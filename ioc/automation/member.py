@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Final
 
 from devices.model import Value
+from devices.rules.hv_channel import State
 from ioc.clock import Clock
 from ioc.records import STATUS_NAMES, Record
 from ioc.records.status import INVALID
@@ -23,9 +24,6 @@ _READINGS: Final = {
 }
 _LIVE: Final = {SUPPLY: ("ON:RBV", "SETTLED", "MOVING"), FURNACE: ("SETTLED", "TWORK")}
 """Readings that have to be newer than the last move before it counts as arrived."""
-
-_FIRST_FAULT, _LAST_FAULT = 7, 10
-"""STATE of a channel that is inhibited, killed, tripped or has a fault."""
 
 _FURNACE_FAULTS: Final = ("STAT:SBREAK", "STAT:LBREAK", "STAT:RANGE")
 _AUTOMATIC: Final = 0
@@ -96,7 +94,7 @@ class Member:
             broken = [name for name in _FURNACE_FAULTS if name in self._of and self._of[name].val]
             return f"{self.title}: {self._of[broken[0]].defn.fields.get('DESC', broken[0])}" if broken else ""
         state = self._of["STATE"]
-        if isinstance(state.val, int) and _FIRST_FAULT <= state.val <= _LAST_FAULT:
+        if isinstance(state.val, int) and State.INHIBITED <= state.val <= State.FAULT:
             return f"{self.title} is {state.state_text(state.val)}"
         if "TRIP" in self._of and self._of["TRIP"].val:
             return f"{self.title} has tripped and is not acknowledged"

@@ -31,6 +31,7 @@ from ioc.records import (
     as_text,
     fields_of,
 )
+from ioc.records.status import INVALID, MAJOR
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
 from ioc.site.recovery import RecoverySettings
@@ -44,9 +45,6 @@ NOT_ASKED_FOR: Final = "the site file does not ask for it ([recovery] channels)"
 
 ARMED = 1
 """State of REC:MODE."""
-
-MAJOR: Final = 2
-INVALID: Final = 3
 
 _CHANNEL = re.compile(r"CH[0-9]{2}")
 _INTERLOCK = re.compile(r":ILK:[A-Z0-9_]+:OK")

@@ -18,6 +18,7 @@ from typing import Final
 from ioc.automation.trip_files import COLUMNS, Trip, TripFiles, folder_of, stem
 from ioc.clock import Clock, Timer
 from ioc.records import Record
+from ioc.records.status import INVALID
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
 
@@ -32,8 +33,6 @@ MOST_SAMPLES: Final = 1000
 
 ROOM: Final = 2
 """How many times the samples of a regular scan a ring holds, for those of a device that announces changes."""
-
-INVALID: Final = 3
 
 _NOTHING = (math.nan,) * MOST_SAMPLES
 _SAMPLE = Struct(f"{len(COLUMNS)}d")

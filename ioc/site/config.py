@@ -71,18 +71,14 @@ class PutLogSettings:
     form: str = "line"
 
 
-RECSYNC_PORT = 5049
-"""UDP port of the announcements of RecSync receivers."""
-
-
 @dataclass(frozen=True, slots=True)
 class RecSyncSettings:
-    """The ``[recsync]`` section: where receivers announce themselves, what they get beside the usual, and what not.
+    """The ``[recsync]`` section: what receivers get beside the usual, and what not.
 
-    ``environment`` are more variables, ``exclude`` are names of records, with wildcards.
+    ``port`` is the UDP port of their announcements, ``environment`` are more variables, ``exclude`` are names of records, with wildcards.
     """
 
-    port: int = RECSYNC_PORT
+    port: int = 5049
     environment: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
 
