@@ -75,7 +75,8 @@ class PutLogSettings:
 class RecSyncSettings:
     """The ``[recsync]`` section: what receivers get beside the usual, and what not.
 
-    ``port`` is the UDP port of their announcements, ``environment`` are more variables, ``exclude`` are names of records, with wildcards.
+    ``port`` is the UDP port of their announcements, ``environment`` are more variables, ``exclude``
+    are names of records, with wildcards.
     """
 
     port: int = 5049
