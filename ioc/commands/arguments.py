@@ -6,7 +6,6 @@ import argparse
 import time
 from pathlib import Path
 
-from archiver.history.moments import moments
 from ioc.logs import JSON, TEXT, set_up_logging
 from ioc.site.config import Site, SiteError, only, shares
 
@@ -42,6 +41,8 @@ def add_span(parser: argparse.ArgumentParser, since: str) -> None:
 
 def span_of(args: argparse.Namespace, command: str) -> tuple[float, float]:
     """Return begin and end of ``add_span`` as Unix time. Raises SiteError."""
+    from archiver.history.moments import moments  # noqa: PLC0415  with the history of the archiver, for few commands
+
     try:
         begin, end = moments(args.since, args.until, time.time_ns())
     except ValueError as error:

@@ -14,15 +14,21 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from ioc.app import App
-from ioc.console.completion import Completer
 from ioc.console.devices import details, find_device, overview, raw_request
 from ioc.console.pvs import CommandError, Line, Watch, all_fields, find, names, put, targets, value_line
 from ioc.console.verbs import Places, Put
-from ioc.records import AccessDenied, Cancelled, PutContext, PutRefused
+from ioc.records import AccessDenied, Cancelled, PutContext, PutRefused, fields_of
 
 log = logging.getLogger("labioc.console")
 
 QUIT = ("quit", "exit")
+
+MOST = 60
+"""Names that are offered at once; of more, the parts up to their next colon."""
+
+_OF_PV = ("get", "put", "watch", "dbpr")
+_OF_DEVICE = ("devices", "raw", "start", "stop", "period")
+_OF_CHANNEL = ("set", "on", "off", "kill")
 
 
 class Terminal(Protocol):
@@ -81,11 +87,14 @@ class Session:
             "asreload": Command("", "read the access rights anew (experts)", 0, 0, self._reload),
             "quit": Command("", "end this console; Ctrl-D or exit do the same", 0, 0, self._nothing),
         }
-        self._completer = Completer(self._commands, app.records, self._places, self._prefix)
 
     def candidates(self, line: str) -> list[str]:
-        """Return what may stand in place of the last word of an unfinished command."""
-        return self._completer.candidates(line)
+        """Return the words that may stand in place of the last one of an unfinished line: what the Tab key offers."""
+        *before, start = line.lstrip().split(" ")
+        try:
+            return self._candidates([word for word in before if word], start)
+        except CommandError:
+            return []
 
     async def take(self, line: str) -> bool:
         """Carry out one command and return whether it succeeded; what goes wrong is shown as one sentence."""
@@ -237,6 +246,49 @@ class Session:
 
     async def _nothing(self, words: list[str]) -> None:
         """Stand for what ends the console before it gets here."""
+
+    # ---- completion
+
+    def _candidates(self, before: list[str], start: str) -> list[str]:
+        if not before or before == ["help"]:
+            return _starting(self._commands, start)
+        command, place = before[0], len(before)
+        if command in _OF_PV and (place == 1 or command == "watch"):
+            return self._names(start)
+        if command == "put" and place == 2:
+            target = find(self._app.records, before[1], self._prefix)
+            return _starting(filter(None, target.spec.choices or target.record.enum_strings()), start, True)
+        if command in _OF_DEVICE and place == 1:
+            return _starting(self._places.names(channels=False), start, True)
+        if command in _OF_CHANNEL and (place == 1 or command != "set"):
+            return _starting(self._places.names(), start, True)
+        if command == "set" and place == 2:
+            return _starting((name.lower() for name in self._places.settings(before[1])), start, True)
+        if command == "set" and place == 3:
+            return _starting(filter(None, self._places.record(before[1], before[2]).enum_strings()), start, True)
+        return []
+
+    def _names(self, start: str) -> list[str]:
+        """Return PV names, with or without the prefix of the site as it was begun; behind a dot, its fields."""
+        base, dot, field = start.partition(".")
+        if dot:
+            specs = fields_of(find(self._app.records, base, self._prefix).record.rtyp).values()
+            return [f"{base}.{spec.name}" for spec in specs if spec.implemented and spec.name.startswith(field.upper())]
+        known = [*self._app.records, *self._app.records.aliases]
+        found = _starting(known, start)
+        if not found:
+            skip = len(self._prefix) + 1
+            found = [name[skip:] for name in _starting(known, f"{self._prefix}:{start}")]
+        if len(found) <= MOST:
+            return found
+        ends = ((name, name.find(":", len(start))) for name in found)
+        return list(dict.fromkeys(name[: end + 1] if end >= 0 else name for name, end in ends))[:MOST]
+
+
+def _starting(words: Iterable[str], start: str, any_case: bool = False) -> list[str]:
+    if any_case:
+        return [word for word in words if word.upper().startswith(start.upper())]
+    return [word for word in words if word.startswith(start)]
 
 
 def _is_number(word: str) -> bool:
