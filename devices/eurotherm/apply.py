@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from devices import permit
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout
-from devices.eurotherm.catalogue import QUANTITIES, SETTING_OF, SETTINGS, UNIT_OF, VOLATILE, Setting
+from devices.eurotherm.catalogue import SETTING_OF, SETTINGS, UNIT_OF, VOLATILE, Setting
 from devices.eurotherm.furnace import Furnace, differs
 from devices.eurotherm.registers import REGISTERS, REMOTE_FIRMWARE, Register
 from devices.links.modbus_frames import CODE_TEXTS, ModbusRefusal
@@ -54,7 +54,7 @@ class RegisterWriter:
         def shown(found: float | None) -> float | None:
             if found is None or goal is None:
                 return found
-            codes = QUANTITIES[what].codes
+            codes = SETTINGS[what].codes
             if asked.labels:
                 return float(codes.index(int(found))) if found in codes else None
             return found + goal - value  # the trim is not in the register of the remote setpoint

@@ -14,9 +14,18 @@ from typing import Final
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
 from devices.eurotherm.blocks import Planner
-from devices.eurotherm.catalogue import BASIC, QUANTITIES, SETTING_OF, SETTINGS, UNIT_OF, Rate, registers_of
+from devices.eurotherm.catalogue import (
+    BASIC,
+    QUANTITIES,
+    SETTING_OF,
+    SETTINGS,
+    UNIT_OF,
+    Rate,
+    registers_of,
+    shown_decimals,
+)
 from devices.eurotherm.computer import Computer
-from devices.eurotherm.furnace import INCOMPLETE, REPORT_EVERY, REPORTED, Furnace
+from devices.eurotherm.furnace import INCOMPLETE, RANGE, REPORT_EVERY, REPORTED, Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw import USAGE, eurotherm_request
 from devices.eurotherm.readings import readings_of
@@ -26,7 +35,7 @@ from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWrit
 from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_serial import parse_modbus_address
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
+from devices.model import DeviceSettings, Kind, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.answers import LOST_AFTER_SCANS
 
 CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
@@ -37,6 +46,7 @@ _PERIODS = {Rate.MEDIUM: 5.0, Rate.SLOW: 10.0}  # seconds
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
 _BASIC_SIGNALS = {name: signal for name, signal in QUANTITIES.items() if name in BASIC}
+_TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 _TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
 
 
@@ -224,11 +234,24 @@ class EurothermDriver:
 
     def precision(self, name: str) -> int | None:
         """Return the decimals that the front panel shows for a signal; None when it does not tell."""
-        return self._furnace.precision(name) if name in QUANTITIES else None
+        row, decimals = QUANTITIES.get(name), self._unit.decimals
+        if row is None or row.kind is not Kind.FLOAT or decimals is None:
+            return None
+        base = SETTINGS.get(name.rpartition(".")[0])
+        register = "PV.IN" if name in _TEMPERATURES else row.register or (base.register if base is not None else "")
+        scale = REGISTERS[register].scale if register else None
+        return shown_decimals(scale, decimals, row.digits) if scale in (Scale.PV, Scale.RATE) else None
 
     def display_range(self, name: str) -> tuple[float, float] | None:
         """Return the range of the instrument for what it measures, and the limits in force for what is set."""
-        return self._furnace.display_range(name)
+        base = name.removesuffix(".RBV")
+        if base in SETTINGS and base != name:
+            limits = self.limits(base)
+            return None if limits is None else (limits.low, limits.high)
+        if name in ("TEMP", "TWORK"):
+            low, high = map(self._unit.value, RANGE)
+            return None if low is None or high is None else (low, high)
+        return (0.0, 100.0) if name == "OUT" else None
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the signals whose alarm is kept here, whatever the link does; see devices.model.Latching."""
@@ -281,7 +304,7 @@ class EurothermDriver:
         setting = None if row is None else SETTING_OF.get(row.name)
         if row is None or setting is None:
             raise Refused(f"register {register} cannot be set here")
-        codes = QUANTITIES[setting.name].codes
+        codes = setting.codes
         if setting.labels:
             if word not in codes:
                 raise Refused(f"register {register}: {word} is none of {', '.join(map(str, codes))}")
@@ -289,7 +312,7 @@ class EurothermDriver:
         number = self._unit.number(row, word)
         if number is None:
             raise Refused(f"register {register}: the place of its decimal point is not known")
-        return setting.name, number if setting.kind.value == "float" else int(number)
+        return setting.name, number if setting.kind is Kind.FLOAT else int(number)
 
 
 def line_load(settings: DeviceSettings) -> float:
@@ -298,7 +321,6 @@ def line_load(settings: DeviceSettings) -> float:
     More than 1 cannot be done. Raises ValueError when the address is not one of a serial line.
     """
     where = parse_modbus_address(settings.address)
-    character = (10 if where.parity == "none" else 11) / where.baudrate
     wanted = QUANTITIES if settings.options.get("detail") == "full" else BASIC
     by_period: dict[float, set[str]] = {settings.period: set(), REPORT_EVERY: set(REPORTED)}
     for name in wanted:
@@ -308,7 +330,7 @@ def line_load(settings: DeviceSettings) -> float:
             by_period.setdefault(period, set()).update(registers_of(name))
     load, faster = 0.0, {UNIT_OF[Scale.TIMER]}  # which no twin needs
     for period in sorted(by_period):
-        load += _seconds(by_period[period] - faster, character) / period
+        load += _seconds(by_period[period] - faster, where.character) / period
         faster |= by_period[period]
     return load
 

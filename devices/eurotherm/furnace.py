@@ -46,7 +46,6 @@ FLOAT_RANGE = 99_999.0  # more than the display of any instrument of the family 
 REPORT_EVERY = 5.0  # seconds between two readings of those
 HELD_AT_MOST = 10.0  # seconds that a reading waits for them
 _UNITS = frozenset(UNIT_OF.values())
-_TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 
 
 @dataclass(slots=True)
@@ -200,30 +199,6 @@ class Furnace:
         register = REGISTERS[setting.register]
         step = 10.0 ** -shown_decimals(register.scale, self.unit.decimals, setting.digits)
         return step * (self.unit.factor(register) or 1.0)
-
-    def display_range(self, name: str) -> tuple[float, float] | None:
-        """Return the range of the instrument for a signal; None when it has none or it is not known."""
-        base = name.removesuffix(".RBV")
-        if base in SETTINGS and base != name:
-            limits = self.limits(SETTINGS[base])
-            return None if limits is None else (limits.low, limits.high)
-        if name in ("TEMP", "TWORK"):
-            low, high = (self.unit.value(bound) for bound in ("RNG.LO", "RNG.HI"))
-            return None if low is None or high is None else (low, high)
-        return (0.0, 100.0) if name == "OUT" else None
-
-    def precision(self, name: str) -> int | None:
-        """Return the decimals that the front panel shows for a signal; None when it does not tell."""
-        row = QUANTITIES[name]
-        base = SETTINGS.get(name.rpartition(".")[0])
-        register = row.register or (base.register if base is not None else "")
-        if name in _TEMPERATURES:
-            register = "PV.IN"
-        if not register or row.kind is not Kind.FLOAT:
-            return None
-        scale = REGISTERS[register].scale
-        known = self.unit.decimals is not None and scale in (Scale.PV, Scale.RATE)
-        return shown_decimals(scale, self.unit.decimals, row.digits) if known else None
 
     # Taking in
 

@@ -110,7 +110,7 @@ class EurothermWriter:
         else:
             if name == "RSPTRIM":
                 await self._handover.check_total(name, trim=number)
-            code = float(QUANTITIES[name].codes[int(number)]) if setting.labels else number
+            code = float(setting.codes[int(number)]) if setting.labels else number
             await self._registers.apply(name, setting.register, code, goal=number)
         fresh = await self._follow_up(name)
         self._furnace.accept(*_MOVED.get(name, ()), name)

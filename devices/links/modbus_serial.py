@@ -31,6 +31,11 @@ class ModbusAddress:
     baudrate: int = 9600
     parity: str = "none"
 
+    @property
+    def character(self) -> float:
+        """How many seconds one character takes."""
+        return (10 if self.parity == "none" else 11) / self.baudrate
+
 
 def parse_modbus_address(address: str) -> ModbusAddress:
     """Read the ``address`` of a device; raises ValueError that says what is allowed."""
@@ -67,7 +72,7 @@ class SerialWire:
     def __init__(self, address: ModbusAddress, names: Path = STABLE_NAMES) -> None:
         self.name = address.device
         self.baudrate = address.baudrate
-        self.character = (10 if address.parity == "none" else 11) / address.baudrate
+        self.character = address.character
         self._parity = PARITIES[address.parity]
         self._names = names
         self._path = ""
