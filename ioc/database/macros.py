@@ -123,17 +123,15 @@ def resolve_all(texts: Iterable[Text], macros: Macros) -> list[str]:
     return found
 
 
-def attempt(text: Text, macros: Macros) -> tuple[str, str]:
-    """Return the text as far as it can be expanded, and the first macro that is missing (or nothing)."""
-    missing = ""
+def attempt(text: Text, macros: Macros) -> str:
+    """Return the text as far as it can be expanded."""
     shown = []
     for piece in (text,) if isinstance(text, str) else text:
         try:
             shown.append(resolve((piece,), macros))
         except UndefinedError as error:
-            missing = missing or str(error)
             shown.append(f"$({error})")
-    return "".join(shown), missing
+    return "".join(shown)
 
 
 def quote(text: str) -> str:

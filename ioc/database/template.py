@@ -179,15 +179,15 @@ def _expand_block(block: Block, macros: Macros) -> RecordDef:
 
 def _undefined(block: Block, macros: Macros) -> Iterator[str]:
     """Say for each string of a block which macro is missing."""
-    name = attempt(block.name, macros)[0]
     parts: list[tuple[int, str, Text]] = [(block.line, "", block.rtyp), (block.line, "", block.name)]
     parts += [(block.field_lines[key], f"field {key}: ", text) for key, text in block.fields.items()]
     parts += [(block.line, f"info {key}: ", text) for key, text in block.info.items()]
     parts += [(block.line, "alias: ", text) for text in block.aliases]
     for line, part, text in parts:
-        missing = attempt(text, macros)[1]
-        if missing:
-            yield f"{block.file}:{line}: record {name}: {part}macro {missing} is not defined"
+        try:
+            resolve(text, macros)
+        except UndefinedError as error:
+            yield f"{block.file}:{line}: record {attempt(block.name, macros)}: {part}macro {error} is not defined"
 
 
 def _append(records: dict[str, RecordDef], new: RecordDef) -> Iterator[str]:
