@@ -79,9 +79,10 @@ class Occurrences:
 
     def due(self, now_ns: int, *, everything: bool = False) -> list[str]:
         """Return the lines of what was announced long enough ago (``now_ns`` is monotonic), or of all of it."""
+        if not self._announced:
+            return []
         ripe = [one for one in self._announced if everything or now_ns - one.since_ns >= SETTLED_NS]
-        if ripe:
-            self._announced = [one for one in self._announced if one not in ripe]
+        self._announced = [one for one in self._announced if one not in ripe]
         return [line for one in ripe if (line := self._line(one))]
 
     def _line(self, one: _Announced) -> str:
