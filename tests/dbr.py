@@ -81,7 +81,7 @@ def size(dbr_type: int, count: int) -> int:
 
 
 def text(raw: bytes) -> str:
-    """A C string in a fixed buffer: what follows the NUL is nobody's business."""
+    """A C string in a fixed buffer: what follows the NUL is not defined."""
     return raw.split(b"\0", 1)[0].decode("latin-1")
 
 

@@ -32,7 +32,7 @@ def start_labioc(databases: Databases, deadline: float = 60.0, port: int = 0, ac
 
 
 class SoftScan(Source):
-    """Processes soft records at their SCAN rate, which the record layer leaves to whoever runs it."""
+    """Processes soft records at their SCAN rate, which the record layer leaves to its caller."""
 
     def __init__(self, records: RecordSet) -> None:
         self._tasks: dict[str, asyncio.Task[None]] = {}

@@ -138,7 +138,7 @@ class Channel:
 
     @property
     def connected(self) -> bool:
-        """What the last connection event said."""
+        """What the last connection event reported."""
         return bool(self.connections) and self.connections[-1]
 
     @property

@@ -81,7 +81,7 @@ class RawCircuit:
         self._socket.close()
 
     def hang_up(self) -> None:
-        """End the connection in both directions, so that whoever waits at it goes on."""
+        """End the connection in both directions, so that what waits at it goes on."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 

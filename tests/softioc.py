@@ -145,7 +145,7 @@ def free_port() -> int:
     """A port that is free for TCP and UDP on the loopback interface, and stays so until it is asked for by number.
 
     It lies below those that systems hand out by themselves (from 32768 on): one of these, free now, may be the
-    near end of somebody's connection before the server that it was meant for has started.
+    near end of another connection before the server that it was meant for has started.
     """
     for number in itertools.islice(_PORTS, _HOW_MANY):
         port = _LOWEST + number % _HOW_MANY

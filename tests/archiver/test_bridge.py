@@ -225,8 +225,8 @@ def test_GIVEN_the_log_alone_WHEN_the_ioc_restarts_THEN_the_history_shows_the_ga
         wait(lambda: one.status()["connected"] == COUNTERS, 20, one.status)
         one.wait_points(one.status()["points"] + COUNTERS * 3)
         shown = one.run("history", NAMES[3], "--directory", str(one.directory))
-        told = [line.split("  ")[1] for line in shown.splitlines() if "***" in line]
-        assert told == ["*** connected", "*** disconnected", "*** connected"]
+        shown_changes = [line.split("  ")[1] for line in shown.splitlines() if "***" in line]
+        assert shown_changes == ["*** connected", "*** disconnected", "*** connected"]
         text = one.run("history", NAMES[3], "--site", str(one.site), "--plot", "terminal", "--since", "1m")
         assert NAMES[3] in text
         one.run(

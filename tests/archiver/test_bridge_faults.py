@@ -74,10 +74,10 @@ def test_GIVEN_a_disk_that_takes_no_more_WHEN_there_is_room_again_THEN_the_alarm
     (segment,) = one.directory.glob("0*.log")
     with Context(f"127.0.0.1:{port}") as context:
         (state,) = context.connect(["LAB:ARCH:STATE"])
-        told = state.monitor(TIME_STRING)
-        told.wait_value("OK")
+        states = state.monitor(TIME_STRING)
+        states.wait_value("OK")
         limit_files(one.process.pid, segment.stat().st_size + 2000)
-        full = told.wait_value("LOSING")
+        full = states.wait_value("LOSING")
         assert (full.decoded.value, full.decoded.severity) == ("LOSING", 2)
         assert one.status()["log_error"]
         before = one.status()
@@ -164,7 +164,7 @@ def test_GIVEN_an_ioc_WHEN_it_restarts_without_a_pv_and_with_another_type_of_it_
     # In the database: numbers, and the changes of connection; the text of a field of numbers is a dead letter.
     assert [row["value"] for row in influxd.rows('SELECT value FROM "T:X"', "lab")] == [2.5, 2.5]
     changes = {name: list(connections(influxd, name)) for name in ("T:X", "T:COUNT")}
-    assert {name: [change for _, change in told] for name, told in changes.items()} == {
+    assert {name: [change for _, change in states] for name, states in changes.items()} == {
         "T:X": [1, 0] * 3,
         "T:COUNT": [1, 0] * 4,
     }

@@ -39,7 +39,7 @@ def write(influxd: Influx1, line: str) -> None:
 
 
 async def run_until(directory: Path, url: str, condition: Callable[[Bridge], bool]) -> Bridge:
-    """Run a bridge, whose PVs nobody serves, until something is so."""
+    """Run a bridge, whose PVs are not served, until something is so."""
     servers = (ServerConfig("db", url, database="lab"),)
     config = ArchiverConfig("LAB", directory, local_only=True, schema=SCHEMA, servers=servers)
     env = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{free_port()}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
@@ -61,8 +61,8 @@ async def test_GIVEN_a_database_with_a_field_of_another_type_WHEN_the_bridge_sta
     with caplog.at_level(logging.WARNING):
         bridge = await run_until(tmp_path, influxd.url, lambda one: bool(one.snapshot.servers[0].points))
     assert bridge.snapshot.servers[0].conflicts == (CONFLICT,)
-    told = [one.getMessage() for one in caplog.records if one.name == "labioc.archiver"]
-    assert told == [f"db: {CONFLICT}"]
+    messages = [one.getMessage() for one in caplog.records if one.name == "labioc.archiver"]
+    assert messages == [f"db: {CONFLICT}"]
     assert bridge.snapshot.refusing
     assert bridge.snapshot.conflicts == 1
     assert bridge.snapshot.message == f"db: {CONFLICT}"

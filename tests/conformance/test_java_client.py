@@ -48,11 +48,11 @@ def test_GIVEN_the_java_client_WHEN_a_put_with_completion_is_refused_THEN_its_li
 ) -> None:
     host, _, port = server.address.partition(":")
     options = {"addr_list": host, "auto_addr_list": "false", "server_port": port or str(server.port)}
-    told = _run(
+    outcomes = _run(
         "java",
         *(f"-Dcom.cosylab.epics.caj.CAJContext.{name}={value}" for name, value in options.items()),
         *("-cp", java_put, "JavaPut"),
         *("T:AO", "1.5", "T:AO", "abc", "T:MBBI", "NO SUCH STATE", "T:AO", "2.5"),
         seconds=60.0,
     )
-    assert told.split() == ["NORMAL", "PUTFAIL", "PUTFAIL", "NORMAL"]
+    assert outcomes.split() == ["NORMAL", "PUTFAIL", "PUTFAIL", "NORMAL"]

@@ -127,15 +127,15 @@ def test_an_array_in_many_pieces_is_decoded_once_when_it_is_whole() -> None:
 
 
 def test_an_event_that_is_too_large_is_left_out_and_reported() -> None:
-    told: list[Message] = []
-    one = decoder(told, limit=10_000)
+    reported: list[Message] = []
+    one = decoder(reported, limit=10_000)
     one.subscribe(7, "LAB:X", Kind.DOUBLE, 5000)
     data = event(7, Kind.DOUBLE, [1.0]) + event(7, Kind.DOUBLE, [0.0] * 5000) + event(7, Kind.DOUBLE, [2.0])
     for at in range(0, len(data), 999):
         one.feed(data[at : at + 999])
     assert [list(got.value) for got in one.events] == [[1.0], [2.0]]  # type: ignore[arg-type]
     assert one.left_out == 1
-    assert [(message.parameter2, message.raw) for message in told] == [(7, b"")]
+    assert [(message.parameter2, message.raw) for message in reported] == [(7, b"")]
 
 
 def test_other_messages_are_handed_on_whole_and_in_their_place() -> None:
@@ -223,8 +223,8 @@ STAMP = st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 999_999_999), st.int
 def test_any_stream_cut_in_any_pieces_gives_the_same_events(
     sent: list[tuple[tuple[Kind, list[float]], tuple[int, int, int, int], bool, bool]], sizes: list[int]
 ) -> None:
-    told: list[Message] = []
-    one = decoder(told)
+    reported: list[Message] = []
+    one = decoder(reported)
     data, expected, others = b"", [], 0
     for number, ((kind, values), (seconds, nanoseconds, severity, status), large, other) in enumerate(sent):
         one.subscribe(number, f"PV{number}", kind, 1 if len(values) == 1 else 100)
@@ -251,7 +251,7 @@ def test_any_stream_cut_in_any_pieces_gives_the_same_events(
     for got, ((kind, values), *_) in zip(one.events, sent, strict=True):
         wanted = [text_of(v) for v in values] if kind is Kind.STRING else values  # type: ignore[arg-type]
         assert (list(got.value) if isinstance(got.value, array) else [got.value]) == wanted
-    assert len(told) == others
+    assert len(reported) == others
 
 
 @given(st.lists(st.binary(max_size=80), max_size=8))

@@ -49,7 +49,7 @@ async def test_GIVEN_an_ioc_as_its_own_name_server_WHEN_it_restarts_THEN_its_pvs
 
 
 class FakeNameServer:
-    """Answers searches with the address of somebody else; every attribute can be changed at any time."""
+    """Answers searches with the address of another server; every attribute can be changed at any time."""
 
     def __init__(self, ioc: FakeCaServer, minor: int = 13) -> None:
         self.port = free_port()
@@ -167,8 +167,10 @@ async def test_GIVEN_an_old_server_WHEN_it_takes_no_searches_THEN_it_is_reported
 ) -> None:
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc, minor=11) as names, searching(["A"], names.address):
         await until(lambda: names.accepted >= 2, 5)
-        told = [record.getMessage() for record in caplog.records if record.name == "labioc.archiver"]
-        assert told == [f"name server {names.address}: takes no searches by TCP (protocol version 4.11), trying again"]
+        reported = [record.getMessage() for record in caplog.records if record.name == "labioc.archiver"]
+        assert reported == [
+            f"name server {names.address}: takes no searches by TCP (protocol version 4.11), trying again"
+        ]
 
 
 async def test_GIVEN_many_names_WHEN_the_name_server_does_not_read_THEN_little_waits_in_memory() -> None:

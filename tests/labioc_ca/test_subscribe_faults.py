@@ -242,7 +242,7 @@ async def test_GIVEN_no_server_at_the_port_WHEN_a_search_was_answered_THEN_it_is
 async def test_GIVEN_a_server_that_does_not_take_the_connection_WHEN_the_subscriber_stops_THEN_it_does() -> None:
     async with FakeCaServer(["A"]) as server:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as full, socket.socket() as waiting:
-            # A queue of one that is full: the kernel drops whoever comes next, as a firewall does.
+            # A queue of one that is full: the kernel drops what comes next, as a firewall does.
             full.bind(("127.0.0.1", 0))
             full.listen(0)
             right, server.port = server.port, full.getsockname()[1]

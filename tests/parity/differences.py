@@ -47,12 +47,12 @@ FIELDS: tuple[InField, ...] = (
         InField(f"waveform.VAL DBR {dbr_type} *", "an array without elements reads as 0, for it has its full length")
         for dbr_type in (0, 7, 14, 21, 28, 37)
     ),
-    InField("waveform.VAL DBR 38 *", "the record type is told once, not once per element"),
+    InField("waveform.VAL DBR 38 *", "the record type is reported once, not once per element"),
     InField("bi.UDF *", "reading the fields of a bi in base clears its UDF"),
     InField("F_L[IO] as DBR 0 1e3 *", "base reads the text 1e3 as the integer 1, labioc as 1000"),
     InField("F_S[IO] as DBR 0 1e3 DBR *", "base reads the text 1e3 as the integer 1"),
     InField("F_MBB[IO] as DBR 0 put 1e3", "base reads the text 1e3 as the state 1"),
-    InField("waveform.BUSY DBR 29 *", "limits of a field that nobody displays"),
+    InField("waveform.BUSY DBR 29 *", "limits of a field that no client displays"),
 )
 
 

@@ -1,4 +1,4 @@
-"""A server that takes line protocol, remembers what it stored and fails as it is told to."""
+"""A server that takes line protocol, remembers what it stored and fails as it is asked to."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class LoseAnswer:
 
 @dataclass
 class CloseAfter:
-    """Answer as usual, then close the connection without having said so."""
+    """Answer as usual, then close the connection without an announcement."""
 
 
 Fault = Status | Hang | Dribble | Reset | LoseAnswer | CloseAfter

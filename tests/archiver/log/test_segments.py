@@ -162,7 +162,7 @@ def test_a_clock_that_jumps_ahead_does_not_erase_the_archive(
     assert caplog.text.count("nothing is dropped for its age") == 1
     wall[0] += 2 * 86400 * 10**9
     passed[0] += 2 * 86400.0
-    put(log, 12)  # somebody has had time to look, and the clock was right
+    put(log, 12)  # there was time to look, and the clock was right
     put(log, 13)
     left = [int(line.split()[-1]) for line in lines(log.directory, [b"x "])]
     assert left == list(range(left[0], 14))

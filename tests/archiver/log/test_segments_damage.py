@@ -113,10 +113,10 @@ def test_GIVEN_a_bridge_at_work_WHEN_it_is_killed_THEN_at_most_200_ms_are_lost_a
             process.stdout.readline()
             time.sleep(chance.uniform(0, 0.3))  # the moment of the kill, not a wait for anything
             process.kill()
-            said = process.stdout.read().split()
+            printed = process.stdout.read().split()
         numbers = [int(line.split()[-1]) for line in lines(tmp_path, [b"x n="])]
         assert numbers == list(range(len(numbers)))
-        assert len(numbers) > (int(said[-1]) if said else first)
+        assert len(numbers) > (int(printed[-1]) if printed else first)
         first = len(numbers)
     log = SegmentLog(tmp_path)
     reader = Reader(log, "server")

@@ -302,7 +302,7 @@ def test_GIVEN_another_folder_in_the_place_of_its_own_WHEN_a_file_is_begun_THEN_
         SegmentLog(log.directory)
 
 
-async def test_GIVEN_a_log_at_work_WHEN_somebody_removes_its_folder_THEN_it_begins_anew_and_counts_what_went(
+async def test_GIVEN_a_log_at_work_WHEN_its_folder_is_removed_THEN_it_begins_anew_and_counts_what_went(
     make_log: Callable[..., SegmentLog], caplog: pytest.LogCaptureFixture
 ) -> None:
     log = make_log(sync_after=0.02)

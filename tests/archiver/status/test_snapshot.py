@@ -55,7 +55,7 @@ def test_how_long_an_outage_takes_to_drain_is_computed_from_what_was_drained() -
     pace = Pace()
     assert pace.rate(0.0, 0, good=True) == 0.0
     assert [pace.rate(second, 0, good=False) for second in (1, 2)] == [0.0, 0.0]
-    # The first second after the recovery has one small batch in it: nothing is told yet.
+    # The first second after the recovery has one small batch in it: nothing is reported yet.
     assert [pace.rate(second, points, good=True) for second, points in ((3, 1), (4, 4001), (5, 8001))] == [0.0] * 3
     assert pace.rate(6.0, 12_001, good=True) == 4000.0
     for second in range(7, 30):

@@ -1,4 +1,4 @@
-"""What the readings of a supply warn of: trips, status bits, interlock, settings that somebody else changed."""
+"""What the readings of a supply warn of: trips, status bits, interlock, settings that others changed."""
 
 from __future__ import annotations
 

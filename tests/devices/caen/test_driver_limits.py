@@ -42,7 +42,7 @@ async def test_on_is_refused_when_the_voltage_cannot_be_read_now():
 async def test_maxv_does_not_lift_the_output_over_the_limit_of_the_site():
     rig = await started(**SITE)
     channel = rig.model.channels[0]
-    channel.vset, channel.maxv = 3900.0, 1200.0  # somebody else's doing; the output stays below the limit
+    channel.vset, channel.maxv = 3900.0, 1200.0  # changed elsewhere; the output stays below the limit
     assert (await rig.driver.write("CH00.ON", 1))["CH00.ON"].value == 1
     await refused(rig, "CH00.MAXV", 4000, OutOfLimits, r"MAXV 4000 V: VSET is 3900 V, above 2000 V \(site limit\)")
     await rig.driver.write("CH00.MAXV", 2000)

@@ -14,7 +14,7 @@ WATCHED = ("STATE", "TRIP", "TRIP.COUNT", "ON.RBV", "STAT.TRIP", "STAT.OVT", "VD
 
 
 async def at_voltage(rig: Bench, volts: float = 500.0, by: str = "us") -> None:
-    """Bring channel 0 to a voltage, by a put or by somebody else."""
+    """Bring channel 0 to a voltage, by a put or elsewhere."""
     channel = rig.model.channels[0]
     channel.vset = volts
     await rig.start()

@@ -68,7 +68,7 @@ async def test_GIVEN_a_hot_furnace_WHEN_the_server_dies_in_the_cut_too_THEN_the_
     await hot(bench)
     before = bench.model.memory["PV.IN"]
     for file in bench.driver._memory._files.values():
-        await file.flush()  # of what was given to the disk; nothing is said to the driver, it just ceases to exist
+        await file.flush()  # of what was given to the disk; nothing is reported to the driver, it just ceases to exist
     bench.model.mains_off()
     bench.let_pass(600.0)
     if computer:

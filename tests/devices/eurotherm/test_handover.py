@@ -16,7 +16,7 @@ SITE = {"TSET": (0.0, 500.0)}
 
 @pytest.fixture
 async def bench() -> AsyncIterator[Bench]:
-    """A furnace at 100 C, in which somebody has set 900 C where it is not in force."""
+    """A furnace at 100 C, in which 900 C was set where it is not in force."""
     made = Bench(limits=SITE)
     made.model.memory["SP1"] = 100.0
     made.model.settle()

@@ -28,7 +28,7 @@ async def settle() -> None:
 
 
 async def let_pass(bench: Bench, seconds: float) -> None:
-    """Let time pass in small steps, so that whoever waits for it acts in between."""
+    """Let time pass in small steps, so that what waits for it acts in between."""
     for _ in range(round(2 * seconds)):
         bench.let_pass(0.5)
         await settle()

@@ -33,7 +33,7 @@ def refuse_writes(bench: Bench, *addresses: int) -> None:
 
 
 async def go(bench: Bench) -> str:
-    """Send SAFE:CMD; return what is said when it could not be completed."""
+    """Send SAFE:CMD; return the reason when it could not be completed."""
     refusal: Refused | None = None
     try:
         found = await bench.driver.write("SAFE.CMD", 1)
@@ -152,13 +152,13 @@ async def test_GIVEN_a_step_that_fails_WHEN_safe_THEN_the_others_are_done_and_it
     bench.model.step(1.0)
     await bench.scan()
     refuse_writes(bench, register)
-    told = await go(bench)
-    assert name in told
-    assert "code 03" in told
+    reason = await go(bench)
+    assert name in reason
+    assert "code 03" in reason
     assert memory["SP1"] == SAFE
     assert memory["A-M"] == 0
     assert (memory["L-R"], memory["T.STAT"]) == ((1, 0) if register == 276 else (0, 1))
-    # the latch stays until somebody acknowledges
+    # the latch stays until it is acknowledged
     assert (await bench.scan())["SAFE.STATE"].level is Level.MAJOR
     bench.link.refusal = lambda _: 0
     assert (await bench.driver.write("ACK.CMD", 1))["SAFE.STATE"].level is Level.OK

@@ -265,15 +265,15 @@ async def test_GIVEN_a_trip_cleared_by_another_WHEN_read_THEN_the_latch_still_kn
 
 async def test_GIVEN_event_masks_WHEN_a_channel_trips_THEN_the_module_tells_before_the_next_scan():
     async with bench() as made:
-        told: list[tuple[str, ...]] = []
-        made.driver.notify(lambda names: told.append(tuple(names)))
+        reported: list[tuple[str, ...]] = []
+        made.driver.notify(lambda names: reported.append(tuple(names)))
         await made.driver.write("CH03.EVT.MASK", int(ChannelEvent.TRIP))
         await made.driver.write("MOD.EVT.CHMASK", 1 << 3)
         with made.segment.lock:
             made.module.trip(3)
-        seconds = await until(lambda: bool(told), 1.0, "the event")
-        print(f"told after {seconds * 1000:.0f} ms")
-        found = await made.driver.read(told[0])
+        seconds = await until(lambda: bool(reported), 1.0, "the event")
+        print(f"reported after {seconds * 1000:.0f} ms")
+        found = await made.driver.read(reported[0])
         assert found["CH03.TRIP"].value == 1
         assert found["CH03.EVT.TRIP"].value == 1
 
@@ -325,13 +325,13 @@ async def test_GIVEN_identifiers_without_priority_bit_WHEN_the_module_announces_
 
 async def test_GIVEN_a_power_cycle_WHEN_the_module_announces_itself_THEN_it_is_lost_and_comes_back_registered():
     async with bench() as made:
-        told: list[tuple[str, ...]] = []
-        made.driver.notify(lambda names: told.append(tuple(names)))
+        reported: list[tuple[str, ...]] = []
+        made.driver.notify(lambda names: reported.append(tuple(names)))
         await asyncio.sleep(0)
         made.driver._link._registered -= 10.0  # registered long ago
         with made.segment.lock:
             made.module.power_cycle()
-        await until(lambda: bool(told), 2.0, "the loss")
+        await until(lambda: bool(reported), 2.0, "the loss")
         assert set(await made.driver.read(["BUS.STATE"])) == {"BUS.STATE"}  # the last word
         with pytest.raises(LinkDown, match="announces itself"):
             await made.driver.read(["CH00.VMON"])

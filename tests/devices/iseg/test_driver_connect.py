@@ -107,14 +107,14 @@ async def test_GIVEN_a_lost_answer_at_the_start_WHEN_connected_again_THEN_scans_
         with made.segment.lock:
             made.module.unknown.discard(temperature)
         await connected_again(made)
-        told: list[str] = []
-        made.driver.notify(told.extend)
+        reported: list[str] = []
+        made.driver.notify(reported.extend)
         slowest = 0.0
-        while "MOD.TEMP" not in told:
+        while "MOD.TEMP" not in reported:
             clock = FairClock()
             await made.driver.read(["MOD.STAT", "CH00.VMON"])
             slowest = max(slowest, clock())
-            assert len(told) < 100
+            assert len(reported) < 100
             await asyncio.sleep(0.005)
         assert slowest < 0.6  # asking twice for what has no answer takes 1.2 s
         assert (await made.driver.read(["MOD.TEMP"]))["MOD.TEMP"].value == 31.5
@@ -225,10 +225,10 @@ async def test_GIVEN_channels_that_switch_their_polarity_WHEN_read_THEN_each_has
     async with bench(NHR) as made:
         with made.segment.lock:
             made.module.channels[3].polarity = -1
-        told: list[str] = []
-        made.driver.notify(told.extend)
+        reported: list[str] = []
+        made.driver.notify(reported.extend)
         await made.driver.read([f"CH{n:02d}.VSET.RBV" for n in range(16)])  # the slow scan
-        assert told == ["CH03.POL"]
+        assert reported == ["CH03.POL"]
         found = await made.driver.read(["CH02.POL", "CH03.POL"])
         assert (found["CH02.POL"].value, found["CH03.POL"].value) == (0, 1)
         assert (found["CH02.POL"].level, found["CH03.POL"].level) == (Level.OK, Level.MAJOR)

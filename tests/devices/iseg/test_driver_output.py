@@ -1,4 +1,4 @@
-"""Switching outputs of modules that are slow, stubborn or trip at once: no voltage comes that nobody asked for."""
+"""Switching outputs of modules that are slow, stubborn or trip at once: no voltage comes that was not asked for."""
 
 from __future__ import annotations
 

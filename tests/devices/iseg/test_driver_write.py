@@ -48,7 +48,7 @@ async def test_GIVEN_any_setting_WHEN_put_THEN_it_is_written_once_and_read_back(
             assert readings[f"{name}.RBV"].level is Level.OK, name
             sign = -1 if item == "VoltageSet" else 1
             assert frames(made, item) == [pytest.approx(sign * wire, rel=1e-6)]
-            for _ in range(4):  # what was put is the demand, so it never looks changed by somebody else
+            for _ in range(4):  # what was put is the demand, so it never looks changed elsewhere
                 found = await made.driver.read([name, f"{name}.RBV"])
                 assert found[f"{name}.RBV"].level is Level.OK, name
                 assert found[name].value == pytest.approx(value)
@@ -241,7 +241,7 @@ async def test_GIVEN_a_value_that_the_module_finds_implausible_WHEN_put_THEN_no_
     async with bench() as made:
         channel = made.module.channels[3]
         with made.segment.lock:
-            channel.volts_nominal = 500.0  # the module knows better than what it told
+            channel.volts_nominal = 500.0  # the module knows better than what it reported
         with pytest.raises(Refused, match="not plausible"):
             await made.driver.write("CH03.VSET", 1000.0)
         found = await made.look("STAT.IERR", "EVT.IERR", "STATE")

@@ -229,8 +229,8 @@ async def test_GIVEN_duplicates_and_unasked_values_WHEN_they_come_THEN_they_dist
 
 
 async def test_GIVEN_the_bus_is_lost_WHEN_questions_are_open_THEN_they_fail_at_once_and_it_is_reported(link):
-    told: list[int] = []
-    link.on_loss = lambda: told.append(1)
+    reported: list[int] = []
+    link.on_loss = lambda: reported.append(1)
     task = asyncio.create_task(link.ask([single(n) for n in range(16)]))
     await asyncio.sleep(0)
     link.bus_lost(LinkDown("adapter gone"))
@@ -240,7 +240,7 @@ async def test_GIVEN_the_bus_is_lost_WHEN_questions_are_open_THEN_they_fail_at_o
         await link.ask([single(1)])
     with pytest.raises(LinkDown, match="adapter gone"):
         link.send(read(5, MODULE))
-    assert told == [1]
+    assert reported == [1]
 
 
 async def test_GIVEN_lost_frames_WHEN_it_goes_on_THEN_fewer_are_under_way_and_then_more_again(link):
@@ -272,7 +272,7 @@ def test_an_answer_is_what_a_question_waits_for():
 
 
 async def test_GIVEN_a_batch_under_way_WHEN_an_item_of_it_is_read_anew_THEN_the_newer_value_stays(link):
-    unit, told, slow = IsegUnit(link, 16), iter((1.0, 2.0)), BY_NAME["BoardTemperature"]
+    unit, answers, slow = IsegUnit(link, 16), iter((1.0, 2.0)), BY_NAME["BoardTemperature"]
     unit.channels = 16
     held: list[Frame] = []
 
@@ -281,7 +281,7 @@ async def test_GIVEN_a_batch_under_way_WHEN_an_item_of_it_is_read_anew_THEN_the_
         if item is slow:
             held.append(answer(5, slow, 31.0))
             return []
-        return [(0, answer(5, item, next(told), 3))]
+        return [(0, answer(5, item, next(answers), 3))]
 
     link.bus.play = play
     link._patience = 5.0

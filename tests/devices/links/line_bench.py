@@ -11,7 +11,7 @@ TIMEOUT = 0.3  # seconds; long enough for a busy machine
 
 
 class Peer:
-    """A server that does as it is told: ``script`` gets every request and the writer."""
+    """A server that follows a script: ``script`` gets every request and the writer."""
 
     def __init__(self, script):
         self.script = script

@@ -142,7 +142,7 @@ async def test_GIVEN_frames_of_many_nodes_WHEN_received_THEN_only_those_of_liste
         await bus.leave(ear)
 
 
-async def test_GIVEN_alarm_frames_and_announcements_WHEN_received_THEN_the_listener_hears_them(adapters):
+async def test_GIVEN_alarm_frames_and_announcements_WHEN_received_THEN_the_listener_receives_them(adapters):
     made, _ = adapters
     bus, ear = await opened()
     frames = [can.Message(arbitration_id=0x028, data=b"\xc0\x76\x01", is_extended_id=False),
@@ -165,7 +165,7 @@ async def test_GIVEN_an_adapter_that_is_gone_WHEN_receiving_fails_THEN_all_are_r
 
     made[0].plan = gone
     seconds = await until(lambda: bool(ear.lost and other.lost), 5.0)
-    print(f"told after {seconds:.2f} s")
+    print(f"reported after {seconds:.2f} s")
     assert "no such device" in str(ear.lost[0])
     with pytest.raises(LinkDown, match="no such device"):
         bus.send(registration(5, True))
@@ -323,11 +323,11 @@ async def test_GIVEN_error_frames_WHEN_received_THEN_the_controller_state_follow
     await bus.leave(ear)
 
 
-@pytest.mark.parametrize(("told", "state"), [(can.BusState.PASSIVE, "PASSIVE"), (can.BusState.ERROR, "OFF")])
-async def test_GIVEN_an_adapter_that_tells_its_state_WHEN_it_changes_THEN_so_does_ours(adapters, told, state):
+@pytest.mark.parametrize(("reported", "state"), [(can.BusState.PASSIVE, "PASSIVE"), (can.BusState.ERROR, "OFF")])
+async def test_GIVEN_an_adapter_that_tells_its_state_WHEN_it_changes_THEN_so_does_ours(adapters, reported, state):
     made, _ = adapters
     bus, ear = await opened()
-    made[0].controller = told
+    made[0].controller = reported
     await until(lambda: bus.state is ControllerState[state])
     await until(lambda: bool(ear.lost) == (state == "OFF"))
     await bus.leave(ear)

@@ -242,7 +242,7 @@ async def test_closing_ends_an_exchange_under_way_and_may_be_repeated():
 
 @asynccontextmanager
 async def watched_ends():
-    """Serve nobody; yield a link and the ways in which its connections ended, ``reset`` or ``end``."""
+    """Answer nothing; yield a link and the ways in which its connections ended, ``reset`` or ``end``."""
     ends = []
 
     async def serve(reader, writer):
@@ -298,7 +298,7 @@ async def test_a_change_under_way_when_the_link_is_closed_is_taken_back():
 
 
 class Held:
-    """A transport whose opening takes until somebody lets it: a host that is slow to accept."""
+    """A transport whose opening takes until it is let: a host that is slow to accept."""
 
     remembers = False
 

@@ -1,7 +1,7 @@
 """Many exchanges over a wire that lies: no value may ever be taken for the answer to another question.
 
 The protocol has no checksum and its replies no mark of the question, so some mistakes cannot be seen by anybody:
-a digit or a point that appears, changes or gets lost within a number, and a well-formed line that nobody asked for
+a digit or a point that appears, changes or gets lost within a number, and a well-formed line that was not asked for
 and that arrives between a question and its answer. Those are left out; everything else that breaks the framing,
 the length or the order is in. Every question has its own right answer here, so each value that comes through is
 compared.
@@ -72,7 +72,7 @@ class LyingWire:
         if not data and self.lost:
             raise ConnectionResetError("reset")
         if not self.segments and not seconds:
-            # What nobody asked for comes after the look behind an answer and before the next request.
+            # What was not asked for comes after the look behind an answer and before the next request.
             self.segments, self.unasked = self.unasked, []
         if seconds and not data and self.on_its_way:
             self.segments, self.on_its_way = self.on_its_way, []
@@ -241,7 +241,7 @@ async def test_no_wrong_value_comes_out_of_a_socket():
 
     def mangle(answer: bytes) -> bytes:
         faults = (answer[:-4], chance.randbytes(30), answer + b"#CMD:", b"\xff\xfb\x01" + answer)
-        # Twice, but not byte by byte: such a slow repetition is the line that nobody asked for, see above.
+        # Twice, but not byte by byte: such a slow repetition is the line that was not asked for, see above.
         return chance.choice((answer, answer, answer, answer, *faults, answer if supply.faults.split else answer * 2))
 
     model = CaenModel()

@@ -17,7 +17,7 @@ from tests.fair_time import until
 
 
 class Line:
-    """The other end of a serial line: a pseudo terminal that says what it is told to say."""
+    """The other end of a serial line: a pseudo terminal that sends what a test wants."""
 
     def __init__(self):
         self.ours, self.theirs = pty.openpty()

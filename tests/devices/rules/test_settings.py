@@ -110,8 +110,8 @@ async def test_an_unknown_outcome_that_comes_true_is_taken_over_with_an_alarm(pl
     assert module.demand.reading(1.0).value == 1000.0
     module.demand.link_lost()
     assert module.demand.observe(1000.0, 0.1) == ()
-    (told,) = module.demand.observe(4000.0, 0.1)
-    assert told == "CH03:VSET 4000 V, whose outcome was unknown, has come true"
+    (message,) = module.demand.observe(4000.0, 0.1)
+    assert message == "CH03:VSET 4000 V, whose outcome was unknown, has come true"
     assert module.demand.moved
     reading = module.demand.reading(2.0)
     assert (reading.value, reading.level) == (4000.0, Level.MINOR)
@@ -123,8 +123,8 @@ async def test_an_unknown_outcome_that_becomes_something_else_is_taken_over_too(
     module.trouble["read back"] = LinkDown("cable out")
     with pytest.raises(ReplyTimeout):
         await module.set()
-    (told,) = module.demand.observe(3000.0, 0.1)
-    assert told.endswith("whose outcome was unknown, is now 3000 V")
+    (message,) = module.demand.observe(3000.0, 0.1)
+    assert message.endswith("whose outcome was unknown, is now 3000 V")
     assert module.demand.value == 3000.0
 
 

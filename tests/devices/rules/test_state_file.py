@@ -104,7 +104,7 @@ def test_a_crash_at_any_step_and_byte_leaves_the_old_state_or_the_new_one(
             with pytest.raises(Crash):
                 file.store_now(new)
         assert file.load_now() == (old | new if step == "flush_folder" else old)
-        assert file.store_now(new), "what a crash leaves behind is in nobody's way"
+        assert file.store_now(new), "what a crash leaves behind is in the way of nothing"
         assert file.load_now() == old | new
 
 

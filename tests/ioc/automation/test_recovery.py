@@ -53,7 +53,7 @@ async def test_GIVEN_an_armed_channel_WHEN_it_trips_THEN_it_is_brought_back_in_t
         assert rig["REC:LEFT"].val == TRIES, "it has stood for a while"
 
 
-async def test_GIVEN_a_server_that_has_started_WHEN_a_channel_trips_THEN_nothing_is_done_until_somebody_arms() -> None:
+async def test_GIVEN_a_server_that_has_started_WHEN_a_channel_trips_THEN_nothing_is_done_until_it_is_armed() -> None:
     async with at_voltage() as rig:
         await rig.put("REC:MODE", 0)
         rig.model.trip(0)
@@ -66,7 +66,7 @@ async def test_GIVEN_a_server_that_has_started_WHEN_a_channel_trips_THEN_nothing
 
 @pytest.mark.parametrize("cause", ["kill", "interlock", "too hot"])
 @pytest.mark.parametrize("when", ["with the trip", "while it waits", "on the way"])
-async def test_GIVEN_another_protection_WHEN_it_trips_THEN_it_is_locked_out_until_somebody_arms_anew(
+async def test_GIVEN_another_protection_WHEN_it_trips_THEN_it_is_locked_out_until_it_is_armed_anew(
     cause: str, when: str
 ) -> None:
     async with at_voltage() as rig:
@@ -245,7 +245,7 @@ async def test_GIVEN_an_output_that_has_gone_without_a_trip_of_the_unit_WHEN_wai
         assert rig.recovered() == []
 
 
-async def test_GIVEN_a_trip_on_the_way_up_WHEN_nobody_has_seen_it_settled_THEN_it_holds() -> None:
+async def test_GIVEN_a_trip_on_the_way_up_WHEN_it_was_not_seen_settled_THEN_it_holds() -> None:
     async with at_voltage() as rig:
         await rig.put("RAMPUP", 10.0)
         await rig.put("VSET", 900.0)

@@ -215,9 +215,9 @@ def test_each_of_several_bridges_to_databases_is_shown_alarmed_and_started() -> 
         assert all(f"$(P=LAB):SHARD{number}:ARCH:STATE" in shown[name] for number in (1, 2, 3))
         assert "$(P=LAB):ARCH:" not in shown[name]
     test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
-    said = {one.pv: (one.path, one.description) for one in alarms(three) if one.pv.endswith(":ARCH:STATE")}
+    lamps = {one.pv: (one.path, one.description) for one in alarms(three) if one.pv.endswith(":ARCH:STATE")}
     about = "the archiver does not write, or is losing points"
-    assert said == {
+    assert lamps == {
         f"LAB:SHARD{number}:ARCH:STATE": (["Server", f"Archiver SHARD{number}"], f"SHARD{number}: {about}")
         for number in (1, 2, 3)
     }

@@ -105,7 +105,7 @@ async def test_GIVEN_a_lost_device_WHEN_the_trouble_changes_THEN_the_alarm_follo
 
 async def test_GIVEN_no_device_at_start_WHEN_it_appears_THEN_it_is_read() -> None:
     rig = Rig()
-    rig.driver.trouble = LinkDown("nobody listens")
+    rig.driver.trouble = LinkDown("connection refused")
     async with rig.running():
         await rig.clock.advance(3.0)
         assert alarm(rig["CH00:VMON"]) == ("COMM", 3)

@@ -52,7 +52,7 @@ async def test_GIVEN_a_ramp_WHEN_the_clock_moves_THEN_the_unit_does(supply, link
     clock.now += 0.5
     assert await link.exchange(b"$CMD:MON,CH:0,PAR:VMON\r\n") == "#CMD:OK,VAL:0025.0;"
     clock.now += 10.0
-    await until(lambda: supply.model.channels[0].volts == 42.5)  # also when nobody asks
+    await until(lambda: supply.model.channels[0].volts == 42.5)  # also when nothing is asked
 
 
 async def test_GIVEN_requests_WHEN_served_THEN_every_one_of_them_is_remembered(supply, link):
