@@ -50,11 +50,15 @@ _UNITS = frozenset(UNIT_OF.values())
 
 @dataclass(slots=True)
 class SafeReport:
-    """What became of one SAFE:CMD; INCOMPLETE is latched until the next one, or until alarms are acknowledged."""
+    """What became of one SAFE:CMD; INCOMPLETE is latched until the next one, or until alarms are acknowledged.
+
+    ``instead`` is what is shown in place of one that was withdrawn before anything was sent.
+    """
 
     state: int = NONE
     done: list[str] = field(default_factory=list)
     unsafe: list[str] = field(default_factory=list)
+    instead: SafeReport | None = None
 
     @property
     def message(self) -> str:
@@ -77,14 +81,14 @@ class SafeReport:
 
 
 class Furnace:
-    """Demands, alarms and memory on top of the registers that ``unit`` keeps; ``safe`` is the last SAFE:CMD."""
+    """Demands, alarms and memory on top of the registers that ``unit`` keeps."""
 
     def __init__(
         self, unit: EurothermUnit, settings: DeviceSettings, memory: FurnaceMemory, clock: DriverClock
     ) -> None:
         self.settings, self.unit, self.memory, self.clock = settings, unit, memory, clock
         self.watch = FurnaceWatch(settings.options)
-        self.safe = SafeReport()
+        self._safe = SafeReport()
         self._demands = {name: Demand() for name in SETTINGS}
         self._first = True
         self._remote_failed: bool | None = None
@@ -99,6 +103,17 @@ class Furnace:
             demand.link_lost()
 
     # What is known
+
+    @property
+    def safe(self) -> SafeReport:
+        """The last SAFE:CMD; several may be under way at a time, and any of them may be withdrawn."""
+        while self._safe.instead is not None:
+            self._safe = self._safe.instead
+        return self._safe
+
+    @safe.setter
+    def safe(self, report: SafeReport) -> None:
+        self._safe = report
 
     @property
     def status(self) -> Status:

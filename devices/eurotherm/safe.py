@@ -33,8 +33,8 @@ class SafeMaker:
 
     async def go(self, safe: float) -> None:
         """Make the furnace go to ``safe`` C. Raises Refused when it is not safe at the end, and tells why."""
-        before, report = self._furnace.safe, self._report
-        self._furnace.safe = report
+        furnace, report = self._furnace, self._report
+        before, furnace.safe = furnace.safe, report
         try:
             await self._steps(safe)
             self._judge(safe)
@@ -42,12 +42,13 @@ class SafeMaker:
             if current().begun:
                 report.unsafe.append("it was not carried out to its end")
             else:
-                self._furnace.safe = before  # nothing was begun
+                report.instead = before  # nothing was begun
             raise
         finally:
-            self._furnace.accept(*MOVED)
-            if report.state == GOING:
-                report.state = INCOMPLETE if report.unsafe else DONE
+            furnace.accept(*MOVED)
+            report.state = INCOMPLETE if report.unsafe else DONE
+            if report.unsafe and report.instead is None and furnace.safe.state == DONE:
+                furnace.safe = report  # one that was put later was safe before this one found that it is not
         if report.unsafe:
             raise Refused(f"SAFE: {report.message}")
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 
-from devices.errors import Refused
-from devices.eurotherm.furnace import DONE, INCOMPLETE, NONE
-from devices.links.modbus_frames import READ
+from devices.errors import DeviceError, Refused, Withdrawn
+from devices.eurotherm.furnace import DONE, GOING, INCOMPLETE, NONE
+from devices.links.modbus_frames import READ, Request
 from devices.links.modbus_words import twin_of
-from devices.model import Level
+from devices.model import Level, Value
+from devices.permit import Permit, current
 from tests.devices.eurotherm.bench import Bench
 
 SAFE = 20.0
@@ -186,6 +188,82 @@ async def test_GIVEN_a_controller_that_is_gone_WHEN_safe_THEN_it_is_incomplete_a
     bench.link.lose_writes = True
     assert "local setpoint 20 C" in await go(bench)
     assert await bench.value("TSET") == 600.0
+
+
+class Overlap:
+    """Two SAFE:CMD at a time, each under a permit of its own, as the puts of two clients; the first stands still."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.permits = Permit(urgent=True), Permit(urgent=True)
+        self._gates = asyncio.Event(), asyncio.Event()
+        exchange = bench.link._exchange
+
+        async def gated(request: Request) -> bytes:
+            for permit, gate in zip(self.permits, self._gates, strict=True):
+                if current() is permit:
+                    await gate.wait()
+            return await exchange(request)
+
+        bench.link._exchange = gated  # type: ignore[method-assign]
+        self.puts = [
+            asyncio.create_task(bench.driver.write("SAFE.CMD", 1), context=permit.context()) for permit in self.permits
+        ]
+
+    async def end(self, which: int, withdrawn: bool = False) -> DeviceError | None:
+        """Let one go on to its end, or withdraw it before it has begun; return what it raises."""
+        await asyncio.sleep(0)  # both wait for their first answer
+        if withdrawn:
+            assert self.permits[which].withdraw("its client has left")
+        self._gates[which].set()
+        (ended,) = await asyncio.gather(self.puts[which], return_exceptions=True)
+        assert isinstance(ended, DeviceError | dict)
+        return ended if isinstance(ended, DeviceError) else None
+
+    async def state(self) -> Value | None:
+        return (await self.bench.driver.read(["SAFE.STATE"]))["SAFE.STATE"].value
+
+
+async def test_GIVEN_two_at_a_time_WHEN_the_first_is_withdrawn_THEN_what_became_of_the_second_is_shown(bench: Bench):
+    both = Overlap(bench)
+    assert isinstance(await both.end(0, withdrawn=True), Withdrawn)
+    assert await both.state() == GOING
+    refuse_writes(bench, twin_of(24))
+    assert "local setpoint 20 C" in str(await both.end(1))
+    assert await both.state() == INCOMPLETE
+    assert "SAFE.STATE" in bench.driver.latched()
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+async def test_GIVEN_two_at_a_time_WHEN_both_are_withdrawn_THEN_none_is_shown_as_done(
+    bench: Bench, order: tuple[int, int]
+):
+    both = Overlap(bench)
+    for which, state in zip(order, (GOING, NONE), strict=True):
+        assert isinstance(await both.end(which, withdrawn=True), Withdrawn)
+        assert await both.state() == state
+    assert bench.link.writes == []
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_GIVEN_two_at_a_time_WHEN_the_later_to_end_fails_THEN_it_is_incomplete(bench: Bench, first: int):
+    both = Overlap(bench)
+    assert await both.end(first) is None
+    assert await both.state() == (GOING if first == 0 else DONE)
+    bench.model.memory["SP1"] = 600.0
+    refuse_writes(bench, twin_of(24))
+    assert isinstance(await both.end(1 - first), Refused)
+    assert await both.state() == INCOMPLETE
+
+
+async def test_GIVEN_two_at_a_time_WHEN_one_of_them_ends_THEN_each_client_gets_its_own_answer(bench: Bench):
+    both = Overlap(bench)
+    refuse_writes(bench, twin_of(24))
+    assert "local setpoint 20 C" in str(await both.end(0))
+    bench.link.refusal = lambda _: 0
+    assert await both.end(1) is None
+    assert await both.state() == DONE
+    assert bench.model.memory["SP1"] == SAFE
 
 
 async def test_a_site_without_a_safe_temperature_refuses_and_changes_nothing():

@@ -13,7 +13,7 @@ from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address, stable_name
 from devices.links.modbus_words import float_from, twin_of, words_from_seconds
 from tests.conftest import rounds
-from tests.fair_time import FairClock
+from tests.fair_time import FairClock, until
 
 TIMEOUT = 0.15
 
@@ -287,7 +287,7 @@ async def test_frames_that_an_instrument_sends_by_itself_do_no_harm(furnaces, li
 async def test_closing_is_safe_at_any_time(furnaces, link: ModbusUnit):
     furnaces.faults.delay = 0.05
     read = asyncio.create_task(link.read_registers(1, 1))
-    await asyncio.sleep(0.01)
+    await until(lambda: bool(furnaces.received), what="the request at the instrument")
     await link.close()
     await link.close()
     with pytest.raises(DeviceError):
