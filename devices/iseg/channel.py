@@ -209,7 +209,9 @@ class IsegChannel:
             self._take_status(self._unit.word("ChannelStatus", self.number), cell.time)
         if "ChannelEventStatus" in fresh:
             event = bool(self._unit.word("ChannelEventStatus", self.number) & ChannelEvent.TRIP)
-            if event and self._trip_event is False and found is not None and found.on:
+            if not event:
+                self.hv.trip.memory_empty()
+            elif self._trip_event is False and found is not None and found.on:
                 self.hv.missed_trip(sample)
             self._trip_event = event
 

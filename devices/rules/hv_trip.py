@@ -124,6 +124,7 @@ class TripLatch:
         self._gone = False  # at the last look the on bit was missing, and no ramp was going on
         self._gone_at = 0.0  # the first such look
         self._before: tuple[float, float] = (0.0, 0.0)
+        self._highest = self._before  # since the unit's memory of events was empty
 
     @property
     def undecided(self) -> bool:
@@ -138,10 +139,18 @@ class TripLatch:
         """Clear the latch; the same event does not latch again."""
         self.latched = False
 
+    def memory_empty(self) -> None:
+        """Note that the unit's memory of events has no trip: one that it has later has happened since."""
+        self._highest = self._before if self._last_on is not None else (0.0, 0.0)
+
     def missed(self, sample: Sample) -> None:
-        """Latch an event that the unit remembers, but which was over before the next look: the output is on."""
+        """Latch an event that the unit remembers, but which was over before the next look: the output is on.
+
+        The last looks may be from after it, on the way up again: its values are those at the highest voltage since the
+        memory was empty.
+        """
         if sample.conditions is not None and not self.active:
-            self._latch(sample.time, sample.conditions)
+            self._latch(sample.time, sample.conditions, self._highest)
 
     def forget_output(self) -> None:
         """Drop what the last readings were, because the link was lost in between."""
@@ -157,7 +166,7 @@ class TripLatch:
         self._follow(conditions, demanded_on, sample.now)
         event = conditions.tripped or self._lost(conditions, sample)
         if event and self._suspect and not self.active:
-            self._latch(sample.time, conditions)
+            self._latch(sample.time, conditions, self._before)
         if not event:
             if not self._suspect:
                 self.active = False
@@ -214,14 +223,15 @@ class TripLatch:
         if sample.vmon is None or sample.imon is None:
             return
         self._before = sample.vmon, sample.imon
+        self._highest = max(self._highest, self._before)
         if sample.vset is not None and not conditions.undervoltage and not conditions.moving:
             self._at_voltage = sample.vmon >= COLLAPSED * sample.vset
 
-    def _latch(self, time: float, conditions: Conditions) -> None:
+    def _latch(self, time: float, conditions: Conditions, before: tuple[float, float]) -> None:
         self.latched = self.active = self.explains_off = True
         self.count += 1
         self.text_time = datetime.fromtimestamp(time).astimezone().isoformat(timespec="seconds")
-        self.voltage, self.current = self._before
+        self.voltage, self.current = before
         if conditions.tripped:
             # From here on the output is known to be off: its absence once the bit is cleared is no new loss.
             self._last_on, self._at_voltage = None, False

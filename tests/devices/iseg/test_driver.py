@@ -195,7 +195,12 @@ async def test_GIVEN_a_trip_and_on_again_between_two_looks_WHEN_its_event_is_rea
             channel = made.module.channels[3]
             channel.trip()
             channel.faults, channel.on = 0, True
+            made.module.ramp_speed = 0.01  # its voltage is still low when it is looked at
+            made.module.measure()
+        assert (await made.look())["VMON"].value < 50.0
         found = await made.look("EVT", "TRIP", "TRIP.COUNT", "TRIP.V", "ON.RBV")
+        with made.segment.lock:
+            made.module.ramp_speed = 10.0
         assert (found["TRIP"].value, found["TRIP"].level) == (1, Level.MAJOR)
         assert (found["TRIP.COUNT"].value, found["TRIP.V"].value, found["ON.RBV"].value) == (1, 100.0, 1)
         await made.driver.write("CH03.TRIP.ACK.CMD", 1)

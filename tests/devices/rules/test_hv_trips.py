@@ -163,6 +163,34 @@ def test_a_collapsed_output_is_a_trip_although_the_unit_says_on():
     assert story.looks(20, collapsed, vmon=0.0)["TRIP.COUNT"].value == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "since", "expected"),
+    [
+        ([1500.0, 1400.0], [3.0, 700.0], (1400.0, 90.0)),  # a look at an output that is on again is not from before
+        ([1500.0], [1450.0, 3.0], (1500.0, 90.0)),
+        ([300.0], [800.0, 1200.0, 3.0], (1200.0, 90.0)),  # on the way up
+        ([], [800.0, 3.0], (800.0, 90.0)),  # the memory was read before the output was on
+    ],
+)
+def test_a_trip_that_only_the_memory_of_the_unit_knows_has_the_highest_values_since_it_was_empty(
+    before, since, expected
+):
+    story = Story()
+    story.look(ON, vmon=2000.0, imon=99.0)
+    story.channel.accept_on(False)
+    story.looks(2, OFF, vmon=0.0)
+    story.channel.accept_on(True)
+    for vmon in before:
+        story.look(ON, vmon=vmon, imon=90.0)
+    story.channel.trip.memory_empty()
+    for vmon in since:
+        story.look(ON, vmon=vmon, imon=90.0 if vmon > 100.0 else 1.0)
+    story.channel.missed_trip(Sample(1e9, story.now, ON))
+    found = story.channel.derived
+    assert (found["TRIP"].value, found["TRIP.COUNT"].value) == (1, 1)
+    assert (found["TRIP.V"].value, found["TRIP.I"].value) == expected
+
+
 @pytest.mark.parametrize("why", ["killed", "inhibited", "disabled", "fault"])
 def test_an_output_taken_by_another_protection_is_no_trip(why):
     story = Story()
