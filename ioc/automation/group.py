@@ -171,9 +171,9 @@ class GroupControl(Control):
 
     def _end(self) -> None:
         """Look after a sequence no more; PROGRESS stays where that has come to."""
-        if self._sequence is not None:
-            self._show("PROGRESS", self._sequence.progress)
-            self._sequence = None
+        ended, self._sequence = self._sequence, None
+        if ended is not None:
+            self._show("PROGRESS", ended.progress)
 
     async def _put_member(self, context: PutContext, record: Record, value: Value) -> None:
         """Put to a member as a client does, but wait for its turn without limit. Raises PutRefused."""

@@ -9,6 +9,7 @@ from typing import Final
 
 from devices.model import Value
 from devices.rules.hv_channel import State
+from ioc.automation.read_times import ROUNDING, ReadTimes
 from ioc.clock import Clock
 from ioc.records import STATUS_NAMES, Record
 from ioc.records.status import INVALID
@@ -28,9 +29,6 @@ _LIVE: Final = {SUPPLY: ("ON:RBV", "SETTLED", "MOVING"), FURNACE: ("SETTLED", "T
 _FURNACE_FAULTS: Final = ("STAT:SBREAK", "STAT:LBREAK", "STAT:RANGE")
 _AUTOMATIC: Final = 0
 """MODE of a furnace that controls its temperature."""
-
-_ROUNDING: Final = 1e-5
-"""Seconds by which the stamp of a record may differ from when it was read."""
 
 _WORKING_BAND: Final = 0.5
 """C by which the working setpoint may still differ from its target."""
@@ -59,7 +57,7 @@ class Member:
         """What the last move of this sequence has set and read back."""
         self._clock = clock
         self._moved_at = -math.inf
-        self._read_at: dict[str, tuple[tuple[int, int], float]] = {}
+        self._read_times = ReadTimes(clock)
         self._before: tuple[float, ...] = ()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -149,18 +147,8 @@ class Member:
         return not old
 
     def _is_fresh(self, record: Record) -> bool:
-        """Whether a record has been read since the last move.
-
-        Its stamp is taken for a monotonic time when it is new, so that no step of the computer's clock makes an old
-        reading count; one from before a step counts as old.
-        """
-        stamp = record.seconds, record.nanoseconds
-        known, read_at = self._read_at.get(record.name, (None, 0.0))
-        if known != stamp:
-            age = self._clock.time() - record.stamp
-            read_at = self._clock.monotonic() - age if age > -_ROUNDING else -math.inf
-            self._read_at[record.name] = stamp, read_at
-        return read_at > self._moved_at + _ROUNDING
+        """Whether a record has been read since the last move."""
+        return self._read_times.of(record) > self._moved_at + ROUNDING
 
     @property
     def output(self) -> float:

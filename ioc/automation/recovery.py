@@ -17,6 +17,7 @@ from typing import Final
 
 from devices.model import Level, Reading, state_reading
 from devices.rules.hv_channel import State
+from ioc.automation.read_times import ReadTimes
 from ioc.automation.recovery_rules import Look, Phase, Put, RecoveryRules
 from ioc.clock import Clock
 from ioc.database.support import RECOVERY_CAUSE, RECOVERY_IDENTITY, RECOVERY_TAG
@@ -86,6 +87,7 @@ class ChannelRecovery(NotedSource):
         self._objections = objections
         needed = ("STATE", "ON:RBV", "VSET:RBV", "TRIP:COUNT", "SETTLED", "VMON")
         self._readings = {name: records[base + name] for name in needed}
+        self._read_times = ReadTimes(clock)
         self._outputs = {name: records[base + name] for name in ("CLR:CMD", "VSET", "ON")}
         self._context = PutContext()
         self._task: asyncio.Task[None] | None = None
@@ -146,7 +148,7 @@ class ChannelRecovery(NotedSource):
 
     def observe(self, name: str, context: PutContext) -> None:
         """Give way to a put of anybody else to the channel; acknowledging a trip only ends HOLD."""
-        if context is self._context:
+        if not self._asked_for or context is self._context:
             return
         if name == f"{self.base}TRIP:ACK:CMD":
             self._rules.acknowledged()
@@ -171,10 +173,10 @@ class ChannelRecovery(NotedSource):
     def _look(self) -> Look:
         readings = self._readings
         watched = [*readings.values(), *self._cause, *(record for record, _ in self._guards)]
-        now = self._clock.monotonic()
+        now, settled_at = self._clock.monotonic(), self._read_times.of(readings["SETTLED"])
+        guarded_at = [self._read_times.of(record) for record, _ in self._guards]
         if any(record.udf or record.sevr >= INVALID for record in watched) or self._outputs["ON"].udf:
             return Look(now, known=False)
-        offset = now - self._clock.time()  # from the time of stamps to that of the rules
         return Look(
             now,
             known=True,
@@ -184,10 +186,10 @@ class ChannelRecovery(NotedSource):
             trips=int(str(readings["TRIP:COUNT"].val)),
             reported=any(record.val for record in self._cause),
             settled=bool(readings["SETTLED"].val),
-            settled_at=offset + readings["SETTLED"].stamp,
+            settled_at=settled_at,
             vset=float(str(readings["VSET:RBV"].val)),
             forbidden=next(self._forbidden(), ""),
-            guarded_at=offset + min((record.stamp for record, _ in self._guards), default=math.inf),
+            guarded_at=min(guarded_at, default=math.inf),
             objection=next(filter(None, (objection(self.base.rstrip(":")) for objection in self._objections)), ""),
         )
 

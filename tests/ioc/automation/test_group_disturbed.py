@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
+import pytest
+
 from devices.model import Value
 from ioc.records.status import INVALID, MAJOR, MINOR
 from tests.ioc.automation.group_rig import FAULT, GEM, HV, LOST, MIXED, OFF, ON, STANDBY, arrive, site, writes
@@ -113,9 +115,11 @@ async def test_GIVEN_a_ramp_WHEN_held_THEN_it_stands_still_and_a_new_GO_goes_on_
         await plant.clock.advance(8.0)
         assert await plant.outcome(plant.start("GRP:GEM:HOLD:CMD", 1), 2.0) == ""
         assert await plant.outcome(first, 0.5) == "HOLD by olga@desk1"
-        volts = plant.channel("HV1:CH00").volts
+        volts, progress = plant.channel("HV1:CH00").volts, plant["GRP:GEM:PROGRESS"].val
+        assert progress == pytest.approx(100.0 / 3 * volts / 1000.0, abs=2.0), "one of three members has begun"
         await plant.clock.advance(20.0)
         assert abs(plant.channel("HV1:CH00").volts - volts) < 1.0
+        assert plant["GRP:GEM:PROGRESS"].val == progress, "it stays where the group stood"
         assert (plant["GRP:GEM:HOLD:CMD"].val, plant["GRP:GEM:MSG"].sevr) == (0, 0)
         assert (plant["GRP:GEM:STATE"].val, plant["GRP:GEM:STATE"].sevr) == (MIXED, MINOR)
         assert plant.automation.groups["GEM"].held

@@ -194,9 +194,10 @@ async def test_GIVEN_what_speaks_against_it_WHEN_its_time_has_come_THEN_it_holds
         assert (rig.phase, rig.recovered()) == ("HOLD", [])
 
 
+@pytest.mark.parametrize("set_back", [0.0, 3600.0])
 @pytest.mark.parametrize("when", ["while it waits", "before it is on"])
 async def test_GIVEN_a_kill_between_two_scans_WHEN_its_time_has_come_THEN_the_alarm_memory_locks_it_out(
-    when: str,
+    when: str, set_back: float
 ) -> None:
     async with at_voltage() as rig:
         rig.model.trip(0)
@@ -209,6 +210,7 @@ async def test_GIVEN_a_kill_between_two_scans_WHEN_its_time_has_come_THEN_the_al
             rig.model.channels[0].killed = True
             rig.model._latch()
             rig.model.channels[0].killed = False
+        rig.clock.offset -= set_back
         await rig.until("LOCKOUT")
         await rig.wait(30.0)
         assert rig["REC:MSG"].val == "LAB:HV1:BD:PROT is YES"
@@ -385,6 +387,7 @@ async def test_GIVEN_a_site_without_the_section_WHEN_armed_THEN_refused() -> Non
         assert (mode.val, app.records["LAB:HV1:CH00:REC:MSG"].val) == (0, NOT_ASKED_FOR)
         assert str(app.records["LAB:HV1:PUT:MSG"].val).startswith(NOT_ASKED_FOR)
         assert app.records["LAB:HV1:CH00:REC:LEFT"].sevr == 0
+    assert [app.records[f"LAB:HV1:CH00:REC:{name}"].val for name in ("STATE", "TRIES", "LEFT")] == [0, 1, 1]
 
 
 async def test_GIVEN_a_site_with_the_section_WHEN_armed_THEN_it_is_shown_and_in_the_journal() -> None:

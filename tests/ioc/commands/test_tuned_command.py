@@ -10,6 +10,7 @@ import pytest
 
 from ioc.cli import main
 from ioc.records import PutContext, fields_of
+from tests.fair_time import until
 from tests.ioc.commands.test_pv_commands import labioc, served
 
 __all__ = ["labioc"]
@@ -102,6 +103,8 @@ async def test_a_running_server_resets_by_a_put(tmp_path: Path, monkeypatch: pyt
         spec = fields_of("ai")["HIHI"]
         vmon.put_by(spec, 1450.0, PutContext("ann", "desk", ("127.0.0.1", 1)))
         await armed.put_device(fields_of("bo")["VAL"], 0, PutContext("ann", "desk", ("127.0.0.1", 1)))
+        file = tmp_path / "state" / "LAB-state.json"  # written in the background, once for each of the two
+        await until(lambda: file.exists() and armed.name in file.read_text(), 10.0, "both are in the file")
         assert (await labioc("tuned", site, "--reset", "HV1:*", "--reset", "IOC:ARMED")) == (
             0, ["LAB:IOC:ARMED: reset to ARMED", f"{VMON}.HIHI: reset to 0"], []
         )  # fmt: skip
