@@ -128,7 +128,9 @@ class TcpTransport:
             raise ConnectionResetError("closed")
         inbox = self._inbox
         if seconds <= 0:
-            await asyncio.sleep(0)  # one turn of the loop, so that what the socket holds is seen
+            # A turn resumes this task before it takes in what the socket holds, so that is seen after the second one.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         elif not inbox.data and not inbox.lost.is_set():
             try:
                 async with asyncio.timeout(seconds):

@@ -30,14 +30,39 @@ class Peer:
                 await self.script(len(self.requests), writer)
         writer.close()
 
-    def hang_up(self):
-        for writer in self.writers:
-            writer.close()
-
     async def stop(self):
         for session in self._sessions:
             session.cancel()
         await asyncio.gather(*self._sessions, return_exceptions=True)
+
+
+class Held:
+    """A transport whose opening takes until it is let: a host that is slow to accept."""
+
+    remembers = False
+
+    def __init__(self):
+        self.let = asyncio.Event()
+        self.opening = self.is_open = False
+        self.sent = []
+
+    async def open(self):
+        self.opening = True
+        await self.let.wait()
+        self.opening, self.is_open = False, True
+
+    async def close(self):
+        self.is_open = False
+
+    async def write(self, data):
+        self.sent.append(data)
+
+    async def read(self, seconds):
+        await asyncio.sleep(seconds)
+        return b""
+
+    def take_back(self):
+        pass
 
 
 @asynccontextmanager

@@ -1,6 +1,7 @@
 """The link under the CAEN protocol over real sockets, with everything that goes wrong."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from devices.caen.protocol import Dialect, Profile, monitor, parse_reply
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.links.line import LineLink, open_link
-from tests.devices.links.line_bench import ASK, SET, TIMEOUT, talking_to
+from tests.devices.links.line_bench import ASK, SET, TIMEOUT, Held, talking_to
 from tests.fair_time import until
 
 
@@ -120,21 +121,25 @@ async def test_P26_noise_is_rejected_and_the_next_exchange_works(noise):
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
 
 
-async def test_what_arrives_unasked_is_dropped_and_counted():
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "still in the socket"])
+async def test_what_arrives_unasked_is_dropped_and_counted(seen):
     async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
         await link.exchange(ASK)
         peer.writers[0].write(b"#CMD:OK,VAL:666.0;\r\n")
-        await until(lambda: link._transport._inbox.data)
+        if seen:
+            await until(lambda: link._transport._inbox.data)
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
         assert link.stats.errors == 1
         assert "unasked" in link.stats.last_error
 
 
-async def test_half_a_line_that_arrives_unasked_has_the_connection_replaced():
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "still in the socket"])
+async def test_half_a_line_that_arrives_unasked_has_the_connection_replaced(seen):
     async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
         await link.exchange(ASK)
         peer.writers[0].write(b"#CMD:OK,VAL:6")
-        await until(lambda: link._transport._inbox.data)
+        if seen:
+            await until(lambda: link._transport._inbox.data)
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
         assert peer.connections == 2
         assert link.stats.reconnects == 1
@@ -173,13 +178,17 @@ async def test_a_closed_connection_is_down_until_it_is_connected():
         assert await link.exchange(ASK) == "#CMD:OK,VAL:2.0;"
 
 
-async def test_a_connection_closed_while_idle_sends_nothing_into_the_void():
+@pytest.mark.parametrize("seen", [True, False], ids=["seen", "still in the socket"])
+async def test_a_connection_closed_while_idle_sends_nothing_into_the_void(seen):
     async with talking_to(scripted(b"#CMD:OK,VAL:1.0;\r\n")) as (link, peer):
         await link.exchange(ASK)
-        peer.hang_up()
-        await until(link._transport._inbox.lost.is_set)
-        with pytest.raises(LinkDown):
+        peer.writers[0].get_extra_info("socket").shutdown(socket.SHUT_WR)
+        if seen:
+            await until(link._transport._inbox.lost.is_set)
+        with pytest.raises(LinkDown, match="connection lost: closed"):
             await link.exchange(ASK)
+        assert not link.connected
+        assert link.stats.errors == 1
         assert len(peer.requests) == 1
 
 
@@ -295,35 +304,6 @@ async def test_a_change_under_way_when_the_link_is_closed_is_taken_back():
             await asyncio.wait_for(exchange, 1.0)
         await until(lambda: ends)
         assert ends == ["reset"]
-
-
-class Held:
-    """A transport whose opening takes until it is let: a host that is slow to accept."""
-
-    remembers = False
-
-    def __init__(self):
-        self.let = asyncio.Event()
-        self.opening = self.is_open = False
-        self.sent = []
-
-    async def open(self):
-        self.opening = True
-        await self.let.wait()
-        self.opening, self.is_open = False, True
-
-    async def close(self):
-        self.is_open = False
-
-    async def write(self, data):
-        self.sent.append(data)
-
-    async def read(self, seconds):
-        await asyncio.sleep(seconds)
-        return b""
-
-    def take_back(self):
-        pass
 
 
 async def test_a_link_closed_while_it_gets_in_step_is_not_opened_again():

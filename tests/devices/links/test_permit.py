@@ -15,9 +15,10 @@ from devices.eurotherm.simulator.server import simulated_furnaces
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import write
 from devices.iseg.link import ModuleLink
+from devices.links.line import LineLink
 from devices.links.modbus import open_unit
 from devices.permit import NOTHING, Permit, Precedence, changing, current
-from tests.devices.links.line_bench import ASK, SET, talking_to
+from tests.devices.links.line_bench import ASK, SET, Held, talking_to
 from tests.fair_time import until
 
 
@@ -77,6 +78,25 @@ async def test_a_line_that_is_busy_sends_nothing_of_a_write_that_was_withdrawn_m
         await started(allowed := Permit(), link.exchange(SET, changes=True))
         assert allowed.begun
         assert peer.requests[-1] == SET
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_a_line_that_gets_in_step_sends_nothing_of_a_write_that_was_withdrawn_meanwhile(answered: bool) -> None:
+    transport = Held()
+    transport.let.set()
+    link = LineLink(transport, "tcp://held:23", 5.0)
+    await link.connect()
+    transport.let.clear()
+    link.mark_unsynchronised()
+    permit = Permit()
+    setting = started(permit, link.exchange(SET, changes=True) if answered else link.tell(SET))
+    await until(lambda: transport.opening)
+    assert permit.withdraw("the client gave up")
+    transport.let.set()
+    with pytest.raises(Withdrawn, match="the client gave up"):
+        await setting
+    assert (transport.sent, permit.begun, link.connected) == ([], False, True)
+    await link.close()
 
 
 async def test_a_modbus_line_sends_nothing_of_a_write_that_was_withdrawn_and_stays_in_step() -> None:
