@@ -17,10 +17,6 @@ from labioc_ca.search import Searcher
 VALUE_AND_ALARM: Final = 1 | 4
 """Subscription mask DBE_VALUE | DBE_ALARM: what camonitor shows."""
 
-_SETTLED: Final = 5.0
-"""Seconds after which a circuit that held counts as good."""
-
-_LONGEST_PENALTY: Final = 10.0
 _LONGEST_NAME: Final = 500
 """With a channel filter; a datagram must hold it."""
 
@@ -36,7 +32,6 @@ class BaseClient(Owner):
         self.user, self.host = user_name(), socket.gethostname()
         self._circuits: dict[Address, Circuit] = {}
         self._opened: dict[Address, float] = {}
-        self._failures: dict[Address, int] = {}
         self._searcher = Searcher(self.settings, self._found)
         self._tasks: set[asyncio.Task[None]] = set()
         self._running = False
@@ -78,14 +73,6 @@ class BaseClient(Owner):
             self._opened[address] = self._loop.time()
             self._spawn(circuit.connect(), "connect {}:{}".format(*address))
         return circuit
-
-    def _penalty(self, address: Address) -> float:
-        """Seconds to wait before searching again: more each time for a server that does not hold."""
-        if self._loop.time() - self._opened.get(address, 0.0) > _SETTLED:
-            self._failures.pop(address, None)
-            return 0.0
-        failures = self._failures[address] = self._failures.get(address, 0) + 1
-        return min(0.1 * 2.0 ** min(failures, 10), _LONGEST_PENALTY)
 
     async def _tend(self) -> None:
         while True:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import caproto
 
@@ -19,6 +20,11 @@ from labioc_ca.environment import Address
 from labioc_ca.events import Event
 
 log = logging.getLogger("labioc.archiver")
+
+_SETTLED: Final = 5.0
+"""Seconds after which a circuit that held counts as good."""
+
+_LONGEST_PENALTY: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -64,6 +70,7 @@ class Subscriber(BaseClient):
         self._clock = clock
         self._channels = [_Channel(checked_name(name)) for name in dict.fromkeys(names)]
         self._numbers = {channel.name: number for number, channel in enumerate(self._channels)}
+        self._failures: dict[Address, int] = {}
         self._doubles: set[tuple[Address, Address]] = set()
         self._left_out = 0
         self._changes: list[Event] = []
@@ -189,6 +196,14 @@ class Subscriber(BaseClient):
                 *circuit.address,
                 *address,
             )
+
+    def _penalty(self, address: Address) -> float:
+        """Seconds to wait before searching again: more each time for a server that does not hold."""
+        if self._loop.time() - self._opened.get(address, 0.0) > _SETTLED:
+            self._failures.pop(address, None)
+            return 0.0
+        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        return min(0.1 * 2.0 ** min(failures, 10), _LONGEST_PENALTY)
 
     def _change(self, channel: _Channel) -> None:
         if not self._changes:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import caproto
 
@@ -15,6 +15,9 @@ from ioc.errors import MistakesError
 from labioc_ca.circuit import Circuit
 from labioc_ca.client import BaseClient, checked_name
 from labioc_ca.environment import LARGEST_AUTOMATIC, Address
+
+_AGAIN_SECONDS: Final = 0.5
+"""Pause before a PV is searched again that a server did not keep; never longer, since a person looks at it."""
 
 
 class SettingsError(MistakesError):
@@ -87,20 +90,20 @@ class Client(BaseClient):
 
     def refused(self, number: int, address: Address, reason: str) -> None:
         """Look again for a PV that its server does not serve (any more)."""
-        self._look_again([number], address)
+        self._look_again([number])
 
     def lost(self, circuit: Circuit, reason: str) -> None:
         """Look again for all PVs of a connection that is gone."""
         super().lost(circuit, reason)
-        self._look_again(circuit.channels, circuit.address)
+        self._look_again(circuit.channels)
 
-    def _look_again(self, numbers: Iterable[int], address: Address) -> None:
+    def _look_again(self, numbers: Iterable[int]) -> None:
         channels = [self._channels[number] for number in numbers]
         for channel in channels:
             channel.placed = False
             channel.closed()
         if self._running:
-            self._searcher.want(((channel.number, channel.name) for channel in channels), self._penalty(address))
+            self._searcher.want(((channel.number, channel.name) for channel in channels), _AGAIN_SECONDS)
 
     def _found(self, number: int, address: Address) -> None:
         channel = self._channels[number] if number < len(self._channels) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from ioc.server import Server
 from tests.fair_time import until
 from tests.ioc.app_rig import DEVICE, record, running
 from tests.ioc.fakes import definition
+from tests.labioc_ca.fake_ca import FakeCaServer
 from tests.softioc import free_port, start_softioc
 
 PATIENCE = 5.0
@@ -94,6 +95,27 @@ async def test_GIVEN_a_monitor_WHEN_the_server_ends_and_comes_back_THEN_it_repor
         await second.start()
         await until(lambda: seen[3:] == ["8 V"], PATIENCE)
     await second.stop()
+
+
+async def test_GIVEN_a_server_that_goes_again_and_again_WHEN_a_pv_is_lost_THEN_it_is_searched_half_a_second_later() -> (
+    None
+):
+    server = FakeCaServer(["A"])
+    async with server, client_of(server.port) as ca:
+        (channel,) = await ca.connect(["A"], PATIENCE)
+        pauses: list[float] = []
+
+        def want(names: Iterable[tuple[int, str]], pause: float = 0.0) -> None:
+            assert list(names) == [(channel.number, "A")]
+            pauses.append(pause)
+
+        ca._searcher.want = want  # type: ignore[method-assign]
+        for number in range(1, 8):
+            server.drop()
+            await until(lambda: len(pauses) == number, PATIENCE)  # noqa: B023 - it is awaited here
+            ca._found(channel.number, ("127.0.0.1", server.port))
+            await asyncio.wait_for(channel.connection, PATIENCE)
+        assert pauses == [0.5] * 7
 
 
 class DeadlyServer(asyncio.Protocol):
