@@ -10,6 +10,7 @@ from typing import Any, Never
 
 import pytest
 
+from ioc.automation.interlock import RETRY
 from ioc.records import PutRefused
 from ioc.records.status import INVALID, MAJOR
 from tests.ioc.automation.plant import Plant
@@ -362,3 +363,25 @@ async def test_GIVEN_a_latch_WHEN_the_server_is_started_again_THEN_it_is_there_u
         assert (plant["ILK:HOT:OK"].val, message(plant)) == (1, "OK")
     async with Plant(data, folder=tmp_path).running() as plant:
         assert plant["ILK:HOT:OK"].val == 1
+
+
+async def test_GIVEN_puts_that_take_long_or_are_refused_WHEN_not_OK_THEN_one_at_a_time_and_again_after_a_while() -> (
+    None
+):
+    async with site(members=["CALO:A"]) as plant:
+        await power(plant, 500.0)
+        supply = plant.devices["HV1"]
+        supply.gate = asyncio.Event()
+        await heat(plant, 90.0, 3 * RETRY)
+        asked = [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "HOT"]
+        assert (len(asked), writes(plant)) == (1, [])
+        supply.gate.set()
+        await plant.clock.advance(2.0)
+        assert writes(plant) == [("CH00.ON", 0)]
+        supply.refusal, plant.channel("HV1:CH00").on = "not now", True
+        await plant.clock.advance(4 * RETRY + 1.0)
+        refused = [
+            entry for entry in plant.journal.entries if entry.pv == "LAB:HV1:CH00:ON" and "not now" in str(entry)
+        ]
+        assert 3 <= len(refused) <= 5
+        assert "not done: CALO:A: " in message(plant)
