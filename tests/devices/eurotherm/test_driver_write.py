@@ -11,6 +11,7 @@ import pytest
 from devices.errors import LinkDown, OutOfLimits, Refused, ReplyTimeout, TakenOtherwise, Withdrawn
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS
 from devices.eurotherm.registers import REGISTERS
+from devices.links.modbus_frames import READ
 from devices.model import Kind, Level
 from devices.permit import Permit
 from tests.devices.eurotherm.bench import FAST, Bench, limited_bench
@@ -127,6 +128,15 @@ async def test_a_lost_answer_is_decided_by_reading_back(bench: Bench):
     with pytest.raises(Refused, match="gave no answer and reads back 250"):
         await bench.driver.write("TSET", 260.0)
     assert len([write for write in bench.link.writes if write.address == REGISTERS["TG.SP"].twin]) == 2
+
+
+@pytest.mark.parametrize("writes", [0, 1], ids=["of the limits", "of the read-back"])
+async def test_what_is_not_answered_once_is_asked_for_again(bench: Bench, writes: int):
+    codes = iter([6])
+    bench.link.refusal = lambda one: next(codes, 0) if one.function == READ and len(bench.link.writes) == writes else 0
+    await bench.driver.write("TSET", 250.0)
+    assert next(codes, None) is None
+    assert (bench.model.memory["SP1"], len(bench.link.writes)) == (250.0, 1)
 
 
 async def test_an_outcome_that_can_not_be_learnt_is_reported_as_such(bench: Bench):

@@ -256,6 +256,15 @@ async def test_GIVEN_two_at_a_time_WHEN_the_later_to_end_fails_THEN_it_is_incomp
     assert await both.state() == INCOMPLETE
 
 
+async def test_GIVEN_one_that_is_safe_WHEN_one_that_cannot_read_all_is_withdrawn_THEN_it_stays_safe(bench: Bench):
+    both = Overlap(bench)
+    assert await both.end(1) is None
+    bench.link.refusal = lambda request: 6 if request.function == READ and request.address != twin_of(24) else 0
+    assert isinstance(await both.end(0, withdrawn=True), Withdrawn)
+    bench.link.refusal = lambda _: 0
+    assert await both.state() == DONE
+
+
 async def test_GIVEN_two_at_a_time_WHEN_one_of_them_ends_THEN_each_client_gets_its_own_answer(bench: Bench):
     both = Overlap(bench)
     refuse_writes(bench, twin_of(24))
