@@ -98,6 +98,7 @@ class Put:
     asked: float
     context: PutContext
     over: int | None = None  # number of events from which on it must not be sent any more
+    answered_then: bool = False  # whether it has to be answered at that moment, too
     task: asyncio.Task[None] = field(init=False)
 
     @property
@@ -272,15 +273,16 @@ class PutMachine(RuleBasedStateMachine):
     async def _begin(self, device: str, channel: int, off: bool) -> None:
         put = self.site.put(device, channel, off=off)
         await settle()
-        if off and not put.answer:  # when its device is not there it is refused and ends no other
+        if off:
             for one in self.site.puts:
                 if (one.device, one.channel) == (device, channel) and not one.off:
-                    self._end(one)
+                    self._end(one, answered=not put.answer)  # one that is refused overtakes nothing
 
-    def _end(self, put: Put) -> None:
+    def _end(self, put: Put, answered: bool = True) -> None:
         """Note that a put must not be sent from now on, because its client has left or its output is switched off."""
         if put.over is None:
             put.over = len(self.site.events)
+        put.answered_then |= answered
 
     async def _switch(self, name: str, value: float) -> None:
         async def switch() -> None:
@@ -383,7 +385,8 @@ class PutMachine(RuleBasedStateMachine):
             assert sent <= 1, f"put {put.number} was sent {sent} times"
             if put.over is not None:
                 assert ("sent", put.number) not in events[put.over :], f"put {put.number} was sent after its end"
-                assert sent or answer is not None, f"put {put.number} is not answered although it is over"
+                there = sent or answer is not None or not put.answered_then
+                assert there, f"put {put.number} is not answered although it is over"
             if answer is None:
                 assert self.site.clock.now - put.asked < 5.1 or sent or put.off, f"put {put.number} waits for too long"
                 continue

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from devices.errors import DeviceError, LinkDown, TakenOtherwise, Withdrawn
+from devices.errors import DeviceError, LinkDown, ReplyTimeout, TakenOtherwise, Withdrawn
 from devices.model import Cause, Level, Reading, Value, Way
 from devices.permit import changing
 from ioc.records import Cancelled, PutContext, PutRefused
@@ -167,6 +167,22 @@ async def test_GIVEN_puts_that_wait_WHEN_the_device_is_lost_THEN_they_are_refuse
         assert str(waiting.exception()) == "HV1 was lost meanwhile"
         rig.driver.gate.set()
         await begun
+        await rig.clock.advance(5.0)
+        assert rig.driver.writes == [("CH00.VSET", 500.0)]
+
+
+async def test_GIVEN_a_put_that_waits_WHEN_the_one_before_it_gets_no_answer_THEN_it_is_not_sent() -> None:
+    async with Rig().running() as rig:
+        rig.driver.gate = asyncio.Event()
+        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
+        second = asyncio.create_task(rig.put("CH01:VSET", 600.0))
+        rig.driver.delay = 3.0
+        await rig.clock.advance(1.1)  # a scan is under way, and will not notice before it is over
+        rig.driver.write_trouble = ReplyTimeout("no answer")
+        rig.driver.gate.set()
+        outcomes = await asyncio.gather(first, second, return_exceptions=True)
+        assert str(outcomes[0]) == "no answer"
+        assert str(outcomes[1]).startswith("HV1 is not connected")
         await rig.clock.advance(5.0)
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
 
