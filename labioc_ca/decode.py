@@ -81,6 +81,7 @@ class EventDecoder:
 
     def subscribe(self, number: int, pv: str, native: int, count: int) -> None:
         """Expect events of a subscription as DBR_TIME of a native type; count is that of the channel."""
+        self.forget(number)  # it may have been of another type
         layout = _SCALARS.get(Kind(native)) if count == 1 else None
         if layout is None:
             self._subscriptions[number] = (pv, native, TIME + native, _STAMP.size, None)

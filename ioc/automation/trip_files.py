@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Final
 
 from devices.model import DeviceSettings
@@ -94,6 +95,7 @@ class TripFiles:
     def __init__(self, folder: Path | None) -> None:
         self._folder = folder
         self._waiting: dict[Path, tuple[str, Trip]] = {}
+        self._lock = Lock()
         self._task: asyncio.Task[None] | None = None
         self._failing = False
 
@@ -108,25 +110,38 @@ class TripFiles:
         if self._folder is None:
             return
         stamp = datetime.fromtimestamp(trip.time, UTC)
-        self._waiting[self._folder / f"{start}.{stamp:%Y%m%dT%H%M%S.%fZ}.json"] = start, trip
-        if len(self._waiting) > MOST_WAITING:
-            dropped = next(iter(self._waiting))
-            del self._waiting[dropped]
-            log.error("%s is dropped: %d trips wait for the disk", dropped, MOST_WAITING)
+        path = self._folder / f"{start}.{stamp:%Y%m%dT%H%M%S.%fZ}.json"
+        with self._lock:
+            self._waiting[path] = start, trip
+            if len(self._waiting) > MOST_WAITING:
+                dropped = next(iter(self._waiting))
+                del self._waiting[dropped]
+                log.error("%s is dropped: %d trips wait for the disk", dropped, MOST_WAITING)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(self._folder), name="trips")
 
     async def close(self) -> None:
-        """Wait until everything is written, or could not be."""
+        """Wait until everything is written, or could not be.
+
+        When that is cancelled since the disk is slow, the thread still writes all that waits: the process does not end
+        before its threads do.
+        """
         if self._task is not None:
-            await asyncio.shield(self._task)
+            await self._task
 
     async def _write(self, folder: Path) -> None:
         while self._waiting:
-            path = next(iter(self._waiting))
-            start, trip = self._waiting.pop(path)
+            await asyncio.to_thread(self._keep_all, folder)
+
+    def _keep_all(self, folder: Path) -> None:
+        while True:
+            with self._lock:
+                if not self._waiting:
+                    return
+                path = next(iter(self._waiting))
+                start, trip = self._waiting.pop(path)
             try:
-                await asyncio.to_thread(_keep, folder, path, start, trip)
+                _keep(folder, path, start, trip)
                 self._failing = False
             except OSError as error:
                 if not self._failing:

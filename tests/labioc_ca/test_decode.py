@@ -182,6 +182,16 @@ def test_whoever_takes_a_message_may_take_the_events_before_it() -> None:
     assert [got.value for got in one.events] == [2]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_number_that_is_given_again_has_its_new_type_alone(count: int) -> None:
+    one = decoder()
+    one.subscribe(7, "LAB:X", Kind.DOUBLE, 1)
+    one.subscribe(7, "LAB:X", Kind.LONG, count)
+    with pytest.raises(BrokenStream, match="type 20"):
+        one.feed(event(7, Kind.DOUBLE, [1.5]))
+    assert not one.events
+
+
 def test_late_events_of_a_subscription_that_is_gone_are_ignored() -> None:
     one = decoder()
     one.subscribe(7, "LAB:X", Kind.LONG, 1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site, parse_site
 from ioc.site.expansion import expand
+from tests.fair_time import until
 from tests.ioc.fakes import EPOCH, FakeClock, FakeDriver, settle
 
 INVALID = 3
@@ -236,6 +238,27 @@ async def test_GIVEN_a_disk_that_takes_nothing_WHEN_saved_THEN_logged_once_and_a
     await settle()
     assert caplog.text.count("trips are not kept") == 1
     assert not asyncio.all_tasks() - {asyncio.current_task()}
+
+
+async def test_GIVEN_a_slow_disk_WHEN_the_end_does_not_wait_THEN_no_task_is_left_and_every_trip_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, keep = threading.Event(), trip_files._keep
+
+    def slow(folder: Path, path: Path, start: str, trip: Trip) -> None:
+        assert go_on.wait(10)
+        keep(folder, path, start, trip)
+
+    monkeypatch.setattr(trip_files, "_keep", slow)
+    files = TripFiles(tmp_path)
+    for number in range(3):
+        files.save("A", trip(number))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(files.close(), 0.05)
+    assert not asyncio.all_tasks() - {asyncio.current_task()}
+    go_on.set()
+    await until(lambda: len(stored(tmp_path, "A")) == 3)
+    assert [load(path) for path in stored(tmp_path, "A")] == [trip(number) for number in range(3)]
 
 
 async def test_GIVEN_a_disk_that_hangs_WHEN_trips_go_on_THEN_the_newest_wait_and_no_more(
