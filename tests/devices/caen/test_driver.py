@@ -275,3 +275,12 @@ async def test_a_command_rests_at_zero_and_unknown_names_are_left_out():
     await rig.start()
     found = await rig.driver.read(["CH00.CLR.CMD", "BD.CLR.CMD", "CH09.VMON", "NONSENSE"])
     assert {name: reading.value for name, reading in found.items()} == {"CH00.CLR.CMD": 0, "BD.CLR.CMD": 0}
+
+
+async def test_a_reading_has_the_time_of_its_own_answer():
+    rig = bench()
+    await rig.start()
+    rig.link.intercept = lambda request: rig.pass_time(0.25)
+    found = await rig.look("STATE", "STAT.ON")
+    times = {name: reading.time - START for name, reading in found.items()}
+    assert times == {"VMON": 0.25, "IMON": 0.5, "STAT": 0.75, "STATE": 0.75, "STAT.ON": 0.75}

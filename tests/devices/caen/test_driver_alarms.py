@@ -139,6 +139,7 @@ async def test_overcurrent_is_minor_and_major_when_it_lasts():
     assert levels[0] is Level.OK
     assert levels[12] is Level.MINOR
     assert levels[-1] is Level.MAJOR
+    assert levels.index(Level.MAJOR) - levels.index(Level.MINOR) == 30  # in the look in which the 30 s are over
     found = await rig.look("STATE", "STAT.UNV", "IMON")
     assert (found["STATE"].value, found["STATE"].level) == (State.DEVIATING, Level.MAJOR)  # STAT:OVC tells why
     assert found["STAT.UNV"].level is Level.MINOR

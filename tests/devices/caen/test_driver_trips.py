@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
+from devices.errors import Withdrawn
 from devices.model import Level
+from devices.permit import Permit
 from devices.rules.hv_channel import State
 from tests.devices.caen.bench import Bench, bench
 
@@ -147,3 +151,16 @@ async def test_an_output_switched_off_here_is_no_question():
     found = await looks(rig, 5)
     assert not any("BDALARM" in line for line in rig.sent(since))
     assert (found["TRIP.COUNT"][0], found["ON.RBV"]) == (0, (0, Level.OK))
+
+
+async def test_an_acknowledgement_asks_for_leave_like_any_other_write():
+    rig = bench()
+    await at_voltage(rig)
+    rig.model.trip(0)
+    await looks(rig, 2)
+    acknowledge = rig.driver.write("CH00.TRIP.ACK.CMD", 1)
+    with pytest.raises(Withdrawn, match="not armed"):
+        await asyncio.create_task(acknowledge, context=Permit(lambda: "not armed").context())
+    assert rig.driver.latched().keys() == {"CH00.TRIP"}
+    found = await rig.driver.write("CH00.TRIP.ACK.CMD", 1)
+    assert (found["CH00.TRIP"].value, rig.driver.latched()) == (0, {})

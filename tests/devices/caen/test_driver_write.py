@@ -49,6 +49,9 @@ async def test_board_settings_of_profile_b():
     rig.model.respond(b"$BD:00,CMD:SET,PAR:BDILKM,VAL:CLOSED\r\n")
     levels = [(await rig.driver.read(["BD.ILKM.RBV"]))["BD.ILKM.RBV"].level for _ in range(3)]
     assert levels == [Level.OK, Level.OK, Level.MINOR]
+    await rig.driver.close()
+    await rig.driver.connect()
+    assert (await rig.driver.read(["BD.ILKM.RBV"]))["BD.ILKM.RBV"].level is Level.OK  # counted anew
 
 
 @pytest.mark.parametrize(
