@@ -45,7 +45,8 @@ class Listener:
         assert session is not None
         self._sessions.add(session)
         try:
-            await self._talk(reader, writer)
+            if self._server is not None:  # stopped between the connection and this task, it would not be cancelled
+                await self._talk(reader, writer)
         except (ConnectionError, asyncio.CancelledError):
             pass  # the client went away, or the simulator ends: both are normal
         finally:

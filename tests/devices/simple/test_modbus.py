@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from devices.errors import OutOfLimits, Refused, ReplyTimeout
+from devices.links.modbus import UNITS
 from devices.links.modbus_frames import READ, WRITE, WRITE_ONE
 from devices.model import Level
+from devices.rules.options import MODBUS_UNIT
 from devices.simple import Register, modbus_family
 from devices.simple.modbus import FORMS, proof_of
 from tests.devices.simple.bench import REGISTERS, modbus_device
@@ -84,6 +86,10 @@ def test_any_words_are_a_number_or_none(words: list[int], form: str):
 def test_the_registers_to_get_in_step_with_are_the_longest_run():
     assert proof_of(REGISTERS) == range(100, 105)
     assert proof_of([Register("X", register=7)]) == range(7, 8)
+
+
+def test_a_site_file_may_have_every_unit_that_the_link_takes():
+    assert range(MODBUS_UNIT["minimum"], MODBUS_UNIT["maximum"] + 1) == UNITS
 
 
 def test_limits_that_do_not_fit_are_refused():
