@@ -115,9 +115,11 @@ class ChannelLimits:
 
     def low_range_end(self) -> float | None:
         """Return the full scale of the low current range in uA, None when it is not known."""
-        end = self._first(("IMAXL", "IMAX"))
+        if (found := self._first(("IMAXL", "IMAX"))) is None:
+            return None
+        end, parameter = found
         # Profile B has one IMAX; its low range is a tenth of the full one (NDT14xx manual, UM2027).
-        return end and end[0] / (1 if end[1] == "IMAXL" else 10)
+        return end if parameter == "IMAXL" else end / 10
 
     # Immediately before a write
 

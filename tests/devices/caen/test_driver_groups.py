@@ -126,7 +126,9 @@ async def test_a_channel_that_begins_to_answer_is_found_within_a_minute():
     rig.link.intercept = lambda _: None
     rig.pass_time(60.0)
     await rig.driver.read(FAST)
+    since = len(rig.link.log)
     assert (await rig.driver.read(FAST))["CH03.VMON"].level is Level.OK
+    assert all("CH:4," in line for line in rig.sent(since))  # it is in the group again
 
 
 async def test_a_channel_that_has_answered_is_asked_again_at_once_when_it_refuses():
