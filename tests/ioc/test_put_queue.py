@@ -155,6 +155,36 @@ async def test_GIVEN_a_wire_with_room_WHEN_puts_come_THEN_those_to_one_place_go_
         assert rig.driver.writes[2:] == [("CH00.VSET", 600.0)]
 
 
+async def test_GIVEN_a_write_to_a_whole_device_WHEN_puts_come_THEN_none_to_it_runs_beside_it() -> None:
+    class Roomy(FakeDriver):
+        def way(self, name: str, value: Value) -> Way:
+            way = super().way(name, value)
+            return replace(way, place="" if name.startswith("CH01") else way.place, room=8)
+
+    async with Rig(Roomy).running() as rig:
+        rig.driver.gate = asyncio.Event()
+        values = (("CH00:VSET", 500.0), ("CH01:VSET", 7.0), ("CH00:VSET", 600.0))
+        puts = [asyncio.create_task(rig.put(name, value)) for name, value in values]
+        await settle()
+        sent = [(name.replace(":", "."), value) for name, value in values]
+        assert rig.driver.writes == sent[:1]
+        rig.driver.gate.set()
+        await asyncio.gather(*puts)
+        assert rig.driver.writes == sent
+
+
+async def test_GIVEN_a_put_for_which_nothing_is_to_be_sent_WHEN_withdrawn_THEN_it_is_not_noted_as_applied() -> None:
+    async with Rig().running() as rig:
+        rig.driver.looking, rig.driver.parts = asyncio.Event(), 0
+        put = asyncio.create_task(rig.put("CH00:VSET", 100.0))
+        await settle()
+        await rig.put("IOC:ARMED", 0)
+        assert "not armed" in str(put.exception())
+        rig.driver.looking.set()
+        await settle()
+        assert "CH00:VSET" not in str(rig["IOC:PUTS"].val)
+
+
 async def test_GIVEN_puts_that_wait_WHEN_the_device_is_lost_THEN_they_are_refused_at_once() -> None:
     async with Rig().running() as rig:
         rig.driver.gate = asyncio.Event()
