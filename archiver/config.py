@@ -24,6 +24,9 @@ DEFAULT_MEASUREMENT = "EPICS"
 DEFAULT_HTTP = "127.0.0.1:8812"
 """Where the archive is served over HTTP unless the site file says something else."""
 
+DURATION = r"^[1-9][0-9]*[mhdw]$"
+"""What ``retention`` and ``downsample`` of a server look like: 1m, 6h, 30d, 52w."""
+
 _DAY = 86_400.0
 _WILD = re.compile(r"[*?\[]")
 

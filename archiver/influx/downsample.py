@@ -17,9 +17,6 @@ from archiver.config import ServerConfig
 from archiver.influx.api import authorization, connect
 from archiver.influx.http import Answer, HttpClient, NoAnswer
 
-DURATION: Final = r"^[1-9][0-9]*[mhdw]$"
-"""What ``retention`` and ``downsample`` look like: 1m, 6h, 30d, 52w."""
-
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NS: Final = 1_000_000_000
 _SHORTEST_OVERLAP: Final = 3600

@@ -6,8 +6,16 @@ import argparse
 import time
 from pathlib import Path
 
+from ioc.errors import MistakesError
 from ioc.logs import JSON, TEXT, set_up_logging
-from ioc.site.config import Site, SiteError, only, shares
+from ioc.site.config import Site, only, shares
+
+
+class ArgumentsError(MistakesError):
+    """Arguments that do not go together, or with which nothing can be done."""
+
+    subject = "the arguments"
+    status = 2
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:
@@ -40,13 +48,13 @@ def add_span(parser: argparse.ArgumentParser, since: str) -> None:
 
 
 def span_of(args: argparse.Namespace, command: str) -> tuple[float, float]:
-    """Return begin and end of ``add_span`` as Unix time. Raises SiteError."""
+    """Return begin and end of ``add_span`` as Unix time. Raises ArgumentsError."""
     from archiver.history.moments import moments  # noqa: PLC0415  with the history of the archiver, for few commands
 
     try:
         begin, end = moments(args.since, args.until, time.time_ns())
     except ValueError as error:
-        raise SiteError([f"{command}: {error}"]) from error
+        raise ArgumentsError([f"{command}: {error}"]) from error
     return begin / 1e9, end / 1e9
 
 

@@ -9,7 +9,7 @@ from archiver import cli
 from archiver.config import default_directory
 from archiver.points.catalogue import catalogue
 from ioc.commands.archive import archived, archiver_config
-from ioc.commands.arguments import add_span
+from ioc.commands.arguments import ArgumentsError, add_span
 from ioc.site.config import SiteError, load_site
 
 
@@ -35,15 +35,18 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show the history; raises SiteError, DatabaseError or OSError."""
+    """Show the history; raises ArgumentsError, SiteError, DatabaseError or OSError."""
+    files = [name for name in args.pvs if name.endswith(".toml")]
+    if files:
+        raise ArgumentsError([f"history: {name} is no PV; a site file is named with --site {name}" for name in files])
     if not args.pvs and not args.events:
-        raise SiteError(["history: name a PV, or --events"])
+        raise ArgumentsError(["history: name a PV, or --events"])
     server, known = None, None
     if args.site is None:
         if args.influxdb:
-            raise SiteError(["--influxdb needs --site, which names the server"])
+            raise ArgumentsError(["history: --influxdb needs --site, which names the server"])
         if not args.pvs and args.directory is None:
-            raise SiteError(["--events needs --site or --directory, which say whose events"])
+            raise ArgumentsError(["history: --events needs --site or --directory, which say whose events"])
         directory = args.directory or _usual_directory(args.pvs[0])
     else:
         site = load_site(args.site)

@@ -35,7 +35,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list; raises SiteError, and OSError for a file that can't be read."""
+    """Print the list; raises ArgumentsError, SiteError, and OSError for a file that can't be read."""
     site = load_site(args.site)
     folder = state_folder(site)
     paths = [path for part in shares_of(args, site) for path in journal_files(part, folder)]

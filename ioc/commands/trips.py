@@ -44,7 +44,7 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the list; raises SiteError, and OSError for a file that can't be read."""
+    """Print the list; raises ArgumentsError, SiteError, and OSError for a file that can't be read."""
     site = load_site(args.site)
     begin, end = span_of(args, "trips")
     folder = folder_of(state_folder(site))

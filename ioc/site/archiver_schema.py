@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archiver.influx.downsample import DURATION
+from archiver.config import DURATION
 from devices.registry import FAMILIES
 from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, Schema, choice, flag, key, port, several, table, text, when
 

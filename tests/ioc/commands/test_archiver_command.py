@@ -145,6 +145,24 @@ def test_commands_say_what_is_missing(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "needs --site" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "mistake"),
+    [
+        ([], "history: name a PV, or --events"),
+        (["--site", "site.toml"], "history: name a PV, or --events"),
+        (["site.toml"], "history: site.toml is no PV; a site file is named with --site site.toml"),
+        (["site.toml", "--events"], "history: site.toml is no PV; a site file is named with --site site.toml"),
+        (["--influxdb", "LAB:X"], "history: --influxdb needs --site, which names the server"),
+        (["--events"], "history: --events needs --site or --directory, which say whose events"),
+    ],
+)
+def test_history_with_arguments_that_do_not_suffice_says_what_to_type(
+    words: list[str], mistake: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["history", *words]) == 2
+    assert capsys.readouterr().err == f"labioc: the arguments cannot be used\n  {mistake}\n"
+
+
 def test_the_log_of_a_pv_is_found_by_its_prefix(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,7 +78,7 @@ def test_it_says_so_when_there_is_none(site: str, capsys: pytest.CaptureFixture[
 
 def test_a_time_that_is_none_is_refused(site: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["journal", site, "--since", "yesterday"]) == 2
-    assert "'yesterday' is neither a time" in capsys.readouterr().err
+    assert "the arguments cannot be used\n  journal: 'yesterday' is neither a time" in capsys.readouterr().err
 
 
 def test_it_follows(site: str, tmp_path: Path) -> None:
