@@ -23,6 +23,7 @@ from archiver.log.files import Position, Segment
 from archiver.points.builder import Refused
 from archiver.points.catalogue import load
 from archiver.status.snapshot import BridgeState
+from labioc_ca.events import Event
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.test_bridge import (
     COUNTERS,
@@ -343,6 +344,32 @@ async def test_GIVEN_an_event_that_is_too_large_WHEN_it_is_left_out_THEN_it_coun
         head = struct.pack(">HHHHIIII", 1, 0xFFFF, 19, 0, 1, server.channels["T:A"][2], 1_000_000, 1)
         server.send("T:A", head + bytes(1_000_000))
         await until(lambda: bridge.snapshot.refused.get("array larger than EPICS_CA_MAX_ARRAY_BYTES") == 1)
+
+
+async def test_GIVEN_a_bridge_that_is_too_slow_WHEN_events_come_meanwhile_THEN_each_that_was_sent_is_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = 20_000
+    begin = time.time_ns() - NS
+    async with FakeCaServer(["T:A"]) as server:
+        async with bridging(tmp_path, server) as bridge:
+            await arrived(bridge, 1)
+            build = bridge.builder.build
+
+            def slow(events: list[Event]) -> tuple[bytes, int]:
+                time.sleep(0.02)  # the loop does nothing else meanwhile, as on a computer with too much other work
+                return build(events)
+
+            monkeypatch.setattr(bridge.builder, "build", slow)
+            for number in range(1, total + 1):
+                send(server, "T:A", number, begin + number)
+            bridge.subscriber.pause(True)
+            await until(lambda: bridge.log.waiting == 0)
+            bridge.subscriber.pause(False)
+            await arrived(bridge, 1 + total)
+            assert (bridge.snapshot.lost, bridge.snapshot.refused_points) == (0, 0)
+        values = [one.value for one in samples(tmp_path, "T:A") if one.value]
+        assert values == list(range(1, total + 1))
 
 
 @pytest.mark.parametrize("method", ["tick", "due"])

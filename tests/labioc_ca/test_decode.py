@@ -182,6 +182,19 @@ def test_whoever_takes_a_message_may_take_the_events_before_it() -> None:
     assert [got.value for got in one.events] == [2]
 
 
+def test_what_looks_like_a_double_among_doubles_is_none_without_their_whole_header() -> None:
+    control: list[Message] = []
+    one = decoder(control)
+    one.subscribe(7, "LAB:X", Kind.DOUBLE, 1)
+    good = [event(7, Kind.DOUBLE, [float(value)]) for value in range(4)]
+    without_a_value = good[0][:8] + struct.pack(">I", 152) + good[0][12:]
+    answer = message(15, 20, 1, 1, 7, good[0][16:])
+    assert len(without_a_value) == len(answer) == len(good[0])
+    one.feed(good[0] + good[1] + without_a_value + good[2] + answer + good[3])
+    assert [one.value for one in one.events] == [0.0, 1.0, 2.0, 3.0]
+    assert [(one.command, one.parameter1, one.raw) for one in control] == [(1, 152, without_a_value), (15, 1, answer)]
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_number_that_is_given_again_has_its_new_type_alone(count: int) -> None:
     one = decoder()

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,12 @@ def test_metrics_are_in_the_text_format_of_prometheus() -> None:
     assert 'labioc_archiver_refused_events_total{reason="NaN or infinity"} 7' in lines
     names = [line.split()[2] for line in lines if line.startswith("# TYPE")]
     assert len(names) == len(set(names))
+
+
+def test_a_value_that_is_no_number_is_kept_as_invalid_and_counts_not_as_refused() -> None:
+    assert SNAPSHOT.refused_points == SERVER.refused == 2
+    refused = {**SNAPSHOT.refused, "value does not fit the type of the field": 5}
+    assert replace(SNAPSHOT, refused=refused).refused_points == 2 + 5
 
 
 def test_people_see_what_matters() -> None:
