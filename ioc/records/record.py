@@ -26,8 +26,7 @@ _FIXED = frozenset({"INP", "OUT", "DTYP", "PINI", "SIZV", "NELM", "FTVL", "OVAL"
 # Fields that last a moment, that say whether a value is shown at all, or who may write.
 _MOMENTARY = frozenset({"VAL", "PROC", "UDF", "UDFS", "ACKS", "ACKT", "DISA", "DISV", "ASG"})
 # Fields with which the same reading once more may cause an event, or process another record.
-_EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "MPST", "APST"})
-_NOTHING = object()
+_EACH_TIME = frozenset({"FLNK", "SDIS", "COSV", "HYST", "MPST", "APST"})
 
 
 class Record(Fields):
@@ -66,7 +65,7 @@ class Record(Fields):
         self.seconds = self.nanoseconds = 0
         self._device_status = self._device_severity = 0
         self._active = False
-        self._settled: object = _NOTHING
+        self._settled = False  # whether all that follows from the value has been done
         # what follows from the fields, once it was needed: see NumberRecord._quiet_range and _can_repeat
         self._quiet: tuple[float, float] | None = None
         self._repeats: bool | None = None
@@ -119,7 +118,7 @@ class Record(Fields):
         a value the last one and its time stay. A value of the wrong kind is shown as INVALID/READ, never taken over.
         A disabled record holds what it has, as in a C IOC.
         """
-        if value == self._settled and severity == self._device_severity and status == self._device_status:
+        if self._settled and value == self.val and severity == self._device_severity and status == self._device_status:
             self._stamp(stamp)  # nothing else would change
             return
         if value is None:
@@ -133,6 +132,7 @@ class Record(Fields):
             return
         if self._disabled():
             return
+        self._settled = False
         self.val = accepted
         self.udf = isinstance(accepted, float) and math.isnan(accepted)
         self._device_severity, self._device_status = severity, status
@@ -140,7 +140,7 @@ class Record(Fields):
         self._finish()
         if self._repeats is None:
             self._repeats = self._can_repeat()
-        self._settled = _NOTHING if self._repeats else value
+        self._settled = not self._repeats
 
     def lose(self, status: int) -> None:
         """Mark the record INVALID with this alarm status; the value and its time stay what they were."""
@@ -148,7 +148,7 @@ class Record(Fields):
 
     def _lost(self, status: int, severity: int) -> None:
         self._device_severity, self._device_status = severity, status
-        self._settled = _NOTHING
+        self._settled = False
         if not self._disabled():
             self._alarm(status, severity)
             self._publish(self._reset_alarms())
@@ -295,7 +295,7 @@ class Record(Fields):
 
     def preset(self, spec: FieldSpec, value: FieldValue) -> None:
         """Give a tunable field another value before the record is served."""
-        self._settled, self._quiet, self._repeats = _NOTHING, None, None
+        self._settled, self._quiet, self._repeats = False, None, None
         self._fields[spec.name] = value
         self._mark(spec, value)
 
@@ -353,7 +353,7 @@ class Record(Fields):
 
     def _store(self, spec: FieldSpec, value: Value) -> None:
         """Change a field and post it to its monitors (dbPut)."""
-        self._settled, self._quiet, self._repeats = _NOTHING, None, None
+        self._settled, self._quiet, self._repeats = False, None, None
         before = self.get(spec.name) if spec.prop else None
         if spec.name == "VAL":
             self._store_value(value)

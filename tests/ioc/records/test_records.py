@@ -334,9 +334,10 @@ TUNED = {
     "stringin": ["MPST", "APST"],
     "lsi": ["MPST", "APST"],
     "waveform": ["MPST", "APST"],
+    "longout": ["DRVH", "HYST", "HHSV", "LLSV"],  # soft
 }
 READING = st.tuples(
-    st.sampled_from([0, 1, 1, 2.5, math.nan, "x", "", (1.0, 2.0), None]),
+    st.sampled_from([0, 1, 1, 1.0, True, -1, 2.5, math.nan, "x", "x" * 40, "", (1.0, 2.0), None]),
     st.sampled_from([0, 0, 1, 3]),
     st.integers(0, 9),
 )
@@ -345,10 +346,11 @@ READING = st.tuples(
 @pytest.mark.parametrize("rtyp", TUNED)
 @given(data=st.data())
 def test_the_same_reading_once_more_does_what_it_did_the_first_time(rtyp: str, data: st.DataObject):
-    others = ["UDF", "DISA", "DISV", "ACKT", "lose", "acknowledge"]
+    others = ["UDF", "DISA", "DISV", "ACKT", "lose", "acknowledge", "process"]
     acts = st.one_of(READING, st.tuples(st.sampled_from(TUNED[rtyp] + others), st.sampled_from([0, 1, -1])))
     course = data.draw(st.lists(acts, max_size=12))
-    short, long = make(rtyp), make(rtyp)
+    short, long = (make(rtyp, device=rtyp != "longout") for _ in range(2))
+    short.database.time = long.database.time = lambda: 1.7e9
     watched = [[Watch(record, 15, field) for field in ("VAL", "SEVR", "STAT", "ACKS")] for record in (short, long)]
     for act in course:
         for record in (short, long):
@@ -359,17 +361,62 @@ def test_the_same_reading_once_more_does_what_it_did_the_first_time(rtyp: str, d
                 record.lose(alarm_status("COMM"))
             elif act[0] == "acknowledge":
                 record.acknowledge(3)
+            elif act[0] == "process":
+                record.process()
             elif act[0] == "ACKT":
                 record.acknowledge_transient(bool(act[1]))
             elif act[1] >= 0 or act[0] in ("MDEL", "ADEL"):
                 record.put(fields_of(rtyp)[act[0]], act[1])
             if record is long:
-                record._settled = object()  # no reading is like it
+                record._settled = False
         for field in ("VAL", "STAT", "SEVR", "ACKS", "UDF", "LALM", "MLST"):
             if field in fields_of(rtyp):
                 assert repr(short.get(field)) == repr(long.get(field)), field
         assert (short.seconds, short.nanoseconds) == (long.seconds, long.nanoseconds)
     assert repr([one.seen for one in watched[0]]) == repr([one.seen for one in watched[1]])
+
+
+def test_the_same_reading_counts_again_when_a_soft_record_was_processed_meanwhile() -> None:
+    record = make("ao", device=False, DRVL="0", DRVH="8")
+    record.post(10.0, 1.7e9)
+    record.process()
+    assert record.val == 8.0
+    record.post(10.0, 1.7e9)
+    assert record.val == 10.0
+
+
+def test_a_number_is_not_the_same_reading_of_a_text_because_it_is_equal_to_the_one_before() -> None:
+    record = make("stringin")
+    record.post(5, 1.7e9)
+    record.post(5.0, 1.7e9)
+    assert record.val == "5.0"
+
+
+def test_with_hysteresis_the_same_reading_is_judged_by_the_alarm_that_it_has_raised_itself() -> None:
+    record = make("ai", HIHI="3", LOLO="3", HHSV="MAJOR", LLSV="MINOR", HYST="1")
+    record.post(2.5, 1.7e9)
+    assert (record.stat, record.sevr) == (alarm_status("LOLO"), 1)
+    record.post(2.5, 1.7e9)
+    assert (record.stat, record.sevr) == (alarm_status("HIHI"), 2)
+
+
+def test_a_reading_whose_event_has_failed_is_posted_when_it_comes_again() -> None:
+    record = make("ai")
+    watch, fails = Watch(record), [False, True]
+
+    class Failing:
+        mask = 15
+
+        def event(self, mask: int, shared: dict[object, bytes]) -> None:
+            if fails.pop():
+                raise RuntimeError("once")
+
+    record.subscribe("STAT", Failing())
+    with pytest.raises(RuntimeError):
+        record.post(5.0, 1.7e9)
+    assert watch.seen == []
+    record.post(5.0, 1.7e9)
+    assert [value for value, *_ in watch.seen] == [5.0]
 
 
 @given(st.floats(), st.floats())
