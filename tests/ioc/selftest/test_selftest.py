@@ -66,10 +66,10 @@ async def wires() -> AsyncIterator[Wires]:
         segment.close()
 
 
-async def report_of(site: Site) -> Report:
+async def report_of(site: Site, wait: float) -> Report:
     env = {"EPICS_CA_ADDR_LIST": "127.0.0.1", "EPICS_CA_AUTO_ADDR_LIST": "NO",
            "EPICS_CA_SERVER_PORT": str(site.server.port)}  # fmt: skip
-    return await whole.examine("site.toml", [site], None, env, 1.0)
+    return await whole.examine("site.toml", [site], None, env, wait)
 
 
 def failures(report: Report) -> list[Finding]:
@@ -85,7 +85,7 @@ async def test_GIVEN_devices_of_each_family_WHEN_no_server_runs_THEN_they_are_re
     tmp_path: Path,
 ) -> None:
     async with wires() as plant:
-        report = await report_of(plant.site(tmp_path, free_port()))
+        report = await report_of(plant.site(tmp_path, free_port()), 1.0)
         assert len(plant.supply.received) > 20
         assert len(plant.furnaces.received) > 5
         assert len(plant.segment.received) > 50
@@ -108,7 +108,7 @@ async def test_GIVEN_a_server_that_runs_WHEN_tested_THEN_it_is_asked_as_a_client
             await app.start()
             assert await app.wait_until_read(30.0)
             connections = plant.supply.connections
-            report = await report_of(site)
+            report = await report_of(site, 5.0)  # as the command waits, which ends when all PVs are there
             assert plant.supply.connections == connections, "the devices are left to the server"
         finally:
             await app.stop()
@@ -126,7 +126,7 @@ async def test_GIVEN_a_server_on_this_computer_that_no_search_finds_WHEN_tested_
 ) -> None:
     monkeypatch.setattr(whole, "_runs", lambda site: True)
     async with wires() as plant:
-        report = await report_of(plant.site(tmp_path, free_port()))
+        report = await report_of(plant.site(tmp_path, free_port()), 1.0)
         assert (list(plant.supply.received), list(plant.furnaces.received)) == ([], [])
     assert [one.area for one in failures(report)] == ["server"]
 
