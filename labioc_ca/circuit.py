@@ -114,7 +114,7 @@ class Circuit(asyncio.Protocol):
             raise
 
     def add(self, number: int, name: str) -> None:
-        """Create a channel and subscribe to it."""
+        """Create a channel; the owner gets it when it is opened."""
         self.channels[number] = name
         if self.ready:
             self._create(number, name)

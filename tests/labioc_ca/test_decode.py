@@ -168,7 +168,7 @@ def test_events_that_are_not_to_be_decoded_are_handed_on_in_their_place() -> Non
     assert [got.value for got in one.events] == [1.0, 3.0]
 
 
-def test_whoever_takes_a_message_may_take_the_events_before_it() -> None:
+def test_the_events_before_a_message_may_be_taken_with_it() -> None:
     taken: list[Event] = []
 
     def control(_: Message) -> None:
