@@ -80,6 +80,13 @@ class Rig:
         record = self.records[suffix]
         await record.put_device(fields_of(record.rtyp)["VAL"], value, context)
 
+    async def held(self, *puts: tuple[str, float]) -> list[asyncio.Task[None]]:
+        """Begin puts, of which the first waits at the gate of the driver, which the test opens, and return them."""
+        self.driver.gate = asyncio.Event()
+        begun = [asyncio.create_task(self.put(suffix, value)) for suffix, value in puts]
+        await settle()
+        return begun
+
     async def refusal(self, suffix: str, value: float, context: PutContext = WHO) -> str:
         """Put something that must be refused, and return the reason; nothing else may have happened."""
         record, count = self.records[suffix], self.records["PUT:REFUSED"].val

@@ -53,10 +53,7 @@ async def test_GIVEN_puts_that_wait_WHEN_the_device_is_disabled_THEN_they_are_re
     None
 ):
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        second = asyncio.create_task(rig.put("CH01:VSET", 600.0))
-        await settle()
+        first, second = await rig.held(("CH00:VSET", 500.0), ("CH01:VSET", 600.0))
         disabling = asyncio.create_task(rig.put("DISABLE", 1))
         await settle()
         assert "disabled for maintenance" in str(second.exception())
@@ -96,11 +93,7 @@ async def test_GIVEN_a_put_that_waits_for_the_line_WHEN_5_s_are_over_THEN_refuse
 
 async def test_GIVEN_puts_that_wait_WHEN_an_output_is_switched_off_THEN_that_goes_first() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        begun = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        same = asyncio.create_task(rig.put("CH00:ON", 1))
-        other = asyncio.create_task(rig.put("CH01:VSET", 7.0))
-        await settle()
+        begun, same, other = await rig.held(("CH00:VSET", 500.0), ("CH00:ON", 1), ("CH01:VSET", 7.0))
         off = asyncio.create_task(rig.put("CH00:ON", 0))
         await settle()
         assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH00.ON", 0)]
@@ -125,10 +118,7 @@ async def test_GIVEN_a_write_of_several_parts_WHEN_off_overtakes_it_THEN_its_nex
 
 async def test_GIVEN_a_put_that_waits_WHEN_the_device_is_lost_and_found_again_THEN_it_is_not_sent() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
-        await settle()
+        first, second = await rig.held(("CH00:VSET", 500.0), ("CH00:VSET", 600.0))
         rig.driver.write_trouble = LinkDown("cable out")
         rig.driver.gate.set()
         outcomes = await asyncio.gather(first, second, return_exceptions=True)
@@ -187,10 +177,7 @@ async def test_GIVEN_a_put_for_which_nothing_is_to_be_sent_WHEN_withdrawn_THEN_i
 
 async def test_GIVEN_puts_that_wait_WHEN_the_device_is_lost_THEN_they_are_refused_at_once() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        begun = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        waiting = asyncio.create_task(rig.put("CH01:VSET", 600.0))
-        await settle()
+        begun, waiting = await rig.held(("CH00:VSET", 500.0), ("CH01:VSET", 600.0))
         rig.driver.trouble = LinkDown("cable out")
         await rig.clock.advance(1.1)  # the next scan
         assert (begun.done(), waiting.done()) == (False, True)

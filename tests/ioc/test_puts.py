@@ -131,11 +131,7 @@ async def test_GIVEN_a_setting_that_could_not_be_read_WHEN_put_THEN_refused_but_
 
 async def test_GIVEN_puts_over_one_wire_WHEN_made_together_THEN_they_go_one_by_one_in_their_order() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        second = asyncio.create_task(rig.put("CH00:ON", 1))
-        other = asyncio.create_task(rig.put("CH01:VSET", 7.0))
-        await settle()
+        first, second, other = await rig.held(("CH00:VSET", 500.0), ("CH00:ON", 1), ("CH01:VSET", 7.0))
         assert rig.driver.writes == [("CH00.VSET", 500.0)]
         rig.driver.gate.set()
         await asyncio.gather(first, second, other)
@@ -144,9 +140,7 @@ async def test_GIVEN_puts_over_one_wire_WHEN_made_together_THEN_they_go_one_by_o
 
 async def test_GIVEN_a_put_that_waited_too_long_WHEN_its_turn_comes_THEN_it_was_never_sent() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        await settle()
+        [first] = await rig.held(("CH00:VSET", 500.0))
         second = asyncio.create_task(rig.refusal("CH00:VSET", 600.0))
         await rig.clock.advance(4.9)
         assert not second.done()
@@ -166,9 +160,7 @@ async def test_GIVEN_a_put_that_takes_for_ever_WHEN_its_channel_is_cut_in_an_eme
     rig.records |= {name.removeprefix("LAB:HV1:"): record for name, record in emergency.items()}
     rig.puts.attach(rig["CH00:EMCY:CMD"])
     async with rig.running():
-        rig.driver.gate = asyncio.Event()
-        setting = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        await settle()
+        [setting] = await rig.held(("CH00:VSET", 500.0))
         cut = asyncio.create_task(rig.put("CH00:EMCY:CMD", 1))
         await settle()
         assert rig.driver.writes == [("CH00.VSET", 500.0), ("CH00.EMCY.CMD", 1)]
@@ -181,9 +173,7 @@ async def test_GIVEN_a_client_that_went_away_WHEN_its_turn_comes_THEN_only_a_pla
     callback: bool, sent: bool
 ) -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        await settle()
+        [first] = await rig.held(("CH00:VSET", 500.0))
         context = PutContext("otto", "desk2", ("127.0.0.1", 1), callback, Cancelled())
         second = asyncio.create_task(rig.put("CH00:VSET", 600.0, context))
         await settle()
@@ -198,10 +188,7 @@ async def test_GIVEN_a_client_that_went_away_WHEN_its_turn_comes_THEN_only_a_pla
 
 async def test_GIVEN_a_put_in_the_queue_WHEN_cancelled_THEN_it_is_never_sent() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
-        await settle()
+        first, second = await rig.held(("CH00:VSET", 500.0), ("CH00:VSET", 600.0))
         second.cancel()
         rig.driver.gate.set()
         await asyncio.gather(first, second, return_exceptions=True)
@@ -211,9 +198,7 @@ async def test_GIVEN_a_put_in_the_queue_WHEN_cancelled_THEN_it_is_never_sent() -
 
 async def test_GIVEN_a_put_that_has_begun_WHEN_cancelled_THEN_it_is_finished_and_reported() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        await settle()
+        [put] = await rig.held(("CH00:VSET", 500.0))
         put.cancel()
         await asyncio.gather(put, return_exceptions=True)
         assert put.cancelled()
@@ -238,10 +223,7 @@ async def test_GIVEN_a_begun_put_WHEN_cancelled_and_then_refused_THEN_that_is_re
 
 async def test_GIVEN_a_switch_flipped_while_a_put_waits_WHEN_its_turn_comes_THEN_it_is_not_sent() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        first = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        second = asyncio.create_task(rig.put("CH00:VSET", 600.0))
-        await settle()
+        first, second = await rig.held(("CH00:VSET", 500.0), ("CH00:VSET", 600.0))
         disarming = asyncio.create_task(rig.put("IOC:ARMED", 0))
         await settle()
         assert (first.done(), second.done(), disarming.done()) == (False, True, False)
@@ -254,9 +236,7 @@ async def test_GIVEN_a_switch_flipped_while_a_put_waits_WHEN_its_turn_comes_THEN
 
 async def test_GIVEN_a_command_WHEN_1_is_written_THEN_it_acts_once_and_returns_to_0() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        put = asyncio.create_task(rig.put("CH00:CLR:CMD", 1))
-        await settle()
+        [put] = await rig.held(("CH00:CLR:CMD", 1))
         assert rig["CH00:CLR:CMD"].val == 1
         rig.driver.gate.set()
         await put
@@ -341,9 +321,7 @@ async def test_GIVEN_a_client_without_rights_WHEN_it_puts_to_a_caproto_group_THE
 
 async def test_GIVEN_a_put_under_way_WHEN_the_server_stops_without_an_answer_THEN_its_outcome_is_unknown() -> None:
     async with Rig().running() as rig:
-        rig.driver.gate = asyncio.Event()
-        put = asyncio.create_task(rig.put("CH00:VSET", 500.0))
-        await settle()
+        [put] = await rig.held(("CH00:VSET", 500.0))
         await rig.puts.close(0.01)
         with pytest.raises(PutRefused, match="the outcome is unknown"):
             await put
