@@ -29,10 +29,10 @@ def _definitions() -> list[RecordDef]:
     return [record for record in records if ":CH" not in record.name or ":CH00:" in record.name]
 
 
-@pytest.fixture(scope="module")
-def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Context, Context, list[RecordDef]]]:
-    """A client of each of the two servers, and the records that both have."""
-    path = tmp_path_factory.mktemp("export") / "site.db"
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[tuple[Context, Context, list[RecordDef]]]:
+    """A client of each of the two servers, which have just been started, and the records that both have."""
+    path = tmp_path / "site.db"
     definitions = _definitions()
     path.write_text(write_db(definitions, soft=True), encoding="utf-8")
     softioc, labioc = start_softioc([(path, {})]), start_labioc([(path, {})])
@@ -72,7 +72,7 @@ def _differences(expected: dict[str, tuple[object, ...]], got: dict[str, tuple[o
     return [f"{key}: softIoc {value}, labioc {got[key]}" for key, value in expected.items() if got[key] != value]
 
 
-@pytest.mark.timeout(180)  # as the test below, which drives the servers and so must come after it
+@pytest.mark.timeout(120)
 def test_GIVEN_the_export_of_a_site_WHEN_every_field_of_every_record_is_read_THEN_both_servers_agree(
     servers: tuple[Context, Context, list[RecordDef]],
 ) -> None:
