@@ -162,8 +162,9 @@ def _expand_block(block: Block, macros: Macros) -> RecordDef:
     fields: dict[str, str] = {}
     info: dict[str, str] = {}
     for found, written in ((fields, block.fields), (info, block.info)):
+        appended = rtyp == _APPEND and written is block.fields  # there it takes the place of an earlier value
         for key, text in zip(written, texts, strict=False):
-            if text or isinstance(written[key], str):
+            if text or appended or isinstance(written[key], str):
                 found[key] = text
     return RecordDef(
         name,

@@ -330,3 +330,9 @@ def test_base_reads_our_templates_as_we_do(name: str, tmp_path: Path):
         assert left_out.items() <= defaults.items(), record.name
         assert base[record.name].fields == {k: v for k, v in record.fields.items() if k not in left_out}
         assert {key: text for key, text in base[record.name].info.items() if text} == record.info
+
+
+def test_a_field_that_macros_have_made_empty_takes_the_place_of_an_earlier_value_where_it_is_appended() -> None:
+    text = 'record(ai, "R") { field(EGU, "V") }  record("*", "R") { field(EGU, "$(U=)") }'
+    (record,) = parse_text(text, "test.db").expand({})
+    assert record.fields == {"EGU": ""}
