@@ -25,6 +25,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -34,6 +35,7 @@ from bench.served import ROOT, Served, write_site
 from ioc.site.config import load_site
 from tests.libca import Context
 
+STEP = 0.002  # of memory: a rise between two faults that is shown with the fault
 WARM = 600.0  # s after which memory counts
 RECOVERY = 40.0  # s that everything may take to be well again
 CLIENTS = 3
@@ -48,6 +50,7 @@ class Sample:
     descriptors: int
     threads: int
     tasks: int
+    fault: str  # the last one before it
 
 
 @dataclass
@@ -60,6 +63,7 @@ class Soak(Served):
     made: Counter[str] = field(default_factory=Counter)
     slow: list[str] = field(default_factory=list)
     recoveries: list[float] = field(default_factory=list)
+    last: str = "start"  # fault
 
     async def start(self) -> None:
         await super().start()
@@ -89,11 +93,12 @@ class Soak(Served):
 
     async def sample(self, at: float) -> None:
         tasks = int(await self.metric("tasks"))
-        self.samples.append(Sample(at, self.memory(), self.descriptors(), self.threads(), tasks))
+        self.samples.append(Sample(at, self.memory(), self.descriptors(), self.threads(), tasks, self.last))
 
     async def fault(self, one: Fault) -> None:
         """Make a fault, and wait until it is over."""
         self.made[one.name] += 1
+        self.last = one.name
         await _act(one.begin)
         await asyncio.sleep(one.hold)
         await _act(one.end)
@@ -227,6 +232,9 @@ def report(soak: Soak, every: float) -> None:
     slope = _slope(warm)
     print(f"memory: {warm[0].memory} kB after {warm[0].at / 60:.1f} min, {warm[-1].memory} kB at the end, line through"
           f" all samples {slope * 3600:+.0f} kB/h = {slope * 3600 / warm[0].memory:+.2%} per hour")  # fmt: skip
+    for before, after in pairwise(warm):
+        if after.memory - before.memory > STEP * before.memory:
+            print(f"  {after.memory - before.memory:+d} kB at {after.at / 60:.1f} min, after: {after.fault}")
     for what in ("descriptors", "threads", "tasks"):
         seen = [getattr(one, what) for one in warm]
         half = len(seen) // 2
