@@ -20,7 +20,7 @@ from labioc_ca.environment import Address, Settings
 from labioc_ca.events import Event, Kind
 from labioc_ca.search import VERSION
 
-log = logging.getLogger("labioc.archiver")
+log = logging.getLogger("labioc.ca")
 
 ECHO_TIMEOUT: Final = 5.0
 CONNECT_TIMEOUT: Final = 5.0

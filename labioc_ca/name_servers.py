@@ -18,7 +18,7 @@ import caproto
 
 from labioc_ca.environment import Address
 
-log = logging.getLogger("labioc.archiver")
+log = logging.getLogger("labioc.ca")
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0

@@ -20,7 +20,7 @@ import caproto
 from labioc_ca.environment import Address, Settings
 from labioc_ca.name_servers import NameServer
 
-log = logging.getLogger("labioc.archiver")
+log = logging.getLogger("labioc.ca")
 
 FIRST_PAUSE: Final = 0.05
 LARGEST_DATAGRAM: Final = 1024
@@ -79,7 +79,7 @@ class Searcher(asyncio.DatagramProtocol):
         self._closed = self._loop.create_future()
         await self._loop.create_datagram_endpoint(lambda: self, local_addr=("0.0.0.0", 0), allow_broadcast=True)
         self._tasks = [
-            self._loop.create_task(server.run(), name="archiver: name server {}:{}".format(*server.address))
+            self._loop.create_task(server.run(), name="Channel Access name server {}:{}".format(*server.address))
             for server in self._name_servers
         ]
         self._register()

@@ -19,10 +19,10 @@ from labioc_ca.client import VALUE_AND_ALARM, BaseClient, checked_name
 from labioc_ca.environment import Address
 from labioc_ca.events import Event
 
-log = logging.getLogger("labioc.archiver")
+log = logging.getLogger("labioc.ca")
 
 _SETTLED: Final = 5.0
-"""Seconds after which a circuit that held counts as good."""
+"""Seconds after which a circuit, or a channel on it, that held counts as good."""
 
 _LONGEST_PENALTY: Final = 10.0
 
@@ -34,6 +34,7 @@ class _Channel:
     name: str
     circuit: Circuit | None = None
     connected: bool = False
+    placed_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ class Subscriber(BaseClient):
         self._clock = clock
         self._channels = [_Channel(checked_name(name)) for name in dict.fromkeys(names)]
         self._numbers = {channel.name: number for number, channel in enumerate(self._channels)}
-        self._failures: dict[Address, int] = {}
+        self._failures: dict[Address | int, int] = {}
         self._doubles: set[tuple[Address, Address]] = set()
         self._left_out = 0
         self._changes: list[Event] = []
@@ -154,7 +155,7 @@ class Subscriber(BaseClient):
         self.readable(number, False)
         channel.circuit = None
         if self._running:
-            self._searcher.want([(number, channel.name)], self._penalty(address))
+            self._searcher.want([(number, channel.name)], self._penalty(number, channel.placed_at))
 
     def lost(self, circuit: Circuit, reason: str) -> None:
         """Look again for all channels of a connection that is gone."""
@@ -168,7 +169,7 @@ class Subscriber(BaseClient):
             self._channels[number].circuit = None
             self.readable(number, False)
         self.disconnects += len(numbers)
-        delay = self._penalty(circuit.address)
+        delay = self._penalty(circuit.address, self._opened.get(circuit.address, 0.0))
         self._searcher.want([(number, self._channels[number].name) for number in numbers], delay)
 
     def _found(self, number: int, address: Address) -> None:
@@ -181,7 +182,7 @@ class Subscriber(BaseClient):
         self._searcher.unwant(number)
         circuit = self._circuit_to(address)
         circuit.pause(self._paused)
-        channel.circuit = circuit
+        channel.circuit, channel.placed_at = circuit, self._loop.time()
         circuit.add(number, channel.name)
 
     def _duplicate(self, channel: _Channel, circuit: Circuit, address: Address) -> None:
@@ -197,12 +198,12 @@ class Subscriber(BaseClient):
                 *address,
             )
 
-    def _penalty(self, address: Address) -> float:
-        """Seconds to wait before searching again: more each time for a server that does not hold."""
-        if self._loop.time() - self._opened.get(address, 0.0) > _SETTLED:
-            self._failures.pop(address, None)
+    def _penalty(self, what: Address | int, since: float) -> float:
+        """Seconds to wait before searching again: more each time for a server, or a PV, that does not hold."""
+        if self._loop.time() - since > _SETTLED:
+            self._failures.pop(what, None)
             return 0.0
-        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        failures = self._failures[what] = self._failures.get(what, 0) + 1
         return min(0.1 * 2.0 ** min(failures, 10), _LONGEST_PENALTY)
 
     def _change(self, channel: _Channel) -> None:

@@ -91,8 +91,8 @@ class Channel:
         except ConnectionError as error:
             raise ReadError(str(error)) from error
         for response in responses:
-            if not response.status.success:
-                raise ReadError(response.status.description)
+            if refusal := _refusal(response):
+                raise ReadError(refusal)
         self.meta = Meta.of(responses[1].metadata) if len(responses) > 1 else Meta()
         return reading_of(responses[0], self.long_string).with_meta(self.meta)
 
@@ -110,8 +110,8 @@ class Channel:
             raise PutError(f"no answer within {timeout:g} s; the outcome is unknown", unknown=True) from error
         except ConnectionError as error:
             raise PutError(f"{error}; the outcome is unknown", unknown=True) from error
-        if not response.status.success:
-            raise PutError(response.status.description, answered=True)
+        if refusal := _refusal(response):
+            raise PutError(refusal, answered=True)
 
     def send_put(self, value: Scalar | tuple[Scalar, ...]) -> None:
         """Put without completion: nothing is known of what becomes of it. Raises PutError when it can't be sent."""
@@ -148,7 +148,7 @@ class Channel:
 
     def event(self, response: Any) -> None:
         """Take a change."""
-        if self._on_event is not None and response.status.success:
+        if self._on_event is not None and not _refusal(response):
             self._on_event(self, reading_of(response, self.long_string).with_meta(self.meta or Meta()))
 
     # ----
@@ -175,7 +175,7 @@ class Channel:
                 if description.cancelled() or description.exception() is not None:
                     return  # the connection is gone
                 response = description.result()
-                self.meta = Meta.of(response.metadata) if response.status.success else Meta()
+                self.meta = Meta() if _refusal(response) else Meta.of(response.metadata)
             circuit.monitor(state, _TIME + self.native, VALUE_AND_ALARM)
 
         if self.native == STRING:
@@ -185,3 +185,16 @@ class Channel:
 
     def _describe(self, state: caproto.ClientChannel) -> Any:
         return state.read(data_type=_CONTROL + self.native, data_count=min(self.count, 1))
+
+
+def _refusal(response: Any) -> str:
+    """Return why a server did not do what it was asked for, empty when it did."""
+    error = isinstance(response, caproto.ErrorResponse)
+    try:
+        status = response.status
+    except KeyError:  # a number that caproto does not know
+        status = None
+    if status is None or (error and status.success):
+        number = response.header.parameter2 if error else response.header.parameter1
+        return f"answered with ECA status {number}"
+    return "" if status.success else str(status.description)

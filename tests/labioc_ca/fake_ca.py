@@ -57,6 +57,8 @@ class FakeCaServer(asyncio.DatagramProtocol):
         self.deaf = False  # takes everything, answers nothing
         self.create_fails = False
         self.subscription_error = b""
+        self.status = 1  # of answers and events: ECA_NORMAL
+        self.answers_with_errors = False  # CA_PROTO_ERROR in the place of an answer to a read or a put
         self.slow_to_clear = False
         self.cleared: list[Callable[[], None]] = []  # answers that are held back
         self.received: Counter[int] = Counter()
@@ -126,6 +128,14 @@ class FakeCaServer(asyncio.DatagramProtocol):
                 return
             self.channels[name] = (peer, one - 1000, two)
             self.event(name, 0)
+        elif command in (15, 19) and self.answers_with_errors:
+            write(
+                message(11, 0, 0, one - 1000, self.status, HEADER.pack(command, 0, dbr_type, count, one, two) + b"no\0")
+            )
+        elif command == 15:
+            write(message(15, dbr_type, 1, self.status, two, bytes({19: 16, 33: 48}[dbr_type])))
+        elif command == 19:
+            write(message(19, dbr_type, count, self.status, two))
         elif command == 12:
             self.cleared.append(lambda: write(message(12, 0, 0, one, two)))
             if not self.slow_to_clear:
@@ -136,7 +146,7 @@ class FakeCaServer(asyncio.DatagramProtocol):
     def event(self, name: str, value: int, severity: int = 0) -> None:
         peer, _, subscription = self.channels[name]
         payload = struct.pack(">HHIIi", 0, severity, 1_160_000_000, value, value)
-        peer.transport.write(message(1, 19, 1, 1, subscription, payload))
+        peer.transport.write(message(1, 19, 1, self.status, subscription, payload))
 
     def send(self, name: str, data: bytes) -> None:
         self.channels[name][0].transport.write(data)

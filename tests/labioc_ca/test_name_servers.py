@@ -167,7 +167,7 @@ async def test_GIVEN_an_old_server_WHEN_it_takes_no_searches_THEN_it_is_reported
 ) -> None:
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc, minor=11) as names, searching(["A"], names.address):
         await until(lambda: names.accepted >= 2, 5)
-        reported = [record.getMessage() for record in caplog.records if record.name == "labioc.archiver"]
+        reported = [record.getMessage() for record in caplog.records if record.name == "labioc.ca"]
         assert reported == [
             f"name server {names.address}: takes no searches by TCP (protocol version 4.11), trying again"
         ]

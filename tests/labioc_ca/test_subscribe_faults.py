@@ -7,9 +7,13 @@ import itertools
 import socket
 import struct
 import time
+from collections.abc import Iterable
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from labioc_ca.circuit import Circuit
 from labioc_ca.environment import Settings
 from labioc_ca.subscribe import Subscriber
 from tests.fair_time import until
@@ -65,6 +69,38 @@ async def test_GIVEN_a_server_that_refuses_a_channel_WHEN_it_changes_its_mind_TH
             assert watch.changes == {}
             server.create_fails = False
             await watch.connected("A")
+
+
+async def test_GIVEN_an_old_circuit_WHEN_its_server_refuses_a_channel_again_and_again_THEN_its_pauses_grow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    pauses: list[float] = []
+
+    def want(names: Iterable[tuple[int, str]], delay: float = 0.0) -> None:
+        pauses.append(delay)
+
+    def refuse(number: int, seconds: float) -> None:
+        nonlocal now
+        subscriber._found(number, address)
+        now += seconds
+        subscriber.refused(number, address, "not served there")
+
+    address = ("127.0.0.1", 5064)
+    subscriber = Subscriber(["A", "B"], lambda _: None, {})
+    monkeypatch.setattr(subscriber, "_loop", SimpleNamespace(time=lambda: now), raising=False)
+    monkeypatch.setattr(subscriber._searcher, "want", want)
+    circuit = SimpleNamespace(address=address, pause=lambda _: None, add=lambda *_: None)
+    subscriber._circuits[address], subscriber._opened[address] = cast(Circuit, circuit), 0.0
+    subscriber._running = True
+    for _ in range(9):
+        refuse(0, 0.01)
+    assert pauses == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0, 10.0]
+    refuse(1, 0.01)
+    assert pauses[9:] == [0.2]  # each PV has its own
+    refuse(0, 6.0)
+    refuse(0, 0.01)
+    assert pauses[10:] == [0.0, 0.2]  # it held in between
 
 
 async def test_GIVEN_a_subscription_error_WHEN_it_is_over_THEN_the_channel_gives_events() -> None:

@@ -118,6 +118,45 @@ async def test_GIVEN_a_server_that_goes_again_and_again_WHEN_a_pv_is_lost_THEN_i
         assert pauses == [0.5] * 7
 
 
+@pytest.mark.parametrize(
+    ("status", "errors", "reason"),
+    [(4242, False, "ECA status 4242"), (4243, False, "ECA status 4243"), (4242, True, "ECA status 4242"),
+     (1, True, "ECA status 1"), (376, False, "Write access denied"), (376, True, "Write access denied")],
+)  # fmt: skip
+async def test_GIVEN_any_status_that_is_not_normal_WHEN_read_or_put_THEN_it_is_refused_with_a_reason(
+    status: int, errors: bool, reason: str
+) -> None:
+    server = FakeCaServer(["A"])
+    async with server, client_of(server.port) as ca:
+        (channel,) = await ca.connect(["A"], PATIENCE)
+        server.status, server.answers_with_errors = status, errors
+        with pytest.raises(ReadError, match=reason):
+            await channel.read(PATIENCE)
+        with pytest.raises(PutError, match=reason) as error:
+            await channel.put(1, PATIENCE)
+        assert error.value.answered
+        assert not error.value.unknown
+        server.status, server.answers_with_errors = 1, False
+        assert (await channel.read(PATIENCE)).value == 0
+        assert server.accepted == 1
+
+
+async def test_GIVEN_a_monitor_WHEN_the_server_sends_an_unknown_status_THEN_the_next_events_are_shown() -> None:
+    server = FakeCaServer(["A"])
+    server.status = 4242  # of the description too
+    seen: list[Reading | None] = []
+    async with server, client_of(server.port) as ca:
+        (channel,) = await ca.connect(["A"], PATIENCE)
+        channel.monitor(lambda _, reading: seen.append(reading))
+        await until(lambda: server.received[1] == 1, PATIENCE)  # the first event has that status
+        server.event("A", 7)
+        server.status = 1
+        server.event("A", 8)
+        await until(lambda: bool(seen), PATIENCE)
+        assert [reading and reading.value for reading in seen] == [8]
+        assert server.accepted == 1
+
+
 class DeadlyServer(asyncio.Protocol):
     """Takes a channel, and breaks the connection when something is put to it; ``puts`` counts the requests."""
 
