@@ -1,6 +1,7 @@
 """A small file that survives a power failure: written beside the old one, flushed to the disk, then put in its place.
 
-Written in a thread, one write at a time; of what is saved while one is under way only the newest follows.
+Written in a thread, one write at a time; of what is saved while one is under way only the newest follows. A thread that
+writes is never given up: the process does not end before it, also when no one waits for it any longer.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 log = logging.getLogger("labioc.state")
@@ -21,6 +23,14 @@ log = logging.getLogger("labioc.state")
 def default_folder() -> Path:
     """Return the folder of the user for things that programs keep (XDG base directories)."""
     return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "labioc"
+
+
+def in_thread(function: Callable[[Path], None], path: Path) -> asyncio.Future[None]:
+    """Have a thread write a file; a shielded wait for it may be cancelled, and it is written, begun or not.
+
+    Raises RuntimeError when no thread can be had.
+    """
+    return asyncio.get_running_loop().run_in_executor(None, function, path)
 
 
 class StateFile:
@@ -34,7 +44,10 @@ class StateFile:
         self.writes = 0
         self._indent = 2 if readable else None
         self._next: Any = None
-        self._task: asyncio.Task[None] | None = None
+        self._lock = Lock()  # for what waits and whether it is being written
+        self._disk = Lock()  # for one write at a time
+        self._busy = False
+        self._written: asyncio.Future[None] | None = None
         self._failed = False
 
     async def load(self) -> dict[str, Any] | None:
@@ -47,18 +60,25 @@ class StateFile:
         """Have an object written soon; ``data`` must not be changed afterwards."""
         if self.path is None:
             return
-        self._next = data
+        with self._lock:
+            self._next = data
         self.again()
 
     def again(self) -> None:
         """Have what could not be written before written, if there is any."""
-        if self._next is not None and self.path is not None and not self.busy:
-            self._task = asyncio.create_task(self._write(), name=f"save {self.path.name}")
+        with self._lock:
+            if self._next is None or self.path is None or self._busy:
+                return
+            self._busy = True
+        try:
+            self._written = in_thread(self._write, self.path)
+        except RuntimeError as error:
+            self._fails(error)
 
     @property
     def busy(self) -> bool:
         """Whether something is being written."""
-        return self._task is not None and not self._task.done()
+        return self._busy
 
     async def put_aside(self, error: Exception) -> None:
         """Keep the file as .bad and begin anew, because what was loaded makes no sense to its owner."""
@@ -67,26 +87,41 @@ class StateFile:
 
     async def flush(self) -> None:
         """Wait until everything saved is on the disk, or could not be written."""
-        if self._task is not None:
-            await asyncio.shield(self._task)
+        while self._written is not None and not self._written.done():
+            await asyncio.shield(self._written)
 
     def _replace(self, path: Path, data: dict[str, Any]) -> None:
         """Put an object in place of what the file holds. Raises OSError."""
         write_json(path, data, self._indent)
 
-    async def _write(self) -> None:
-        while self._next is not None and self.path is not None:
-            data, self._next = self._next, None
-            try:
-                await asyncio.to_thread(self._replace, self.path, data)
+    def _write(self, path: Path) -> None:
+        with self._disk:
+            while (data := self._take()) is not None:
+                try:
+                    self._replace(path, data)
+                except Exception as error:  # whatever it is, the next one has its turn
+                    self._fails(error, data)
+                    return
                 self.writes += 1
                 self._failed = False
-            except OSError as error:
-                if not self._failed:
-                    log.warning("%s cannot be written: %s; going on without", self.path, error.strerror or error)
-                self._failed = True
-                self._next = data if self._next is None else self._next  # for ``again``
-                return
+
+    def _take(self) -> Any:
+        """Return what is to be written next; None ends the writing."""
+        with self._lock:
+            data, self._next = self._next, None
+            self._busy = data is not None
+        return data
+
+    def _fails(self, error: Exception, data: Any = None) -> None:
+        """Keep what could not be written for ``again``, unless something newer waits."""
+        if not self._failed:
+            log.warning(
+                "%s cannot be written: %s; going on without", self.path, getattr(error, "strerror", None) or error
+            )
+        self._failed = True
+        with self._lock:
+            self._next = data if self._next is None else self._next
+            self._busy = False
 
 
 class SharedStateFile(StateFile):

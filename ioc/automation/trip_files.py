@@ -18,7 +18,7 @@ from threading import Lock
 from typing import Final
 
 from devices.model import DeviceSettings
-from devices.rules.state_file import write_json
+from devices.rules.state_file import in_thread, write_json
 from ioc.site.config import Site
 
 log = logging.getLogger("labioc.trips")
@@ -131,7 +131,7 @@ class TripFiles:
 
     async def _write(self, folder: Path) -> None:
         while self._waiting:
-            await asyncio.to_thread(self._keep_all, folder)
+            await asyncio.shield(in_thread(self._keep_all, folder))
 
     def _keep_all(self, folder: Path) -> None:
         while True:

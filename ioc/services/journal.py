@@ -19,9 +19,10 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO, TextIO
 
-from devices.rules.state_file import flush_folder
+from devices.rules.state_file import flush_folder, in_thread
 from ioc.clock import Clock, wait_for
 from ioc.site.config import Site
 
@@ -148,7 +149,10 @@ class Journal:
         self._refused.wake()
 
     async def close(self) -> None:
-        """Write what waits, once more also what could not be written so far."""
+        """Write what waits, once more also what could not be written so far.
+
+        When that is cancelled since the disk is slow, a thread still writes it: the process does not end before that.
+        """
         await asyncio.gather(self._begun.close(), self._refused.close())
 
 
@@ -161,6 +165,8 @@ class _File:
         self._clock = clock
         self._path = path
         self._waiting: deque[str] = deque()
+        self._lock = Lock()  # for what waits
+        self._disk = Lock()  # for one write at a time
         self._lost = 0
         self._closing = False
         self._wake = asyncio.Event()
@@ -169,8 +175,9 @@ class _File:
     def add(self, line: str) -> None:
         if self._path is None:
             return
-        self._waiting.append(line)
-        self._bound()
+        with self._lock:
+            self._waiting.append(line)
+            self._bound()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._work(self._path), name=f"journal {self._path.name}")
 
@@ -180,18 +187,25 @@ class _File:
     async def close(self) -> None:
         self._closing = True
         self._wake.set()
-        if self._task is not None:
-            await asyncio.shield(self._task)
+        if self._task is not None and not self._task.done():
+            await self._task
 
     async def _work(self, path: Path) -> None:
         """Write until nothing waits; once closed there is one more attempt."""
-        while self._waiting:
-            last = self._closing
-            await self._write(path)
-            if last and self.failing:
-                log.error("%s: %d puts are not in the journal", path, len(self._waiting))
-                return
-            await self._pause(RETRY if self.failing else PAUSE)
+        try:
+            while self._waiting:
+                last = self._closing
+                await self._write(path)
+                if last and self.failing:
+                    self._give_up(path)
+                    return
+                await self._pause(RETRY if self.failing else PAUSE)
+        except asyncio.CancelledError:
+            try:
+                in_thread(self._write_last, path)
+            except RuntimeError:
+                self._give_up(path)
+            raise
 
     async def _pause(self, seconds: float) -> None:
         await wait_for(self._wake, seconds, self._clock)
@@ -199,14 +213,10 @@ class _File:
             self._wake.clear()
 
     async def _write(self, path: Path) -> None:
-        lines = list(self._waiting)
-        self._waiting.clear()
         timer = self._clock.call_later(LATE, lambda: self._fails(f"the disk has not answered for {LATE:g} s"))
         try:
-            await asyncio.to_thread(_append, path, "".join(lines).encode())
+            await asyncio.shield(in_thread(self._write_waiting, path))
         except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be had
-            self._waiting.extendleft(reversed(lines))
-            self._bound()
             self._fails(getattr(error, "strerror", None) or str(error))
         else:
             if self.failing:
@@ -214,6 +224,30 @@ class _File:
             self.failing, self._lost = False, 0
         finally:
             timer.cancel()
+
+    def _write_waiting(self, path: Path) -> None:
+        """Write what waits; what could not be written waits on. Raises OSError."""
+        with self._disk:
+            with self._lock:
+                lines = list(self._waiting)
+                self._waiting.clear()
+            try:
+                if lines:
+                    _append(path, "".join(lines).encode())
+            except OSError:
+                with self._lock:
+                    self._waiting.extendleft(reversed(lines))
+                    self._bound()
+                raise
+
+    def _write_last(self, path: Path) -> None:
+        try:
+            self._write_waiting(path)
+        except OSError:
+            self._give_up(path)
+
+    def _give_up(self, path: Path) -> None:
+        log.error("%s: %d puts are not in the journal", path, len(self._waiting))
 
     def _fails(self, reason: str) -> None:
         if not self.failing:

@@ -205,12 +205,13 @@ class StateStore:
         return self._sections.get(name[self._start :].partition(":")[0], self._own)
 
     async def close(self) -> None:
-        """Wait until everything is on the disk, also what it did not take before."""
-        try:
-            self._file.again()
-            await self._file.flush()
-        finally:
-            self._file.release()
+        """Wait until everything is on the disk, also what it did not take before.
+
+        When that is cancelled a thread may still write, and the file stays held until the process ends.
+        """
+        self._file.again()
+        await self._file.flush()
+        self._file.release()
 
 
 def field_text(spec: FieldSpec, value: FieldValue) -> str:

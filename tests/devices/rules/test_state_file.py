@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from devices.rules import state_file
-from devices.rules.state_file import SharedStateFile, StateFile
+from devices.rules.state_file import SharedStateFile, StateFile, load_object
 from tests.conftest import rounds
 
 
@@ -83,6 +87,55 @@ async def test_sections_of_others_are_not_lost_when_the_file_cannot_be_read_for_
     file.again()
     await file.flush()
     assert file.load_now() == {"OTHER": {"n": 1}, "OWN": {"n": 2}}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_slow_disk_that_is_not_waited_for_has_the_last_value_when_the_process_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    answers, begun, replace = threading.Event(), threading.Event(), os.replace
+
+    def slow(old: Path, new: Path) -> None:
+        begun.set()
+        assert answers.wait(10)
+        replace(old, new)
+
+    monkeypatch.setattr(state_file.os, "replace", slow)
+    files = [StateFile(tmp_path / f"{number}.json") for number in range(2)]
+
+    async def end() -> None:
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(threads))
+        for file in files:
+            file.save({"n": 1})
+        assert begun.wait(10)
+        for file in files:
+            file.save({"n": 2})
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(file.flush(), 0.05)
+            assert file.busy
+        assert not asyncio.all_tasks() - {asyncio.current_task()}
+        answers.set()
+
+    asyncio.run(end())
+    assert [load_object(file.path) for file in files if file.path] == [{"n": 2}, {"n": 2}]
+
+
+async def test_what_finds_no_thread_is_written_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = StateFile(tmp_path / "state.json")
+    with monkeypatch.context() as patch:
+
+        def none(*_: object) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(state_file, "in_thread", none)
+        file.save({"n": 1})
+        await file.flush()
+    assert "can't start new thread" in caplog.text
+    file.again()
+    await file.flush()
+    assert await file.load() == {"n": 1}
 
 
 class Crash(BaseException):

@@ -95,6 +95,36 @@ async def test_GIVEN_a_server_that_ends_WHEN_puts_wait_THEN_they_are_written(tmp
     assert news(path) == [str(number) for number in range(500)]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+async def test_GIVEN_a_slow_disk_WHEN_the_end_does_not_wait_THEN_no_task_is_left_and_every_put_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    path, answers, begun, sync = tmp_path / "puts.jsonl", threading.Event(), threading.Event(), os.fsync
+    errors = [OSError(5, "Input/output error")] if fails else []
+
+    def slow(number: int) -> None:
+        begun.set()
+        assert answers.wait(10)
+        if errors:
+            raise errors.pop()
+        sync(number)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    written = Journal(FakeClock(), path, tmp_path / "refused.jsonl")
+    written.note(entry("1"))
+    await until(begun.is_set)
+    written.note(entry("2"))
+    written.note(entry("3"))
+    try:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(written.close(), 0.05)
+        assert not asyncio.all_tasks() - {asyncio.current_task()}
+    finally:
+        answers.set()
+    await until(lambda: news(path) == ["1", "2", "3"])
+    await written.close()
+
+
 async def test_GIVEN_no_folder_WHEN_noted_THEN_nothing_is_kept() -> None:
     written = Journal(FakeClock())
     written.note(entry())
