@@ -82,7 +82,6 @@ class FurnaceMemory:
         if self.power.last is not None and self.power.last is not self._saved:
             self._save(self.power.last)
         for file in self._files.values():
-            file.again()
             await file.flush()
 
     def observe(self, sample: Sample, now: float) -> None:

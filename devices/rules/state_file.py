@@ -47,7 +47,6 @@ class StateFile:
         self._lock = Lock()  # for what waits and whether it is being written
         self._disk = Lock()  # for one write at a time
         self._busy = False
-        self._written: asyncio.Future[None] | None = None
         self._failed = False
 
     async def load(self) -> dict[str, Any] | None:
@@ -71,7 +70,7 @@ class StateFile:
                 return
             self._busy = True
         try:
-            self._written = in_thread(self._write, self.path)
+            in_thread(self._write, self.path)
         except RuntimeError as error:
             self._fails(error)
 
@@ -86,9 +85,16 @@ class StateFile:
             await asyncio.to_thread(_put_aside, self.path, error)
 
     async def flush(self) -> None:
-        """Wait until everything saved is on the disk, or could not be written."""
-        while self._written is not None and not self._written.done():
-            await asyncio.shield(self._written)
+        """Wait until everything saved is on the disk, or could not be written; what failed before is tried once more.
+
+        When the wait is cancelled, a thread does so all the same.
+        """
+        if self.path is None or (self._next is None and not self._busy):
+            return
+        try:
+            await asyncio.shield(in_thread(self._write, self.path))
+        except RuntimeError as error:
+            self._fails(error)
 
     def _replace(self, path: Path, data: dict[str, Any]) -> None:
         """Put an object in place of what the file holds. Raises OSError."""
@@ -100,8 +106,9 @@ class StateFile:
                 try:
                     self._replace(path, data)
                 except Exception as error:  # whatever it is, the next one has its turn
-                    self._fails(error, data)
-                    return
+                    if not self._fails(error, data):
+                        return
+                    continue
                 self.writes += 1
                 self._failed = False
 
@@ -112,16 +119,18 @@ class StateFile:
             self._busy = data is not None
         return data
 
-    def _fails(self, error: Exception, data: Any = None) -> None:
-        """Keep what could not be written for ``again``, unless something newer waits."""
+    def _fails(self, error: Exception, data: Any = None) -> bool:
+        """Keep what could not be written for ``again``, unless something newer waits; return whether it does."""
         if not self._failed:
             log.warning(
                 "%s cannot be written: %s; going on without", self.path, getattr(error, "strerror", None) or error
             )
         self._failed = True
         with self._lock:
-            self._next = data if self._next is None else self._next
-            self._busy = False
+            newer = self._next is not None
+            self._next = self._next if newer else data
+            self._busy = newer and data is not None
+        return newer
 
 
 class SharedStateFile(StateFile):

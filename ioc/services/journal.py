@@ -193,7 +193,7 @@ class _File:
     async def _work(self, path: Path) -> None:
         """Write until nothing waits; once closed there is one more attempt."""
         try:
-            while self._waiting:
+            while self._waiting or self.failing:
                 last = self._closing
                 await self._write(path)
                 if last and self.failing:
@@ -276,12 +276,12 @@ def _append(path: Path, lines: bytes) -> None:
             while lines:
                 lines = lines[file.write(lines) :]
             os.fsync(file.fileno())
+            if end == 0:
+                flush_folder(path.parent)
         except OSError:
             with suppress(OSError):
                 file.truncate(end)
             raise
-    if end == 0:
-        flush_folder(path.parent)
 
 
 def _put_aside(path: Path) -> None:

@@ -209,7 +209,6 @@ class StateStore:
 
         When that is cancelled a thread may still write, and the file stays held until the process ends.
         """
-        self._file.again()
         await self._file.flush()
         self._file.release()
 

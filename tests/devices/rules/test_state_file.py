@@ -120,6 +120,43 @@ def test_a_slow_disk_that_is_not_waited_for_has_the_last_value_when_the_process_
     assert [load_object(file.path) for file in files if file.path] == [{"n": 2}, {"n": 2}]
 
 
+@pytest.mark.parametrize("newer", [False, True])
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_write_that_fails_at_the_end_is_followed_by_one_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newer: bool, waits: bool
+) -> None:
+    answers, begun, replace = threading.Event(), threading.Event(), os.replace
+    errors = [OSError(5, "Input/output error")]
+
+    def slow(old: Path, new: Path) -> None:
+        begun.set()
+        assert answers.wait(10)
+        if errors:
+            raise errors.pop()
+        replace(old, new)
+
+    monkeypatch.setattr(state_file.os, "replace", slow)
+    file = StateFile(tmp_path / "state.json")
+
+    async def end() -> None:
+        file.save({"n": 1})
+        assert begun.wait(10)
+        if newer:
+            file.save({"n": 2})
+        flushed = asyncio.create_task(file.flush())
+        await asyncio.sleep(0)
+        if not waits:
+            flushed.cancel()
+        answers.set()
+        await asyncio.wait({flushed})
+        if waits:
+            assert await file.load() == {"n": 2 if newer else 1}
+            assert not file.busy
+
+    asyncio.run(end())
+    assert load_object(tmp_path / "state.json") == {"n": 2 if newer else 1}
+
+
 async def test_what_finds_no_thread_is_written_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

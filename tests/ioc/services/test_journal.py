@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -123,6 +124,46 @@ async def test_GIVEN_a_slow_disk_WHEN_the_end_does_not_wait_THEN_no_task_is_left
         answers.set()
     await until(lambda: news(path) == ["1", "2", "3"])
     await written.close()
+
+
+async def test_GIVEN_a_folder_that_cannot_be_flushed_WHEN_tried_again_THEN_each_put_is_written_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock, flush, errors = tmp_path / "puts.jsonl", FakeClock(), journal.flush_folder, [OSError(5, "no answer")]
+
+    def failing(folder: Path) -> None:
+        if errors:
+            raise errors.pop()
+        flush(folder)
+
+    monkeypatch.setattr(journal, "flush_folder", failing)
+    written = Journal(clock, path, tmp_path / "refused.jsonl")
+    written.note(entry("1"))
+    written.note(entry("2"))
+    await until(lambda: written.failing)
+    await until(lambda: not written.failing, clock)
+    await written.close()
+    assert news(path) == ["1", "2"]
+
+
+async def test_GIVEN_no_new_thread_WHEN_another_one_has_written_THEN_no_line_waits_and_nothing_is_failing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, clock, begin, errors = tmp_path / "puts.jsonl", FakeClock(), journal.in_thread, ["can't start new thread"]
+
+    def queued(*work: Any) -> Any:
+        begun = begin(*work)  # an executor leaves the work in its queue when it gets no further thread
+        if errors:
+            raise RuntimeError(errors.pop())
+        return begun
+
+    monkeypatch.setattr(journal, "in_thread", queued)
+    written = Journal(clock, path, tmp_path / "refused.jsonl")
+    written.note(entry("1"))
+    await until(lambda: written.failing and news(path) == ["1"])
+    await until(lambda: not written.failing, clock)
+    await written.close()
+    assert news(path) == ["1"]
 
 
 async def test_GIVEN_no_folder_WHEN_noted_THEN_nothing_is_kept() -> None:
