@@ -128,10 +128,15 @@ class TripFiles:
         """
         if self._task is not None:
             await self._task
+        if self._folder is not None:
+            await self._write(self._folder)
 
     async def _write(self, folder: Path) -> None:
-        while self._waiting:
-            await asyncio.shield(in_thread(self._keep_all, folder))
+        try:
+            while self._waiting:
+                await asyncio.shield(in_thread(self._keep_all, folder))
+        except RuntimeError as error:  # no thread can be had: the next trip, or the end, tries again
+            log.error("%d trips cannot be written: %s", len(self._waiting), error)
 
     def _keep_all(self, folder: Path) -> None:
         while True:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -259,6 +260,25 @@ async def test_GIVEN_a_slow_disk_WHEN_the_end_does_not_wait_THEN_no_task_is_left
     go_on.set()
     await until(lambda: len(stored(tmp_path, "A")) == 3)
     assert [load(path) for path in stored(tmp_path, "A")] == [trip(number) for number in range(3)]
+
+
+@pytest.mark.parametrize("lasts", [1, 5])
+async def test_GIVEN_no_thread_to_be_had_WHEN_the_server_ends_THEN_it_is_tried_again_and_the_end_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, lasts: int
+) -> None:
+    begin, errors = trip_files.in_thread, ["can't start new thread"] * lasts
+
+    def starved(function: Callable[[Path], None], path: Path) -> asyncio.Future[None]:
+        if errors:
+            raise RuntimeError(errors.pop())
+        return begin(function, path)
+
+    monkeypatch.setattr(trip_files, "in_thread", starved)
+    files = TripFiles(tmp_path)
+    files.save("A", trip(1))
+    await files.close()
+    assert "1 trips cannot be written: can't start new thread" in caplog.text
+    assert [load(path) for path in stored(tmp_path, "A")] == ([trip(1)] if lasts == 1 else [])
 
 
 async def test_GIVEN_a_disk_that_hangs_WHEN_trips_go_on_THEN_the_newest_wait_and_no_more(
