@@ -48,11 +48,11 @@ async def all_off(folder: Path) -> str:
             {"name": "HV2", "type": "caen-dt55xx", "address": f"tcp://127.0.0.1:{silent.getsockname()[1]}"},
             {"name": "FURN1", "type": "eurotherm-3200", "address": "serial:///dev/ttyNONE"},
         ]
+        names = _of_devices(write_site(folder, device=devices))
         begun = time.monotonic()
         async with served(folder, device=devices) as server:
 
             def client() -> int:
-                names = _of_devices(server.site)
                 with Context(f"127.0.0.1:{server.port}") as context:
                     channels = context.connect(names, 20.0)
                     replies = context.get_many([(channel, channel.field_type + 14, 0) for channel in channels])
@@ -61,6 +61,8 @@ async def all_off(folder: Path) -> str:
                 assert not valid, valid
                 return len(names)
 
+            # A client that searches before there is a server waits ever longer from one search to the next.
+            await asyncio.wait_for(server.answers(), 30.0)
             count = await asyncio.to_thread(client)
             took = time.monotonic() - begun
             waited = server.waited()

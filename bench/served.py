@@ -79,6 +79,11 @@ class Served:
         except NotRunning:
             return "not running"
 
+    async def answers(self) -> None:
+        """Wait until it serves its pages; it serves its PVs then."""
+        while await self.health() == "not running":  # noqa: ASYNC110  another process raises no event
+            await asyncio.sleep(0.05)
+
     async def until(self, wanted: str, seconds: float) -> float:
         """Wait until its health has these words, and return how long that took. Raises TimeoutError."""
         begun = time.monotonic()
