@@ -7,9 +7,11 @@ them at import.
 from __future__ import annotations
 
 import asyncio
+import errno
 import inspect
 import os
 import signal
+import stat
 import threading
 import time
 from collections.abc import AsyncIterator, Generator, Iterator
@@ -111,3 +113,15 @@ def no_task_left_behind(request: pytest.FixtureRequest, no_thread_left_behind: N
     """Fail an asynchronous test that leaves a task running."""
     if inspect.iscoroutinefunction(getattr(request, "function", None)):
         request.getfixturevalue("_task_check")
+
+
+def no_flush_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have file systems answer to the flush of a folder as those do that know none (SMB, some of FUSE)."""
+    sync = os.fsync
+
+    def refuse(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", refuse)

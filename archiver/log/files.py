@@ -110,6 +110,9 @@ def sync_directory(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems (SMB, some of FUSE) know no flush of a folder
+            raise
     finally:
         os.close(fd)
 

@@ -7,6 +7,7 @@ writes is never given up: the process does not end before it, also when no one w
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import json
 import logging
@@ -257,5 +258,8 @@ def flush_folder(path: Path) -> None:
     folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some file systems (SMB, some of FUSE) know no flush of a folder
+            raise
     finally:
         os.close(folder)

@@ -17,6 +17,7 @@ from archiver.log.files import LogInUse
 from archiver.log.reader import Reader
 from archiver.log.segments import MEMORY, SegmentLog
 from tests.archiver.log.segments_bench import put, read_all
+from tests.conftest import no_flush_of_folders
 
 
 class FullDisk:
@@ -372,3 +373,16 @@ async def test_a_mistake_in_the_program_does_not_end_the_syncing(
     assert "it goes on" in caplog.text
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def test_a_file_system_that_cannot_flush_a_folder_holds_a_log(
+    make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_flush_of_folders(monkeypatch)
+    log = make_log()
+    reader = Reader(log, "server")
+    put(log, 1)
+    read_all(reader)
+    log.sync()
+    assert not caplog.records
+    assert Reader(make_log(), "server").position == reader.position

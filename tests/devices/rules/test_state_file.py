@@ -15,7 +15,7 @@ import pytest
 
 from devices.rules import state_file
 from devices.rules.state_file import SharedStateFile, StateFile, load_object
-from tests.conftest import rounds
+from tests.conftest import no_flush_of_folders, rounds
 
 
 async def test_a_file_for_people_has_a_line_for_each_value(tmp_path: Path) -> None:
@@ -290,3 +290,15 @@ def test_a_shared_file_says_whether_a_process_holds_it(tmp_path: Path) -> None:
         file.release()
     with command.unused() as free:
         assert free
+
+
+async def test_a_file_system_that_cannot_flush_a_folder_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    no_flush_of_folders(monkeypatch)
+    file = StateFile(tmp_path / "state.json")
+    file.save({"a": 1})
+    await file.flush()
+    assert load_object(tmp_path / "state.json") == {"a": 1}
+    assert file.writes == 1
+    assert not caplog.records

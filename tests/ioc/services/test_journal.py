@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from ioc.services import journal
 from ioc.services.journal import APPLIED, REFUSED, Entry, Follower, Journal, entry_of, stored
+from tests.conftest import no_flush_of_folders
 from tests.ioc.fakes import EPOCH, FakeClock
 
 texts = st.text(max_size=20)
@@ -337,3 +338,14 @@ def test_a_file_that_is_put_aside_while_they_are_listed_is_listed_once(
 
     monkeypatch.setattr(journal, "_older", put_aside_meanwhile)
     assert [one.new for one in stored(path)] == ["1", "2"]
+
+
+async def test_GIVEN_a_file_system_that_cannot_flush_a_folder_WHEN_puts_go_on_THEN_each_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_flush_of_folders(monkeypatch)
+    written = Journal(FakeClock(), tmp_path / "puts.jsonl", tmp_path / "refused.jsonl")
+    written.note(entry("1"))
+    await written.close()
+    assert not written.failing
+    assert [one.new for one in stored(tmp_path / "puts.jsonl")] == ["1"]
