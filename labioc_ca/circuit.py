@@ -16,14 +16,12 @@ from typing import Any, Final, cast
 import caproto
 
 from labioc_ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
-from labioc_ca.environment import Address, Settings
+from labioc_ca.environment import CONNECT_TIMEOUT, ECHO_TIMEOUT, Address, Settings
 from labioc_ca.events import Event, Kind
 from labioc_ca.search import VERSION
 
 log = logging.getLogger("labioc.ca")
 
-ECHO_TIMEOUT: Final = 5.0
-CONNECT_TIMEOUT: Final = 5.0
 _DRAIN: Final = 0.5
 TEND: Final = 0.25
 """Seconds between two looks at a circuit."""

@@ -1,4 +1,4 @@
-"""Channel Access settings of the bridge: the EPICS_CA_* environment variables that every client knows.
+"""Channel Access settings of a client: the EPICS_CA_* environment variables that every client knows.
 
 Variables and defaults: EPICS Channel Access Reference Manual, "Configuring EPICS for Channel Access".
 """
@@ -17,8 +17,12 @@ Address = tuple[str, int]
 
 SERVER_PORT: Final = 5064
 REPEATER_PORT: Final = 5065
+CONNECT_TIMEOUT: Final = 5.0
+ECHO_TIMEOUT: Final = 5.0
+"""Seconds that a server may take to accept a connection, and to answer an echo."""
+
 LARGEST_AUTOMATIC: Final = 64 << 20
-"""Bytes of an array that the bridge takes when EPICS_CA_AUTO_ARRAY_BYTES leaves the size open."""
+"""Bytes of an array that a client takes when EPICS_CA_AUTO_ARRAY_BYTES leaves the size open."""
 
 _SIOCGIFFLAGS: Final = 0x8913
 _SIOCGIFBRDADDR: Final = 0x8919

@@ -16,7 +16,7 @@ from typing import Final
 
 import caproto
 
-from labioc_ca.environment import Address
+from labioc_ca.environment import CONNECT_TIMEOUT, ECHO_TIMEOUT, Address
 
 log = logging.getLogger("labioc.ca")
 
@@ -24,8 +24,6 @@ FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 15.0
 """Seconds between attempts to connect; doubled each time, up to the longest."""
 
-CONNECT_TIMEOUT: Final = 5.0
-ECHO_TIMEOUT: Final = 5.0
 LARGEST_BACKLOG: Final = 1 << 20
 """Bytes that wait for a name server that does not read; what is searched meanwhile is searched again later."""
 
