@@ -19,7 +19,7 @@ SERVER_PORT: Final = 5064
 REPEATER_PORT: Final = 5065
 CONNECT_TIMEOUT: Final = 5.0
 ECHO_TIMEOUT: Final = 5.0
-"""Seconds that a server may take to accept a connection, and to answer an echo."""
+"""Seconds that a server may take to accept a connection, and to answer an echo or end a message."""
 
 LARGEST_AUTOMATIC: Final = 64 << 20
 """Bytes of an array that a client takes when EPICS_CA_AUTO_ARRAY_BYTES leaves the size open."""

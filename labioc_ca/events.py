@@ -32,7 +32,7 @@ class Event:
     """One event.
 
     ``seconds_ns`` is the time stamp of the IOC in Unix nanoseconds; of a change of connection, which no IOC stamps,
-    it is the time at which the bridge saw it. ``severity`` and ``status`` are those of EPICS (0 to 3, 0 to 21).
+    it is the time at which the client saw it. ``severity`` and ``status`` are those of EPICS (0 to 3, 0 to 21).
     """
 
     pv: str

@@ -116,7 +116,7 @@ def no_task_left_behind(request: pytest.FixtureRequest, no_thread_left_behind: N
 
 
 def no_flush_of_folders(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have file systems answer to the flush of a folder as those do that know none (SMB, some of FUSE)."""
+    """Have file systems answer to the flush of a folder as those do that know none."""
     sync = os.fsync
 
     def refuse(fd: int) -> None:

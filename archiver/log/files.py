@@ -111,7 +111,7 @@ def sync_directory(directory: Path) -> None:
     try:
         os.fsync(fd)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems (SMB, some of FUSE) know no flush of a folder
+        if error.errno != errno.EINVAL:  # some file systems, of networks mostly, know no flush of a folder
             raise
     finally:
         os.close(fd)

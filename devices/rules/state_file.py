@@ -259,7 +259,7 @@ def flush_folder(path: Path) -> None:
     try:
         os.fsync(folder)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # some file systems (SMB, some of FUSE) know no flush of a folder
+        if error.errno != errno.EINVAL:  # some file systems, of networks mostly, know no flush of a folder
             raise
     finally:
         os.close(folder)

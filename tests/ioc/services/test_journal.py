@@ -346,6 +346,9 @@ async def test_GIVEN_a_file_system_that_cannot_flush_a_folder_WHEN_puts_go_on_TH
     no_flush_of_folders(monkeypatch)
     written = Journal(FakeClock(), tmp_path / "puts.jsonl", tmp_path / "refused.jsonl")
     written.note(entry("1"))
+    path = tmp_path / "puts.jsonl"
+    await until(lambda: path.exists() and news(path) == ["1"])
+    written.note(entry("2"))
     await written.close()
     assert not written.failing
-    assert [one.new for one in stored(tmp_path / "puts.jsonl")] == ["1"]
+    assert [one.new for one in stored(tmp_path / "puts.jsonl")] == ["1", "2"]
