@@ -1,6 +1,6 @@
 """A simulated Eurotherm 3216 with its furnace; no port, no clock.
 
-``step(dt)`` advances everything, ``respond(frame)`` in ``devices.eurotherm.simulator.slave`` answers Modbus requests.
+``step(dt)`` advances everything, ``devices.eurotherm.simulator.slave`` answers Modbus requests.
 Behaviour follows handbook HA028651; where that is silent, one plausible instrument is shown and the rest can be
 chosen by attributes.
 """
@@ -10,8 +10,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from devices.eurotherm.registers import REMOTE_TIMEOUT, Inputs, Status
-from devices.eurotherm.simulator.alarms import Alarms
+from devices.eurotherm.registers import REMOTE_TIMEOUT, Inputs, Register, Status
 from devices.eurotherm.simulator.furnace import Furnace, Pid, approach
 from devices.eurotherm.simulator.memory import Memory
 from devices.eurotherm.simulator.program import Program, rate_per_second
@@ -22,6 +21,14 @@ CONFIG_RESTART = 5.0  # seconds of silence after leaving configuration mode
 TUNE = 120.0  # seconds that an autotune takes
 TUNED = {"PB": 45.0, "Ti": 240.0, "Td": 40.0}
 OPERATING, STANDBY, CONFIGURATION = range(3)
+ABSOLUTE = (1, 2)  # alarm types low and high
+AUTOMATIC, MANUAL = 1, 2  # latching of alarms
+ALARM_BITS = (Status.ALARM_1, Status.ALARM_2, Status.ALARM_3, Status.ALARM_4)
+FLAGS = {
+    "SBR": Status.SENSOR_BREAK, "LBR": Status.LOOP_BREAK, "NEW.AL": Status.NEW_ALARM, "LD.STS": Status.LOAD_LOW,
+    "LK.STS": Status.LEAKAGE_HIGH, "HC.STS": Status.OVERCURRENT,
+}  # fmt: skip
+"""Registers that repeat a bit of the status word."""
 
 
 class BreakReading(Enum):
@@ -30,6 +37,55 @@ class BreakReading(Enum):
     RAIL = "rail"
     FROZEN = "frozen"
     NAN = "nan"
+
+
+class Alarm:
+    """One alarm, with type, hysteresis, latching and blocking.
+
+    ``on`` is what its status bit shows: the condition, or that it is latched. ``unseen``: it waits for an acknowledge.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._name = f"A{number}"
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget everything, as at power-up; a blocking alarm waits for a good value first."""
+        self.on = self.unseen = self._condition = False
+        self._blocked = True
+
+    def step(self, memory: Memory) -> None:
+        """Judge the process value."""
+        kind, latch = int(memory[f"{self._name}.TYP"]), memory[f"{self._name}.LAT"]
+        silenced = memory["IM"] == STANDBY and (memory["STBY.T"] or kind not in ABSOLUTE)
+        # It goes off only when the value is back by the hysteresis.
+        margin = memory[f"{self._name}.HYS"] if self._condition else 0.0
+        condition = not silenced and self._excess(kind, memory) > -margin
+        if not condition or not memory[f"{self._name}.BLK"]:
+            self._blocked = False
+        condition = condition and not self._blocked
+        self.unseen = self.unseen or (condition and not self._condition)
+        self._condition = condition
+        self.on = condition or (self.on and self.unseen and latch in (AUTOMATIC, MANUAL))
+        self.unseen = self.unseen and self.on
+        memory[f"{self._name}.STS"] = self.on
+
+    def _excess(self, kind: int, memory: Memory) -> float:
+        """Return how far the alarm condition is exceeded; negative when it is not."""
+        value, threshold = memory["PV.IN"], memory[self._name]
+        deviation = value - memory["WKG.SP"]
+        return {
+            1: threshold - value,
+            2: value - threshold,
+            16: abs(deviation) - abs(threshold),
+            17: deviation - threshold,
+            18: -deviation - abs(threshold),
+        }.get(kind, -1e9)
+
+    def acknowledge(self, memory: Memory) -> None:
+        """Take the operator's acknowledge; a manual latch ignores it while the condition lasts."""
+        if not (self._condition and memory[f"{self._name}.LAT"] == MANUAL):
+            self.unseen = False
 
 
 class EurothermModel:
@@ -54,7 +110,7 @@ class EurothermModel:
         self.mains, self.sensor_broken, self.break_reading = True, False, BreakReading.RAIL
         self.held: float | None = None
         self.offset, self.load_amps, self.leak_amps, self.inputs = 0.0, 8.0, 0.0, 0
-        self._alarms, self._pid = Alarms(), Pid()
+        self._alarms, self._pid = tuple(Alarm(number) for number in range(1, 5)), Pid()
         self._mains_failed = False
         self._remote_age = math.inf
         self._silent_for = self._saturated = self._tune_left = 0.0
@@ -94,12 +150,15 @@ class EurothermModel:
 
     def acknowledge(self) -> None:
         """Acknowledge every alarm and the mains failure, as on the panel or through Ac.ALL."""
-        self._alarms.acknowledge(self.memory)
+        for alarm in self._alarms:
+            alarm.acknowledge(self.memory)
         self._mains_failed = False
 
-    def written(self, name: str) -> None:
-        """React to a parameter that a client has just written."""
-        memory = self.memory
+    def write(self, register: Register, value: float) -> None:
+        """Take a parameter from a client, and react; raises WriteError for what the instrument would refuse."""
+        memory, name = self.memory, register.name
+        configuring = memory["IM"] == CONFIGURATION
+        memory.store(register, value)
         if name == "Rm.SP":
             self._remote_age = 0.0
         elif name == "Ac.ALL":
@@ -111,15 +170,14 @@ class EurothermModel:
         elif name == "A-M" and memory["A-M"] and memory["F.MOD"] == 1:
             memory["MAN.OP"] = memory["F.OP"]
         self.settle()
-
-    def leave_configuration(self) -> None:
-        """Restart, as after configuration mode."""
-        self._silent_for = CONFIG_RESTART
-        self._restart()
+        if configuring and memory["IM"] != CONFIGURATION:
+            self._silent_for = CONFIG_RESTART
+            self._restart()
 
     def _restart(self) -> None:
         self.memory.forget_volatile()
-        self._alarms.restart()
+        for alarm in self._alarms:
+            alarm.restart()
         self._pid = Pid()
         self._remote_age, self._tune_left, self._saturated = math.inf, 0.0, 0.0
         self._measure()
@@ -206,41 +264,36 @@ class EurothermModel:
         return output
 
     def _report(self, dt: float, timer: Status) -> None:
-        memory = self.memory
-        bits = timer | self._alarms.step(memory, standby=memory["IM"] == STANDBY)
-        bits |= self._loop_break(dt) | self._load()
-        span = memory["RNG.HI"] - memory["RNG.LO"]
-        out = not memory["RNG.LO"] - 0.05 * span <= memory["PV.IN"] <= memory["RNG.HI"] + 0.05 * span
-        conditions = {
-            Status.MANUAL: memory["A-M"],
-            Status.SENSOR_BREAK: self.sensor_broken,
-            Status.OUT_OF_RANGE: out,
-            Status.REMOTE_FAIL: memory["L-R"] and self._remote_age > REMOTE_TIMEOUT,
-            Status.TUNING: self._tune_left > 0,
-            Status.RUNNING: memory["SP.RAT"] > 0 and memory["WKG.SP"] != memory["TG.SP"] and not memory["L-R"],
-        }
-        for bit, on in conditions.items():
-            bits |= bit if on else Status(0)
-        memory["StAt"], memory["StAt.INV"] = int(bits), int(bits) ^ 0xFFFF
-        memory["SBR"], memory["LBR"] = self.sensor_broken, Status.LOOP_BREAK in bits
-        memory["NEW.AL"] = Status.NEW_ALARM in bits
-        memory["Di.IP"] = self.inputs | (int(Inputs.MAINS_FAILED) if self._mains_failed else 0)
-
-    def _loop_break(self, dt: float) -> Status:
-        """Full power for LBT seconds with a process value that does not rise is a loop break."""
-        memory = self.memory
-        stuck = memory["WRK.OP"] >= memory["OP.HI"] > 0 and memory["RC.PV"] <= 0 and memory["P.Err"] < 0
-        self._saturated = self._saturated + dt if stuck else 0.0
-        return Status.LOOP_BREAK if 0 < memory["LBT"] <= self._saturated else Status(0)
-
-    def _load(self) -> Status:
+        """Bring the status words up to date."""
         memory, heating = self.memory, self.memory["WRK.OP"] > 0
         amps = 0.0 if self.furnace.heater_broken else self.load_amps
         if heating:  # the current is known only while the heater is on
             memory["LD.AMP"] = amps
         memory["LL.AMP"] = self.leak_amps
-        low = heating and amps < memory["LD.ALM"]
-        leak, over = self.leak_amps > memory["LK.ALM"], heating and amps > memory["HC.ALM"]
-        memory["LD.STS"], memory["LK.STS"], memory["HC.STS"] = low, leak, over
-        bits = (Status.LOAD_LOW if low else Status(0)) | (Status.LEAKAGE_HIGH if leak else Status(0))
-        return bits | (Status.OVERCURRENT if over else Status(0))
+        for alarm in self._alarms:
+            alarm.step(memory)
+        # Full power for LBT seconds with a process value that does not rise is a loop break.
+        stuck = memory["WRK.OP"] >= memory["OP.HI"] > 0 and memory["RC.PV"] <= 0 and memory["P.Err"] < 0
+        self._saturated = self._saturated + dt if stuck else 0.0
+        margin = 0.05 * (memory["RNG.HI"] - memory["RNG.LO"])
+        conditions = {
+            **dict(zip(ALARM_BITS, (alarm.on for alarm in self._alarms), strict=True)),
+            Status.NEW_ALARM: any(alarm.unseen for alarm in self._alarms),
+            Status.MANUAL: memory["A-M"],
+            Status.SENSOR_BREAK: self.sensor_broken,
+            Status.LOOP_BREAK: 0 < memory["LBT"] <= self._saturated,
+            Status.LOAD_LOW: heating and amps < memory["LD.ALM"],
+            Status.LEAKAGE_HIGH: self.leak_amps > memory["LK.ALM"],
+            Status.OVERCURRENT: heating and amps > memory["HC.ALM"],
+            Status.OUT_OF_RANGE: not memory["RNG.LO"] - margin <= memory["PV.IN"] <= memory["RNG.HI"] + margin,
+            Status.REMOTE_FAIL: memory["L-R"] and self._remote_age > REMOTE_TIMEOUT,
+            Status.TUNING: self._tune_left > 0,
+            Status.RUNNING: memory["SP.RAT"] > 0 and memory["WKG.SP"] != memory["TG.SP"] and not memory["L-R"],
+        }
+        bits = timer
+        for bit, on in conditions.items():
+            bits |= bit if on else Status(0)
+        memory["StAt"], memory["StAt.INV"] = int(bits), int(bits) ^ 0xFFFF
+        for name, bit in FLAGS.items():
+            memory[name] = bit in bits
+        memory["Di.IP"] = self.inputs | (int(Inputs.MAINS_FAILED) if self._mains_failed else 0)

@@ -25,18 +25,12 @@ class Program:
         self.segment = 1
         self.elapsed = 0.0  # of the present dwell, delay or soft start, in seconds
         self.setpoint: float | None = None  # what the programmer wants
-        self._kind = NONE
         self._state = RESET
-
-    @property
-    def heating_allowed(self) -> bool:
-        """Whether the timer lets the output be on, apart from its end type."""
-        return self._kind != DELAY or self._state not in (RUN, HOLD)
 
     def step(self, dt: float, memory: Memory) -> Status:
         """Advance by dt seconds and return the bits of the status word that are on."""
-        self._kind, state = int(memory["TM.CFG"]), int(memory["T.STAT"])
-        if self._kind == NONE:
+        state = int(memory["T.STAT"])
+        if memory["TM.CFG"] == NONE:
             memory["T.STAT"] = state = RESET
         if state == RESET or (state == RUN and self._state in (RESET, END)):
             self._begin(memory)
@@ -44,31 +38,28 @@ class Program:
         if state == RUN:
             self._run(dt, memory)
         self._show(memory)
-        return {
-            RUN: Status.RUNNING, HOLD: Status(0), END: Status.PROGRAM_END, RESET: Status(0)
-        }[int(memory["T.STAT"])]  # fmt: skip
+        return {RUN: Status.RUNNING, END: Status.PROGRAM_END}.get(int(memory["T.STAT"]), Status(0))
 
     def power_up(self, memory: Memory, state_before: int) -> None:
         """Do what the handbook says about each kind after a mains failure."""
-        self._kind = int(memory["TM.CFG"])
-        if self._kind == PROGRAMMER and state_before in (RUN, HOLD) and memory["SERVO"] >= 2:
+        if memory["TM.CFG"] == PROGRAMMER and state_before in (RUN, HOLD) and memory["SERVO"] >= 2:
             memory["T.STAT"] = self._state = state_before
             # Ramps go on from the measured value or from where the setpoint was.
             self.setpoint = memory["PV.IN"] if memory["SERVO"] == 3 or self.setpoint is None else self.setpoint
             return
         self._begin(memory)
         self._state = RESET
-        memory["T.STAT"] = RUN if self._kind == DELAY else RESET
+        memory["T.STAT"] = RUN if memory["TM.CFG"] == DELAY else RESET
 
     def output_off(self, memory: Memory) -> bool:
-        """Whether the end type keeps the heating off, at the end and in reset too."""
-        return (
-            self._kind == DWELL and memory["End.T"] == END_OFF and memory["T.STAT"] in (RESET, END)
-        ) or not self.heating_allowed
+        """Whether a delay or the end type keeps the heating off, the latter at the end and in reset too."""
+        if memory["TM.CFG"] == DELAY:
+            return self._state in (RUN, HOLD)
+        return memory["TM.CFG"] == DWELL and memory["End.T"] == END_OFF and memory["T.STAT"] in (RESET, END)
 
     def power_limit(self, memory: Memory) -> float:
         """Return the highest output in percent that a soft start allows."""
-        soft = self._kind == SOFT_START and self._state == RUN and memory["PV.IN"] < memory["SS.SP"]
+        soft = memory["TM.CFG"] == SOFT_START and self._state == RUN and memory["PV.IN"] < memory["SS.SP"]
         return memory["SS.PWR"] if soft else 100.0
 
     def _begin(self, memory: Memory) -> None:
@@ -77,12 +68,12 @@ class Program:
         memory["CYCLE"] = 1
 
     def _run(self, dt: float, memory: Memory) -> None:
-        if self._kind == PROGRAMMER:
+        if memory["TM.CFG"] == PROGRAMMER:
             self._run_segment(dt, memory)
             return
         threshold, error = memory["THRES"], abs(memory["PV.IN"] - memory["WKG.SP"])
         ramping = memory["WKG.SP"] != memory["TG.SP"]
-        if self._kind == DWELL and (ramping or (threshold > 0 and error > threshold)):
+        if memory["TM.CFG"] == DWELL and (ramping or (threshold > 0 and error > threshold)):
             return
         self.elapsed += dt
         if self.elapsed >= memory["DWELL"]:
@@ -115,8 +106,7 @@ class Program:
             memory["SP.SEL"] = 1
 
     def _show(self, memory: Memory) -> None:
-        whole = memory[f"SEG{self.segment}.DWELL"] if self._kind == PROGRAMMER else memory["DWELL"]
-        if self._kind == NONE:
-            whole = 0.0
+        name = {NONE: "", PROGRAMMER: f"SEG{self.segment}.DWELL"}.get(int(memory["TM.CFG"]), "DWELL")
+        whole = memory[name] if name else 0.0
         memory["T.ELAP"] = min(self.elapsed, whole)
         memory["T.REMN"] = max(0.0, whole - self.elapsed)

@@ -8,7 +8,7 @@ import serial
 from pymodbus.client import ModbusSerialClient
 
 from devices.eurotherm.registers import REGISTERS, Inputs
-from devices.eurotherm.simulator.backdoor import SHARES, SWITCHES, BackDoor
+from devices.eurotherm.simulator.command import SHARES, SWITCHES, BackDoor
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
 from devices.links.modbus import open_unit
