@@ -1,14 +1,17 @@
 """A device family: everything that the rest of labioc has to know of one kind of hardware.
 
 Drivers and simulators are named, not imported: a server loads the driver of the families it serves, and the simulator
-only of a device that is to be simulated.
+only of a device that is to be simulated. Which families there are is in devices.registry.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qsl
@@ -18,6 +21,11 @@ from devices.model import DeviceSettings, Driver
 if TYPE_CHECKING:
     from devices.discovery import Discovery
     from devices.simulation.simulation import Simulation, Simulator
+
+log = logging.getLogger("labioc")
+
+GROUP = "labioc.families"
+"""Group of the entry points of families in other packages: the name is the type, the object a Family."""
 
 Keys = Mapping[str, Any]
 """The keys of one ``[[device]]`` of a site file."""
@@ -178,3 +186,43 @@ class Family:
         """Return a simulated device that answers a driver with these settings; ``port`` 0 is a free one."""
         simulator: Simulator = self.simulation().make(settings, port)
         return simulator
+
+
+class Families(Mapping[str, Family]):
+    """Every family by its type: the ``built_in`` ones in their order, then those of other packages.
+
+    ``built_in`` are ``module:NAME`` by type; each is loaded when it is first asked for.
+    """
+
+    def __init__(self, built_in: Mapping[str, str]) -> None:
+        self.built_in = built_in
+        self._loaded: dict[str, Family] = {}
+
+    def __getitem__(self, type_: str) -> Family:
+        if type_ not in self._loaded:
+            own = self.built_in.get(type_)
+            self._loaded[type_] = self._of_other_packages[type_] if own is None else resolve_name(own)
+        return self._loaded[type_]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self.built_in, *self._of_other_packages))
+
+    def __len__(self) -> int:
+        return len(self.built_in) + len(self._of_other_packages)
+
+    @cached_property
+    def _of_other_packages(self) -> dict[str, Family]:
+        """The families of entry points; one that cannot be used is logged and left out, the others are served."""
+        found: dict[str, Family] = {}
+        for point in sorted(entry_points(group=GROUP)):
+            try:
+                family = point.load()
+                if not isinstance(family, Family) or family.type != point.name:
+                    raise TypeError(f"{point.value} is not a Family of type {point.name}")
+                if point.name in self.built_in or point.name in found:
+                    raise ValueError("there is a family of this type already")
+            except Exception as error:
+                log.warning("device family %s cannot be used: %s: %s", point.name, type(error).__name__, error)
+            else:
+                found[point.name] = family
+        return found

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from devices.caen.catalogue import BOARD, BOARD_SETTINGS, Plain
 from devices.caen.unit import CaenUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
-from devices.rules.answers import instead
 from devices.rules.hv_trip import UNDECIDED
-from devices.rules.settings import Demand
+from devices.rules.settings import Demand, instead
 
 _LOCAL = 1  # index of LOCAL among the words of BDCTR
 

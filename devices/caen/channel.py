@@ -11,10 +11,10 @@ from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_B
 from devices.caen.limits import MOVED_BY, ChannelLimits
 from devices.caen.unit import CaenUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
-from devices.rules.answers import instead
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_trip import Activity, Sample
+from devices.rules.settings import instead
 
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it reports."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Final
 
 from devices.caen.board import CaenBoard
@@ -20,7 +21,7 @@ from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
 from devices.links.line import PAUSE, LineLink, open_link, parse_address
 from devices.links.transport import SerialAddress
-from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
+from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Value, Way
 from devices.rules.channels import ChannelDriver, place_of
 from devices.rules.hv_trip import Activity
 
@@ -56,17 +57,39 @@ class CaenDriver(ChannelDriver[CaenChannel]):
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: LineLink | None = None
     ) -> None:
-        clock = clock or DriverClock()
-        self._link = link or open_link(settings.address, settings.timeout)
+        if link is None:
+            parse_address(settings.address)
         count = settings.channels or DEFAULT_CHANNELS
-        self._unit = CaenUnit(settings.name, self._link, int(settings.options.get("board", 0)), count, clock)
-        activity = Activity()
-        self._board: CaenBoard = CaenBoard(self._unit, settings, count)
-        channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
-        super().__init__(settings, self._link.stats, clock, self._board, channels, BOARD, CHANNEL)
-        self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, settings, clock)
-        self._raw = CaenRaw(self, self._unit, self._writer)
+        super().__init__(settings, clock or DriverClock(), count, BOARD, CHANNEL)
+        self._given = link
         self._interlocked = False  # as the channels reported at the last look
+
+    @cached_property
+    def _link(self) -> LineLink:
+        return self._given or open_link(self.settings.address, self.settings.timeout)
+
+    @cached_property
+    def stats(self) -> LinkStats:
+        """Counters of the link."""
+        return self._link.stats
+
+    @cached_property
+    def _unit(self) -> CaenUnit:
+        board = int(self.settings.options.get("board", 0))
+        return CaenUnit(self.settings.name, self._link, board, self._count, self._clock)
+
+    @cached_property
+    def _board(self) -> CaenBoard:
+        return CaenBoard(self._unit, self.settings, self._count)
+
+    @cached_property
+    def _channels(self) -> Sequence[CaenChannel]:
+        activity = Activity()
+        return [CaenChannel(self._unit, number, self.settings, activity) for number in range(self._count)]
+
+    @cached_property
+    def _writer(self) -> CaenWriter:
+        return CaenWriter(self._unit, self._board, self._channels, self.settings, self._clock)
 
     async def connect(self) -> None:
         """Open the link, find the dialect, learn the identity; sends nothing but MON.
@@ -189,7 +212,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
 
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.caen.raw for what it promises."""
-        return self._raw.request(words, value)
+        return CaenRaw(self, self._unit, self._writer).request(words, value)
 
     def limits(self, name: str) -> Limits | None:
         """Return the tightest of device, MAXV and site; None when a setting has none or they are not known."""

@@ -20,7 +20,7 @@ from devices.caen.status import layout_of
 from devices.clock import DriverClock
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.links.line import LineLink
-from devices.rules.answers import BadAnswers
+from devices.rules.settings import BadAnswers
 
 log = logging.getLogger("labioc.caen")
 

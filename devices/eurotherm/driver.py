@@ -36,7 +36,7 @@ from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_serial import parse_modbus_address
 from devices.model import DeviceSettings, Kind, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.answers import LOST_AFTER_SCANS
+from devices.rules.settings import LOST_AFTER_SCANS
 
 CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
 LATENCY = 0.02  # seconds until the answer to a request of several words begins (2000 series: 2 to 500 ms, HA026230)

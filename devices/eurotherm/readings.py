@@ -10,7 +10,7 @@ from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import firmware_text
 from devices.eurotherm.watch import FINE, Alarm
 from devices.model import Cause, Kind, Level, Reading, Value
-from devices.rules.answers import instead
+from devices.rules.settings import instead
 
 MINOR, MAJOR = (Level.MINOR, Cause.STATE), (Level.MAJOR, Cause.STATE)
 

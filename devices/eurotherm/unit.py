@@ -27,7 +27,7 @@ from devices.eurotherm.registers import (
 from devices.links.modbus import ModbusUnit
 from devices.links.modbus_frames import ModbusRefusal
 from devices.links.modbus_words import float_from, number_from, seconds_from, word_from
-from devices.rules.answers import BadAnswers
+from devices.rules.settings import BadAnswers
 
 log = logging.getLogger("labioc.eurotherm")
 

@@ -23,9 +23,9 @@ from devices.iseg.limits import IsegLimits
 from devices.iseg.question import Answer
 from devices.iseg.unit import NOMINALS, POLARITY, IsegUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
-from devices.rules.answers import instead
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_trip import Activity, Conditions, Sample
+from devices.rules.settings import instead
 
 _STATUS_BITS = {f"STAT.{name}": int(bit) for name, bit in STATUS_BITS}
 _EVENT_BITS = {f"EVT.{name}": int(bit) for name, bit in EVENT_BITS}

@@ -11,8 +11,7 @@ from devices.iseg.unit import IsegUnit
 from devices.links.can_bus import CanBus
 from devices.links.can_frame import ControllerState
 from devices.model import Cause, DeviceSettings, Level, Reading, Value, state_reading
-from devices.rules.answers import instead
-from devices.rules.settings import Demand
+from devices.rules.settings import Demand, instead
 
 _BITS = {
     "MOD.SAFELOOP": (ModuleStatus.SAFETY_LOOP_GOOD, 0, False, Level.MAJOR),

@@ -20,7 +20,7 @@ from devices.iseg.edcp.protocol import write
 from devices.iseg.link import ModuleLink
 from devices.iseg.question import BLOCK, Answer, Many, Question, by_channel, one, several
 from devices.model import Value
-from devices.rules.answers import BadAnswers
+from devices.rules.settings import BadAnswers
 
 log = logging.getLogger("labioc.iseg")
 

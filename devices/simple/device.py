@@ -9,14 +9,15 @@ from typing import Final, Generic
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused, ReplyTimeout, TakenOtherwise, Withdrawn
 from devices.model import Cause, DeviceSettings, Level, Limits, LinkStats, Reading, Signal, Value, Way, state_reading
-from devices.rules.answers import BadAnswers, instead
 from devices.rules.settings import (
     Asked,
+    BadAnswers,
     Demand,
     apply,
     check_limits,
     check_writable,
     choice_asked,
+    instead,
     moved,
     number_asked,
     tightened,

@@ -12,8 +12,9 @@ import pytest
 
 import db
 from devices.errors import DeviceError
+from devices.family import Families
 from devices.model import DeviceSettings
-from devices.registry import FAMILIES, Families
+from devices.registry import FAMILIES
 from devices.simple import Line, text_family
 
 
@@ -92,8 +93,8 @@ def test_families_of_other_packages_come_after_ours_and_broken_ones_are_left_out
         Point("x-string", "x:TEXT", "no family"),
         Point("caen-dt55xx", "x:CAEN", replace(mine, type="caen-dt55xx")),
     ]
-    monkeypatch.setattr("devices.registry.entry_points", lambda group: points if group == "labioc.families" else [])
-    families = Families()
+    monkeypatch.setattr("devices.family.entry_points", lambda group: points if group == "labioc.families" else [])
+    families = Families(FAMILIES.built_in)
     assert list(families) == [*families.built_in, "x-good"]
     assert families["x-good"] is mine
     assert families["caen-dt55xx"] is FAMILIES["caen-dt55xx"]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from devices.errors import Garbled
 from devices.model import Cause, Level, Reading
-from devices.rules.answers import LOST_AFTER, BadAnswers, instead
+from devices.rules.settings import LOST_AFTER, BadAnswers, instead
 
 
 def test_the_first_is_left_out_and_the_second_is_invalid():
