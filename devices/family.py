@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qsl
 
-from devices.model import DeviceSettings, Driver
+from devices.model import DeviceSettings, Driver, Signal
 
 if TYPE_CHECKING:
     from devices.discovery import Discovery
@@ -89,6 +89,7 @@ RTU_LINE: Keys = {
     "place": numbered("Modbus RTU", "unit", 1, {"baudrate": "9600", "parity": "none"}),
     "address": "serial:///dev/NAME?baudrate=9600&parity=none; 1200 to 19200 baud, parity none, even or odd",
     "timeout": 0.5,
+    "read_address": "devices.links.modbus_serial:parse_modbus_address",
 }
 """What families on a Modbus RTU line have in common."""
 
@@ -112,10 +113,13 @@ class Family:
     address is not one of this family. ``simulated_by`` is ``module:NAME`` of a Simulation, or what returns one, empty
     when there is none. ``place`` tells where a device is.
 
-    ``address`` says how an address is written. ``required`` are the keys that a device needs beside name and type,
-    ``options`` has the JSON Schema of each key beyond the common ones, ``timeout`` is the usual one in seconds,
-    ``default_channels`` 0 for a device without channels. ``example`` is a device as a site file may have it; with
-    ``demo`` it is part of ``labioc demo``.
+    ``address`` says how an address is written; ``read_address`` is ``module:function``, or a function, that raises
+    ValueError for any other. ``signals_by`` is ``module:function``, which takes the DeviceSettings and returns the
+    signals of a device. Where one of the two is empty a driver is made to find out, which takes longer to import.
+
+    ``required`` are the keys that a device needs beside name and type, ``options`` has the JSON Schema of each key
+    beyond the common ones, ``timeout`` is the usual one in seconds, ``default_channels`` 0 for a device without
+    channels. ``example`` is a device as a site file may have it; with ``demo`` it is part of ``labioc demo``.
 
     ``mistakes`` yields key and sentence for what a device may not have although the schema permits it. ``load_by`` is
     ``module:function``, which takes the DeviceSettings and returns the share of the time of its wire, 0 to 1, that
@@ -133,6 +137,8 @@ class Family:
     simulated_by: str | Callable[[], Simulation[Any]] = ""
     place: Callable[[Keys], Place | None] = alone
     address: str = "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600"
+    read_address: str | Callable[[str], object] = ""
+    signals_by: str = ""
     required: tuple[str, ...] = ("address",)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     timeout: float = 1.0
@@ -155,6 +161,21 @@ class Family:
         make = resolve_name(self.driver) if isinstance(self.driver, str) else self.driver
         driver: Driver = make(settings)
         return driver
+
+    def check_address(self, address: str) -> None:
+        """Raise ValueError when an address is not one of this family."""
+        if not self.read_address:
+            self.make_driver(DeviceSettings("", self.type, address, channels=1))
+        else:
+            read = resolve_name(self.read_address) if isinstance(self.read_address, str) else self.read_address
+            read(address)
+
+    def signals(self, settings: DeviceSettings) -> Mapping[str, Signal]:
+        """Return the signals that a device with these settings has, by name. Raises ValueError as ``make_driver``."""
+        if not self.signals_by:
+            return self.make_driver(settings).signals()
+        found: Mapping[str, Signal] = resolve_name(self.signals_by)(settings)
+        return found
 
     def example_settings(self, **more: Any) -> DeviceSettings:
         """Return the settings of the example, with others in place of some of them."""

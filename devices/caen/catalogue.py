@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from devices.caen.protocol import HIGHEST_STATUS, ChannelStatus, Reply
 from devices.errors import Garbled
-from devices.model import Kind
+from devices.model import DeviceSettings, Kind, Signal
+from devices.rules.channels import supply_signals
 from devices.rules.hv_channel import STATES
 
 Plain = float | int | str
@@ -193,7 +194,16 @@ CHANNEL: dict[str, Quantity] = _rows(CHANNEL_SETTINGS, CHANNEL_MONITORS)
 BOARD: dict[str, Quantity] = _rows(BOARD_SETTINGS, BOARD_MONITORS)
 """Every quantity of the board by its signal name."""
 
+LIVE = ("VMON", "IMON", "STAT")
+"""What one fast scan reads; the status last, so that the values are those from before what it reports."""
+
 SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *BOARD_SETTINGS)}
+
+
+def signals(settings: DeviceSettings) -> dict[str, Signal]:
+    """Return every signal that a supply with so many channels has."""
+    return supply_signals(BOARD, CHANNEL, settings.channels)
+
 
 _FORMATS = {row.wire: (row.kind, row.words) for row in (*CHANNEL.values(), *BOARD.values()) if row.wire}
 

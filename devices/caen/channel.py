@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
+from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, LIVE, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
 from devices.caen.limits import MOVED_BY, ChannelLimits
 from devices.caen.unit import CaenUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
@@ -15,9 +15,6 @@ from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_trip import Activity, Sample
 from devices.rules.settings import instead
-
-LIVE = ("VMON", "IMON", "STAT")
-"""What one fast scan reads; the status last, so that the values are those from before what it reports."""
 
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
 

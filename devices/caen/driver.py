@@ -12,15 +12,14 @@ from functools import cached_property
 from typing import Final
 
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, SETTINGS
-from devices.caen.channel import LIVE, CaenChannel
+from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, LIVE, SETTINGS
+from devices.caen.channel import CaenChannel
 from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
-from devices.links.line import PAUSE, LineLink, open_link, parse_address
-from devices.links.transport import SerialAddress
+from devices.links.line import LineLink, open_link, parse_address
 from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Value, Way
 from devices.rules.channels import ChannelDriver, place_of
 from devices.rules.hv_trip import Activity
@@ -34,14 +33,6 @@ _SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
 _OF_BOARD = frozenset(row.wire for row in BOARD.values())
 _NUMBERS = {setting.suffix: setting for setting in CHANNEL_SETTINGS if setting.numeric}
 _SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
-
-EXCHANGE = 0.05  # s of a request and its answer over a network or USB: an assumption, units are not documented
-REQUEST, HEAD, VALUE = 25, 18, 8  # characters of a request, of an answer without values, of each value in it
-SLOW = {
-    **dict.fromkeys(("VSET", "ISET", "BDALARM", "BDILK", "BDCTR"), 5.0),
-    **dict.fromkeys(("RUP", "RDW", "MAXV", "TRIP", "PDWN", "IMRANGE", "ZCADJ", "ZCDTC", "BDTERM", "BDILKM"), 10.0),
-}
-"""Parameters that are read less often, and every how many seconds."""
 
 
 class CaenDriver(ChannelDriver[CaenChannel]):
@@ -250,17 +241,3 @@ def _urgency(parameters: tuple[str, ...]) -> int:
         (_OF_BOARD.issuperset(parameters), 3),
     )
     return next((rank for applies, rank in ranks if applies), 4)
-
-
-def line_load(settings: DeviceSettings) -> float:
-    """Return the share of the time of its connection that scanning a supply takes, all channels at once.
-
-    More than 1 cannot be done. Channel by channel, as some firmware wants it, takes as many times longer as there are
-    channels. Raises ValueError when the address is not one of a line.
-    """
-    where = parse_address(settings.address)
-    seconds = EXCHANGE
-    if isinstance(where, SerialAddress) and "ttyACM" not in where.device:  # there the baud rate has no meaning
-        seconds += 10 * (REQUEST + HEAD + VALUE * settings.channels) / where.baudrate
-    rate = len(LIVE) / settings.period + sum(1 / period for period in SLOW.values())
-    return rate * (seconds + PAUSE)

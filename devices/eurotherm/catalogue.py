@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from devices.eurotherm.registers import REGISTERS, SEGMENTS, Form, Inputs, Scale, Status, decimals_in
-from devices.model import Kind, Signal
+from devices.model import DeviceSettings, Kind, Signal
 
 
 class Rate(Enum):
@@ -285,6 +285,18 @@ BASIC = frozenset(
      *(row.name for name in _BASIC_SETTINGS for row in SETTINGS[name].quantities()))
 )  # fmt: skip
 """Signals of ``detail = "basic"``: what an operator of a furnace needs, and what costs no time on the line."""
+
+_BASIC_SIGNALS = {name: row for name, row in QUANTITIES.items() if name in BASIC}
+
+
+def signals(settings: DeviceSettings) -> Mapping[str, Quantity]:
+    """Return the signals of an instrument in the detail of the site file."""
+    return QUANTITIES if settings.options.get("detail") == "full" else _BASIC_SIGNALS
+
+
+REPORTED = ("TM.CFG", "T.STAT", "A-M", "L-R", "IM")
+"""Registers that are read behind the fast ones for the report of a power interruption, whatever is published."""
+REPORT_EVERY = 5.0  # seconds between two readings of them
 
 VOLATILE = frozenset({"MAN.OP", "Rm.SP", "PV.CM", "T.STAT", "A.TUNE", "Ac.ALL", "EVENT", "Di.OP"})
 """Registers that may be written without wearing out the memory; all others count as kept (handbook HA028651)."""

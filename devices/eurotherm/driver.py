@@ -8,24 +8,22 @@ often comes in portions of about one request, so that no scan becomes long.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
-from devices.eurotherm.blocks import Planner
 from devices.eurotherm.catalogue import (
-    BASIC,
     QUANTITIES,
     SETTING_OF,
     SETTINGS,
-    UNIT_OF,
     Rate,
     registers_of,
     shown_decimals,
+    signals,
 )
 from devices.eurotherm.computer import Computer
-from devices.eurotherm.furnace import INCOMPLETE, RANGE, REPORT_EVERY, REPORTED, Furnace
+from devices.eurotherm.furnace import INCOMPLETE, RANGE, Furnace
 from devices.eurotherm.memory import FurnaceMemory
 from devices.eurotherm.raw import USAGE, eurotherm_request
 from devices.eurotherm.readings import readings_of
@@ -34,18 +32,12 @@ from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
-from devices.links.modbus_serial import parse_modbus_address
 from devices.model import DeviceSettings, Kind, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
 from devices.rules.settings import LOST_AFTER_SCANS
 
 CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
-LATENCY = 0.02  # seconds until the answer to a request of several words begins (2000 series: 2 to 500 ms, HA026230)
-FRAME = 20  # characters of a read and its answer without the words, silences included (HA026230)
-_PERIODS = {Rate.MEDIUM: 5.0, Rate.SLOW: 10.0}  # seconds
-
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
-_BASIC_SIGNALS = {name: signal for name, signal in QUANTITIES.items() if name in BASIC}
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
 _TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
 
@@ -88,7 +80,7 @@ class EurothermDriver:
 
     def signals(self) -> Mapping[str, Signal]:
         """Every signal of this controller in the detail of the site file."""
-        return QUANTITIES if self.settings.options.get("detail") == "full" else _BASIC_SIGNALS
+        return signals(self.settings)
 
     async def connect(self) -> None:
         """Open the link, see that it is a controller and whether it has floats; sends nothing but reads.
@@ -313,30 +305,3 @@ class EurothermDriver:
         if number is None:
             raise Refused(f"register {register}: the place of its decimal point is not known")
         return setting.name, number if setting.kind is Kind.FLOAT else int(number)
-
-
-def line_load(settings: DeviceSettings) -> float:
-    """Return the share of the time of its line that scanning an instrument with floats takes.
-
-    More than 1 cannot be done. Raises ValueError when the address is not one of a serial line.
-    """
-    where = parse_modbus_address(settings.address)
-    wanted = QUANTITIES if settings.options.get("detail") == "full" else BASIC
-    by_period: dict[float, set[str]] = {settings.period: set(), REPORT_EVERY: set(REPORTED)}
-    for name in wanted:
-        rate = QUANTITIES[name].rate
-        period = settings.period if rate is Rate.FAST else _PERIODS.get(rate)
-        if period is not None:
-            by_period.setdefault(period, set()).update(registers_of(name))
-    load, faster = 0.0, {UNIT_OF[Scale.TIMER]}  # which no twin needs
-    for period in sorted(by_period):
-        load += _seconds(by_period[period] - faster, where.character) / period
-        faster |= by_period[period]
-    return load
-
-
-def _seconds(registers: Iterable[str], character: float) -> float:
-    """Return how long it takes to read these registers once."""
-    blocks = Planner().blocks(sorted(registers))
-    words = sum(block.count * (2 if block.twins else 1) for block in blocks)
-    return len(blocks) * (FRAME * character + LATENCY) + 2 * words * character

@@ -29,7 +29,8 @@ FAMILY = Family(
     found_by="devices.eurotherm.discovery:DISCOVERY",
     **RTU_LINE,
     mistakes=_mistakes,
-    load_by="devices.eurotherm.driver:line_load",
+    signals_by="devices.eurotherm.catalogue:signals",
+    load_by="devices.eurotherm.load:line_load",
     example={
         "name": "FURN1",
         "address": "serial:///dev/ttyUSB0",

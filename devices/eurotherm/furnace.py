@@ -13,6 +13,8 @@ from devices.clock import DriverClock
 from devices.eurotherm.blocks import reads_twin
 from devices.eurotherm.catalogue import (
     QUANTITIES,
+    REPORT_EVERY,
+    REPORTED,
     SAFE_STATES,
     SETTINGS,
     UNIT_OF,
@@ -37,14 +39,10 @@ OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
 """Settings that move each other."""
 
-REPORTED = ("TM.CFG", "T.STAT", "A-M", "L-R", "IM")
-"""Registers that are read behind the fast ones for the report of a power interruption, whatever is published."""
-
 RANGE = ("RNG.LO", "RNG.HI")  # read once in a connection
 
 FLOAT_RANGE = 99_999.0  # more than the display of any instrument of the family shows, and its floats hold it
-REPORT_EVERY = 5.0  # seconds between two readings of those
-HELD_AT_MOST = 10.0  # seconds that a reading waits for them
+HELD_AT_MOST = 10.0  # seconds that a reading waits for those of the report
 _UNITS = frozenset(UNIT_OF.values())
 
 

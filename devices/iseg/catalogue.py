@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus
-from devices.model import Kind
+from devices.model import DeviceSettings, Kind, Signal
+from devices.rules.channels import supply_signals
 from devices.rules.hv_channel import STATES
 
 
@@ -190,6 +191,12 @@ MODULE: dict[str, Quantity] = _rows(MODULE_SETTINGS, MODULE_MONITORS)
 """Every quantity of the module and its bus by signal name."""
 
 SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *MODULE_SETTINGS)}
+
+
+def signals(settings: DeviceSettings) -> dict[str, Signal]:
+    """Return every signal that a module with so many channels has."""
+    return supply_signals(MODULE, CHANNEL, settings.channels)
+
 
 LIVE = _LIVE
 """What one fast scan reads; the status last, so that the values are those from before it."""

@@ -14,12 +14,18 @@ def _place(device: Keys) -> Place | None:
     return Place(wire=f"CAN adapter {adapter}", key="module", protocol="EDCP", number=module, text=f"module {module}")
 
 
+def _no_address(address: str) -> None:
+    raise ValueError(f"found {address!r}, allowed: none; can and module say where it is")
+
+
 FAMILY = Family(
     type="iseg-edcp",
     title="Iseg high voltage modules on CAN (EDCP)",
     template="iseg-edcp.substitutions",
     channel_template="hv-channel.substitutions",
     driver="devices.iseg.driver:IsegDriver",
+    read_address=_no_address,
+    signals_by="devices.iseg.catalogue:signals",
     load_by="devices.iseg.load:bus_load",
     simulated_by="devices.iseg.simulator.command:SIMULATION",
     found_by="devices.iseg.discovery:DISCOVERY",

@@ -86,6 +86,14 @@ def place_of(name: str) -> str:
     return place if dot else ""
 
 
+def supply_signals(of_board: Mapping[str, Row], of_channel: Mapping[str, Row], channels: int) -> dict[str, Signal]:
+    """Return the signals of a supply with so many channels, by their full names."""
+    rows = dict(of_board)
+    for number in range(channels):
+        rows |= {channel_prefix(number) + suffix: row for suffix, row in of_channel.items()}
+    return {name: Signal(name, row.kind, row.settable, row.unit, row.labels) for name, row in rows.items()}
+
+
 class ChannelDriver(Generic[C]):
     """A driver as ``devices.model.Driver`` describes it, but for connecting, reading and the way of a write.
 
@@ -138,12 +146,7 @@ class ChannelDriver(Generic[C]):
 
     @cached_property
     def _signals(self) -> Mapping[str, Signal]:
-        prefixes = [channel_prefix(number) for number in range(self._count)]
-        rows = {
-            **self._of_board,
-            **{prefix + name: row for prefix in prefixes for name, row in self._of_channel.items()},
-        }
-        return {name: Signal(name, row.kind, row.settable, row.unit, row.labels) for name, row in rows.items()}
+        return supply_signals(self._of_board, self._of_channel, self._count)
 
     def _forget_connection(self) -> None:
         """Forget what only holds within one connection; demands and trips stay."""

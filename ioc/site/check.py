@@ -14,7 +14,6 @@ from jsonschema import Draft202012Validator
 
 from devices.family import Place, line_of, numbers
 from devices.links.can_options import option_mistakes
-from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.access.settings import EVERYBODY, LOCAL, host_mistake
 from ioc.database.dbfile import RecordDef
@@ -245,9 +244,8 @@ def _address(device: Table, data: Table) -> Found:
     """Refuse an address that the driver does not understand and a CAN adapter that is not defined."""
     address, adapter, known = device.get("address"), device.get("can"), list(table(data, "can"))
     if isinstance(address, str) and re.match(r"[a-z]+://", address):
-        family = FAMILIES[device["type"]]
         try:
-            family.make_driver(DeviceSettings("", family.type, address, channels=1))
+            FAMILIES[device["type"]].check_address(address)
         except ValueError as error:
             yield ("address",), str(error)
     if isinstance(adapter, str) and adapter not in known:

@@ -131,12 +131,12 @@ def _guests(site: Site, database: Database) -> Iterator[str]:
 def _signals(settings: DeviceSettings) -> Collection[str] | None:
     """Return the signals that a device has, those of the server about it included; None when it cannot be made."""
     try:
-        driver = FAMILIES[settings.type].make_driver(settings)
+        signals = FAMILIES[settings.type].signals(settings)
     except Exception as error:
         log.warning("%s: %s; its records are not checked against its signals", settings.name, error)
         return None
     channels = (f"CH{number:02d}.{signal}" for number in range(settings.channels) for signal in CHANNEL_SIGNALS)
-    return driver.signals().keys() | STATUS_SIGNALS | set(channels)
+    return signals.keys() | STATUS_SIGNALS | set(channels)
 
 
 def _device_records(

@@ -31,6 +31,30 @@ def test_every_family_has_its_template_and_sound_options(family):
             jsonschema.validate(schema["default"], schema)
 
 
+@pytest.mark.parametrize("detail", ["basic", "full"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_what_is_known_of_a_device_without_a_driver_is_what_its_driver_says(family, detail):
+    for channels in (1, 12):
+        example = family.example_settings(channels=channels)
+        settings = replace(example, options={**example.options, "detail": detail})
+        found, of_driver = family.signals(settings), family.make_driver(settings).signals()
+        assert list(found.items()) == list(of_driver.items())
+
+
+@pytest.mark.parametrize("address", ["http://x", "tcp://x", "tcp://x:1?a=b", "serial://", "serial:///dev/x?parity=odd",
+                                     "serial:///dev/x?baudrate=9601", "serial:///dev/x?x=1"])  # fmt: skip
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
+def test_an_address_is_checked_without_a_driver_as_by_the_driver(family, address):
+    try:
+        family.make_driver(replace(family.example_settings(channels=1), address=address))
+    except ValueError as error:
+        with pytest.raises(ValueError, match=re.escape(str(error))):
+            family.check_address(address)
+    else:
+        if family.type != "iseg-edcp":  # whose drivers of simulated modules have an address of python-can
+            family.check_address(address)
+
+
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES.keys())
 async def test_every_family_drives_its_own_simulator(family):
     simulator = family.make_simulator(DeviceSettings("X1", family.type, channels=2), 0)
@@ -107,9 +131,11 @@ def test_families_of_other_packages_come_after_ours_and_broken_ones_are_left_out
 
 def test_a_server_loads_the_drivers_it_serves_and_no_simulator():
     code = (
-        "import sys; from ioc.app import App; from ioc.site.config import parse_site;"
-        "App(parse_site({'site': {'prefix': 'LAB'},"
-        " 'device': [{'name': 'HV1', 'type': 'caen-dt55xx', 'address': 'tcp://h:1'}]}), 0);"
+        "import asyncio, sys; from ioc.app import App; from ioc.site.config import parse_site;"
+        "app = App(parse_site({'site': {'prefix': 'LAB'},"
+        " 'device': [{'name': 'HV1', 'type': 'caen-dt55xx', 'address': 'tcp://127.0.0.1:1'}]}), 0, local_only=True)\n"
+        "async def serve():\n  await app.start()\n  await app.stop()\n"
+        "asyncio.run(serve())\n"
         "print(*sorted(name for name in sys.modules if name.startswith('devices.')))"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import pytest
 
-from devices.caen.driver import SLOW, line_load
+from devices.caen.load import SLOW, line_load
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
 from devices.model import DeviceSettings

@@ -6,7 +6,7 @@ import pytest
 
 from devices.errors import Refused
 from devices.eurotherm.catalogue import BASIC, QUANTITIES
-from devices.eurotherm.driver import FRAME, LATENCY, line_load
+from devices.eurotherm.load import FRAME, LATENCY, line_load
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import Template

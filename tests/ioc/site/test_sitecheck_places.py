@@ -81,3 +81,8 @@ def test_two_sections_for_one_can_adapter_and_an_adapter_on_the_port_of_a_device
         'can.d.channel: found "/dev/no-port@115200", the port of device F1',
     ]
     assert found_in({**data, "can": {"d": adapters["d"]}, "device": [{**furnace, "simulated": True}]}) == []
+
+
+def test_GIVEN_a_module_with_an_address_WHEN_it_is_checked_THEN_that_is_refused_and_not_taken_for_its_adapter() -> None:
+    wrong = "device D0.address: found 'serial:///dev/ttyS0', allowed: none; can and module say where it is"
+    assert mistakes(ISEG | {"address": "serial:///dev/ttyS0"}) == [wrong]
