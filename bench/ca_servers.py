@@ -135,7 +135,7 @@ def _labioc(load: Load) -> None:
     from ioc.puts import PutPath  # noqa: PLC0415
     from ioc.records import RecordSet  # noqa: PLC0415
     from ioc.scan.scanner import DeviceScanner  # noqa: PLC0415
-    from ioc.scan.turns import Turns, phase  # noqa: PLC0415
+    from ioc.scan.schedule import Turns, phase  # noqa: PLC0415
     from ioc.server import Server  # noqa: PLC0415
     from ioc.services.statistics import IocStatistics  # noqa: PLC0415
 

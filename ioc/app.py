@@ -31,7 +31,7 @@ from ioc.inputs import Inputs
 from ioc.puts import PutPath
 from ioc.records import Record, RecordSet
 from ioc.scan.scanner import DeviceScanner
-from ioc.scan.turns import Turns, phase
+from ioc.scan.schedule import Turns, phase
 from ioc.server import Network, NetworkError, Server
 from ioc.services.health import Health, Traffic
 from ioc.services.journal import Journal, journal_files
@@ -93,9 +93,7 @@ class App:
         for record in self.records.values():
             self._of_device[record.device or ""].append(record)
         self.journal = Journal(self._clock, *(journal_files(site, folder) if folder is not None else ()))
-        self.statistics = IocStatistics(
-            self._of_device[SERVER], self._clock, about(site), lambda: self.journal.failing, self._clients
-        )
+        self.statistics = IocStatistics(self._of_device[SERVER], self._clock, about(site), self.journal, self._clients)
         self.puts = PutPath(self.scanners, self.statistics, self._clock, journal=self.journal)
         self.puts.notes.on_applied = self.state.note
         self.trips = TripMemory(site, self.records, self._clock, folder)

@@ -37,21 +37,14 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The computer's own time, with the running event loop for the waiting."""
+    """The computer's own time, on the clock that the event loop uses too."""
 
-    def monotonic(self) -> float:
-        """Seconds on the clock that the event loop uses too."""
-        return time.monotonic()
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+    sleep = staticmethod(asyncio.sleep)
 
-    def time(self) -> float:
-        """Unix time in seconds."""
-        return time.time()
-
-    async def sleep(self, seconds: float) -> None:
-        """Let others run for this long."""
-        await asyncio.sleep(seconds)
-
-    def call_later(self, seconds: float, callback: Callable[[], object]) -> Timer:
+    @staticmethod
+    def call_later(seconds: float, callback: Callable[[], object]) -> Timer:
         """Call back once after this long, on the running loop."""
         return asyncio.get_running_loop().call_later(seconds, callback)
 

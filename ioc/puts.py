@@ -17,10 +17,9 @@ from devices.errors import DeviceError, Refused, TakenOtherwise, Withdrawn
 from devices.model import Cause, Level, RawRequest, Value, Way, WriteGuard
 from devices.permit import Permit
 from ioc.clock import Clock
-from ioc.database.support import SERVER, STATUS_SIGNALS
-from ioc.put_notes import NotedSource, PutNotes, typed
-from ioc.put_queue import Order, PutQueue
-from ioc.records import PutContext, PutRefused, Record, Source, as_text
+from ioc.database.support import KEEP_TAG, SERVER, STATUS_SIGNALS
+from ioc.put_queue import Order, PutNotes, PutQueue, typed
+from ioc.records import FieldSpec, FieldValue, PutContext, PutRefused, Record, Source, as_text
 from ioc.scan.device_records import ALARM_STATUS, is_command
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import OTHERWISE, UNKNOWN, Entry, Journal
@@ -34,32 +33,29 @@ QUEUE_SECONDS = 5.0
 SWITCH = ""
 """Device of the orders that are about the server itself: they withdraw others and are not withdrawn."""
 
-LEFT = "the client gave up before its turn; nothing was sent"
+_STOPPING = "the server is stopping"
 
 
-class _WithPuts(NotedSource):
-    """The source of a record that is read as before, and whose puts go through a put path."""
+class NotedSource(Source):
+    """A source of records whose refused puts, and puts to their other fields, are noted."""
 
-    def __init__(self, before: Source, path: PutPath) -> None:
-        super().__init__(path.notes)
-        self._before = before
-        self._path = path
+    def __init__(self, notes: PutNotes) -> None:
+        self.notes = notes
 
-    def read(self, record: Record) -> None:
-        """Have the record read soon."""
-        self._before.read(record)
+    def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+        """Note a put that the record or the access rules refused."""
+        self.notes.refused_record(record, field, value, context, reason)
 
-    def rescan(self, record: Record) -> None:
-        """Take note of the SCAN field."""
-        self._before.rescan(record)
-
-    async def put(self, record: Record, value: Any, context: PutContext) -> None:
-        """Apply a value. Raises PutRefused."""
-        await self._path.put(record, value, context)
+    def applied(self, record: Record, spec: FieldSpec, old: FieldValue, new: FieldValue, context: PutContext) -> None:
+        """Note a put to a field that concerns the record alone."""
+        self.notes.applied_field(record, spec, old, new, context)
 
 
-class PutPath:
-    """Takes the puts of all device-bound output records, and notes every put in the ``journal``."""
+class PutPath(NotedSource):
+    """The source of all served records: it takes the puts for devices, and notes every put in the ``journal``.
+
+    A record is read by the scanner of its device.
+    """
 
     def __init__(
         self,
@@ -69,13 +65,13 @@ class PutPath:
         queue_seconds: float = QUEUE_SECONDS,
         journal: Journal | None = None,
     ) -> None:
+        super().__init__(PutNotes(scanners, statistics, clock, journal or Journal(clock)))
         self._scanners = scanners
         self._statistics = statistics
         self._clock = clock
-        self._queue_seconds = queue_seconds
-        self._queue = PutQueue()
+        self._queue = PutQueue(clock, queue_seconds)
+        self.withdraw_objectionable = self._queue.withdraw_objectionable
         self._closing = False
-        self.notes = PutNotes(scanners, statistics, clock, journal or Journal(clock))
         self.observers: list[Callable[[Record, PutContext], None]] = []
         """Called with each put to a device, and who puts, before it is queued."""
         self.objections: list[Callable[[Record, Any], str | None]] = []
@@ -85,9 +81,19 @@ class PutPath:
 
     def attach(self, record: Record) -> None:
         """Become the way of this record's puts; what waits is withdrawn when its device is lost."""
-        record.source = _WithPuts(record.source, self)
+        record.source = self
         if (scanner := self._scanners.get(record.device or "")) is not None:
             scanner.on_loss = self.withdraw_objectionable
+
+    def read(self, record: Record) -> None:
+        """Have the record read soon."""
+        if (scanner := self._scanners.get(record.device or "")) is not None:
+            scanner.read(record)
+
+    def rescan(self, record: Record) -> None:
+        """Take note of the SCAN field."""
+        if (scanner := self._scanners.get(record.device or "")) is not None:
+            scanner.rescan(record)
 
     async def put(self, record: Record, value: Any, context: PutContext, patient: bool = False) -> None:
         """Apply a value that the record layer has accepted; a ``patient`` put waits for its turn without limit.
@@ -98,16 +104,16 @@ class PutPath:
         for observe in self.observers:
             observe(record, context)
         scanner, signal = self._scanners.get(record.device or ""), record.signal or ""
-        entry = self.notes.entry(record.name, as_text(record, record.val), as_text(record, value), context)
-        began = self._clock.monotonic()
-        work = partial(self._perform, record, value, entry, began)
-        note = partial(self.notes.refused, scanner, entry, began)
+        new = as_text(record, value)
+        entry = self.notes.entry(record.name, as_text(record, record.val), new, context)
+        work = partial(self._perform, record, value, entry)
+        note = partial(self.notes.refused, scanner, entry)
         if scanner is None or signal in STATUS_SIGNALS:
             order = Order(SWITCH, record.name, Way(record.name), lambda: None, work, note)
         else:
             way = scanner.driver.way(signal, value)
             objection = partial(self._objection, scanner, record, value, _losses(scanner, way))
-            order = Order(scanner.name, f"{record.name} = {as_text(record, value)}", way, objection, work, note)
+            order = Order(scanner.name, f"{record.name} = {new}", way, objection, work, note)
         await self._submit(order, context, patient)
 
     async def read_raw(self, device: str, request: RawRequest) -> Sequence[str]:
@@ -133,14 +139,14 @@ class PutPath:
             observe(device, context)
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
         losses = _losses(scanner, request.way)
-        entry, began = self.notes.entry(name, "", request.value or "", context), self._clock.monotonic()
+        entry = self.notes.entry(name, "", request.value or "", context)
         order = Order(
             scanner.name,
             name,
             request.way,
             lambda: denied or self._closed_to_writes(scanner, losses),
-            partial(self._perform_raw, scanner, request, entry, began),
-            partial(self.notes.refused, scanner, entry, began),
+            partial(self._perform_raw, scanner, request, entry),
+            partial(self.notes.refused, scanner, entry),
         )
         lines: Sequence[str] = await self._submit(order, context)
         return lines
@@ -152,39 +158,12 @@ class PutPath:
         if reason is not None:
             order.refuse(reason)
             return await order.answer
-        give_up = partial(self._queue.withdraw, order)
-        waited = f"waited {self._queue_seconds:g} s for its turn; nothing was sent"
-        timer = None if patient else self._clock.call_later(self._queue_seconds, partial(give_up, waited))
-        if context.callback:
-            context.cancelled.then(partial(give_up, LEFT))
-        if not order.answer.done():  # the client may have left already
-            self._queue.enter(order)
-        try:
-            return await asyncio.shield(order.answer)
-        except asyncio.CancelledError:
-            give_up(LEFT)
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-
-    def withdraw_objectionable(self) -> None:
-        """Refuse at once whatever has not begun and must not be sent any more."""
-        for order in self._queue:
-            if (reason := order.objection()) is not None:
-                self._queue.withdraw(order, reason)
+        return await self._queue.submit(order, context, patient)
 
     async def close(self, seconds: float) -> None:
         """Refuse whatever has not begun, wait for what has, and give up after this long."""
         self._closing = True
-        for order in self._queue:
-            self._queue.withdraw(order, "the server is stopping")
-        if begun := self._queue.begun():
-            await asyncio.wait(begun, timeout=seconds)
-        late = self._queue.running()
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await self._queue.close(seconds, _STOPPING)
 
     def _objection(self, scanner: DeviceScanner, record: Record, value: Any, losses: int | None) -> str | None:
         """Return why this put can't be applied at the moment; ``losses`` as in ``_closed_to_writes``."""
@@ -201,7 +180,7 @@ class PutPath:
     def server_closed(self) -> str | None:
         """Return why nothing at all can be written at the moment."""
         if self._closing:
-            return "the server is stopping"
+            return _STOPPING
         if not self._statistics.armed:
             return f"the server is not armed ({self._statistics.armed_name} is 0)"
         return None
@@ -228,7 +207,7 @@ class PutPath:
             return f"{scanner.name} is not connected: {scanner.status.message or 'no answer yet'}"
         return None
 
-    async def _perform(self, record: Record, value: Any, entry: Entry, began: float, permit: Permit) -> None:
+    async def _perform(self, record: Record, value: Any, entry: Entry, permit: Permit) -> None:
         """Apply a put. Raises PutRefused when it was not applied."""
         entry.old, before = as_text(record, record.val), record.val
         command = is_command(record.signal or "")
@@ -241,15 +220,16 @@ class PutPath:
             entry.values = typed(before), typed(value if command else record.val)
         if permit.ended and not permit.begun:  # nothing had to be sent, and its client has been answered
             raise PutRefused(permit.ended)
-        self.notes.applied(entry, began, f"{entry.old} -> {entry.read_back or entry.new}")
+        change = f"{entry.old} -> {entry.read_back or entry.new}"
+        self.notes.applied(entry, change, kept=KEEP_TAG in record.defn.info)
 
     async def _perform_raw(
-        self, scanner: DeviceScanner, request: RawRequest, entry: Entry, began: float, permit: Permit
+        self, scanner: DeviceScanner, request: RawRequest, entry: Entry, permit: Permit
     ) -> Sequence[str]:
         """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
         with _judged(entry, permit):
             lines = await scanner.raw(request)
-        self.notes.applied(entry, began, f"set to {request.value}" if request.value else "sent")
+        self.notes.applied(entry, f"set to {request.value}" if request.value else "sent")
         return lines
 
     async def put_group(
@@ -266,7 +246,7 @@ class PutPath:
         Puts to one PV go one after the other, unless they are ``urgent``. ``denied`` is why this client may not, if so.
         Raises PutRefused.
         """
-        entry, began = self.notes.entry(name, "", value, context), self._clock.monotonic()
+        entry = self.notes.entry(name, "", value, context)
 
         async def work(permit: Permit) -> None:
             permit.begin()
@@ -277,9 +257,9 @@ class PutPath:
                 raise
             except Exception as error:
                 raise PutRefused(f"{type(error).__name__}: {error}") from error
-            self.notes.applied(entry, began, f"set to {value}")
+            self.notes.applied(entry, f"set to {value}")
 
-        note, way = partial(self.notes.refused, None, entry, began), Way(name, urgent=urgent)
+        note, way = partial(self.notes.refused, None, entry), Way(name, urgent=urgent)
         await self._submit(Order(name, name, way, lambda: denied or self.server_closed(), work, note), context)
 
     async def _write(self, record: Record, value: Value, permit: Permit) -> None:

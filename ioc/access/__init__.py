@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ioc.access.policy import AccessPolicy, Policy
-from ioc.access.settings import Access
+from ioc.access.policy import Access, AccessPolicy, Policy
 
 if TYPE_CHECKING:
     from ioc.inputs import Inputs

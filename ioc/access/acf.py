@@ -19,7 +19,7 @@ from lark import Lark, Token
 from lark.exceptions import UnexpectedInput
 
 from ioc.access.calc import LETTERS, Calc, compile_calc
-from ioc.access.settings import Access
+from ioc.access.policy import Access
 from ioc.database.macros import Macros, UndefinedError, resolve, split_text
 from ioc.database.syntax import where
 from ioc.errors import MistakesError

@@ -13,8 +13,7 @@ from typing import Final
 
 from ioc.access.acf import NONE, READ, WRITE, Acf, AcfError, Group, load_acf
 from ioc.access.calc import LETTERS
-from ioc.access.policy import Policy
-from ioc.access.settings import Access
+from ioc.access.policy import Access, Policy
 from ioc.inputs import Input, Inputs
 from ioc.records import PutContext, Record
 

@@ -7,15 +7,57 @@ of either. Names keep honest people from mistakes and are no protection against 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
+from pathlib import Path
+from typing import Final
 
-from ioc.access.settings import EVERYBODY, Access
-from ioc.addresses import is_own_address
+import psutil
+
 from ioc.records import PutContext, Record
+
+EVERYBODY: Final = "everybody"
+LOCAL: Final = "local"
 
 _ACKNOWLEDGE = frozenset({"ACKS", "ACKT", "PROC"})
 """Fields that an operator may write on every record: acknowledging an alarm, reading now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may write: the names that clients give, and the addresses that they write from.
+
+    ``operators`` and ``experts`` are ``user`` or ``user@host`` each; experts may do what operators may, and None for
+    both asks for no name. ``hosts`` are IPv4 addresses and networks beside this computer. ``write`` stands in place of
+    them: ``local`` is this computer alone, ``everybody`` any address and any name. With neither, names may write from
+    any address, and without names this computer alone.
+
+    ``acf`` is an access security file, which stands in place of all that; ``macros`` are for it, and with ``client_ip``
+    its hosts are compared with the address of a client, not with the name that the client gives.
+    """
+
+    operators: tuple[str, ...] | None = None
+    experts: tuple[str, ...] | None = None
+    hosts: tuple[str, ...] | None = None
+    write: str | None = None
+    acf: Path | None = None
+    macros: Mapping[str, str] = field(default_factory=dict)
+    client_ip: bool = False
+
+    @property
+    def by_name(self) -> bool:
+        """Whether only those may write that are named."""
+        return self.operators is not None or self.experts is not None
+
+    @property
+    def networks(self) -> tuple[ipaddress.IPv4Network, ...] | None:
+        """The networks that may write beside this computer; None is all."""
+        if self.hosts is None and (self.write == EVERYBODY or (self.write is None and self.by_name)):
+            return None
+        return tuple(ipaddress.IPv4Network(host) for host in self.hosts or ())
 
 
 class Policy:
@@ -138,6 +180,19 @@ class AccessPolicy(Policy):
         return f"{user}@{host} is not {role} in the [access] section of the site file"
 
 
+def is_own_address(address: str) -> bool:
+    """Whether an address, the far end of a connection, is one of this computer."""
+    return address.startswith("127.") or address in _own_addresses(int(time.monotonic()))
+
+
+@lru_cache(maxsize=1)
+def _own_addresses(_second: int) -> frozenset[str]:
+    """Return the addresses of the network cards; they are asked for once a second."""
+    cards = psutil.net_if_addrs().values()
+    families = (socket.AF_INET, socket.AF_INET6)
+    return frozenset(one.address.partition("%")[0] for card in cards for one in card if one.family in families)
+
+
 @lru_cache(maxsize=1024)  # asked for each of the thousands of PVs that a client connects to
 def _within(address: str, networks: tuple[ipaddress.IPv4Network, ...]) -> bool:
     try:
@@ -167,3 +222,18 @@ def _normal(name: str) -> str:
     """Host names do not care about case, user names do."""
     user, at, host = name.partition("@")
     return f"{user}{at}{host.lower()}"
+
+
+def host_mistake(text: str) -> str | None:
+    """Say what is wrong with an entry of ``hosts``; None when it is an IPv4 address or network."""
+    try:
+        ipaddress.IPv4Network(text)
+    except ValueError:
+        pass
+    else:
+        return None
+    try:
+        meant = f'; "{ipaddress.IPv4Network(text, strict=False)}" is the network of this address'
+    except ValueError:
+        meant = ""
+    return f'allowed: an IPv4 address or network, such as "192.168.1.0/24"{meant}'

@@ -7,8 +7,7 @@ from collections.abc import Coroutine, Mapping
 
 from devices.model import Cause, Level
 from ioc.clock import Clock, local_time
-from ioc.put_notes import NotedSource
-from ioc.puts import PutPath
+from ioc.puts import NotedSource, PutPath
 from ioc.records import PutContext, Record, Value
 from ioc.scan.device_records import ALARM_STATUS
 

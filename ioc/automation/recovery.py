@@ -21,8 +21,7 @@ from ioc.automation.read_times import ReadTimes
 from ioc.automation.recovery_rules import Look, Phase, Put, RecoveryRules
 from ioc.clock import Clock
 from ioc.database.support import RECOVERY_CAUSE, RECOVERY_IDENTITY, RECOVERY_TAG
-from ioc.put_notes import NotedSource
-from ioc.puts import PutPath
+from ioc.puts import NotedSource, PutPath
 from ioc.records import (
     PutContext,
     PutRefused,
@@ -148,7 +147,7 @@ class ChannelRecovery(NotedSource):
 
     def observe(self, name: str, context: PutContext) -> None:
         """Give way to a put of anybody else to the channel; acknowledging a trip only ends HOLD."""
-        if not self._asked_for or context is self._context:
+        if context is self._context:
             return
         if name == f"{self.base}TRIP:ACK:CMD":
             self._rules.acknowledged()
@@ -244,6 +243,7 @@ class Recoveries:
         self.objections: list[Objection] = []
         self._puts = puts
         self._of_device: defaultdict[str, list[ChannelRecovery]] = defaultdict(list)
+        self._asked_for: defaultdict[str, list[ChannelRecovery]] = defaultdict(list)
         self._of_output: dict[str, list[ChannelRecovery]] = {}
         guards: defaultdict[str, list[tuple[Record, int]]] = defaultdict(list)
         causes: defaultdict[str, list[Record]] = defaultdict(list)
@@ -267,8 +267,10 @@ class Recoveries:
                 base = name.removesuffix("REC:MODE")
                 found = ChannelRecovery(base, records, settings, checked, causes[place], puts, clock, self.objections)
                 self._of_device[device].append(found)
-                self._of_output |= {output: [found] for output in outputs[place]}
-        for device, channels in self._of_device.items():
+                if settings is not None:
+                    self._asked_for[device].append(found)
+                    self._of_output |= {output: [found] for output in outputs[place]}
+        for device, channels in self._asked_for.items():
             self._of_output |= dict.fromkeys(outputs[device], channels)
         known = ((name.removeprefix(site.prefix), record) for name, record in records.items())
         interlocks = [record for name, record in known if _INTERLOCK.fullmatch(name)]
@@ -281,8 +283,9 @@ class Recoveries:
         for device, channels in self._of_device.items():
             for channel in channels:
                 channel.start(scanners[device])
-        self._puts.observers.append(self._observe)
-        self._puts.raw_observers.append(self._observe_raw)
+        if self._asked_for:
+            self._puts.observers.append(self._observe)
+            self._puts.raw_observers.append(self._observe_raw)
 
     @property
     def channels(self) -> list[ChannelRecovery]:
@@ -298,7 +301,7 @@ class Recoveries:
             channel.observe(record.name, context)
 
     def _observe_raw(self, device: str, context: PutContext) -> None:
-        for channel in self._of_device.get(device, ()):
+        for channel in self._asked_for.get(device, ()):
             channel.observe("past the PVs", context)
 
 

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ioc.access.acf import AcfError, load_acf
-from ioc.access.settings import Access
-from ioc.addresses import is_own_address
+from ioc.access.policy import Access, is_own_address
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.records import RecordSet
 from ioc.site.config import SiteError, load_site

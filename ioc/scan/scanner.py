@@ -18,8 +18,7 @@ from ioc.clock import Clock
 from ioc.database.support import STATUS_SIGNALS, is_of_server
 from ioc.records import Record, Source
 from ioc.scan.device_records import ALARM_STATUS, DeviceRecords, DeviceStatus, is_command
-from ioc.scan.schedule import Backlog, Schedule
-from ioc.scan.turns import FIRST_PAUSE, Pauses, Progress, Sleeper, Turns
+from ioc.scan.schedule import FIRST_PAUSE, Backlog, Pauses, Progress, Schedule, Sleeper, Turns
 
 log = logging.getLogger("labioc.scan")
 
@@ -124,7 +123,8 @@ class DeviceScanner(Source):
             raise self._fault from error
         finally:
             self._writing -= 1
-            self._sleeper.wake()
+            if self._fault is not None or not self.status.connected:
+                self._sleeper.wake()  # the link is to be closed, as soon as nothing is written any more
 
     async def raw(self, request: RawRequest) -> Sequence[str]:
         """Perform an access past the PVs; after a write everything is read anew. Raises DeviceError only.

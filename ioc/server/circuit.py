@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from ioc.addresses import is_own_address
+from ioc.access.policy import is_own_address
 from ioc.records import AccessDenied, PutContext, PutRefused, Record, Value
 from ioc.server import wire
 from ioc.server.channel import (

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Collection
 from typing import Final, cast
 
-from ioc.addresses import is_own_address
+from ioc.access.policy import is_own_address
 from ioc.server.wire import HEADER, PROTOCOL_VERSION, Command, pack
 
 log = logging.getLogger("labioc.server")

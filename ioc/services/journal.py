@@ -13,7 +13,7 @@ import json
 import logging
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,8 +22,11 @@ from pathlib import Path
 from threading import Lock
 from typing import BinaryIO, TextIO
 
+from devices.model import Cause, Level
 from devices.rules.state_file import flush_folder, in_thread
-from ioc.clock import Clock, wait_for
+from ioc.clock import Clock, local_time, wait_for
+from ioc.records import Record
+from ioc.scan.device_records import ALARM_STATUS
 from ioc.site.config import Site
 
 log = logging.getLogger("labioc.journal")
@@ -46,6 +49,9 @@ PAUSE = 0.25
 RETRY = 1.0
 """Seconds until the next attempt after the disk did not take a line."""
 
+MOST_PUTS, PUTS_BYTES = 16, 2048
+"""What IOC:PUTS shows: the last puts, one a line, and its size with the zero at the end."""
+
 LATE = 1.0
 """Seconds after which a write that has not ended is reported."""
 
@@ -62,7 +68,7 @@ class Entry:
 
     ``time`` is when it came, as Unix time; ``seconds`` is how long its answer took. User and host are what the client
     says, ``address`` is what the socket says. ``values`` are the typed values before and after, for other programs; the
-    journal itself has texts.
+    journal itself has texts. ``began`` is when it came in monotonic time.
     """
 
     time: float
@@ -77,6 +83,7 @@ class Entry:
     reason: str = ""
     seconds: float = 0.0
     values: tuple[Typed, Typed] | None = field(default=None, compare=False)
+    began: float = field(default=0.0, compare=False)
 
     @property
     def who(self) -> str:
@@ -154,6 +161,32 @@ class Journal:
         When that is cancelled since the disk is slow, a thread still writes it: the process does not end before that.
         """
         await asyncio.gather(self._begun.close(), self._refused.close())
+
+
+class LastPuts:
+    """IOC:PUTS: the last puts, one a line, the newest first; an alarm while the journal cannot be written."""
+
+    def __init__(self, records: Iterable[Record], clock: Clock, journal: Journal | None) -> None:
+        self._records = tuple(records)
+        self._clock = clock
+        self._journal = journal
+        self._lines: list[str] = []
+
+    def add(self, text: str) -> None:
+        """Show a put with its time; as many are kept as there is room for, in whole lines."""
+        now = self._clock.time()
+        lines = [f"{local_time(now)}.{int(now % 1 * 1000):03d} {text}", *self._lines[: MOST_PUTS - 1]]
+        while len(lines) > 1 and len("\n".join(lines).encode("utf-8", "surrogateescape")) >= PUTS_BYTES:
+            lines.pop()
+        self._lines = lines
+        value, level, cause = self.shown()
+        for record in self._records:
+            record.post(value, now, level, ALARM_STATUS[cause])
+
+    def shown(self) -> tuple[str, Level, Cause]:
+        """Return what is shown, with its alarm."""
+        fails = self._journal is not None and self._journal.failing
+        return "\n".join(self._lines), *((Level.MINOR, Cause.WRITE) if fails else (Level.OK, Cause.NONE))
 
 
 class _File:

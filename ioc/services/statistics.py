@@ -19,6 +19,7 @@ from devices.model import Cause, Level, Value
 from ioc.clock import Clock, local_time
 from ioc.records import PutRefused, Record
 from ioc.scan.device_records import ALARM_STATUS
+from ioc.services.journal import Journal, LastPuts
 from ioc.site.config import Site
 from ioc.version import release
 
@@ -51,10 +52,6 @@ def about(site: Site) -> dict[str, str]:
         "ENGINEER": site.engineer or NOT_GIVEN,
         "LOCATION": site.location or NOT_GIVEN,
     }
-
-
-MOST_PUTS, PUTS_BYTES = 16, 2048
-"""What PUTS shows: the last puts, one a line, and its size with the zero at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +88,7 @@ class IocStatistics:
     """Statistics of this process, posted once a second, and the switch that stops all writes.
 
     ``about`` has the texts that do not change: CFG.ID, ENGINEER, LOCATION. ``clients`` returns how many there are, and
-    how many channels they have.
+    how many channels they have. ``note_put`` shows an accepted put in PUTS.
     """
 
     def __init__(
@@ -99,7 +96,7 @@ class IocStatistics:
         records: Iterable[Record],
         clock: Clock,
         about: Mapping[str, str],
-        journal_fails: Callable[[], bool] = lambda: False,
+        journal: Journal | None = None,
         clients: Callable[[], tuple[int, int]] = lambda: (0, 0),
     ) -> None:
         self._records = [(record.signal or "", record) for record in records]
@@ -110,8 +107,8 @@ class IocStatistics:
         self._beats = 0
         self.lag = 0.0
         """Longest pause of the event loop in ms, in the last second."""
-        self._last_puts: list[str] = []
-        self._journal_fails = journal_fails
+        self._puts = LastPuts([one for signal, one in self._records if signal == "PUTS"], clock, journal)
+        self.note_put = self._puts.add
         self._meter = ProcessMeter()
         self._usage = self._meter.look()
         kept = {signal: record for signal, record in self._records if signal in _SWITCHES and not record.udf}
@@ -133,7 +130,6 @@ class IocStatistics:
             "CA_CONN_CNT": lambda: clients()[1],
             "VERSION": release,
             "EPICS_VERS": protocol_version,
-            "PUTS": lambda: "\n".join(self._last_puts),
         }
 
     @property
@@ -169,15 +165,6 @@ class IocStatistics:
             self._access = value
         self.post(signal)
 
-    def note_put(self, text: str) -> None:
-        """Show an accepted put, the newest first, with its time; as many as there is room for, in whole lines."""
-        now = self._clock.time()
-        lines = [f"{local_time(now)}.{int(now % 1 * 1000):03d} {text}", *self._last_puts[: MOST_PUTS - 1]]
-        while len(lines) > 1 and len("\n".join(lines).encode("utf-8", "surrogateescape")) >= PUTS_BYTES:
-            lines.pop()
-        self._last_puts = lines
-        self.post("PUTS")
-
     async def _watch(self, until: float) -> float:
         """Return the longest time in ms by which the event loop was late until that moment."""
         worst = 0.0
@@ -193,8 +180,8 @@ class IocStatistics:
             return (self.lag, *_lag_alarm(self.lag))
         if signal == "ARMED":
             return (1, Level.OK, Cause.NONE) if self.armed else (0, Level.MINOR, Cause.STATE)
-        if signal == "PUTS" and self._journal_fails():
-            return self._values[signal](), Level.MINOR, Cause.WRITE
+        if signal == "PUTS":
+            return self._puts.shown()
         if signal == "FD_CNT":
             few = self._usage.descriptors > FEW_DESCRIPTORS * self._usage.most_descriptors
             return (self._usage.descriptors, *((Level.MINOR, Cause.HIGH) if few else (Level.OK, Cause.NONE)))

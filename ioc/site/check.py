@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from devices.family import Place, line_of, numbers
 from devices.links.can_options import option_mistakes
 from devices.registry import FAMILIES
-from ioc.access.settings import EVERYBODY, LOCAL, host_mistake
+from ioc.access.policy import EVERYBODY, LOCAL, host_mistake
 from ioc.database.dbfile import RecordDef
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.site.contents import Table, channels, devices, listed, prefix, table, tables

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from devices.family import Family
 from devices.registry import FAMILIES
-from ioc.access.settings import EVERYBODY, LOCAL
+from ioc.access.policy import EVERYBODY, LOCAL
 from ioc.database.support import PERIODS
 from ioc.pvgroups.settings import TYPE as GROUP_TYPE
 from ioc.records.fieldtable import STATE_SEVERITIES

@@ -53,9 +53,7 @@ class Rig:
         )
         self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
         self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
-        self.statistics = IocStatistics(
-            server.values(), self.clock, {"CFG.ID": "0123456789ab"}, lambda: self.journal.failing
-        )
+        self.statistics = IocStatistics(server.values(), self.clock, {"CFG.ID": "0123456789ab"}, self.journal)
         scanners: dict[str, DeviceScanner] = {}
         self.puts = PutPath(scanners, self.statistics, self.clock, journal=self.journal)
         scanners["HV1"] = self.scanner  # later than the path, as the application has them

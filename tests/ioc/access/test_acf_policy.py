@@ -11,7 +11,7 @@ import pytest
 
 from ioc.access import Access, Policy, acf_policy, make_policy
 from ioc.access.acf import AcfError
-from ioc.access.settings import LOCAL
+from ioc.access.policy import LOCAL
 from ioc.inputs import Inputs
 from ioc.records import PutContext, RecordSet, alarm_status, fields_of
 from tests.ioc.fakes import EPOCH, FakeClock, definition, settle

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ioc.access import Access, AccessPolicy, policy
-from ioc.addresses import is_own_address
+from ioc.access.policy import is_own_address
 from ioc.records import PutContext
 from tests.ioc.fakes import build, definition
 

@@ -7,7 +7,7 @@ import itertools
 
 import pytest
 
-from ioc.scan.turns import POSTING, STARTS, Turns, phase
+from ioc.scan.schedule import POSTING, STARTS, Turns, phase
 from tests.ioc.fakes import FakeClock
 
 

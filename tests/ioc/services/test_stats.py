@@ -13,7 +13,8 @@ import pytest
 
 from ioc.database.support import SERVER_SIGNALS
 from ioc.records import PutRefused
-from ioc.services.statistics import MOST_PUTS, PUTS_BYTES, IocStatistics, ProcessMeter, Usage, about
+from ioc.services.journal import MOST_PUTS, PUTS_BYTES
+from ioc.services.statistics import IocStatistics, ProcessMeter, Usage, about
 from ioc.site.config import parse_site
 from ioc.version import release
 from tests.ioc.fakes import FakeClock, alarm, build, definition, settle
