@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import SimulatedIsegModule
@@ -49,16 +47,12 @@ class BackDoor(TextDoor):
             **{name: ("MODULE NUMBER", setting(self._module, one, finite)) for name, one in NUMBERS.items()},
             **{name: ("PERCENT", setting(lambda: bus.faults, name, _percent)) for name in SHARES},
         }
-        super().__init__(port, {name: (usage, self._locked(action)) for name, (usage, action) in commands.items()})
+        super().__init__(port, commands)
 
-    def _locked(self, action: Action) -> Action:
-        """Let no frame come in between."""
-
-        def locked(*words: str) -> Any:
-            with self._bus.lock:
-                return action(*words)
-
-        return locked
+    async def execute(self, line: str) -> str:
+        """Run one command, none of which waits, without a frame that comes in between."""
+        with self._bus.lock:
+            return await super().execute(line)
 
     def _module(self, word: str) -> SimulatedIsegModule:
         modules = self._bus.modules
@@ -94,17 +88,12 @@ class BackDoor(TextDoor):
         self._bus.add(inserted)
 
     def _unknown(self, module: str, data_id: str, state: str) -> None:
-        _include(self._module(module).unknown, int(data_id, 16), is_on(state))
+        unknown = self._module(module).unknown
+        (unknown.add if is_on(state) else unknown.discard)(int(data_id, 16))
 
     def _silent(self, module: str, state: str) -> None:
-        _include(self._bus.faults.silent, self._module(module).address, is_on(state))
-
-
-def _include(numbers: set[int], number: int, on: bool) -> None:
-    if on:
-        numbers.add(number)
-    else:
-        numbers.discard(number)
+        silent = self._bus.faults.silent
+        (silent.add if is_on(state) else silent.discard)(self._module(module).address)
 
 
 def _positive(word: str) -> float:

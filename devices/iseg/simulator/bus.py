@@ -20,11 +20,11 @@ from typing import Any, NamedTuple
 
 import can
 
-from devices.iseg.edcp.protocol import Broadcast, Data, Unexplained, decode
+from devices.iseg.edcp.protocol import CRATE, Broadcast, Data, Unexplained, decode
 from devices.iseg.simulator.answers import respond
 from devices.iseg.simulator.crate import SimulatedCrate
 from devices.iseg.simulator.module import SimulatedIsegModule
-from devices.iseg.simulator.ports import CanPort, Port, SlcanPort
+from devices.iseg.simulator.ports import CanPort, SlcanPort
 from devices.iseg.simulator.wire import HOST, Wire
 from devices.links.can_frame import Frame
 
@@ -42,7 +42,6 @@ REORDER_DELAY = 0.004
 
 _BUS_OFF = Frame(0x040, bytes(8), error=True)
 _ACTIVE = Frame(0x004, bytes((0, 0x40, 0, 0, 0, 0, 0, 0)), error=True)
-_CRATE_SENDER = 64
 
 
 @dataclass(slots=True)
@@ -94,11 +93,13 @@ class SimulatedIsegBus:
         self.modules = {module.address: module for module in modules}
         self.crate = SimulatedCrate()
         self.interface, self.options, self.reaction = interface, options, reaction
+        self.channel = str(options.get("channel", ""))
+        """The ``channel`` option for a host, that of slcan once opened."""
         self.faults, self.wire = Faults(), Wire(bit_rate * 1000)
         self.received: deque[Received] = deque(maxlen=REMEMBERED)
         self.lock = threading.RLock()
         self._clock, self._random = clock, random.Random(seed)
-        self._port: Port | None = None
+        self._port: CanPort | SlcanPort | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._stepped = self._flooded = 0.0
         self._powered = True
@@ -109,11 +110,6 @@ class SimulatedIsegBus:
         self._receiving = threading.Lock()
 
     @property
-    def channel(self) -> str:
-        """The ``channel`` option for a host, once opened."""
-        return os.path.join(self._folder.name, "adapter") if self._folder else str(self.options.get("channel", ""))
-
-    @property
     def address(self) -> str:
         """Interface and channel in one word."""
         return f"{self.interface}:{self.channel}"
@@ -122,6 +118,7 @@ class SimulatedIsegBus:
         """Join the bus and let time pass. Raises can.CanError or OSError when the interface is not to be had."""
         if self.interface == "slcan":
             self._folder = tempfile.TemporaryDirectory(prefix="slcan-")
+            self.channel = os.path.join(self._folder.name, "adapter")
         self.plug_in()
         self._stepped = self._flooded = self._clock()
         self._stopping.clear()
@@ -168,12 +165,12 @@ class SimulatedIsegBus:
     def add(self, module: SimulatedIsegModule) -> None:
         """Plug a module in, as into a live crate."""
         with self.lock:
-            self.modules = {**self.modules, module.address: module}
+            self.modules[module.address] = module
 
     def remove(self, address: int) -> None:
         """Pull a module out."""
         with self.lock:
-            self.modules = {other: module for other, module in self.modules.items() if other != address}
+            self.modules.pop(address, None)
 
     def bus_off(self, on: bool) -> None:
         """Cut all traffic and say so with an error frame, as an adapter does; or end that."""
@@ -208,7 +205,7 @@ class SimulatedIsegBus:
                     if self._reaches(address):
                         self.wire.offer(frame, now, address)
             for frame in self.crate.step(dt):
-                self.wire.offer(frame, now, _CRATE_SENDER)
+                self.wire.offer(frame, now, CRATE)
 
     def _reaches(self, address: int) -> bool:
         """Whether a module and the host hear each other: power, cable and the same bit rate."""
@@ -272,7 +269,7 @@ class SimulatedIsegBus:
                 for answer in frames:
                     self.wire.offer(answer, ready, address)
         for answer in self.crate.respond(frame):
-            self.wire.offer(answer, when + self.reaction, _CRATE_SENDER)
+            self.wire.offer(answer, when + self.reaction, CRATE)
 
     def _answer(self, frame: Frame, now: float) -> None:
         faults = self.faults

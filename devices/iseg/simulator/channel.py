@@ -85,10 +85,6 @@ class Channel:
         """Whether nothing can happen here: off and discharged."""
         return not (self.on or self.ramp or self.inhibited)
 
-    def switch_off(self) -> None:
-        """Ramp down."""
-        self.on = False
-
     def shut_off(self) -> None:
         """Go to zero without a ramp; the output is taken to discharge at once."""
         if self.on:
@@ -105,7 +101,7 @@ class Channel:
     def act(self, action: int) -> bool:
         """Obey a trip or inhibit action; True when the whole module has to go off."""
         if action == Action.RAMP_DOWN:
-            self.switch_off()
+            self.on = False
         elif action == Action.OFF:
             self.shut_off()
         return action == Action.MODULE_OFF

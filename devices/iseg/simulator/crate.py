@@ -9,7 +9,7 @@ from devices.iseg.edcp.bits import CrateStatus, GeneralStatus
 from devices.iseg.edcp.protocol import CRATE, Data, Registration, Request, announcement, answer, decode
 from devices.links.can_frame import Frame
 
-_READ_ID, _WRITE_ID, _ANSWER_ID = 0x601, 0x600, 0x604
+_ANSWER_ID = 0x604
 _DEVICE_CLASS = 0x2E
 
 
@@ -31,19 +31,18 @@ class SimulatedCrate:
 
     def respond(self, frame: Frame) -> list[Frame]:
         """Return the answers to one frame; nothing when it is not for a crate controller."""
-        if frame.id not in (_READ_ID, _WRITE_ID):
+        if frame.id not in (0x600, 0x601):
             return []
+        values = {
+            "CrateStatus": int(CrateStatus.ENABLED | self.power * CrateStatus.POWER_ON),
+            "FanSpeed": self.fan,
+            "CratePower": int(self.power),
+        }
         match decode(frame):
             case Registration(on=on):
                 self.registered = on
-            case Request(item=item):
-                values = {
-                    "CrateStatus": int(CrateStatus.ENABLED | self.power * CrateStatus.POWER_ON),
-                    "FanSpeed": self.fan,
-                    "CratePower": int(self.power),
-                }
-                if item.name in values:
-                    return [Frame(_ANSWER_ID, answer(CRATE, item, values[item.name]).data)]
+            case Request(item=item) if item.name in values:
+                return [Frame(_ANSWER_ID, answer(CRATE, item, values[item.name]).data)]
             case Data(item=item, value=int(value) | float(value)) if item.name == "CratePower":
                 self.power = bool(value)
             case Data(item=item, value=int(value) | float(value)) if item.name == "FanSpeed":

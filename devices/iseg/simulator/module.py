@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from typing import Any
 
 from devices.iseg.edcp.bits import (
     BLOCKING_EVENTS,
@@ -26,6 +26,7 @@ from devices.iseg.edcp.bits import (
     ModuleStatus,
 )
 from devices.iseg.edcp.protocol import BASE, announcement, general
+from devices.iseg.question import Many
 from devices.iseg.simulator.channel import Channel, Rules
 from devices.links.can_frame import Frame
 from devices.model import Value
@@ -57,23 +58,13 @@ _UNMASKABLE = int(ChannelEvent.EMERGENCY_OFF)
 _BLOCKING_MODULE_EVENTS = ModuleEvent.SAFETY_LOOP_NOT_GOOD | ModuleEvent.TEMPERATURE_NOT_GOOD
 
 
-class Many(Enum):
-    """How far a firmware understands requests for many channels."""
-
-    ALL = "all"
-    """Member mask 0 means every channel."""
-    MASK = "mask"
-    """Only explicit masks, 16 channels at a time."""
-    NONE = "none"
-
-
 @dataclass(frozen=True, slots=True)
 class Firmware:
     """What a type of module is and can do.
 
-    ``count_bytes`` is the length of its channel number, 0 when it does not tell. ``ranges``: two current ranges, and
-    the item that tells which. ``quiet_unregistered``: no answers before it is registered. ``switched``: the polarity of
-    each channel is chosen by software, while it is off.
+    ``many`` is how far it understands requests for many channels, ``count_bytes`` the length of its channel number, 0
+    when it does not tell. ``ranges``: two current ranges, and the item that tells which. ``quiet_unregistered``: no
+    answers before it is registered. ``switched``: the polarity of each channel is chosen by software, while it is off.
     """
 
     name: str
@@ -104,7 +95,7 @@ E08F2 = Firmware("E08F2", (4, 40, 0, 0), 26, "EHS E08F2", -6000.0, 1e-3, ranges=
 
 F460N = Firmware(
     "E16D0", (3, 14, 0, 0), 21, "EHS F460n-F", -6000.0, 1e-3,
-    many=Many.NONE, words32=False, groups=False, count_bytes=1,
+    many=Many.SINGLE, words32=False, groups=False, count_bytes=1,
 )  # fmt: skip
 """Like an EHS F460n of old firmware: single reads only, ramps of channels do nothing, one byte for the channels."""
 
@@ -129,14 +120,16 @@ class SimulatedIsegModule:
     Attributes that a test or a back door may set: ``safety_loop``, ``supply24`` and ``supply5`` (V),
     ``temperature`` (degC), ``volts_max`` and ``amps_max`` (front potentiometers, %), ``service`` (hardware
     failure), ``noise_volts`` and ``noise_amps`` (standard deviation of the readings), ``dcp`` (speaks only the older
-    protocol), ``unknown`` (DATA_IDs that this module ignores). Settings are kept until ``power_cycle``.
+    protocol), ``unknown`` (DATA_IDs that this module ignores). Settings are kept until ``power_cycle``. ``prepared`` is
+    for how many seconds more services that reset or store are accepted, ``idle`` for how many nobody has spoken to it.
     """
 
     __slots__ = (
-        "_active", "_announce", "_idle", "_prepared", "_random", "_refresh", "address", "amps_max", "base", "bit_rate",
-        "boots", "channel_events", "channel_mask", "channels", "control", "dcp", "events", "firmware", "groups",
-        "input_error", "mask", "measured", "noise_amps", "noise_volts", "ramp_speed", "registered", "safety_loop",
-        "serial", "service", "stored", "supply5", "supply24", "temperature", "temperatures", "unknown", "volts_max",
+        "_active", "_announce", "_random", "_refresh", "address", "amps_max", "base", "bit_rate", "boots",
+        "channel_events", "channel_mask", "channels", "control", "dcp", "events", "firmware", "groups", "idle",
+        "input_error", "mask", "measured", "noise_amps", "noise_volts", "prepared", "ramp_speed", "registered",
+        "safety_loop", "serial", "service", "stored", "supply5", "supply24", "temperature", "temperatures", "unknown",
+        "volts_max",
     )  # fmt: skip
 
     def __init__(
@@ -189,25 +182,12 @@ class SimulatedIsegModule:
 
     def reset_can(self) -> None:
         """Forget the registration and announce again, outputs as they are."""
-        self.registered = False
-        self._idle = self._refresh = self._prepared = self._announce = 0.0
+        self._refresh = self.prepared = 0.0
+        self.register(False)
 
     def register(self, on: bool) -> None:
         """Obey a host that registers or releases the module."""
-        self.registered, self._idle, self._announce = on, 0.0, 0.0
-
-    def prepare(self, seconds: float) -> None:
-        """Go to the state PREPARED, which ends by itself; 0 leaves it."""
-        self._prepared = seconds
-
-    @property
-    def prepared(self) -> bool:
-        """Whether services that reset or store are accepted."""
-        return self._prepared > 0
-
-    def accessed(self) -> None:
-        """Note a valid access: it keeps the registration alive."""
-        self._idle = 0.0
+        self.registered, self.idle, self._announce = on, 0.0, 0.0
 
     @property
     def kill(self) -> bool:
@@ -243,21 +223,19 @@ class SimulatedIsegModule:
         for _ in range(steps):
             self._advance(dt / steps)
             frames += self.notice()
-        self._prepared = max(0.0, self._prepared - dt)
+        self.prepared = max(0.0, self.prepared - dt)
         if self.registered:
-            self._idle += dt
-            if self._idle > LAPSE_AFTER:
+            self.idle += dt
+            if self.idle > LAPSE_AFTER:
                 self.reset_can()
         else:
             self._announce -= dt
             if self._announce <= 0:
                 self._announce = ANNOUNCE_EVERY
-                frames.append(announcement(self.address, self.general()[0], self._class, base=self.base))
+                # 0, 2, 6 and 7 are the classes of the older protocol
+                device_class = 7 if self.dcp else self.firmware.device_class
+                frames.append(announcement(self.address, self.general()[0], device_class, base=self.base))
         return frames
-
-    @property
-    def _class(self) -> int:
-        return 7 if self.dcp else self.firmware.device_class  # 0, 2, 6 and 7 are the classes of the older protocol
 
     def _advance(self, dt: float) -> None:
         rules = self.rules()
@@ -271,13 +249,11 @@ class SimulatedIsegModule:
 
     def measure(self) -> None:
         """Renew the measured values, as the board does every few channels' time."""
+        noise = self._random.gauss
         self.measured = [
-            (self._noisy(channel.volts, self.noise_volts), self._noisy(channel.amps, self.noise_amps))
+            (channel.volts + noise(0.0, self.noise_volts), channel.amps + noise(0.0, self.noise_amps))
             for channel in self.channels
         ]
-
-    def _noisy(self, value: float, deviation: float) -> float:
-        return value + self._random.gauss(0.0, deviation) if deviation else value
 
     def all_off(self) -> None:
         """Switch every channel off without a ramp."""
@@ -287,12 +263,18 @@ class SimulatedIsegModule:
     def notice(self) -> list[Frame]:
         """Latch what is the case now; return the active frame when an event has become active by it."""
         self._latch_module()
-        for n, channel in enumerate(self.channels):
-            if channel.events & (channel.mask | _UNMASKABLE):
-                self.channel_events |= 1 << n
+        self.channel_events |= self._with_events()
         active = self.event_active
         rising, self._active = active and not self._active, active
         return [general(self.address, *self.general(), active=True)] if rising else []
+
+    def _with_events(self) -> int:
+        return members(bool(channel.events & (channel.mask | _UNMASKABLE)) for channel in self.channels)
+
+    def forget_channel_events(self) -> None:
+        """Drop the marks of channels that have no unmasked event any more."""
+        self.channel_events &= self._with_events()
+        self._active = self.event_active
 
     def _latch_module(self) -> None:
         causes = {
@@ -300,12 +282,10 @@ class SimulatedIsegModule:
             ModuleEvent.INPUT_ERROR: self.input_error,
             ModuleEvent.SAFETY_LOOP_NOT_GOOD: not self.safety_loop,
             ModuleEvent.SUPPLY_NOT_GOOD: not self._supply_good,
-            ModuleEvent.TEMPERATURE_NOT_GOOD: self.temperature > 55.0,
+            ModuleEvent.TEMPERATURE_NOT_GOOD: not self._temperature_good,
         }
-        for event, holds in causes.items():
-            if holds:
-                self.events |= event
-        if not self.safety_loop or self.temperature > 55.0:
+        self.events |= ModuleEvent(_word(causes))
+        if not (self.safety_loop and self._temperature_good):
             self.all_off()
 
     @property
@@ -313,24 +293,27 @@ class SimulatedIsegModule:
         return abs(self.supply24 - 24.0) <= 2.4 and abs(self.supply5 - 5.0) <= 0.25
 
     @property
+    def _temperature_good(self) -> bool:
+        return self.temperature <= 55.0
+
+    @property
     def event_active(self) -> bool:
         """Whether any event that its masks let through is pending."""
         return bool(self.channel_events & self.channel_mask or self.events & self.mask)
 
-    def forget_channel_events(self) -> None:
-        """Drop the marks of channels that have no unmasked event any more."""
-        for n, channel in enumerate(self.channels):
-            if not channel.events & (channel.mask | _UNMASKABLE):
-                self.channel_events &= ~(1 << n)
-        self._active = self.event_active
-
-    def clear_events(self) -> None:
-        """Clear every event of the module and its channels (doClear)."""
-        for channel in self.channels:
-            channel.clear(0xFFFFFFFF)
-        self.events, self.input_error = ModuleEvent(0), False
-        self._latch_module()
-        self.forget_channel_events()
+    def set_control(self, word: int, width: int) -> None:
+        """Obey a module control word; ``width`` is the mask of the bits that it has."""
+        self.control = ModuleControl(int(self.control) & ~width | word & ~int(ModuleControl.CLEAR))
+        if word & ModuleControl.CLEAR:
+            for channel in self.channels:
+                channel.clear(0xFFFFFFFF)
+            self.events, self.input_error = ModuleEvent(0), False
+            self._latch_module()
+            self.forget_channel_events()
+        if word & ModuleControl.INTERLOCK:
+            self.all_off()
+            for channel in self.channels:
+                channel.events |= int(ChannelEvent.INHIBIT)
 
     def command(self, channel: Channel, word: int) -> None:
         """Obey a channel control word; a switch-on that an event blocks is ignored."""
@@ -339,7 +322,7 @@ class SimulatedIsegModule:
         if emergency:
             channel.shut_off()
         elif not word & ChannelControl.ON:
-            channel.switch_off()
+            channel.on = False
         elif not (channel.events & BLOCKING_EVENTS or self.events & _BLOCKING_MODULE_EVENTS):
             channel.on = True
         channel.latch()
@@ -351,7 +334,6 @@ class SimulatedIsegModule:
     def status(self) -> ModuleStatus:
         """Return the 32-bit module status."""
         no_error = not any(channel.status() & _ERRORS for channel in self.channels)
-        temperature_good = self.temperature <= 55.0
         conditions = {
             ModuleStatus.FINE_ADJUSTMENT: ModuleControl.FINE_ADJUSTMENT in self.control,
             ModuleStatus.HIGH_VOLTAGE_ON: any(channel.on or channel.volts > 0 for channel in self.channels),
@@ -361,40 +343,47 @@ class SimulatedIsegModule:
             ModuleStatus.NO_RAMP: not any(channel.ramping for channel in self.channels),
             ModuleStatus.SAFETY_LOOP_GOOD: self.safety_loop,
             ModuleStatus.EVENT_ACTIVE: self.event_active,
-            ModuleStatus.MODULE_GOOD: no_error and self._supply_good and temperature_good and self.safety_loop,
+            ModuleStatus.MODULE_GOOD: no_error and self._supply_good and self._temperature_good and self.safety_loop,
             ModuleStatus.SUPPLY_GOOD: self._supply_good,
-            ModuleStatus.TEMPERATURE_GOOD: temperature_good,
+            ModuleStatus.TEMPERATURE_GOOD: self._temperature_good,
             ModuleStatus.KILL_ENABLE: self.kill,
             ModuleStatus.RAMP_SPEED_LIMITED: self.speed < self.ramp_speed,
         }
-        return ModuleStatus(sum(int(bit) for bit, holds in conditions.items() if holds))
+        return ModuleStatus(_word(conditions))
 
     def general(self) -> tuple[GeneralStatus, GeneralDetail]:
         """Return both bytes of the general status."""
-        module, details = self.status(), GeneralDetail(0)
-        flags = {
-            GeneralStatus.NO_SUM_ERROR: ModuleStatus.NO_SUM_ERROR in module,
-            GeneralStatus.NO_RAMP: ModuleStatus.NO_RAMP in module,
-            GeneralStatus.SAFETY_LOOP_GOOD: self.safety_loop,
-            GeneralStatus.NOT_STABLE: ModuleStatus.NO_RAMP not in module,
-            GeneralStatus.FINE_ADJUSTMENT: ModuleStatus.FINE_ADJUSTMENT in module,
-            GeneralStatus.SUPPLY_TEMPERATURE_GOOD: self._supply_good and self.temperature <= 55.0,
-            GeneralStatus.KILL_ENABLE: self.kill,
-        }
+        module, channels = self.status(), 0
         for channel in self.channels:
-            status = channel.status()
-            for bit, detail in _DETAILS.items():
-                if bit & status:
-                    details |= detail
-        if self.temperature > 55.0:
-            details |= GeneralDetail.TEMPERATURE
-        return GeneralStatus(sum(int(bit) for bit, holds in flags.items() if holds)), details
+            channels |= channel.status()
+        flags = {general: module & whole == whole for general, whole in _GENERAL.items()}
+        flags[GeneralStatus.NOT_STABLE] = ModuleStatus.NO_RAMP not in module
+        details = {detail: bool(channels & bit) for detail, bit in _DETAILS.items()}
+        details[GeneralDetail.TEMPERATURE] = not self._temperature_good
+        return GeneralStatus(_word(flags)), GeneralDetail(_word(details))
 
 
-_DETAILS = {
-    ChannelStatus.TRIP: GeneralDetail.TRIP,
-    ChannelStatus.REGULATION_ERROR: GeneralDetail.REGULATION_ERROR,
-    ChannelStatus.CURRENT_LIMIT: GeneralDetail.CURRENT_LIMIT,
-    ChannelStatus.VOLTAGE_LIMIT: GeneralDetail.VOLTAGE_LIMIT,
-    ChannelStatus.INHIBIT: GeneralDetail.INHIBIT,
+_GENERAL = {
+    GeneralStatus.NO_SUM_ERROR: ModuleStatus.NO_SUM_ERROR,
+    GeneralStatus.NO_RAMP: ModuleStatus.NO_RAMP,
+    GeneralStatus.SAFETY_LOOP_GOOD: ModuleStatus.SAFETY_LOOP_GOOD,
+    GeneralStatus.FINE_ADJUSTMENT: ModuleStatus.FINE_ADJUSTMENT,
+    GeneralStatus.SUPPLY_TEMPERATURE_GOOD: ModuleStatus.SUPPLY_GOOD | ModuleStatus.TEMPERATURE_GOOD,
+    GeneralStatus.KILL_ENABLE: ModuleStatus.KILL_ENABLE,
 }
+_DETAILS = {
+    GeneralDetail.TRIP: ChannelStatus.TRIP,
+    GeneralDetail.REGULATION_ERROR: ChannelStatus.REGULATION_ERROR,
+    GeneralDetail.CURRENT_LIMIT: ChannelStatus.CURRENT_LIMIT,
+    GeneralDetail.VOLTAGE_LIMIT: ChannelStatus.VOLTAGE_LIMIT,
+    GeneralDetail.INHIBIT: ChannelStatus.INHIBIT,
+}
+
+
+def members(flags: Iterable[bool]) -> int:
+    """Return a word with a bit for each channel, in their order."""
+    return sum(1 << n for n, flag in enumerate(flags) if flag)
+
+
+def _word(bits: Mapping[Any, bool]) -> int:
+    return sum(int(bit) for bit, is_set in bits.items() if is_set)

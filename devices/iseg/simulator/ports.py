@@ -6,7 +6,7 @@ import os
 import time
 from collections import deque
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any
 
 import can
 
@@ -17,30 +17,14 @@ ECHO_SECONDS = 0.5
 """How long an own frame may take to come back."""
 
 LONGEST_LINE = 64  # bytes of an slcan command
-_BIT_RATES = dict(enumerate((10, 20, 50, 100, 125, 250, 500, 800, 1000)))  # kbit/s, by the digit of S
-
-
-class Port(Protocol):
-    """An end of the segment that hosts reach."""
-
-    @property
-    def kbit(self) -> int:
-        """Bit rate that the host has chosen in kbit/s, 0 where the interface does not tell."""
-
-    def receive(self, seconds: float) -> Frame | None:
-        """Wait for a frame of a host, for so long at most."""
-
-    def send(self, frame: Frame) -> None:
-        """Send a frame to the hosts; lost when there are none."""
-
-    def close(self) -> None:
-        """Close it."""
+_BIT_RATES = dict(zip("012345678", (10, 20, 50, 100, 125, 250, 500, 800, 1000), strict=True))  # kbit/s, by digit of S
 
 
 class CanPort:
     """A bus of python-can; frames of one's own that the interface hands back are dropped."""
 
     kbit = 0
+    """Bit rate that the host has chosen in kbit/s, which python-can does not tell."""
 
     def __init__(self, interface: str, options: dict[str, Any]) -> None:
         self._bus = can.Bus(interface=interface, **options)
@@ -49,14 +33,12 @@ class CanPort:
 
     def receive(self, seconds: float) -> Frame | None:
         """Wait for a frame of a host, for so long at most."""
-        try:
+        message = None
+        with suppress(can.CanError):  # a packet that is none: as good as noise
             message = self._bus.recv(max(0.0, seconds))
-        except can.CanError:  # a packet that is none: as good as noise
+        if message is None or self._is_echo(frame := frame_of(message)):
             return None
-        if message is None:
-            return None
-        frame = frame_of(message)
-        return None if self._is_echo(frame) else frame
+        return frame
 
     def _is_echo(self, frame: Frame) -> bool:
         now = time.monotonic()
@@ -115,23 +97,22 @@ class SlcanPort:
                 self._obey(line.decode("latin-1"))
 
     def _obey(self, line: str) -> None:
+        answer = b"\r"
         match line[0]:
-            case "S" if line[1:].isdecimal() and int(line[1:]) in _BIT_RATES and not self._open:
-                self.kbit = _BIT_RATES[int(line[1:])]
-                self.write_raw(b"\r")
+            case "S" if line[1:] in _BIT_RATES and not self._open:
+                self.kbit = _BIT_RATES[line[1:]]
             case "O" | "L" if not self._open:
                 self._open = True
-                self.write_raw(b"\r")
             case "C":
                 self._open = False
-                self.write_raw(b"\r")
             case "V":
-                self.write_raw(b"V1013\r")
+                answer = b"V1013\r"
             case "t" | "T" | "r" | "R" if self._open and (frame := _parse(line)):
                 self._frames.append(frame)
-                self.write_raw(b"Z\r" if frame.extended else b"z\r")
+                answer = b"Z\r" if frame.extended else b"z\r"
             case _:
-                self.write_raw(b"\a")
+                answer = b"\a"
+        self.write_raw(answer)
 
     def send(self, frame: Frame) -> None:
         """Send a frame to the host, when it has opened the channel."""

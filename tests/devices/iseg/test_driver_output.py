@@ -13,8 +13,8 @@ from devices.iseg.edcp.bits import ChannelControl, ChannelStatus, ModuleControl,
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator import answers as sim_iseg_answers
+from devices.iseg.simulator.answers import RefusedError
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
-from devices.iseg.simulator.writes import RefusedError
 from devices.model import Level
 from devices.rules.hv_channel import State
 from tests.devices.iseg.bench import bench

@@ -12,7 +12,7 @@ from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout, TakenOt
 from devices.iseg.edcp.bits import ChannelControl, ModuleControl
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import Data, decode
-from devices.iseg.simulator import answers, writes
+from devices.iseg.simulator import answers
 from devices.iseg.simulator.module import E16C1, F460N, NHR
 from devices.links.can_frame import Frame
 from devices.model import Level
@@ -241,7 +241,7 @@ async def test_GIVEN_a_control_word_that_is_not_answered_WHEN_switched_off_THEN_
 
         def silent_before_off(module, item, number):
             if item.name == "ChannelControl" and frames(made, "ChannelControl") == [8]:
-                raise writes.RefusedError
+                raise answers.RefusedError
             return original(module, item, number)
 
         monkeypatch.setattr(answers, "_read_channel", silent_before_off)
@@ -274,7 +274,7 @@ async def test_GIVEN_a_group_that_does_not_answer_any_more_WHEN_put_THEN_nothing
 
         def silent(module, item, number):
             if item.name == "VariableGroup" and number == 7:
-                raise writes.RefusedError
+                raise answers.RefusedError
             return original(module, item, number)
 
         monkeypatch.setattr(answers, "_read_module", silent)
@@ -290,7 +290,7 @@ async def test_GIVEN_an_answer_that_comes_seconds_late_WHEN_put_THEN_it_is_not_t
 
         def read_module(module, asked, number):
             if asked is item and silent:
-                raise writes.RefusedError
+                raise answers.RefusedError
             return original(module, asked, number)
 
         monkeypatch.setattr(answers, "_read_module", read_module)
