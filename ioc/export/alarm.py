@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode
 
 from ioc.database.dbfile import DatabaseError, RecordDef
-from ioc.export.phoebus import screen_of
-from ioc.export.plant import Device, Plant
-from ioc.export.traces import document, texts
+from ioc.export.phoebus.parts import screen_of
+from ioc.export.plant import Device, Plant, words_for
+from ioc.export.traces import document, elements
 
 _TAG = re.compile(r"(?P<how>spoken|shown)(?: (?P<delay>[0-9]+) s)?: (?P<words>.+)")
 _USUAL_DELAY = 5
@@ -75,14 +75,16 @@ def alarms(plant: Plant) -> Iterator[Alarm]:
                 yield from _alarm(record, ["Interlocks", name], f"interlock {name}", needs, screen, given)
     for device, channel, records in plant.walk():
         link = f"{plant.prefix}:{device.name}:COMM"
-        path = [device.area, device.name, *([f"CH{channel.number:02d}"] if channel else [])]
-        subject = f"{device.name} {channel.title}" if channel else device.name
-        screen = screen_of(plant, device, channel)
+        path = [device.area, device.name, *([channel.key] if channel else [])]
+        file, macros = screen_of(device, channel)
+        screen = file, {"P": plant.prefix, **macros}
         for record in records.values():
             needs = f"'{link}' == 1"
             if record.name == link:
                 needs = f"'{plant.prefix}:{device.server}:HEARTBEAT' >= 0"
-            yield from _alarm(record, path, subject, needs, screen, _acknowledge(record, device, plant))
+            yield from _alarm(
+                record, path, words_for(device, channel), needs, screen, _acknowledge(record, device, plant)
+            )
 
 
 def _alarm(
@@ -143,21 +145,21 @@ def _area(areas: dict[tuple[str, ...], ET.Element], path: tuple[str, ...], alarm
     if path not in areas:
         areas[path] = ET.SubElement(_area(areas, path[:-1], alarm), "component", name=path[-1])
         if path == tuple(alarm.path):
-            _detail(areas[path], "display", path[-1], screen_link(alarm.screen))
+            elements(areas[path], display={"title": path[-1], "details": screen_link(alarm.screen)})
     return areas[path]
 
 
 def _pv(parent: ET.Element, alarm: Alarm) -> None:
     pv = ET.SubElement(parent, "pv", name=alarm.pv)
-    flag = "true" if alarm.spoken else "false"
-    texts(pv, description=alarm.description, enabled="true", latching=flag, annunciating=flag, delay=alarm.delay)
+    elements(pv, description=alarm.description, enabled=True, latching=alarm.spoken, annunciating=alarm.spoken)
+    elements(pv, delay=alarm.delay)
     if alarm.filter:
-        texts(pv, filter=alarm.filter)
+        elements(pv, filter=alarm.filter)
     if alarm.guidance:
-        _detail(pv, "guidance", "What to do", alarm.guidance)
+        elements(pv, guidance={"title": "What to do", "details": alarm.guidance})
     if alarm.command is not None:
         name, about = alarm.command
-        _detail(pv, "command", about, f"caput {name} 1")
+        elements(pv, command={"title": about, "details": f"caput {name} 1"})
 
 
 def _pvs_first(component: ET.Element) -> None:
@@ -166,7 +168,3 @@ def _pvs_first(component: ET.Element) -> None:
     for child in component:
         if child.tag == "component":
             _pvs_first(child)
-
-
-def _detail(parent: ET.Element, tag: str, title: str, details: str) -> None:
-    texts(ET.SubElement(parent, tag), title=title, details=details)

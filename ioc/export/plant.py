@@ -39,6 +39,11 @@ class Channel:
     records: Records
 
     @property
+    def key(self) -> str:
+        """What follows the device in the names of its PVs: ``CH03``."""
+        return f"CH{self.number:02d}"
+
+    @property
     def title(self) -> str:
         """The channel in words for people: ``channel 3, CALO:PMT07``."""
         return f"channel {self.number}, {self.alias}" if self.alias else f"channel {self.number}"
@@ -145,6 +150,16 @@ class Plant:
                 yield device, channel, channel.records
 
 
+def name_of(device: Device, channel: Channel | None) -> str:
+    """Return what the PVs of a device, or of one of its channels, begin with behind the prefix."""
+    return f"{device.name}:{channel.key}" if channel else device.name
+
+
+def words_for(device: Device, channel: Channel | None) -> str:
+    """Return a device, or one of its channels, in words for people."""
+    return f"{device.name} {channel.title}" if channel else device.name
+
+
 def _by_name(records: Records) -> dict[str, Records]:
     """Sort records by the first part of their names."""
     found: dict[str, dict[str, RecordDef]] = {}
@@ -221,7 +236,7 @@ class Setting:
     @property
     def owner(self) -> str:
         """What the setting belongs to: the device, or the channel."""
-        return f"{self.device.name}:CH{self.channel.number:02d}" if self.channel else self.device.name
+        return name_of(self.device, self.channel)
 
     @property
     def restored(self) -> bool:

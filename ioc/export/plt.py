@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ioc.export.plant import Device, Plant
-from ioc.export.traces import TRACES, document, texts
+from ioc.export.traces import TRACES, Color, document, elements
 
-_DARK, _LIGHT = (27, 31, 38), (220, 226, 234)
+_DARK = {"red": 27, "green": 31, "blue": 38}
+_LIGHT = {"red": 220, "green": 226, "blue": 234}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ def write(plant: Plant) -> dict[str, str]:
 def supply_plot(device: Device, base: str) -> str:
     """Return voltages on one axis and currents on the other."""
     traces = [
-        Trace(f"{base}:CH{channel.number:02d}:{suffix}", axis, f"{channel.alias or f'CH{channel.number:02d}'} {suffix}")
+        Trace(f"{base}:{channel.key}:{suffix}", axis, f"{channel.alias or channel.key} {suffix}")
         for axis, suffix in enumerate(("VMON", "IMON"))
         for channel in device.channels
     ]
@@ -67,27 +68,24 @@ def furnace_plot(title: str, base: str, device: Device) -> str:
 def plot(title: str, axes: Sequence[str], traces: Sequence[Trace]) -> str:
     """Return the file of a plot over the last hour, which goes on by itself."""
     root = ET.Element("databrowser")
-    texts(root, title=title, save_changes="false", show_toolbar="true", show_legend="true", grid="true")
-    texts(root, scroll="true", update_period="1.0", scroll_step="5", start="-1 hours", end="now")
-    texts(root, archive_rescale="NONE")
-    _color(root, "foreground", _LIGHT)
-    _color(root, "background", _DARK)
+    elements(root, title=title, save_changes=False, show_toolbar=True, show_legend=True, grid=True)
+    elements(root, scroll=True, update_period=1.0, scroll_step=5, start="-1 hours", end="now")
+    elements(root, archive_rescale="NONE", foreground=_LIGHT, background=_DARK)
     holder = ET.SubElement(root, "axes")
     for number, name in enumerate(axes):
         axis = ET.SubElement(holder, "axis")
-        texts(axis, visible="true", name=name, use_axis_name="true", use_trace_names="false")
-        texts(axis, right="true" if number else "false", min="0.0", max="10.0", grid="true", autoscale="true")
-        _color(axis, "color", _LIGHT)
+        elements(axis, visible=True, name=name, use_axis_name=True, use_trace_names=False, right=number > 0)
+        elements(axis, min=0.0, max=10.0, grid=True, autoscale=True, color=_LIGHT)
     pvs = ET.SubElement(root, "pvlist")
     for number, trace in enumerate(traces):
         pv = ET.SubElement(pvs, "pv")
-        texts(pv, display_name=trace.name, visible="true", name=trace.pv, axis=str(trace.axis))
-        _color(pv, "color", TRACES[number % len(TRACES)][1:])
-        texts(pv, trace_type="AREA", linewidth="2", line_style="SOLID" if trace.axis == 0 else "DASH")
-        texts(pv, point_type="NONE", point_size="2", waveform_index="0", period="0.0", ring_size="5000")
-        texts(pv, request="OPTIMIZED")
+        elements(pv, display_name=trace.name, visible=True, name=trace.pv, axis=trace.axis)
+        elements(pv, color=_rgb(TRACES[number % len(TRACES)]))
+        elements(pv, trace_type="AREA", linewidth=2, line_style="DASH" if trace.axis else "SOLID")
+        elements(pv, point_type="NONE", point_size=2, waveform_index=0, period=0.0, ring_size=5000)
+        elements(pv, request="OPTIMIZED")
     return document(root)
 
 
-def _color(parent: ET.Element, tag: str, color: tuple[int, int, int]) -> None:
-    texts(ET.SubElement(parent, tag), **dict(zip(("red", "green", "blue"), color, strict=True)))
+def _rgb(color: Color) -> dict[str, int]:
+    return {"red": color.red, "green": color.green, "blue": color.blue}
