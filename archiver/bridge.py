@@ -16,8 +16,7 @@ from archiver.config import ArchiverConfig, PvSpec
 from archiver.history.samples import combined
 from archiver.history.web import ArchivePages, ArchiveServer
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import Delivery, State
-from archiver.influx.writers import Writer
+from archiver.influx.writers import Delivery, State, Writer
 from archiver.kafka.writer import KafkaWriter
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
@@ -27,8 +26,7 @@ from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status.page import status_pages
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, missing, prometheus
-from labioc_ca.events import Event
-from labioc_ca.subscribe import Subscriber
+from labioc_ca.client import Subscriber
 
 log = logging.getLogger("labioc.archiver")
 
@@ -36,9 +34,6 @@ FINISH_SECONDS = 2.5
 """How long the writers may go on sending when the bridge ends; what is left waits in the log."""
 
 _STATUS_SECONDS = 1.0
-_LONGEST_TICK, _SHORTEST_TICK = 0.25, 0.05
-"""Seconds between two looks for what is due; four in the period of the fastest rows, within these."""
-
 _SPOOLING_LAG = 10.0
 _SEARCH_SECONDS = 30.0
 """How long after its start the bridge may be without any PV before that is shown."""
@@ -50,7 +45,6 @@ _PACE_SECONDS = 10.0
 _SHORTEST_PACE = 3.0
 _TOO_LARGE = "array larger than EPICS_CA_MAX_ARRAY_BYTES"
 _PROGRESS_SECONDS = 10.0
-_LINES_AT_ONCE = 4 << 20
 
 
 class Pace:
@@ -104,14 +98,14 @@ class Bridge:
         pvs = list(pvs)
         self._clock = clock
         self._started = clock()
-        self.builder = PointBuilder(pvs, config.schema)
-        self.subscriber = Subscriber((channel_name(pv) for pv in pvs), self._take, _environment(config, env))
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
         self._archived_until = max((segment.newest_ns for segment in self.log.segments[:-1]), default=0)
         self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
         self._catalogue_reported = False
-        self._save_catalogue()
         try:
+            self.builder = PointBuilder(pvs, config.schema, append=self.log.append)
+            self.subscriber = Subscriber((channel_name(pv) for pv in pvs), self.builder.take, _environment(config, env))
+            self._save_catalogue()
             self.readers = [Reader(self.log, server.name) for server in config.servers]
         except BaseException:
             self.log.close()
@@ -129,8 +123,6 @@ class Bridge:
         self.archive: ArchiveServer | None = None
         self._known = catalogue(pvs, config.schema)
         self._count = len(pvs)
-        periods = [period / 4 for pv in pvs if (period := config.schema.row_period(pv))]
-        self._tick = max(min([_LONGEST_TICK, *periods]), _SHORTEST_TICK)
         self._seen = (time.monotonic(), 0, 0)
         self._paces = {server.name: Pace() for server in config.servers}
         self._last_loss = self._last_refusal = float("-inf")
@@ -155,14 +147,16 @@ class Bridge:
         if self._sink is not None:
             await self._sink.start()
         await self.subscriber.start()
-        self._tasks.append(asyncio.create_task(self._every_tick(), name="bridge status"))
+        due = self.builder.run(self.subscriber.last_received)
+        self._tasks.append(asyncio.create_task(due, name="points that are due"))
+        self._tasks.append(asyncio.create_task(self._watch(), name="bridge status"))
         where = ", ".join(server.url for server in self.config.servers) or "the log alone"
         log.info("archiving %d PVs to %s, log in %s", self._count, where, self.config.directory)
 
     async def stop(self) -> None:
         """Take no more events, put what there is on the disk and, as far as time allows, to the servers; within 5 s."""
         await self.subscriber.stop()
-        self._append(*self.builder.finish())
+        self.log.append(*self.builder.finish())
         self.log.append(*self.builder.bridge(False))
         self.log.flush()
         for writer in self.writers:
@@ -200,27 +194,10 @@ class Bridge:
         self.archive.start()
         log.info("archive for json:http://%s:%d", *self.archive.address)
 
-    def _take(self, events: list[Event]) -> None:
-        self._append(*self.builder.build(events))
-
-    def _append(self, lines: bytes, points: int) -> None:
-        if len(lines) <= _LINES_AT_ONCE:
-            self.log.append(lines, points)
-            return
-        while lines:  # big texts came together: the log takes them in pieces
-            end = lines.rfind(b"\n", 0, _LINES_AT_ONCE) + 1 or lines.find(b"\n") + 1
-            self.log.append(lines[:end], lines.count(b"\n", 0, end))
-            lines = lines[end:]
-
-    async def _every_tick(self) -> None:
-        looked = time.monotonic()
+    async def _watch(self) -> None:
+        """Show how the bridge is, once a second."""
         while True:
-            await asyncio.sleep(self._tick)
-            self._take_due(self.builder.tick)
-            if time.monotonic() - looked < _STATUS_SECONDS:
-                continue
-            looked = time.monotonic()
-            self._take_due(self.builder.due)
+            await asyncio.sleep(_STATUS_SECONDS)
             try:
                 self.snapshot = self._look()
                 self._log_progress()
@@ -230,14 +207,6 @@ class Bridge:
                 self.page.announce()
             except Exception:
                 log.critical("the status of the bridge failed, the bridge goes on", exc_info=True)
-
-    def _take_due(self, due: Callable[[Callable[[str], int]], tuple[bytes, int]]) -> None:
-        """Append the points that are due without an event; where that fails, points are missing, which is a loss."""
-        try:
-            self._append(*due(self.subscriber.last_received))
-        except Exception:
-            self._last_loss = time.monotonic()
-            log.critical("points that were due could not be made, the bridge goes on", exc_info=True)
 
     def _save_catalogue(self) -> None:
         """Leave beside the log what its PVs are; on a full disk, which is no reason not to archive, later."""
@@ -265,6 +234,7 @@ class Bridge:
             self._refused_points, self._last_refusal = refused_points, monotonic
         refusing = monotonic - self._last_refusal < _LOSING_SECONDS
         lost = self.log.lost + sum(server.lost for server in servers)
+        self._last_loss = max(self._last_loss, self.builder.failed_ns / 1e9)
         if lost > losses:
             if monotonic - self._last_loss >= _LOSING_SECONDS:
                 text = f"{lost - losses} points so far: {self.log.error or 'the log is as large as it may be'}"

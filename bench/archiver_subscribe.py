@@ -24,8 +24,8 @@ from pathlib import Path
 from archiver.config import PvSpec, Schema
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
+from labioc_ca.client import Subscriber
 from labioc_ca.events import Event, Kind
-from labioc_ca.subscribe import Subscriber
 from tests.softioc import start_softioc
 
 CLIENTS = ("ours", "ours+points", "ours+points+log", "pyepics", "caproto threading")

@@ -19,8 +19,8 @@ from ioc.records.fieldtable import fields_of
 from ioc.records.status import DBE_ALARM, DBE_VALUE, INVALID
 
 if TYPE_CHECKING:
+    from labioc_ca.client import Subscriber
     from labioc_ca.events import Event
-    from labioc_ca.subscribe import Subscriber
 
 log = logging.getLogger("labioc")
 
@@ -108,7 +108,7 @@ class Inputs:
         """Look for the PVs of other servers, if there are any. Raises OSError, and ValueError for a bad environment."""
         if not self._remote:
             return
-        from labioc_ca.subscribe import Subscriber  # noqa: PLC0415  most sites need no client
+        from labioc_ca.client import Subscriber  # noqa: PLC0415  most sites need no client
 
         environment = {**(os.environ if self._env is None else self._env), "EPICS_CA_CONN_TMO": str(_ECHO_AFTER)}
         self._subscriber = Subscriber(self._remote, self._take, environment)

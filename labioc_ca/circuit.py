@@ -17,7 +17,7 @@ import caproto
 
 from labioc_ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
 from labioc_ca.environment import CONNECT_TIMEOUT, ECHO_TIMEOUT, Address, Settings
-from labioc_ca.events import Event, Kind
+from labioc_ca.events import Event
 from labioc_ca.search import VERSION
 
 log = logging.getLogger("labioc.ca")
@@ -348,8 +348,3 @@ def _retrieved(future: asyncio.Future[Any]) -> None:
 def _may_read(rights: object) -> bool:
     """Whether access rights include reading; a server that tells none allows it."""
     return rights is None or bool(int(rights) & _READ_ACCESS)  # type: ignore[call-overload]
-
-
-def connection_event(pv: str, connected: bool, now_ns: int) -> Event:
-    """Make the event of a change of connection."""
-    return Event(pv, Kind.CONNECTION, None, now_ns, connected=connected)

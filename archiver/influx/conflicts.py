@@ -32,12 +32,14 @@ _Sent = tuple[str, str, type]
 class ConflictScreen:
     """What is known of the fields of one server; ``refused`` are points to be kept as dead letters, with the reason.
 
-    ``compared`` are the fields that the database says it has with another type.
+    ``compared`` are the fields that the database says it has with another type. While it is not ``active`` no field was
+    refused, and there is nothing to ask it.
     """
 
     def __init__(self) -> None:
         self.refused: list[tuple[bytes, str]] = []
         self.compared: dict[Key, str] = {}
+        self.active = False
         self._known: dict[_Sent, str] = {}
         self._refusals: Counter[_Sent] = Counter()
         self._trials: dict[bytes, _Sent] = {}
@@ -58,6 +60,7 @@ class ConflictScreen:
             return False
         ((field, value),) = point.fields.items()
         key = (point.measurement, field, type(value))
+        self.active = True
         self._tried.add(key)
         self._refusals[key] += 1
         if key in self._known or self._refusals[key] < LEARNED_AFTER:
@@ -83,6 +86,7 @@ class ConflictScreen:
         self._tried.clear()
         self._trials.clear()
         self._held.clear()
+        self.active = bool(self._known)
         return self.parts([payload])
 
     def parts(self, parts: Iterable[bytes]) -> list[bytes]:

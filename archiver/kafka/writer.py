@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from archiver.config import ServerConfig
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import FIRST_DELAY, Delivery, State, Stopping
+from archiver.influx.writers import FIRST_DELAY, Delivery, State, Stopping
 from archiver.log.reader import Reader
 from archiver.points.lineprotocol import parse, split_lines
 

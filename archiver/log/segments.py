@@ -45,10 +45,7 @@ FLUSH_BYTES: Final = 256 << 10
 """Bytes at which a block is written before its time."""
 
 MEMORY: Final = 4 << 20
-"""Bytes that wait in memory while nothing can be written."""
-
-LARGEST_BATCH: Final = blocks.LARGEST - FLUSH_BYTES
-"""Bytes that can be appended at once."""
+"""Bytes that wait in memory while nothing can be written, and that are taken at once."""
 
 SMALLEST_SEGMENT: Final = 64 << 10
 LARGEST_SEGMENT: Final = 64 << 20
@@ -137,12 +134,19 @@ class SegmentLog:
     def append(self, batch: bytes, points: int) -> None:
         """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs).
 
-        Raises ValueError for more than LARGEST_BATCH bytes.
+        Raises ValueError for a line that fits no block.
         """
-        if not batch:
-            return
-        if len(batch) > LARGEST_BATCH:
-            raise ValueError(f"a batch of {len(batch)} bytes, at most {LARGEST_BATCH} are possible")
+        while len(batch) > MEMORY:  # big texts came together
+            end = batch.rfind(b"\n", 0, MEMORY) + 1 or batch.find(b"\n") + 1 or len(batch)
+            if end > blocks.LARGEST - FLUSH_BYTES:
+                raise ValueError(f"a line of {end} bytes")
+            first, batch = batch[:end], batch[end:]
+            self._append(first, first.count(b"\n"))
+            points -= first.count(b"\n")
+        if batch:
+            self._append(batch, points)
+
+    def _append(self, batch: bytes, points: int) -> None:
         with self.lock:
             if not self._buffer:
                 self._oldest_ns = self._clock()

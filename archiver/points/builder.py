@@ -8,7 +8,9 @@ Numbers that are no number are never sent, their severity is.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import math
 import socket
 import time
@@ -21,12 +23,12 @@ from typing import Final
 
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, quote
-from archiver.points.occurrences import MINOR, NO_ALARM, Occurrences, occurrence
-from archiver.points.rows import Row
-from archiver.points.series import FieldType, Group, Series, channel_name
-from labioc_ca.events import EPICS_EPOCH, Event, Kind, Value
+from archiver.points.occurrences import Occurrences, gap
+from archiver.points.series import FieldType, Series, channel_name
+from archiver.points.thinning import ON_THE_WAY_NS, Group, Row, Thinner
+from labioc_ca.events import EPICS_EPOCH, Event, Value
 
-__all__ = ["Event", "Kind", "PointBuilder", "PvState", "Refused"]
+log = logging.getLogger("labioc.archiver")
 
 BRIDGE: Final = "archive_bridge"
 """Measurement of start and stop of the bridge: tag ``host``, field ``running`` 0 or 1."""
@@ -40,18 +42,16 @@ EARLIEST_NS: Final = (EPICS_EPOCH + 365 * 86400) * 1_000_000_000
 AHEAD_NS: Final = 86400 * 1_000_000_000
 """A stamp further ahead of the bridge's clock comes from a clock that is wrong."""
 
-ON_THE_WAY_NS: Final = 2 * 1_000_000_000
-"""How late an event may be; a value is repeated for no moment from which another might still be on its way."""
-
 LONGEST_TEXT: Final = 60_000
 """Bytes of a string value; InfluxDB takes 64 KiB."""
 
 INVALID: Final = 3
 """Severity of a value that is none; a PV whose device is lost keeps the stamp of its last good one."""
 
-LONGEST_QUIET_GAP: Final = 10.0
-"""Seconds without the bridge after which its start is in alarm: what happened meanwhile is missing."""
+_LONGEST_TICK, _SHORTEST_TICK = 0.25, 0.05
+"""Seconds between two looks for what is due; four in the period of the fastest rows, within these."""
 
+_DUE_NS: Final = 1_000_000_000
 _INT64: Final = 1 << 63
 _FIELDS_AT_ONCE: Final = 200
 
@@ -84,7 +84,8 @@ class PvState:
 class PointBuilder:
     """Makes lines of events. Raises ValueError for a bad archive tag.
 
-    ``clock`` gives Unix nanoseconds, ``monotonic`` nanoseconds as ``time.monotonic_ns`` does.
+    ``append`` gets the lines of what it takes, and how many they are. ``clock`` gives Unix nanoseconds, ``monotonic``
+    nanoseconds as ``time.monotonic_ns`` does. ``failed_ns`` is when points that were due could not be made (monotonic).
     """
 
     def __init__(
@@ -92,18 +93,21 @@ class PointBuilder:
         pvs: Iterable[PvSpec],
         schema: Schema,
         *,
+        append: Callable[[bytes, int], None] = lambda lines, points: None,
         host: str | None = None,
         clock: Callable[[], int] = time.time_ns,
         monotonic: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self.refused: Counter[Refused] = Counter()
+        self.failed_ns: float = -math.inf
+        self._append = append
         self._clock = clock
         self._monotonic = monotonic
         self._host = host or socket.gethostname()
         self._series: dict[str, Series] = {}
-        self._thinned: list[Series] = []
+        self._thinned: list[tuple[Series, Thinner]] = []
         self._groups: dict[str, Group] = {}
-        self._rows: dict[str, tuple[Row, Group, str]] = {}
+        self._rows: dict[str, Row] = {}
         pvs = list(pvs)
         self._occurrences = Occurrences(pvs)
         for pv in pvs:
@@ -113,11 +117,33 @@ class PointBuilder:
             if pv.device:
                 series.group = self._groups.setdefault(pv.device, Group())
             if series.group is not None and (period := schema.row_period(pv)):
-                row = Row(series.head, period)
-                series.row = self._rows.setdefault(series.head, (row, series.group, channel))[0]
+                row = Row(series.head, period, series.group, channel)
+                series.row = self._rows.setdefault(series.head, row)
                 series.slot = series.row.add()
             elif series.thinner is not None:
-                self._thinned.append(series)
+                self._thinned.append((series, series.thinner))
+        periods = [period / 4 for pv in pvs if (period := schema.row_period(pv))]
+        self._tick = max(min([_LONGEST_TICK, *periods]), _SHORTEST_TICK)
+
+    def take(self, events: list[Event]) -> None:
+        """Append the points of events."""
+        self._append(*self.build(events))
+
+    async def run(self, last_received: Callable[[str], int]) -> None:
+        """Append in time, until cancelled, what is due without an event; ``last_received`` is as for ``due``."""
+        looked = self._monotonic()
+        while True:
+            await asyncio.sleep(self._tick)
+            made = [self.tick]
+            if self._monotonic() - looked >= _DUE_NS:
+                looked = self._monotonic()
+                made.append(self.due)
+            for make in made:
+                try:
+                    self._append(*make(last_received))
+                except Exception:
+                    self.failed_ns = self._monotonic()
+                    log.critical("points that were due could not be made, the bridge goes on", exc_info=True)
 
     def build(self, events: Iterable[Event]) -> tuple[bytes, int]:  # noqa: PLR0915 - calls would cost half as much again
         """Return the lines of events and how many they are; refused ones are counted.
@@ -190,9 +216,7 @@ class PointBuilder:
         """
         lines = []
         now = self._monotonic()
-        for series in self._thinned:
-            thinner = series.thinner
-            assert thinner is not None
+        for series, thinner in self._thinned:
             if not series.connected:
                 continue
             last = series.stamp_ns
@@ -201,8 +225,7 @@ class PointBuilder:
             else:
                 reached = last + last_received(series.pv) - series.arrived_ns
             found = thinner.due(max(last + now - series.arrived_ns, reached), reached - ON_THE_WAY_NS)
-            if found is not None:
-                lines += self._again(series, *found)
+            lines += self._again(series, found)
         return "".join(lines).encode(), len(lines)
 
     def tick(self, last_received: Callable[[str], int] = lambda pv: 0) -> tuple[bytes, int]:
@@ -214,25 +237,19 @@ class PointBuilder:
         now = self._monotonic()
         for group in self._groups.values():
             group.look()
-        for row, group, pv in self._rows.values():
-            reached = group.reached_ns
-            if not row.changed and reached - row.last_ns < row.due_ns:
-                # Nothing of the device moves: the time that must have passed for it, as long as its server sends.
-                reached = max(reached, group.newest_ns + last_received(pv) - group.arrived_ns - ON_THE_WAY_NS)
-            if line := row.due(now, reached):
+        for row in self._rows.values():
+            if line := row.due(now, last_received):
                 lines.append(line)
-        lines += self._occurrences.due(now)
+        if self._occurrences.announced:
+            lines += self._occurrences.due(now)
         return "".join(lines).encode(), len(lines)
 
     def finish(self) -> tuple[bytes, int]:
         """Return what the minimum interval, and rows that are not complete, still hold back."""
-        lines = [row.line(row.stamp_ns) for row, _, _ in self._rows.values() if row.changed]
+        lines = [row.line(row.stamp_ns) for row in self._rows.values() if row.changed]
         lines += self._occurrences.due(self._monotonic(), everything=True)
-        for series in self._thinned:
-            assert series.thinner is not None
-            found = series.thinner.held_back()
-            if found is not None:
-                lines += self._again(series, *found)
+        for series, thinner in self._thinned:
+            lines += self._again(series, thinner.held_back())
         return "".join(lines).encode(), len(lines)
 
     def bridge(self, running: bool) -> tuple[bytes, int]:
@@ -241,11 +258,7 @@ class PointBuilder:
 
     def gap(self, since_ns: int) -> tuple[bytes, int]:
         """Return the event that says since when (Unix ns) nothing was archived; 0: never before."""
-        now = self._clock()
-        seconds = (now - since_ns) / 1e9
-        text = f"nothing was archived for {seconds:.0f} s" if since_ns else "the first start on this log"
-        severity = MINOR if since_ns and seconds > LONGEST_QUIET_GAP else NO_ALARM
-        return occurrence("archiver", "archiver started", text, severity, now).encode(), 1
+        return gap(since_ns, self._clock()).encode(), 1
 
     def states(self) -> Iterator[PvState]:
         """Tell what became of each PV's events."""
@@ -283,16 +296,17 @@ class PointBuilder:
 
     def _begin_again(self, series: Series) -> list[str]:
         """Repeat the last value no more, because it may hold no more; return what was held back of it."""
-        found = series.thinner.held_back() if series.thinner is not None else None
-        if series.thinner is not None:
-            series.thinner.forget()
+        waited = series.thinner.forget() if series.thinner is not None else None
         if series.row is not None:
             line = series.row.clear(series.slot)
             return [line] if line else []
-        return self._again(series, *found) if found is not None else []
+        return self._again(series, waited)
 
-    def _again(self, series: Series, event: Event, stamp: int) -> list[str]:
-        """Make the point of a value that was held back, or of one that is repeated, if it is one."""
+    def _again(self, series: Series, found: tuple[Event, int] | None) -> list[str]:
+        """Make the point of a value that was held back, or of one that is repeated, if there is one."""
+        if found is None:
+            return []
+        event, stamp = found
         if stamp != event.seconds_ns and (event.severity == INVALID or _no_number(event.value)):
             line = _with_severity(series, None, INVALID, stamp)
         else:

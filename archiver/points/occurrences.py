@@ -20,6 +20,9 @@ NO_ALARM, MINOR, MAJOR = 0, 1, 2
 SETTLED_NS: Final = 500_000_000
 """What belongs to an announcement (voltage of a trip, text of a report) comes within so long, before or after it."""
 
+LONGEST_QUIET_GAP: Final = 10.0
+"""Seconds without the bridge after which its start is in alarm: what happened meanwhile is missing."""
+
 _NAME: Final = re.compile(r"[A-Z][A-Z0-9_]*(?::[A-Z0-9_]+)+")
 
 
@@ -46,7 +49,7 @@ _DETAILS: Final = (":TRIP:V", ":TRIP:I", ":COMM:MSG", ":PWR:MSG")
 
 
 class Occurrences:
-    """Looks at the events of the PVs that announce something; ``due`` returns the points."""
+    """Looks at the events of the PVs that announce something, which is in ``announced`` until ``due`` returns it."""
 
     def __init__(self, pvs: Iterable[PvSpec]) -> None:
         self._pvs = {pv.name: pv for pv in pvs}
@@ -55,7 +58,7 @@ class Occurrences:
             name for name in self._pvs if name in self._rules or any(name.endswith(end) for end in _DETAILS)
         )
         self._values: dict[str, Value] = {}
-        self._announced: list[_Announced] = []
+        self.announced: list[_Announced] = []
 
     def take(self, name: str, event: Event, now_ns: int) -> None:
         """Look at an event of a PV that is ``watched``; ``now_ns`` is monotonic."""
@@ -69,20 +72,18 @@ class Occurrences:
         if rule == _LIST and before is not None:
             for number, line in enumerate(_new_lines(str(before), str(event.value))):
                 one = replace(event, value=line, seconds_ns=event.seconds_ns - number * _APART_NS)
-                self._announced.append(_Announced(rule, self._pvs[name], one, now_ns))
+                self.announced.append(_Announced(rule, self._pvs[name], one, now_ns))
             return
         if rule is None or before is None or before == event.value:
             return
         if rule in (":TRIP:COUNT", ":PWR:COUNT") and not _more(before, event.value):
             return
-        self._announced.append(_Announced(rule, self._pvs[name], event, now_ns))
+        self.announced.append(_Announced(rule, self._pvs[name], event, now_ns))
 
     def due(self, now_ns: int, *, everything: bool = False) -> list[str]:
         """Return the lines of what was announced long enough ago (``now_ns`` is monotonic), or of all of it."""
-        if not self._announced:
-            return []
-        ripe = [one for one in self._announced if everything or now_ns - one.since_ns >= SETTLED_NS]
-        self._announced = [one for one in self._announced if one not in ripe]
+        ripe = [one for one in self.announced if everything or now_ns - one.since_ns >= SETTLED_NS]
+        self.announced = [one for one in self.announced if one not in ripe]
         return [line for one in ripe if (line := self._line(one))]
 
     def _line(self, one: _Announced) -> str:
@@ -125,6 +126,14 @@ def occurrence(kind: str, title: str, text: str, severity: int, stamp: int, pv: 
         tags["device"] = pv.device
     tags["kind"] = kind
     return Point(MEASUREMENT, tags, {"title": title, "text": text, "severity": severity}, stamp).line() + "\n"
+
+
+def gap(since_ns: int, now_ns: int) -> str:
+    """Write as a line that the archiver has started, and since when (Unix ns) nothing was archived; 0: never before."""
+    seconds = (now_ns - since_ns) / 1e9
+    text = f"nothing was archived for {seconds:.0f} s" if since_ns else "the first start on this log"
+    severity = MINOR if since_ns and seconds > LONGEST_QUIET_GAP else NO_ALARM
+    return occurrence("archiver", "archiver started", text, severity, now_ns)
 
 
 def _new_lines(before: str, now: str) -> list[str]:

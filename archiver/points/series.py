@@ -8,8 +8,7 @@ from typing import Final
 
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, escape_measurement
-from archiver.points.rows import Row
-from archiver.points.thinning import Thinner, parse_tag
+from archiver.points.thinning import Group, Row, Thinner, parse_tag
 from labioc_ca.events import Value
 
 CONNECTION: Final = "archive_connection"
@@ -47,23 +46,6 @@ def channel_name(pv: PvSpec) -> str:
     EPICS base, "Channel Access channel names": ``$`` behind a field asks for it as an array of characters.
     """
     return f"{pv.name}.VAL$" if pv.rtyp in _LONG_STRINGS else pv.name
-
-
-class Group:
-    """PVs whose stamps come from one clock: those of one device.
-
-    ``newest_ns`` is the newest stamp, ``arrived_ns`` when it came (monotonic), ``reached_ns`` the newest at the last
-    look but one: everything that the device had to report until then has arrived.
-    """
-
-    __slots__ = ("_before_ns", "arrived_ns", "newest_ns", "reached_ns")
-
-    def __init__(self) -> None:
-        self.newest_ns = self.arrived_ns = self.reached_ns = self._before_ns = 0
-
-    def look(self) -> None:
-        """Note what has been reached; to be called at each look for what is due."""
-        self.reached_ns, self._before_ns = self._before_ns, self.newest_ns
 
 
 class Series:

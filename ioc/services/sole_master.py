@@ -105,7 +105,7 @@ def _holder(address: str) -> str:
 
 async def _served_elsewhere(site: Site, port: int, interfaces: Sequence[str]) -> list[str]:
     """Return which PVs of the site another server answers for."""
-    from labioc_ca.subscribe import Subscriber  # noqa: PLC0415  no other part of a server need be a client
+    from labioc_ca.client import Subscriber  # noqa: PLC0415  no other part of a server need be a client
 
     own = f"{site.prefix}:{site.ioc}"
     about = {f"{own}:HOSTNAME": "on", f"{own}:PROCESS_ID": "process"}

@@ -14,8 +14,8 @@ from typing import cast
 import pytest
 
 from labioc_ca.circuit import Circuit
+from labioc_ca.client import Subscriber
 from labioc_ca.environment import Settings
-from labioc_ca.subscribe import Subscriber
 from tests.fair_time import until
 from tests.labioc_ca.fake_ca import FakeCaServer, message
 from tests.labioc_ca.watch import watching

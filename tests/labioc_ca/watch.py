@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 
+from labioc_ca.client import Subscriber
 from labioc_ca.events import Event, Kind
-from labioc_ca.subscribe import Subscriber
 
 
 class Watch:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import State
+from archiver.influx.writers import State
 from archiver.points.lineprotocol import Point
 from tests.archiver.influx.fake_influx import Status
 from tests.archiver.influx.writer_rig import Bench, MemoryBlock
@@ -48,7 +48,7 @@ def test_GIVEN_a_field_that_is_refused_WHEN_it_is_spread_over_a_batch_THEN_few_r
 def test_GIVEN_a_full_disk_WHEN_a_dead_letter_cannot_be_kept_THEN_it_is_later_and_the_others_once(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.influx.delivery.LONGEST_DELAY", 0.02)
+    monkeypatch.setattr("archiver.influx.writers.LONGEST_DELAY", 0.02)
     bad = [5, 40, 90]
     bench.fake.refuse = lambda point: "no" if point.time - 10**18 in bad else None  # type: ignore[operator]
     failing = [OSError(28, "No space left on device")] * 3

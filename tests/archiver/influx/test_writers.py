@@ -12,9 +12,8 @@ import pytest
 from archiver.config import ServerConfig
 from archiver.influx.api import Verdict, judge
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import State
 from archiver.influx.http import Answer
-from archiver.influx.writers import Writer
+from archiver.influx.writers import State, Writer
 from archiver.points.lineprotocol import Point
 from tests.archiver.influx.fake_influx import CloseAfter, Dribble, FakeInflux, Fault, Hang, LoseAnswer, Reset, Status
 from tests.archiver.influx.writer_rig import Bench, MemoryLog
@@ -135,7 +134,7 @@ def test_GIVEN_retry_after_WHEN_the_server_asks_for_it_THEN_it_is_left_alone_for
 def test_GIVEN_a_full_disk_WHEN_the_position_cannot_be_kept_THEN_it_is_later_and_no_point_sent_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.influx.delivery.LONGEST_DELAY", 0.05)
+    monkeypatch.setattr("archiver.influx.writers.LONGEST_DELAY", 0.05)
     bench.log.commit_errors = 2
     bench.log.add(0, 10)
     bench.writer.start()
@@ -177,7 +176,7 @@ def test_GIVEN_a_server_in_trouble_WHEN_the_writer_is_stopped_THEN_it_ends_long_
 def test_GIVEN_no_answer_of_the_name_service_WHEN_the_writer_is_stopped_THEN_it_is_left_behind(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("archiver.influx.delivery._END_SECONDS", 0.05)
+    monkeypatch.setattr("archiver.influx.writers._END_SECONDS", 0.05)
     asked, answer = threading.Event(), threading.Event()
 
     def resolve(*_: object, **__: object) -> NoReturn:
@@ -229,7 +228,7 @@ def test_GIVEN_no_server_at_the_port_WHEN_the_server_comes_THEN_the_points_do_to
 
 
 def test_an_unexpected_failure_does_not_end_the_writer(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("archiver.influx.delivery.LONGEST_DELAY", 0.02)
+    monkeypatch.setattr("archiver.influx.writers.LONGEST_DELAY", 0.02)
     answers = iter([RuntimeError("a mistake in the program")])
 
     def once(answer: Answer) -> Verdict:

@@ -10,8 +10,7 @@ from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import Progress
-from archiver.influx.writers import Writer
+from archiver.influx.writers import Progress, Writer
 from tests.archiver.influx.fake_influx import FakeInflux
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from archiver.config import ServerConfig
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.delivery import State
+from archiver.influx.writers import State
 from archiver.kafka.writer import KafkaWriter
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
