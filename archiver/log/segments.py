@@ -65,8 +65,8 @@ _NO_NEW_FILE: Final = "no new file, going on with the old one"
 class SegmentLog:
     """The writing end; one process at a time. Raises LogInUse, and OSError when the directory cannot be used.
 
-    ``max_bytes`` and ``max_age`` (seconds) bound the log; ``on_flush`` are called after each write. Appending is
-    for one thread; readers may live in others. ``clock`` gives Unix nanoseconds, ``monotonic`` seconds.
+    ``max_bytes`` and ``max_age`` (seconds) bound the log. Appending is for one thread; readers may live in
+    others. ``clock`` gives Unix nanoseconds, ``monotonic`` seconds.
     """
 
     def __init__(
@@ -84,7 +84,6 @@ class SegmentLog:
         self.lock = threading.RLock()
         self.segments: list[Segment] = []
         self.followers: list[Follower] = []
-        self.on_flush: list[Callable[[], None]] = []
         self.written = 0
         self.lost = 0
         self.expired = 0
@@ -136,17 +135,17 @@ class SegmentLog:
 
         Raises ValueError for a line that fits no block.
         """
-        while len(batch) > MEMORY:  # big texts came together
+        if len(batch) > MEMORY:  # big texts came together
             end = batch.rfind(b"\n", 0, MEMORY) + 1 or batch.find(b"\n") + 1 or len(batch)
             if end > blocks.LARGEST - FLUSH_BYTES:
                 raise ValueError(f"a line of {end} bytes")
-            first, batch = batch[:end], batch[end:]
-            self._append(first, first.count(b"\n"))
-            points -= first.count(b"\n")
-        if batch:
-            self._append(batch, points)
-
-    def _append(self, batch: bytes, points: int) -> None:
+            if end < len(batch):
+                first = batch.count(b"\n", 0, end)
+                self.append(batch[:end], first)
+                self.append(batch[end:], points - first)
+                return
+        if not batch:
+            return
         with self.lock:
             if not self._buffer:
                 self._oldest_ns = self._clock()
@@ -178,9 +177,6 @@ class SegmentLog:
             else:
                 self._shrink_buffer()
                 self._schedule(RETRY)
-        if done:
-            for call in self.on_flush:
-                call()
         return done
 
     def sync(self) -> None:

@@ -17,14 +17,13 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
 from archiver.config import PvSpec, Schema
 from archiver.points.lineprotocol import escape_key, quote
 from archiver.points.occurrences import Occurrences, gap
-from archiver.points.series import FieldType, Series, channel_name
+from archiver.points.series import FieldType, PvState, Series, channel_name
 from archiver.points.thinning import ON_THE_WAY_NS, Group, Row, Thinner
 from labioc_ca.events import EPICS_EPOCH, Event, Value
 
@@ -64,21 +63,6 @@ class Refused(Enum):
     NOT_FINITE = "NaN or infinity"
     TYPE = "value does not fit the type of the field"
     LONG = "text or array too long"
-
-
-@dataclass(frozen=True, slots=True)
-class PvState:
-    """What became of the events of one PV; ``last_ns`` is the stamp of the last one, 0 before the first.
-
-    ``points`` are those it is in: of a PV of a row, the rows.
-    """
-
-    pv: str
-    connected: bool
-    last_ns: int
-    events: int
-    points: int
-    refused: int
 
 
 class PointBuilder:
@@ -127,7 +111,9 @@ class PointBuilder:
 
     def take(self, events: list[Event]) -> None:
         """Append the points of events."""
-        self._append(*self.build(events))
+        lines, points = self.build(events)
+        if points:
+            self._append(lines, points)
 
     async def run(self, last_received: Callable[[str], int]) -> None:
         """Append in time, until cancelled, what is due without an event; ``last_received`` is as for ``due``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
@@ -117,6 +118,21 @@ class Series:
         self.stamp_ns = 0  # that of its point
         self.given_ns = 0  # the one that the IOC gave to it
         self.arrived_ns = 0  # when, by the monotonic clock of the bridge; only where thinner is
+
+
+@dataclass(frozen=True, slots=True)
+class PvState:
+    """What became of the events of one PV; ``last_ns`` is the stamp of the last one, 0 before the first.
+
+    ``points`` are those it is in: of a PV of a row, the rows.
+    """
+
+    pv: str
+    connected: bool
+    last_ns: int
+    events: int
+    points: int
+    refused: int
 
 
 def place(pv: PvSpec, schema: Schema) -> tuple[str, str]:

@@ -8,7 +8,8 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any
 
-from archiver.points.builder import PvState, Refused
+from archiver.points.builder import Refused
+from archiver.points.series import PvState
 from labioc_pages.metrics import Metric, exposition, single
 
 JSON = dict[str, Any]

@@ -13,7 +13,7 @@ import pytest
 
 from archiver.bridge import Pace
 from archiver.influx.http import Answer, HttpClient
-from archiver.points.builder import PvState
+from archiver.points.series import PvState
 from archiver.status.page import fetch_status, status_pages
 from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, as_text, prometheus
 from labioc_pages.page import NotRunning
