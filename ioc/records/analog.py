@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 
 from ioc.records import status as st
 from ioc.records.convert import check_range
-from ioc.records.fields import NAN, Meta, Value, default_precision, live_field, type_range
+from ioc.records.fields import NAN, Meta, Value, default_precision, type_range
 from ioc.records.fieldtable import FieldSpec
 from ioc.records.put import PutRefused
 from ioc.records.record import Record
@@ -45,6 +45,8 @@ class NumberRecord(Record):
     no_units: ClassVar[frozenset[str]] = frozenset()
     like_value: ClassVar[frozenset[str]] = _LIKE_VALUE
     shown_like_value: ClassVar[frozenset[str]] = frozenset()
+    initialised: ClassVar[int] = 1
+    live = Record.live | {"INIT": "initialised"}
     val: float
     lalm: float
     alst: float
@@ -157,6 +159,7 @@ class _OutputLimits(NumberRecord):
 
     __slots__ = ("pval",)
     is_output = True
+    live = NumberRecord.live | {"PVAL": "pval"}
     pval: float
 
     def _initialise(self) -> None:
@@ -200,6 +203,7 @@ class AnalogOutput(_OutputLimits):
 
     __slots__ = ()
     rtyp = "ao"
+    live = _OutputLimits.live | {"OVAL": "val"}
     like_value = _LIKE_VALUE | {"OVAL", "PVAL"}
     shown_like_value = frozenset({"IVOV"})
 
@@ -257,7 +261,3 @@ class IntegerOutput(_OutputLimits, IntegerRecord):
     def _control(self) -> tuple[float, float]:
         drive = super()._control()
         return drive if drive[0] > drive[1] else (self.number("HOPR"), self.number("LOPR"))
-
-
-live_field("PVAL", lambda record: record.pval if isinstance(record, _OutputLimits) else record.val)
-live_field("INIT", lambda record: 1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ioc.records import status as st
-from ioc.records.convert import check_range, from_client
-from ioc.records.fields import Meta, Value, default_precision, live_field, type_range
+from ioc.records.convert import check_range
+from ioc.records.fields import Meta, Value, default_precision, type_range
 from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, fields_of
-from ioc.records.put import PutRefused
+from ioc.records.put import PutRefused, from_client
 from ioc.records.record import Record
 
 
@@ -17,6 +17,7 @@ class Waveform(Record):
 
     __slots__ = ("_posted", "nord")
     rtyp = "waveform"
+    live = Record.live | {"NORD": "nord"}
     val: tuple[float, ...]
     nord: int
     _posted: tuple[float, ...]
@@ -106,6 +107,3 @@ class Waveform(Record):
             ctrl_high=disp[0],
             ctrl_low=disp[1],
         )
-
-
-live_field("NORD", lambda record: record.nord if isinstance(record, Waveform) else 0)

@@ -6,12 +6,9 @@ Field types are those of the record definitions without ``DBF_``; Channel Access
 from __future__ import annotations
 
 import math
-import struct
-from collections.abc import Sequence
 from typing import Final
 
 from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
-from ioc.records.put import PutRefused
 
 DBR_STRING: Final = 0
 DBR_SHORT: Final = 1
@@ -58,17 +55,6 @@ INTEGER_RANGES: Final = {
     "DEVICE": (0, 2**16 - 1),
 }
 
-_FLOAT_MIN: Final = 1.1754943508222875e-38
-_FLOAT_MAX: Final = 3.4028234663852886e38
-
-# The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
-_WIRE_RANGES: Final = {
-    DBR_SHORT: (-(2**15), 2**15 - 1),
-    DBR_ENUM: (0, 2**16 - 1),
-    DBR_CHAR: (0, 2**8 - 1),
-    DBR_LONG: (-(2**31), 2**31 - 1),
-}
-
 
 def parse_integer(text: str) -> int:
     """Read an integer as C does: decimal, 0x hexadecimal or 0 octal, blanks around it allowed.
@@ -94,7 +80,7 @@ def parse_float(text: str) -> float:
     return float(word)
 
 
-def _choice(spec: FieldSpec, text: str) -> int:
+def choice(spec: FieldSpec, text: str) -> int:
     """Index of a menu choice given by its text or its number."""
     if text in spec.choices:
         return spec.choices.index(text)
@@ -134,7 +120,7 @@ def parse_text(spec: FieldSpec, text: str) -> FieldValue:
     if not text.strip():
         return spec.default
     if spec.dbf in ("MENU", "DEVICE"):
-        return _choice(spec, text)
+        return choice(spec, text)
     try:
         if spec.dbf in FLOAT_TYPES:
             return parse_float(text)
@@ -142,69 +128,6 @@ def parse_text(spec: FieldSpec, text: str) -> FieldValue:
     except ValueError:
         raise ValueError(f"{text!r} is not a number of type {spec.dbf}") from None
     return check_range(spec.dbf, number)
-
-
-def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldValue:
-    """Convert one element that a client put (bytes stand for a DBR_STRING) to the type of the field.
-
-    Raises PutRefused with the value found and what is allowed.
-    """
-    try:
-        if isinstance(value, bytes):
-            return _from_string(spec, dbf, text_of(value))
-        return _from_number(spec, dbf, value)
-    except ValueError as error:
-        raise PutRefused(f"{spec.name}: {error}") from None
-
-
-def _from_string(spec: FieldSpec, dbf: str, text: str) -> FieldValue:
-    if dbf == "STRING":
-        return fit(text, spec.size)
-    if dbf in LINK_TYPES:
-        return text.strip()
-    if dbf in ("MENU", "DEVICE"):
-        return _choice(spec, text)
-    if dbf in FLOAT_TYPES:
-        try:
-            return parse_float(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not a number") from None
-    try:
-        return check_range(dbf, _integer_part(text))
-    except (ValueError, OverflowError):
-        low, high = INTEGER_RANGES[dbf]
-        raise ValueError(f"{text!r} is not a number from {low} to {high}") from None
-
-
-def _integer_part(text: str) -> int:
-    """Integer in a text; of a number with a fraction the part before the point, as base takes it."""
-    try:
-        return parse_integer(text)
-    except ValueError:
-        return int(parse_float(text))
-
-
-def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
-    if dbf in FLOAT_TYPES:
-        return float(value)
-    if dbf == "STRING" or dbf in LINK_TYPES:
-        return number_text(value, 6)[: spec.size - 1]
-    if not math.isfinite(value):
-        raise ValueError(f"{value} is not an integer")
-    number = check_range(dbf, int(value))
-    if dbf in ("MENU", "DEVICE") and number >= len(spec.choices):
-        raise ValueError(f"{number} is not a choice; there are {len(spec.choices)}, counted from 0")
-    return number
-
-
-def text_of(element: bytes) -> str:
-    """Return the text in a C string; bytes that are no UTF-8 stay as they are."""
-    return element.split(b"\0")[0].decode("utf-8", "surrogateescape")
-
-
-def fit(text: str, size: int) -> str:
-    """Cut a text to fit a C string of ``size`` bytes; bytes that are no UTF-8 stay as they are."""
-    return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")
 
 
 def number_text(value: float | int, precision: int) -> str:
@@ -234,33 +157,3 @@ def number_text(value: float | int, precision: int) -> str:
         whole, fraction = whole + 1, fraction - scale
     sign = "-" if value < 0 else ""
     return f"{sign}{whole}.{fraction:0{precision}d}" if precision else f"{sign}{whole}"
-
-
-def to_integer(value: float | int, dbr: int) -> int:
-    """Fit a number into an integer DBR type; it saturates, and what is not a number becomes 0."""
-    low, high = _WIRE_RANGES[dbr]
-    if isinstance(value, float):
-        if math.isnan(value):
-            return 0
-        if math.isinf(value):
-            return high if value > 0 else low
-        value = int(value)
-    if dbr == DBR_CHAR and -128 <= value < 0:
-        return value & 0xFF
-    return min(max(value, low), high)
-
-
-def to_float32(value: float | int) -> float:
-    """Fit a number into a single-precision float: one too large or too small becomes the largest or smallest one."""
-    if value and abs(value) < _FLOAT_MIN:
-        return math.copysign(_FLOAT_MIN, value)
-    try:
-        struct.pack(">f", value)
-    except OverflowError:
-        return math.copysign(_FLOAT_MAX, value)
-    return float(value)
-
-
-def padded(values: Sequence[float], count: int) -> tuple[float, ...]:
-    """Return exactly ``count`` elements, filled up with zeros."""
-    return tuple(values[:count]) + (0,) * (count - len(values))

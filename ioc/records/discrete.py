@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from ioc.records import status as st
-from ioc.records.convert import text_of
-from ioc.records.fields import Fields, Meta, Value, live_field, type_range
+from ioc.records.fields import Meta, Value, type_range
 from ioc.records.fieldtable import STATE_SEVERITIES, STATE_STRINGS, STATE_VALUES, FieldSpec, FieldValue
-from ioc.records.put import PutRefused
+from ioc.records.put import PutRefused, text_of
 from ioc.records.record import Record
 
 
@@ -120,9 +119,15 @@ class MultiBitRecord(StateRecord):
     """What mbbi and mbbo share."""
 
     __slots__ = ()
+    live = StateRecord.live | {"SDEF": "states_defined"}
 
     def _states(self) -> int:
         return len(self.enum_strings()) or len(STATE_STRINGS)
+
+    @property
+    def states_defined(self) -> int:
+        """The .SDEF field: 1 when any state has a text or a value."""
+        return int(any(self.get(name) for name in (*STATE_STRINGS, *STATE_VALUES)))
 
     def _state_severity(self) -> FieldValue:
         return self._fields.get(STATE_SEVERITIES[self.val], 0)
@@ -177,10 +182,3 @@ class MultiBitOutput(MultiBitRecord):
     def field_type(self, spec: FieldSpec) -> tuple[str, int]:
         """VAL is a state only when there are states."""
         return ("USHORT", 1) if spec.name == "VAL" and not self.get("SDEF") else super().field_type(spec)
-
-
-def _states_defined(record: Fields) -> int:
-    return int(any(record.get(name) for name in (*STATE_STRINGS, *STATE_VALUES)))
-
-
-live_field("SDEF", _states_defined)

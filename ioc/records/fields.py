@@ -7,7 +7,7 @@ of EPICS base.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Final, Protocol
 
@@ -80,6 +80,12 @@ class Fields:
     )
 
     rtyp: ClassVar[str] = ""
+    version: ClassVar[str] = "none specified"
+    live: ClassVar[dict[str, str]] = {
+        **{"NAME": "name", "RTYP": "rtyp", "VERS": "version", "VAL": "val", "STAT": "stat", "SEVR": "sevr"},
+        **{"ACKS": "acks", "ACKT": "ackt", "UDF": "undefined", "LALM": "lalm", "ALST": "alst", "MLST": "mlst"},
+    }
+    """Fields that are attributes of the record, by their name."""
 
     val: Value
     lalm: float
@@ -97,6 +103,11 @@ class Fields:
         self.acks, self.ackt = 0, 1
         self._nsta = self._nsev = 0  # the alarm that is being raised while the record is processed
         self.monitors: dict[str, dict[Monitor, None]] | None = None  # in the order of subscribing
+
+    @property
+    def undefined(self) -> int:
+        """The .UDF field."""
+        return int(self.udf)
 
     @property
     def scan(self) -> str:
@@ -118,9 +129,9 @@ class Fields:
 
         Raises KeyError for a field that this record type does not have.
         """
-        getter = _LIVE.get(name)
-        if getter is not None:
-            return getter(self)
+        if name in self.live:
+            live: FieldValue = getattr(self, self.live[name])
+            return live
         value = self._fields.get(name)
         return fields_of(self.rtyp)[name].default if value is None else value
 
@@ -241,26 +252,3 @@ class Fields:
             self.post_events(name, st.DBE_VALUE | st.DBE_LOG)
         if changed:
             self.post_all(st.DBE_PROPERTY)
-
-
-_LIVE: dict[str, Callable[[Fields], FieldValue]] = {
-    "NAME": lambda record: record.name,
-    "RTYP": lambda record: record.rtyp,
-    "VERS": lambda record: "none specified",
-    "VAL": lambda record: record.val,
-    "STAT": lambda record: record.stat,
-    "SEVR": lambda record: record.sevr,
-    "NSTA": lambda record: 0,
-    "NSEV": lambda record: 0,
-    "ACKS": lambda record: record.acks,
-    "ACKT": lambda record: record.ackt,
-    "UDF": lambda record: int(record.udf),
-    "LALM": lambda record: record.lalm,
-    "ALST": lambda record: record.alst,
-    "MLST": lambda record: record.mlst,
-}
-
-
-def live_field(name: str, getter: Callable[[Fields], FieldValue]) -> None:
-    """Let ``get`` compute a field instead of looking it up; the types that have the field share the getter."""
-    _LIVE[name] = getter

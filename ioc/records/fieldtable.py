@@ -19,43 +19,10 @@ FLOAT_TYPES: Final = frozenset({"FLOAT", "DOUBLE"})
 #: Choices of .DTYP that labioc knows: a soft channel, or a signal of a device.
 DEVICE_SUPPORT: Final = ("Soft Channel", DEVICE_TYPE)
 
-# What the record layer acts upon. A template that sets another field would promise something that does not happen, so
-# it is refused at start; clients see the default of such a field and can't change it.
-_COMMON: Final = frozenset(
-    [
-        "NAME", "DESC", "ASG", "SCAN", "PINI", "DTYP", "DISV", "DISA", "SDIS", "DISP", "PROC", "STAT", "SEVR", "AMSG",
-        "NSTA", "NSEV", "NAMSG", "ACKS", "ACKT", "DISS", "UDF", "UDFS", "FLNK",
-    ]
-)  # fmt: skip
-_LIMITS: Final = frozenset(
-    [
-        "VAL", "EGU", "HOPR", "LOPR", "HIHI", "LOLO", "HIGH", "LOW", "HHSV", "LLSV", "HSV", "LSV", "HYST", "ADEL",
-        "MDEL", "LALM", "ALST", "MLST",
-    ]
-)  # fmt: skip
 _STATES: Final = ("ZR", "ON", "TW", "TH", "FR", "FV", "SX", "SV", "EI", "NI", "TE", "EL", "TV", "TT", "FT", "FF")
 STATE_STRINGS: Final = tuple(prefix + "ST" for prefix in _STATES)
 STATE_SEVERITIES: Final = tuple(prefix + "SV" for prefix in _STATES)
 STATE_VALUES: Final = tuple(prefix + "VL" for prefix in _STATES)
-_BINARY: Final = frozenset(["VAL", "ZSV", "OSV", "COSV", "ZNAM", "ONAM", "LALM", "MLST"])
-_MULTIBIT: Final = frozenset(("VAL", "UNSV", "COSV", "LALM", "MLST", *STATE_STRINGS, *STATE_SEVERITIES, *STATE_VALUES))
-_TEXT: Final = frozenset(["VAL", "OVAL", "MPST", "APST"])
-
-IMPLEMENTED: Final = {
-    "ai": _LIMITS | {"INP", "PREC"},
-    "ao": _LIMITS | {"OUT", "PREC", "DRVH", "DRVL", "OVAL", "PVAL"},
-    "bi": _BINARY | {"INP"},
-    "bo": _BINARY | {"OUT"},
-    "mbbi": _MULTIBIT | {"INP"},
-    "mbbo": _MULTIBIT | {"OUT"},
-    "longin": _LIMITS | {"INP"},
-    "longout": _LIMITS | {"OUT", "DRVH", "DRVL", "PVAL"},
-    "stringin": _TEXT | {"INP"},
-    "stringout": _TEXT | {"OUT"},
-    "lsi": _TEXT | {"INP", "SIZV", "LEN", "OLEN"},
-    "waveform": frozenset(["VAL", "INP", "PREC", "EGU", "HOPR", "LOPR", "NELM", "FTVL", "NORD", "MPST", "APST"]),
-}
-
 FieldValue = float | int | str | bytes | tuple[float, ...]
 
 
@@ -64,13 +31,12 @@ class FieldSpec:
     """One field of one record type.
 
     ``dbf`` is the database type without ``DBF_``; ``pp`` says that a put processes the record, ``prop`` that it posts
-    a DBE_PROPERTY event, ``nomod`` that clients can't put to it.
+    a DBE_PROPERTY event, ``nomod`` that clients can't put to it. labioc acts upon the ``implemented`` ones.
     """
 
     name: str
     dbf: str
     size: int
-    menu: str
     choices: tuple[str, ...]
     default: FieldValue
     pp: bool
@@ -110,23 +76,21 @@ def _initial(dbf: str, text: str, choices: tuple[str, ...]) -> FieldValue:
     return float(text or 0) if dbf in FLOAT_TYPES else int(text or 0)
 
 
-def _spec(rtyp: str, words: list[str], common: bool) -> FieldSpec:
+def _spec(words: list[str]) -> FieldSpec:
     name, dbf, *rest = words
     options = dict(word.split("=", 1) for word in rest if "=" in word)
     flags = {word for word in rest if "=" not in word}
     choices = DEVICE_SUPPORT if dbf == "DEVICE" else menu(options["menu"]) if "menu" in options else ()
-    known = _COMMON if common else IMPLEMENTED[rtyp]
     return FieldSpec(
         name=name,
         dbf=dbf,
         size=int(options.get("size", 40)),
-        menu=options.get("menu", ""),
         choices=choices,
         default=_initial(dbf, options.get("initial", ""), choices) if dbf != "NOACCESS" else "",
         pp="pp" in flags,
         prop="prop" in flags,
         nomod="nomod" in flags,
-        implemented=name in known,
+        implemented="acts" in flags,
     )
 
 
@@ -137,6 +101,8 @@ def fields_of(rtyp: str) -> dict[str, FieldSpec]:
     Raises KeyError for a record type that labioc does not serve.
     """
     sections = _tables()[1]
-    specs = [_spec(rtyp, words, True) for words in sections["common"]]
-    specs += [_spec(rtyp, words, False) for words in sections[rtyp]]
-    return {spec.name: spec for spec in specs}
+    return {words[0]: _spec(words) for words in sections["common"] + sections[rtyp]}
+
+
+RECORD_TYPES: Final = tuple(name for name in _tables()[1] if name != "common")
+"""Those that labioc serves."""

@@ -57,15 +57,20 @@ def constant(text: str) -> float | None:
         return None
 
 
+def follow(text: str, database: RecordSet) -> tuple[Link | None, Record | None]:
+    """Return a link and the record that it leads to, None where there is none."""
+    link = parse(text)
+    return link, database.find(link.record) if link is not None else None
+
+
 def checked(text: str, dbf: str, database: RecordSet) -> str:
     """Return a link as a client reads it back: input links with their options, forward links without.
 
     Raises ValueError when it does not lead to a field of a record served here.
     """
-    link = parse(text)
+    link, target = follow(text, database)
     if link is None:
         return text.strip()
-    target = database.find(link.record)
     if target is None:
         raise ValueError(f"{link.record!r} is not a record of this IOC")
     if link.field not in fields_of(target.rtyp):

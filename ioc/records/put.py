@@ -1,14 +1,20 @@
-"""A put on its way from a client to a record, and what is behind the record: the device, or the server itself."""
+"""A put on its way from a client to a record, and what is behind the record: the device, or the server itself.
+
+What a client puts is converted to the type of the field as dbConvert of EPICS base does it.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ioc.records.convert import INTEGER_RANGES, check_range, choice, number_text, parse_float, parse_integer
+from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
+
 if TYPE_CHECKING:
     from ioc.records.fields import Value
-    from ioc.records.fieldtable import FieldSpec, FieldValue
     from ioc.records.record import Record
 
 
@@ -93,3 +99,66 @@ def as_text(record: Record, value: Any) -> str:
     if isinstance(value, int) and 0 <= value < len(choices) and choices[value]:
         return str(choices[value])
     return f"{value:.10g}" if isinstance(value, float) else str(value)
+
+
+def from_client(spec: FieldSpec, dbf: str, value: float | int | bytes) -> FieldValue:
+    """Convert one element that a client put (bytes stand for a DBR_STRING) to the type of the field.
+
+    Raises PutRefused with the value found and what is allowed.
+    """
+    try:
+        if isinstance(value, bytes):
+            return _from_string(spec, dbf, text_of(value))
+        return _from_number(spec, dbf, value)
+    except ValueError as error:
+        raise PutRefused(f"{spec.name}: {error}") from None
+
+
+def _from_string(spec: FieldSpec, dbf: str, text: str) -> FieldValue:
+    if dbf == "STRING":
+        return fit(text, spec.size)
+    if dbf in LINK_TYPES:
+        return text.strip()
+    if dbf in ("MENU", "DEVICE"):
+        return choice(spec, text)
+    if dbf in FLOAT_TYPES:
+        try:
+            return parse_float(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not a number") from None
+    try:
+        return check_range(dbf, _integer_part(text))
+    except (ValueError, OverflowError):
+        low, high = INTEGER_RANGES[dbf]
+        raise ValueError(f"{text!r} is not a number from {low} to {high}") from None
+
+
+def _integer_part(text: str) -> int:
+    """Integer in a text; of a number with a fraction the part before the point, as base takes it."""
+    try:
+        return parse_integer(text)
+    except ValueError:
+        return int(parse_float(text))
+
+
+def _from_number(spec: FieldSpec, dbf: str, value: float | int) -> FieldValue:
+    if dbf in FLOAT_TYPES:
+        return float(value)
+    if dbf == "STRING" or dbf in LINK_TYPES:
+        return number_text(value, 6)[: spec.size - 1]
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is not an integer")
+    number = check_range(dbf, int(value))
+    if dbf in ("MENU", "DEVICE") and number >= len(spec.choices):
+        raise ValueError(f"{number} is not a choice; there are {len(spec.choices)}, counted from 0")
+    return number
+
+
+def text_of(element: bytes) -> str:
+    """Return the text in a C string; bytes that are no UTF-8 stay as they are."""
+    return element.split(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+def fit(text: str, size: int) -> str:
+    """Cut a text to fit a C string of ``size`` bytes; bytes that are no UTF-8 stay as they are."""
+    return text.encode("utf-8", "surrogateescape")[: size - 1].decode("utf-8", "surrogateescape")

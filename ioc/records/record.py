@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, ClassVar
 from ioc.database.dbfile import RecordDef
 from ioc.records import links
 from ioc.records import status as st
-from ioc.records.convert import from_client
 from ioc.records.fields import PASSIVE, Fields, Value
 from ioc.records.fieldtable import LINK_TYPES, FieldSpec, FieldValue
-from ioc.records.put import NO_SOURCE, AccessDenied, PutContext, PutRefused, Source
+from ioc.records.put import NO_SOURCE, AccessDenied, PutContext, PutRefused, Source, from_client
 
 if TYPE_CHECKING:
     from ioc.records.recordset import RecordSet
@@ -179,8 +178,7 @@ class Record(Fields):
 
     def _forward(self, text: str) -> None:
         """Process the record that FLNK names; a chain that comes back here ends here, as PACT ends it in base."""
-        link = links.parse(text)
-        target = self.database.find(link.record) if link is not None else None
+        _, target = links.follow(text, self.database)
         if target is not None and not self._active:
             self._active = True
             try:
@@ -242,8 +240,7 @@ class Record(Fields):
 
     def _read_disable(self, text: str) -> None:
         """Take DISA from where SDIS leads; a constant there counts when the database is loaded, as in base."""
-        link = links.parse(text)
-        target = self.database.find(link.record) if link is not None else None
+        link, target = links.follow(text, self.database)
         if link is not None and target is not None:
             number, status, severity = links.read(link, target)
             self._alarm(status, severity)

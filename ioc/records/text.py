@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ioc.records import status as st
-from ioc.records.convert import STRING_SIZE, fit, text_of
-from ioc.records.fields import Fields, Value, live_field
+from ioc.records.convert import STRING_SIZE
+from ioc.records.fields import Value
 from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
-from ioc.records.put import PutRefused
+from ioc.records.put import PutRefused, fit, text_of
 from ioc.records.record import Record
 
 MAX_LONG_STRING = 0x7FFF
@@ -16,6 +16,7 @@ class TextRecord(Record):
     """What the three share: a posting for each change, or for each processing if MPST or APST say so."""
 
     __slots__ = ("oval",)
+    live = Record.live | {"OVAL": "oval"}
     val: str
     oval: str
 
@@ -77,6 +78,7 @@ class LongString(_QuietText):
 
     __slots__ = ("olen",)
     rtyp = "lsi"
+    live = TextRecord.live | {"LEN": "length", "OLEN": "olen"}
     olen: int
 
     def _initialise(self) -> None:
@@ -119,12 +121,3 @@ class LongString(_QuietText):
             self.olen = self.length
             self.post_events("LEN", st.DBE_VALUE | st.DBE_LOG)
         return mask
-
-
-def _old_value(record: Fields) -> FieldValue:
-    return record.oval if isinstance(record, TextRecord) else record.val
-
-
-live_field("OVAL", _old_value)
-live_field("LEN", lambda record: record.length if isinstance(record, LongString) else 0)
-live_field("OLEN", lambda record: record.olen if isinstance(record, LongString) else 0)

@@ -15,18 +15,19 @@ from caproto import parse_channel_filter
 from ioc.access import Policy
 from ioc.records import AccessDenied, FieldSpec, PutContext, PutRefused, Record, RecordSet, Value, fields_of
 from ioc.records.analog import exceeds
-from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE, text_of
+from ioc.records.convert import DBR_CHAR, DBR_STRING, NATIVE, STRING_SIZE
 from ioc.records.fieldtable import LINK_TYPES
+from ioc.records.put import text_of
 from ioc.records.status import DBE_LOG, DBE_VALUE, EPICS_EPOCH
 from ioc.server import wire
 from ioc.server.dbr import (
+    CODES,
     DBR_CLASS_NAME,
     DBR_PUT_ACKS,
     DBR_PUT_ACKT,
     DBR_STSACK_STRING,
     TIME,
     CannotConvert,
-    decode,
     element_size,
     encode,
 )
@@ -243,6 +244,23 @@ def rights_of(channel: Channel, policy: Policy, client: PutContext) -> int:
     by_value = field == "VAL" and not record.is_output
     denied = policy.may_acknowledge(record, client) if by_value else policy.may_put(record, field, client)
     return rights if denied is not None else rights | WRITABLE
+
+
+def decode(payload: bytes, plain: int, count: int) -> list[float | int | bytes]:
+    """Split the payload of a put into its elements; a DBR_STRING element is its bytes.
+
+    A single string may be shorter than 40 bytes, as libca sends it. Raises CannotConvert when bytes are missing.
+    """
+    if plain == DBR_STRING:
+        if count == 1:
+            return [payload[:STRING_SIZE]]
+        if len(payload) < STRING_SIZE * (count - 1) + 1:
+            raise CannotConvert(f"{count} strings do not fit into {len(payload)} bytes")
+        return [payload[i * STRING_SIZE : (i + 1) * STRING_SIZE] for i in range(count)]
+    layout = f">{count}{CODES[plain]}"
+    if len(payload) < struct.calcsize(layout):
+        raise CannotConvert(f"{count} elements do not fit into {len(payload)} bytes")
+    return list(struct.unpack_from(layout, payload))
 
 
 def raw_value(dbr: int, payload: bytes) -> object:

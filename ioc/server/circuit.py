@@ -324,21 +324,22 @@ class Circuit(Connection):
         record, spec, policy = channel.record, channel.spec, self.service.policy
         of_alarm = message.data_type in (DBR_PUT_ACKT, DBR_PUT_ACKS)
         denied = policy.may_acknowledge(record, context) if of_alarm else policy.may_put(record, spec.name, context)
-        value = raw_value(message.data_type, message.payload)
+        value: Value | None = None
         try:
             if denied is not None:
                 raise AccessDenied(denied)
             if of_alarm:
                 alarm_put(channel, message.data_type, message.payload, context)
             else:
-                value = converted = channel.convert_put(message.data_type, message.elements, message.payload)
+                value = channel.convert_put(message.data_type, message.elements, message.payload)
                 if record.concerns_device(spec):
-                    record.check_device_put(spec, converted)
-                    self._start_put(message, channel, converted, context)
+                    record.check_device_put(spec, value)
+                    self._start_put(message, channel, value, context)
                     return
-                record.put_by(spec, converted, context)
+                record.put_by(spec, value, context)
         except PutRefused as refusal:
-            self._refuse(message, channel, context, refusal, shown(value))
+            asked = raw_value(message.data_type, message.payload) if value is None else value
+            self._refuse(message, channel, context, refusal, shown(asked))
             return
         if callback:
             self.send(completion(message, wire.ECA_NORMAL))

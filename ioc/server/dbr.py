@@ -19,12 +19,10 @@ from ioc.records.convert import (
     DBR_LONG,
     DBR_SHORT,
     DBR_STRING,
+    INTEGER_RANGES,
     STRING_SIZE,
     number_text,
-    padded,
     parse_float,
-    to_float32,
-    to_integer,
 )
 from ioc.records.fields import Meta
 from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec
@@ -44,14 +42,19 @@ MAX_STATES: Final = 16
 STATE_SIZE: Final = 26
 UNITS_SIZE: Final = 8
 
-_CODE: Final = {DBR_SHORT: "h", DBR_FLOAT: "f", DBR_ENUM: "H", DBR_CHAR: "B", DBR_LONG: "i", DBR_DOUBLE: "d"}
+#: How ``struct`` writes an element of each plain type but text.
+CODES: Final = {DBR_SHORT: "h", DBR_FLOAT: "f", DBR_ENUM: "H", DBR_CHAR: "B", DBR_LONG: "i", DBR_DOUBLE: "d"}
 _STATUS: Final = struct.Struct(">hh")
 _STAMP: Final = struct.Struct(">hhII")
 _TIME_DOUBLE: Final = struct.Struct(">hhII4xd")
 # Bytes between the header of a structure and its value (the RISC_pad fields of db_access.h).
 _STATUS_PAD: Final = {DBR_CHAR: 1, DBR_DOUBLE: 4}
 _TIME_PAD: Final = {DBR_SHORT: 2, DBR_ENUM: 2, DBR_CHAR: 3, DBR_DOUBLE: 4}
-_INT32: Final = (-(2**31), 2**31 - 1)
+_FLOAT_MIN: Final = 1.1754943508222875e-38
+_FLOAT_MAX: Final = 3.4028234663852886e38
+
+# The wire carries integers of 16, 32 and 8 bits; 8 bits without a sign.
+_WIRE_TYPES: Final = {DBR_SHORT: "SHORT", DBR_ENUM: "ENUM", DBR_CHAR: "UCHAR", DBR_LONG: "LONG"}
 
 
 class CannotConvert(Exception):
@@ -60,7 +63,7 @@ class CannotConvert(Exception):
 
 def element_size(plain: int) -> int:
     """Bytes of one element of a plain DBR type."""
-    return STRING_SIZE if plain == DBR_STRING else struct.calcsize(_CODE[plain])
+    return STRING_SIZE if plain == DBR_STRING else struct.calcsize(CODES[plain])
 
 
 def encode(record: Record, spec: FieldSpec, dbr: int, count: int, long_string: bool = False) -> bytes:
@@ -113,7 +116,7 @@ def _numeric_head(meta: Meta, plain: int, control: bool) -> bytes:
     limits = [meta.disp_high, meta.disp_low, meta.hihi, meta.high, meta.low, meta.lolo]
     if control:
         limits += [meta.ctrl_high, meta.ctrl_low]
-    head += struct.pack(f">{len(limits)}{_CODE[plain]}", *(_limit(value, plain) for value in limits))
+    head += struct.pack(f">{len(limits)}{CODES[plain]}", *(_limit(value, plain) for value in limits))
     return head + b"\0" if plain == DBR_CHAR else head
 
 
@@ -123,7 +126,8 @@ def _limit(value: float, plain: int) -> float | int:
         return value
     if plain == DBR_FLOAT:
         return to_float32(value)
-    number = int(min(max(value, _INT32[0]), _INT32[1])) if not math.isnan(value) else 0
+    low, high = INTEGER_RANGES["LONG"]
+    number = int(min(max(value, low), high)) if not math.isnan(value) else 0
     if plain == DBR_LONG:
         return number
     return number & 0xFF if plain == DBR_CHAR else (number + 0x8000) % 0x10000 - 0x8000
@@ -191,21 +195,34 @@ def _numbers(values: Sequence[float | int], plain: int) -> bytes:
         return struct.pack(f">{len(values)}d", *values)
     if plain == DBR_FLOAT:
         return struct.pack(f">{len(values)}f", *map(to_float32, values))
-    return struct.pack(f">{len(values)}{_CODE[plain]}", *(to_integer(value, plain) for value in values))
+    return struct.pack(f">{len(values)}{CODES[plain]}", *(to_integer(value, plain) for value in values))
 
 
-def decode(payload: bytes, plain: int, count: int) -> list[float | int | bytes]:
-    """Split the payload of a put into its elements; a DBR_STRING element is its bytes.
+def to_integer(value: float | int, dbr: int) -> int:
+    """Fit a number into an integer DBR type; it saturates, and what is not a number becomes 0."""
+    low, high = INTEGER_RANGES[_WIRE_TYPES[dbr]]
+    if isinstance(value, float):
+        if math.isnan(value):
+            return 0
+        if math.isinf(value):
+            return high if value > 0 else low
+        value = int(value)
+    if dbr == DBR_CHAR and -128 <= value < 0:
+        return value & 0xFF
+    return min(max(value, low), high)
 
-    A single string may be shorter than 40 bytes, as libca sends it. Raises CannotConvert when bytes are missing.
-    """
-    if plain == DBR_STRING:
-        if count == 1:
-            return [payload[:STRING_SIZE]]
-        if len(payload) < STRING_SIZE * (count - 1) + 1:
-            raise CannotConvert(f"{count} strings do not fit into {len(payload)} bytes")
-        return [payload[i * STRING_SIZE : (i + 1) * STRING_SIZE] for i in range(count)]
-    layout = f">{count}{_CODE[plain]}"
-    if len(payload) < struct.calcsize(layout):
-        raise CannotConvert(f"{count} elements do not fit into {len(payload)} bytes")
-    return list(struct.unpack_from(layout, payload))
+
+def to_float32(value: float | int) -> float:
+    """Fit a number into a single-precision float: one too large or too small becomes the largest or smallest one."""
+    if value and abs(value) < _FLOAT_MIN:
+        return math.copysign(_FLOAT_MIN, value)
+    try:
+        struct.pack(">f", value)
+    except OverflowError:
+        return math.copysign(_FLOAT_MAX, value)
+    return float(value)
+
+
+def padded(values: Sequence[float], count: int) -> tuple[float, ...]:
+    """Return exactly ``count`` elements, filled up with zeros."""
+    return tuple(values[:count]) + (0,) * (count - len(values))

@@ -12,7 +12,7 @@ from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.records import Record, RecordSet, alarm_status, fields_of
 from ioc.records.analog import NumberRecord, differs, exceeds
 from ioc.records.convert import number_text
-from ioc.records.fieldtable import IMPLEMENTED
+from ioc.records.fieldtable import RECORD_TYPES
 from ioc.records.put import PutContext, PutRefused
 from ioc.server.channel import Channel, resolve
 from ioc.server.dbr import encode
@@ -46,7 +46,7 @@ class Watch:
         self.seen.append((self.record.get(self.field), self.record.stat, self.record.sevr))
 
 
-@pytest.mark.parametrize("rtyp", IMPLEMENTED)
+@pytest.mark.parametrize("rtyp", RECORD_TYPES)
 def test_a_record_of_a_device_starts_undefined_and_invalid_even_with_a_value_in_the_file(rtyp: str) -> None:
     fields = {} if rtyp in ("lsi", "waveform") else {"VAL": "1"}
     record = make(rtyp, **fields)
