@@ -10,8 +10,11 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import TypeVar
 
 from devices.simulation.listener import Listener
+
+T = TypeVar("T")
 
 Action = Callable[..., Awaitable[str | None] | str | None]
 """What a command does with its words; the answer is "ok" where it returns none."""
@@ -67,6 +70,33 @@ def finite(word: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{word} is not a finite number")
     return value
+
+
+def positive(word: str) -> float:
+    """Read a number that is not negative; raises ValueError."""
+    value = finite(word)
+    if value < 0:
+        raise ValueError(f"{word} is negative")
+    return value
+
+
+def whole(most: int, what: str, word: str) -> int:
+    """Read a whole number, 0 to ``most``; raises ValueError."""
+    if not word.isdecimal() or int(word) > most:
+        raise ValueError(f"{word} is not a {what} (0 to {most})")
+    return int(word)
+
+
+def channel_number(count: int, word: str) -> int:
+    """Read the number of one of so many channels; raises ValueError."""
+    if not word.isdecimal() or int(word) >= count:
+        raise ValueError(f"no channel {word}, there are 0 to {count - 1}")
+    return int(word)
+
+
+def include(members: set[T], member: T, word: str) -> None:
+    """Put something into a set, or take it out: ``on`` or ``off``; raises ValueError."""
+    (members.add if is_on(word) else members.discard)(member)
 
 
 def load_mohm(word: str) -> float:

@@ -43,11 +43,11 @@ class SimulatedOutput:
     Surroundings, which only a test or a back door touches: ``load`` (Mohm, ``inf`` for none, 0 for a short),
     ``polarity``, ``killed`` (KILL input), ``interlocked`` (board), ``error_volts`` (faulty regulation),
     ``collapsed`` (output dead although on, and no trip bit: seen on real units), ``forced`` (status bits that
-    are set whatever else).
+    are set whatever else), ``corrupt`` (what the next read of the status is answered with, once).
     """
 
     __slots__ = (
-        "_over", "_zeroing", "collapsed", "error_volts", "fast", "forced", "full_scale", "imrange",
+        "_over", "_zeroing", "collapsed", "corrupt", "error_volts", "fast", "forced", "full_scale", "imrange",
         "interlocked", "iset", "killed", "load", "maxv", "microamps", "on", "over", "overpower", "pdwn",
         "polarity", "ramp", "rdw", "rup", "trip", "tripped", "volts", "vset", "zcadj",
     )  # fmt: skip
@@ -59,6 +59,7 @@ class SimulatedOutput:
         self.load, self.polarity, self.full_scale = load, "+", full_scale
         self.killed = self.interlocked = self.collapsed = False
         self.error_volts, self.forced = 0.0, 0
+        self.corrupt: int | None = None
         self.power_cycle()
 
     def power_cycle(self) -> None:
@@ -72,13 +73,13 @@ class SimulatedOutput:
         return min(self.vset, self.maxv) if self.on else 0.0
 
     @property
-    def zeroing(self) -> bool:
-        """Whether the zero current is being sampled."""
-        return self._zeroing > 0
+    def zcdtc(self) -> str:
+        """Whether the zero current is being sampled, ON or OFF."""
+        return "ON" if self._zeroing > 0 else "OFF"
 
-    @zeroing.setter
-    def zeroing(self, wanted: bool) -> None:
-        self._zeroing = ZERO_CURRENT_TIME if wanted else 0.0
+    @zcdtc.setter
+    def zcdtc(self, word: str) -> None:
+        self._zeroing = ZERO_CURRENT_TIME if word == "ON" else 0.0
 
     def switch_on(self) -> None:
         """Obey ON, unless tripped, killed or interlocked: then nothing happens, and the answer is OK all the same."""

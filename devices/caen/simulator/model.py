@@ -55,9 +55,20 @@ CHOICES: Mapping[str, tuple[str, tuple[str, str]]] = {
     "PDWN": ("pdwn", ("RAMP", "KILL")),
     "IMRANGE": ("imrange", ("HIGH", "LOW")),
     "ZCADJ": ("zcadj", ("EN", "DIS")),
+    "ZCDTC": ("zcdtc", ("ON", "OFF")),
 }
 
 ONLY_A = {"ZCADJ", "ZCDTC"}
+MEASURED = {"VMON", "IMON", "STAT", "POL"}
+
+NETWORK: Mapping[str, str] = {
+    "MACADDR": "00:50:C2:00:00:01",
+    "IPADDR": "192.168.197.102",
+    "SUBMASK": "255.255.255.0",
+    "GATEWAY": "192.168.197.1",
+    "DHCPEN": "DIS",
+}
+"""What a unit of profile A tells of its network."""
 
 COMMANDS: Mapping[str, Callable[[SimulatedOutput], None]] = {
     "ON": SimulatedOutput.switch_on,
@@ -109,9 +120,9 @@ class CaenModel:
     """
 
     __slots__ = (
-        "_alarms", "_constants", "_corrupt", "_interlock_mode", "_random", "board", "board_faults",
-        "channels", "firmware", "local", "name", "noise_microamps", "noise_volts", "profile", "refuse_groups",
-        "serial", "unknown",
+        "_alarms", "_constants", "_interlock_mode", "_network", "_random", "_readable", "_settable", "board",
+        "board_faults", "channels", "firmware", "local", "name", "noise_microamps", "noise_volts", "profile",
+        "refuse_groups", "serial", "unknown",
     )  # fmt: skip
 
     def __init__(
@@ -136,8 +147,11 @@ class CaenModel:
         self._interlock_mode = "CLOSED"
         self._random = random.Random(seed)
         self._constants = _constants(profile)
+        stored = {*SETTINGS, *CHOICES} - (ONLY_A if profile is Profile.B else set())
+        self._settable = stored | COMMANDS.keys()
+        self._readable = stored | MEASURED | self._constants.keys() | ({"IMDEC"} if profile is Profile.B else set())
+        self._network = NETWORK if profile is Profile.A else {}
         self._alarms = [0] * channels
-        self._corrupt: dict[int, int] = {}
 
     def step(self, dt: float) -> None:
         """Advance by dt seconds, in steps of at most 20 ms."""
@@ -165,7 +179,7 @@ class CaenModel:
 
     def corrupt_status(self, channel: int, word: int) -> None:
         """Answer the next read of this channel's status with another word, once."""
-        self._corrupt[channel] = word
+        self.channels[channel].corrupt = word
 
     def power_cycle(self) -> None:
         """Switch the mains off and on: outputs off, alarms forgotten, settings kept."""
@@ -205,25 +219,19 @@ class CaenModel:
             raise _RefusedError("LOC")
         if not par or par in self.unknown:
             raise _RefusedError("PAR")
-        if par.startswith("BD") or par in self._network():
+        if par.startswith("BD") or par in self._network:
             if command == "MON":
                 return self._board_value(par)
             self._set_board(par, value)
             return None
-        self._check_channel_parameter(par, command)
-        numbers = self._addressed(fields.get("CH", ""), reading=command == "MON")
-        if command == "MON":
-            return ";".join(self._channel_value(par, number) for number in numbers)
-        self._set_channels(par, value, [self.channels[number] for number in numbers])
-        return None
-
-    def _check_channel_parameter(self, par: str, command: str) -> None:
-        settable = {*SETTINGS, *CHOICES, "ZCDTC"} - (ONLY_A if self.profile is Profile.B else set())
-        readable = settable | {"VMON", "IMON", "STAT", "POL", *self._constants}
-        if self.profile is Profile.B:
-            readable.add("IMDEC")
-        if par not in (readable if command == "MON" else settable | set(COMMANDS)):
+        if par not in (self._readable if command == "MON" else self._settable):
             raise _RefusedError("PAR")
+        numbers = self._addressed(fields.get("CH", ""), reading=command == "MON")
+        channels = [self.channels[number] for number in numbers]
+        if command == "MON":
+            return ";".join(self._channel_value(par, channel) for channel in channels)
+        self._set_channels(par, value, channels)
+        return None
 
     def _addressed(self, text: str, *, reading: bool) -> range:
         """Return the channels meant: one, or all of them for the number behind the last."""
@@ -235,15 +243,15 @@ class CaenModel:
             raise _RefusedError("CH")
         return range(number, number + 1)
 
-    def _channel_value(self, par: str, number: int) -> str:
-        channel = self.channels[number]
+    def _channel_value(self, par: str, channel: SimulatedOutput) -> str:
         if setting := SETTINGS.get(par):
             return setting.show(getattr(channel, setting.attribute))
         if choice := CHOICES.get(par):
             return str(getattr(channel, choice[0]))
         match par:
             case "STAT":
-                return f"{self._corrupt.pop(number, channel.status):05d}"
+                word, channel.corrupt = channel.status if channel.corrupt is None else channel.corrupt, None
+                return f"{word:05d}"
             case "VMON":
                 return fixed(abs(self._noisy(channel.measured, self.noise_volts)), 4, 1)
             case "IMON":
@@ -252,8 +260,6 @@ class CaenModel:
                 return str(self._imon_decimals(channel))
             case "POL":
                 return channel.polarity
-            case "ZCDTC":
-                return "ON" if channel.zeroing else "OFF"
         return self._constants[par]
 
     @staticmethod
@@ -268,16 +274,15 @@ class CaenModel:
             for channel in channels:
                 action(channel)
             return
+        accepted: str | float | None = value
         if setting := SETTINGS.get(par):
-            number = self._checked(par, setting, value, channels)
-            for channel in channels:
-                setattr(channel, setting.attribute, number)
-            return
-        attribute, words = CHOICES.get(par, ("zeroing", ("ON", "OFF")))
-        if value not in words:
-            raise _RefusedError("VAL")
+            attribute, accepted = setting.attribute, self._checked(par, setting, value, channels)
+        else:
+            attribute, words = CHOICES[par]
+            if value not in words:
+                raise _RefusedError("VAL")
         for channel in channels:
-            setattr(channel, attribute, value == "ON" if attribute == "zeroing" else value)
+            setattr(channel, attribute, accepted)
 
     def _checked(self, par: str, setting: Setting, value: str | None, channels: Sequence[SimulatedOutput]) -> float:
         """Return the value rounded to the resolution, when it is a number within the range."""
@@ -290,17 +295,6 @@ class CaenModel:
             raise _RefusedError("VAL")
         return round(float(value), setting.decimals)
 
-    def _network(self) -> Mapping[str, str]:
-        if self.profile is Profile.B:
-            return {}
-        return {
-            "MACADDR": "00:50:C2:00:00:01",
-            "IPADDR": "192.168.197.102",
-            "SUBMASK": "255.255.255.0",
-            "GATEWAY": "192.168.197.1",
-            "DHCPEN": "DIS",
-        }
-
     def _board_value(self, par: str) -> str:
         values = {
             "BDNAME": self.name,
@@ -309,7 +303,7 @@ class CaenModel:
             "BDSNUM": self.serial,
             "BDILK": "YES" if any(channel.interlocked for channel in self.channels) else "NO",
             "BDALARM": f"{self._alarm_word():05d}",
-            **self._network(),
+            **self._network,
         }
         if self.profile is Profile.B:
             control = "LOCAL" if self.local else "REMOTE"

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
-import struct
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from devices.caen.simulator.model import CaenModel
+from devices.simulation.lines import LineServer
 from devices.simulation.listener import Listener
-from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
 
 REMEMBERED = 20_000  # requests kept for inspection
-LONGEST_REQUEST = 512  # bytes
 TELNET_GREETING = b"\xff\xfb\x01\xff\xfb\x03"  # WILL ECHO, WILL SUPPRESS-GO-AHEAD (RFC 854)
 
 
@@ -52,7 +48,7 @@ class Faults:
     mangle: Callable[[bytes], bytes] | None = None
 
 
-class SimulatedSupply(Listener):
+class SimulatedSupply(LineServer):
     """A supply on the network; start it, read ``port``, stop it.
 
     ``received`` holds every request line, oldest first, without its line end. ``connections`` counts those
@@ -67,78 +63,29 @@ class SimulatedSupply(Listener):
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__(self._talk, port, host)
+        super().__init__(model.step, port, host, clock)
         self.model = model
-        self.host = host
         self.faults = Faults()
         self.received: deque[bytes] = deque(maxlen=REMEMBERED)
         self.connections = 0
-        self.answers = 0
-        self._time = ModelTime(model.step, clock)
-        self._terminal: _Terminal | None = None
+        self._answers = 0
         self._kept_back = b""
         self._random = random.Random(1)
 
-    @property
-    def address(self) -> str:
-        """The address for a site file."""
-        return f"tcp://{self.host}:{self.port}"
+    accept_connections = Listener.start
+    refuse_connections = Listener.stop
+    """Stop listening and drop who is connected, as a unit whose cable is pulled or whose mains are off."""
 
-    async def start(self) -> None:
-        """Listen and let time pass; raises OSError when the port is taken."""
-        await self.accept_connections()
-        self._time.start("simulated CAEN supply")
-
-    async def stop(self) -> None:
-        """Close everything; the model keeps its state and can be started again."""
-        await self._time.stop()
-        await self.refuse_connections()
-        await self.unplug_serial()
-
-    async def accept_connections(self) -> None:
-        """Listen, again on the same port."""
-        await super().start()
-
-    async def refuse_connections(self) -> None:
-        """Stop listening and drop who is connected, as a unit whose cable is pulled or whose mains are off."""
-        await super().stop()
-
-    async def drop_connections(self) -> None:
-        """Close every connection; new ones are welcome."""
-        await self.disconnect()
-
-    async def plug_in_serial(self) -> str:
-        """Create a pseudo terminal that answers too, and return the path of the port to open."""
-        await self.unplug_serial()
-        self._terminal = _Terminal(self.answer)
-        return self._terminal.path
-
-    async def unplug_serial(self) -> None:
-        """Take the pseudo terminal away, as when a USB plug is pulled."""
-        if self._terminal is not None:
-            await self._terminal.close()
-            self._terminal = None
-
-    def advance(self) -> None:
-        """Bring the model up to the clock's now."""
-        self._time.advance()
+    drop_connections = Listener.disconnect
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        lines = _Lines()
         if self.faults.telnet:
             writer.write(TELNET_GREETING)
-        while data := await reader.read(LONGEST_REQUEST):
-            for line in lines.feed(data):
-                for piece in await self.answer(line):
-                    if piece is None:
-                        _reset(writer)
-                        return
-                    writer.write(piece)
-                    await asyncio.sleep(0)  # a segment of its own
+        await super()._talk(reader, writer)
 
     async def answer(self, line: bytes) -> list[bytes | None]:
-        """Return the segments that answer one request line; None resets the connection."""
+        """Answer one request, as far as nothing is wrong with the wire."""
         faults = self.faults
         self.received.append(line)
         if faults.silent:
@@ -149,8 +96,8 @@ class SimulatedSupply(Listener):
             await asyncio.sleep(faults.delay)
         if not reply or (faults.mute_sets and b"CMD:SET" in line):
             return []
-        self.answers += 1
-        if faults.drop_every and self.answers % faults.drop_every == 0:
+        self._answers += 1
+        if faults.drop_every and self._answers % faults.drop_every == 0:
             return []
         if faults.merge and not self._kept_back:
             self._kept_back = reply
@@ -186,49 +133,3 @@ async def simulated_supply(
         yield supply
     finally:
         await supply.stop()
-
-
-class _Lines:
-    """Cuts requests at CR LF, LF or CR; a request without an end is dropped."""
-
-    def __init__(self) -> None:
-        self._rest = b""
-
-    def feed(self, data: bytes) -> list[bytes]:
-        *lines, rest = (self._rest + data).replace(b"\r", b"\n").split(b"\n")
-        self._rest = rest if len(rest) <= LONGEST_REQUEST else b""
-        return [line for line in lines if line]
-
-
-def _reset(writer: asyncio.StreamWriter) -> None:
-    """Make the other end see a reset instead of an orderly end."""
-    connection: socket.socket = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
-
-
-class _Terminal:
-    """A serial line whose requests are answered one after the other."""
-
-    def __init__(self, answer: Callable[[bytes], Awaitable[list[bytes | None]]]) -> None:
-        self._answer = answer
-        self._lines = _Lines()
-        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
-        self._terminal = PseudoTerminal(self._receive)
-        self.path = self._terminal.path
-        self._worker = asyncio.create_task(self._work(), name="simulated serial line")
-
-    async def close(self) -> None:
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        self._terminal.close()
-
-    def _receive(self, data: bytes) -> None:
-        for line in self._lines.feed(data):
-            self._requests.put_nowait(line)
-
-    async def _work(self) -> None:
-        while True:
-            for piece in await self._answer(await self._requests.get()):
-                if piece is not None:  # a serial line cannot be reset
-                    self._terminal.write(piece)

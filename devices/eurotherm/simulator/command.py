@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from functools import partial
 
 from devices.eurotherm.registers import REGISTERS
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
@@ -13,7 +13,7 @@ from devices.eurotherm.simulator.slave import Slave
 from devices.links.modbus import UNITS
 from devices.links.modbus_serial import BAUDRATES
 from devices.model import DeviceSettings
-from devices.simulation.backdoor import Action, TextDoor, finite, is_on, setting
+from devices.simulation.backdoor import Action, TextDoor, finite, is_on, positive, setting, whole
 from devices.simulation.simulation import Simulation
 
 SWITCHES = ("silent", "truncated", "wrong_unit", "wrong_function", "wrong_count", "echo", "noise", "mute_writes")
@@ -47,8 +47,8 @@ class BackDoor(TextDoor):
             "floats": ("UNIT on|off", setting(self._slave, "float_area", is_on)),
             "acknowledge": ("UNIT", self._acknowledge),
             "pass": ("SECONDS", self._pass),
-            "delay": ("SECONDS", fault("delay", _duration)),
-            "exception": ("CODE", fault("exception", _code)),
+            "delay": ("SECONDS", fault("delay", positive)),
+            "exception": ("CODE", fault("exception", partial(whole, 0xFF, "code"))),
             "plug": ("on|off|renumber", self._plug),
             **{name: ("on|off", fault(name, is_on)) for name in SWITCHES},
             **{name: ("PERCENT", fault(name, _share)) for name in SHARES},
@@ -106,7 +106,7 @@ class BackDoor(TextDoor):
 
     def _pass(self, seconds: str) -> None:
         for slave in self._furnaces.slaves.values():
-            slave.model.step(_duration(seconds))
+            slave.model.step(positive(seconds))
 
     async def _plug(self, state: str) -> None:
         if state != "renumber" and not is_on(state):
@@ -126,19 +126,6 @@ def _share(percent: str) -> float:
     if not 0 <= value <= 100:
         raise ValueError(f"{percent} is not a share in percent")
     return value
-
-
-def _duration(word: str) -> float:
-    value = float(word)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{word} is not a duration in seconds")
-    return value
-
-
-def _code(word: str) -> int:
-    if not word.isdecimal() or int(word) > 0xFF:
-        raise ValueError(f"{word} is not a code (0 to 255, 0 is off)")
-    return int(word)
 
 
 def _make(settings: DeviceSettings, _port: int) -> SimulatedFurnaces:

@@ -5,7 +5,18 @@ from __future__ import annotations
 from devices.iseg.simulator.bus import SimulatedIsegBus
 from devices.iseg.simulator.channel import Channel
 from devices.iseg.simulator.module import SimulatedIsegModule
-from devices.simulation.backdoor import Action, TextDoor, finite, is_on, load_mohm, setting, switch
+from devices.simulation.backdoor import (
+    Action,
+    TextDoor,
+    channel_number,
+    finite,
+    include,
+    is_on,
+    load_mohm,
+    positive,
+    setting,
+    switch,
+)
 
 SHARES = ("lose", "duplicate", "reorder", "garbage")
 """Faults of the segment in percent of the frames."""
@@ -37,8 +48,8 @@ class BackDoor(TextDoor):
             "insert": ("MODULE", self._insert),
             "unknown": ("MODULE DATA_ID on|off", self._unknown),
             "silent": ("MODULE on|off", self._silent),
-            "delay": ("SECONDS", setting(lambda: bus.faults, "delay", _positive)),
-            "flood": ("PER_SECOND", setting(lambda: bus.faults, "flood", _positive)),
+            "delay": ("SECONDS", setting(lambda: bus.faults, "delay", positive)),
+            "flood": ("PER_SECOND", setting(lambda: bus.faults, "flood", positive)),
             "bus": ("on|off", lambda state: bus.bus_off(not is_on(state))),
             "plug": ("on|off", lambda state: bus.plug_in() if is_on(state) else bus.unplug()),
             "crate": ("on|off", switch(bus.crate, "power")),
@@ -64,9 +75,7 @@ class BackDoor(TextDoor):
 
     def _channel(self, module: str, channel: str) -> Channel:
         channels = self._module(module).channels
-        if not channel.isdecimal() or int(channel) >= len(channels):
-            raise ValueError(f"no channel {channel}, there are 0 to {len(channels) - 1}")
-        return channels[int(channel)]
+        return channels[channel_number(len(channels), channel)]
 
     def _show(self, module: str) -> str:
         self._bus.advance()
@@ -88,20 +97,11 @@ class BackDoor(TextDoor):
         self._bus.add(inserted)
 
     def _unknown(self, module: str, data_id: str, state: str) -> None:
-        unknown = self._module(module).unknown
-        (unknown.add if is_on(state) else unknown.discard)(int(data_id, 16))
+        include(self._module(module).unknown, int(data_id, 16), state)
 
     def _silent(self, module: str, state: str) -> None:
-        silent = self._bus.faults.silent
-        (silent.add if is_on(state) else silent.discard)(self._module(module).address)
-
-
-def _positive(word: str) -> float:
-    value = finite(word)
-    if value < 0:
-        raise ValueError(f"{word} is negative")
-    return value
+        include(self._bus.faults.silent, self._module(module).address, state)
 
 
 def _percent(word: str) -> float:
-    return _positive(word) * 0.01
+    return positive(word) * 0.01

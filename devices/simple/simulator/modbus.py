@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import struct
+import time
 from argparse import ArgumentParser, Namespace
 from dataclasses import dataclass
 
 from devices.links.modbus_frames import EXCEPTION, READ, WRITE, WRITE_ONE, is_frame, with_crc
 from devices.model import DeviceSettings
 from devices.simple.modbus import Register
-from devices.simple.simulator.model import SimulatedTable
+from devices.simple.simulator.model import TableModel
 from devices.simulation.backdoor import TextDoor
 from devices.simulation.simulation import Simulation
 from devices.simulation.terminal import PseudoTerminal
+from devices.simulation.time import ModelTime
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 
@@ -26,15 +28,17 @@ class Faults:
     mute: bool = False
 
 
-class SimulatedRegisters(SimulatedTable):
+class SimulatedRegisters:
     """One unit on a serial line of its own; ``received`` are the frames that it was sent."""
 
     def __init__(self, rows: tuple[Register, ...], unit: int = 1) -> None:
-        super().__init__(rows)
+        self.model = TableModel(rows)
         self.faults = Faults()
         self.received: list[bytes] = []
         self._rows = rows
         self._unit = unit
+        self._time = ModelTime(self.model.step, time.monotonic)
+        self._terminal: PseudoTerminal | None = None
         self._data = b""
 
     @property
@@ -45,7 +49,14 @@ class SimulatedRegisters(SimulatedTable):
     async def start(self) -> None:
         """Make the port and let time pass."""
         self._terminal = PseudoTerminal(self._take)
-        await super().start()
+        self._time.start("simulated device")
+
+    async def stop(self) -> None:
+        """Let time stand still, and close the port."""
+        await self._time.stop()
+        if self._terminal is not None:
+            self._terminal.close()
+            self._terminal = None
 
     def _take(self, data: bytes) -> None:
         self._data += data

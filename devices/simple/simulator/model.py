@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from devices.model import Value
 from devices.simple.table import Row
 from devices.simulation.backdoor import Action, switch
-from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
 
 
 class TableModel:
@@ -74,23 +71,3 @@ class TableModel:
         if row.labels and isinstance(value, int | float):
             return row.labels[int(value)]
         return f"{value:.6g}" if isinstance(value, int | float) else str(value)
-
-
-class SimulatedTable:
-    """A device of a table while time passes, with the pseudo terminal that it may have."""
-
-    def __init__(self, rows: Sequence[Row], clock: Callable[[], float] = time.monotonic) -> None:
-        self.model = TableModel(rows)
-        self._time = ModelTime(self.model.step, clock)
-        self._terminal: PseudoTerminal | None = None
-
-    async def start(self) -> None:
-        """Let time pass."""
-        self._time.start("simulated device")
-
-    async def stop(self) -> None:
-        """Let time stand still, and close the terminal."""
-        await self._time.stop()
-        if self._terminal is not None:
-            self._terminal.close()
-            self._terminal = None

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from argparse import ArgumentParser, Namespace
-from contextlib import suppress
 from dataclasses import dataclass
 
 from devices.errors import Garbled
 from devices.model import DeviceSettings
-from devices.simple.simulator.model import SimulatedTable
+from devices.simple.simulator.model import TableModel
 from devices.simple.text import GAP, Line, TextTable, fill, gap_of
 from devices.simulation.backdoor import Action, TextDoor, finite, setting
-from devices.simulation.listener import Listener
+from devices.simulation.lines import LineServer
 from devices.simulation.simulation import Simulation
-from devices.simulation.terminal import PseudoTerminal
 
 NO_ANSWER = "ERROR"
 """What a request that it does not understand, or a value out of range, is answered with."""
@@ -34,67 +32,32 @@ class Faults:
     delay: float = 0.0
 
 
-class SimulatedText(SimulatedTable):
+class SimulatedText(LineServer):
     """A text device on the loopback interface; ``received`` are the lines that it was sent."""
 
     def __init__(self, table: TextTable, port: int = 0) -> None:
-        super().__init__(table.rows)
+        self.model = TableModel(table.rows)
+        super().__init__(self.model.step, port)
         self.faults = Faults()
         self.received: list[str] = []
         self._table = table
-        self._listener = Listener(self._talk, port)
-        self.disconnect = self._listener.disconnect
-        self._half = b""
 
-    @property
-    def address(self) -> str:
-        """The address for a site file, once started."""
-        return f"tcp://127.0.0.1:{self._listener.port}"
-
-    async def start(self) -> None:
-        """Listen and let time pass; raises OSError when the port is taken."""
-        await self._listener.start()
-        await super().start()
-
-    async def stop(self) -> None:
-        """Close everything."""
-        await super().stop()
-        await self._listener.stop()
-
-    def plug_in_serial(self) -> str:
-        """Answer on a pseudo terminal too, and return the path of the port."""
-        self._terminal = PseudoTerminal(self._from_terminal)
-        return self._terminal.path
-
-    def _from_terminal(self, data: bytes) -> None:
-        *lines, self._half = (self._half + data).replace(b"\r", b"\n").split(b"\n")
-        for line in lines:
-            answer = self.answer(line.decode("ascii", "replace").strip())
-            if answer is not None and self._terminal is not None:
-                self._terminal.write(answer)
-
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            while line := await reader.readuntil(self._table.terminator[-1:].encode()):
-                request = line.decode("ascii", "replace").strip()
-                answer = self.answer(request)
-                if self.faults.hang_up and any(_value_in(row, request) is not None for row in self._table.rows):
-                    return
-                if answer is not None:
-                    await asyncio.sleep(self.faults.delay)
-                    writer.write(answer)
-                    await writer.drain()
-
-    def answer(self, request: str) -> bytes | None:
-        """Return the answer to one line, None for none."""
+    async def answer(self, line: bytes) -> list[bytes | None]:
+        """Answer one line, as far as nothing is wrong."""
+        request = line.decode("ascii", "replace").strip()
         if not request:
-            return None
+            return []
         self.received.append(request)
         if self.faults.silent:
-            return None
-        self._time.advance()
+            return []
+        self.advance()
         text = "?#?" if self.faults.garbage else self._answer(request)
-        return None if text is None else (text + self._table.terminator).encode("ascii")
+        if self.faults.hang_up and any(_value_in(row, request) is not None for row in self._table.rows):
+            raise ConnectionAbortedError
+        if text is None:
+            return []
+        await asyncio.sleep(self.faults.delay)
+        return [(text + self._table.terminator).encode("ascii")]
 
     def _answer(self, request: str) -> str | None:
         for row in self._table.rows:
@@ -133,7 +96,7 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 async def _announce(device: SimulatedText, args: Namespace) -> list[str]:
     lines = [f"{len(device.model.rows)} quantities at {device.address}"]
-    return [*lines, f"and at serial://{device.plug_in_serial()}"] if args.serial else lines
+    return [*lines, f"and at serial://{await device.plug_in_serial()}"] if args.serial else lines
 
 
 def simulation(table: TextTable) -> Simulation[SimulatedText]:

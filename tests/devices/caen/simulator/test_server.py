@@ -7,7 +7,7 @@ import hvps
 import pytest
 
 from devices.caen.protocol import Profile
-from devices.caen.simulator.backdoor import SWITCHES, BackDoor
+from devices.caen.simulator.command import SWITCHES, BackDoor
 from devices.caen.simulator.model import CaenModel
 from devices.caen.simulator.server import SimulatedSupply, simulated_supply
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
