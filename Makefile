@@ -5,6 +5,9 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
+# Containers often forbid Python to keep what it has compiled; each of some hundred servers would compile it anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 # How many tests run at once: two for each processor, as more than half of their time is waiting.
 JOBS   ?= $(shell $(PYTHON) -c 'import os; print(2 * (os.cpu_count() or 1))')
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20
