@@ -7,7 +7,7 @@ limits and the tests are loops over them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devices.iseg.edcp.bits import ChannelEvent, ChannelStatus
 from devices.model import DeviceSettings, Kind, Signal
@@ -17,7 +17,7 @@ from devices.rules.hv_channel import STATES
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """One signal; ``items`` are the EDCP items without which it has no reading."""
+    """One signal; ``items`` are the EDCP items without which it has no reading, ``setting`` is what it belongs to."""
 
     suffix: str
     kind: Kind
@@ -25,6 +25,7 @@ class Quantity:
     unit: str = ""
     labels: tuple[str, ...] = ()
     settable: bool = False
+    setting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ class Setting:
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""
         kind = Kind.ENUM if self.labels else Kind.INT if self.whole else Kind.FLOAT
-        common = (self.unit, self.labels)
-        yield Quantity(self.suffix, kind, (self.item,), *common, True)
-        yield Quantity(f"{self.suffix}.RBV", kind, (self.item,), *common)
+        demand = Quantity(self.suffix, kind, (self.item,), self.unit, self.labels, True, self.suffix)
+        yield demand
+        yield replace(demand, suffix=f"{self.suffix}.RBV", settable=False)
         if self.limited:
-            yield Quantity(f"{self.suffix}.HI", kind, (), *common)
+            yield replace(demand, suffix=f"{self.suffix}.HI", items=(), settable=False)
         if self.lowest:
-            yield Quantity(f"{self.suffix}.LO", kind, (), *common)
+            yield replace(demand, suffix=f"{self.suffix}.LO", items=(), settable=False)
 
 
 MICRO = 1e6
@@ -110,7 +111,10 @@ NOMINAL = {"V": "VoltageNominal", "V/s": "VoltageNominal", "uA": "CurrentNominal
 
 _OFF_ON = ("OFF", "ON")
 _NO_YES = ("NO", "YES")
-_STATUS, _LIVE = ("ChannelStatus",), ("VoltageMeasure", "CurrentMeasure", "ChannelStatus")
+_STATUS = ("ChannelStatus",)
+
+LIVE = ("VoltageMeasure", "CurrentMeasure", "ChannelStatus")
+"""What one fast scan reads; the status last, so that the values are those from before it."""
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
     Quantity("VMON", Kind.FLOAT, ("VoltageMeasure",), "V"),
@@ -197,9 +201,6 @@ def signals(settings: DeviceSettings) -> dict[str, Signal]:
     """Return every signal that a module with so many channels has."""
     return supply_signals(MODULE, CHANNEL, settings.channels)
 
-
-LIVE = _LIVE
-"""What one fast scan reads; the status last, so that the values are those from before it."""
 
 CHANGED_BY_EVENTS: tuple[str, ...] = tuple(
     suffix for suffix, row in CHANNEL.items() if row.items in (_STATUS, ("ChannelEventStatus",)) and not row.settable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from devices.iseg.catalogue import (
     CHANNEL,
@@ -122,21 +122,18 @@ class IsegChannel:
 
     def items(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        row = _ROWS[suffix]
-        if row.demand and self.hv.demand(suffix) is not None:
+        row = CHANNEL[suffix]
+        if suffix in self.hv.demands and self.hv.demand(suffix) is not None:
             return ()
-        if row.ramp:
-            return self._ramp_items(row)
+        if row.setting in RAMPS:
+            own = (*row.items, MODULE_RAMP, *self._unread(_RAMP_SPAN))
+            return own if self._limits.ramp_is_own() else (MODULE_RAMP,)
         if suffix in ("VNOM", "INOM", "POL"):  # constant, but for a polarity that is switched by software
             constant = tuple(item for item in row.items if not self._unit.settled(item, self.number))
             return (*constant, POLARITY) if suffix == "POL" else constant
         if suffix == "VSET.RBV":
             return (*row.items, POLARITY)
         return row.items if set(row.items).isdisjoint(LIVE) else (*LIVE, *self._unread(_CONTEXT))
-
-    def _ramp_items(self, row: _Row) -> tuple[str, ...]:
-        own = (*row.items, MODULE_RAMP, *self._unread(_RAMP_SPAN))
-        return own if self._limits.ramp_is_own() else (MODULE_RAMP,)
 
     def _unread(self, items: tuple[str, ...]) -> list[str]:
         return [item for item in items if self._cell(item) is None]
@@ -236,59 +233,58 @@ class IsegChannel:
 
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        row = _ROWS[suffix]
+        row = CHANNEL[suffix]
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
+        if suffix in self.hv.demands and (demand := self.hv.demanded(suffix, now)) is not None:
             return demand
-        items = self._needs(row) if row.ramp or suffix == "POL" else row.items
+        items = row.items
+        if row.setting in RAMPS and not self._limits.ramp_is_own():
+            items = (MODULE_RAMP,)
+        elif suffix == "POL" and self._cell(POLARITY) is not None:
+            items = (POLARITY,)
         if self.number >= self._unit.channels or not self._unit.unsupported.isdisjoint(items):
             return _invalid(suffix, now)
-        if self._unit.answers.counts and (missed := self._missed(row, items)):
+        if self._unit.answers.counts and (missed := self._missed(suffix, items)):
             return instead(missed, now, _invalid(suffix, now).value)
-        return self.hv.derived.get(suffix) if row.read is None else row.read(self, row, now)
+        read = _READERS.get(suffix, IsegChannel._measured)
+        return self.hv.derived.get(suffix) if read is None else read(self, row, now)
 
-    def _needs(self, row: _Row) -> tuple[str, ...]:
-        """Return the items without which a signal has no reading, where that is not always the same."""
-        if row.ramp:
-            return row.items if self._limits.ramp_is_own() else (MODULE_RAMP,)
-        return row.items if self._cell(POLARITY) is None else (POLARITY,)
-
-    def _missed(self, row: _Row, items: tuple[str, ...]) -> int:
+    def _missed(self, suffix: str, items: tuple[str, ...]) -> int:
         """Return how many reads in a row brought no usable answer."""
-        context = self._unit.missed("VoltageSet", self.number) if row.suffix in _COMPUTED else 0
+        context = self._unit.missed("VoltageSet", self.number) if suffix in _COMPUTED else 0
         if context > 1:
             return context
         return max((self._unit.missed(item, None if item == MODULE_RAMP else self.number) for item in items), default=0)
 
-    def _derived_now(self, row: _Row, _: float) -> Reading | None:
+    def _derived_now(self, row: Quantity, _: float) -> Reading | None:
         """Return what has been derived, with the time at which it was measured."""
         found, cell = self.hv.derived.get(row.suffix), self._cell(row.items[0])
         return found if found is None or cell is None else replace(found, time=cell.time)
 
-    def _measured(self, row: _Row, _: float) -> Reading | None:
+    def _measured(self, row: Quantity, _: float) -> Reading | None:
         cell = self._cell(row.items[0])
         if cell is None or not isinstance(cell.value, int | float):
             return None if cell is None else Reading(cell.value, cell.time)
-        scale = MICRO if CHANNEL[row.suffix].unit == "uA" else 1
+        scale = MICRO if row.unit == "uA" else 1
         return Reading(float(f"{abs(cell.value) * scale:.7g}"), cell.time)
 
-    def _nominal(self, row: _Row, now: float) -> Reading | None:
+    def _nominal(self, row: Quantity, now: float) -> Reading | None:
         found = self._measured(row, now)
         swapped = row.items[0] in self._swapped
         return state_reading(found.value, found.time, Level.MAJOR) if found and swapped else found
 
-    def _polarity(self, row: _Row, _: float) -> Reading | None:
+    def _polarity(self, row: Quantity, _: float) -> Reading | None:
         cell = self._cell(POLARITY) or self._cell(row.items[0])
         negative = int(self._limits.negative(self.number))
         return None if cell is None else self.hv.polarity.observe(negative, cell.time)
 
-    def _limit(self, row: _Row, now: float) -> Reading | None:
-        limits = self._limits.limits(SETTINGS[row.base], self.number)
+    def _limit(self, row: Quantity, now: float) -> Reading | None:
+        limits = self._limits.limits(SETTINGS[row.setting], self.number)
         return None if limits is None else Reading(limits.high if row.suffix.endswith(".HI") else limits.low, now)
 
-    def _read_back(self, row: _Row, _: float) -> Reading | None:
-        setting = SETTINGS[row.base]
+    def _read_back(self, row: Quantity, _: float) -> Reading | None:
+        setting = SETTINGS[row.setting]
         found = self.found(setting)
         if found is None:
             return None
@@ -296,7 +292,7 @@ class IsegChannel:
         beyond = self._limits.beyond_site(setting, self.number, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
-    def _event(self, row: _Row, _: float) -> Reading | None:
+    def _event(self, row: Quantity, _: float) -> Reading | None:
         cell = self._cell(row.items[0])
         if cell is None or not isinstance(cell.value, int):
             return None
@@ -327,7 +323,7 @@ class IsegChannel:
         return max(Level.MINOR, self.hv.limiting_level) if limiting else Level.OK
 
 
-_Reader = Callable[[IsegChannel, "_Row", float], Reading | None]
+_Reader = Callable[[IsegChannel, Quantity, float], Reading | None]
 
 _OF_LOOK = ("EFFLOAD", "MOVING", "FROZEN", "SETTLED", "ON", "ON.RBV", "STATE", "STAT", *_STATUS_BITS)
 _OF_TRIP = ("TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I")
@@ -341,31 +337,6 @@ _READERS: dict[str, _Reader | None] = {
     **{f"{setting.suffix}.{side}": IsegChannel._limit for setting in CHANNEL_SETTINGS for side in ("HI", "LO")},
 }
 """What makes the reading of a signal, None when the last look has; those without an entry are measured values."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """How a signal is read; ``read`` is None when the last look has made its reading.
-
-    ``items`` are those without which it has no reading, ``base`` is its setting. A ``demand`` is a memory, a ``ramp``
-    may be that of the module.
-    """
-
-    suffix: str
-    read: _Reader | None
-    items: tuple[str, ...]
-    base: str
-    demand: bool
-    ramp: bool
-
-
-def _row(suffix: str, quantity: Quantity) -> _Row:
-    base = suffix.removesuffix(".RBV").removesuffix(".HI").removesuffix(".LO")
-    demand = quantity.settable and not suffix.endswith(".CMD")
-    return _Row(suffix, _READERS.get(suffix, IsegChannel._measured), quantity.items, base, demand, base in RAMPS)
-
-
-_ROWS = {suffix: _row(suffix, quantity) for suffix, quantity in CHANNEL.items()}
 
 
 def _invalid(suffix: str, now: float) -> Reading:

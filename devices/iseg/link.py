@@ -128,7 +128,7 @@ class ModuleLink:
             for frame in frames:
                 self.send(frame)
         except LinkDown as error:
-            self._lose(error)
+            self.bus_lost(error)
             return False
         return True
 
@@ -355,7 +355,7 @@ class ModuleLink:
             # Perhaps the registration was lost. The time runs on: a module that goes on for ever is a lost one.
             self._try_to_send(registration(self.address, True, base=self.base))
             return
-        self._lose(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
+        self.bus_lost(LinkDown(f"{self}: announces itself: it lost its power, was reset or unplugged"))
 
     def _logged_off(self) -> None:
         """Register again at once: another program has released the module, which loses nothing by it."""
@@ -366,10 +366,7 @@ class ModuleLink:
                 self._registered = self._clock.monotonic()  # an announcement may be on its way
 
     def bus_lost(self, error: LinkDown) -> None:
-        """Learn that the adapter is gone."""
-        self._lose(error)
-
-    def _lose(self, error: LinkDown) -> None:
+        """Take the module, or the whole adapter, for lost."""
         if self._failure is not None:
             return
         self._count(str(error))
@@ -378,8 +375,7 @@ class ModuleLink:
 
     def _abandon(self, error: LinkDown) -> None:
         self._failure = error
-        batches = {id(batch): batch for batch in [*self._flying.values(), *(batch for _, batch in self._waiting)]}
-        for batch in batches.values():
+        for batch in [*self._flying.values(), *(batch for _, batch in self._waiting)]:
             batch.fail(error)
         self._waiting.clear()
         for question in list(self._flying):

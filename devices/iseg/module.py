@@ -132,7 +132,7 @@ class IsegModule:
 
     def _status_bit(self, name: str, value: Value, time: float) -> Reading:
         bit, bad, inverted, level = _BITS[name]
-        shown = int(bool(int(_number(value)) & bit) != inverted)
+        shown = int(bool(value & bit if isinstance(value, int) else 0) != inverted)
         return state_reading(shown, time, level if shown == bad else Level.OK)
 
     def _serial_number(self, _: str, value: Value, time: float) -> Reading:

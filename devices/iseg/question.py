@@ -95,12 +95,13 @@ class Many(Enum):
     SINGLE = "one by one"
 
 
-def one(node: Node, item: Item, index: int | None = None) -> Question:
+def one(node: Node, item: Item, index: int | None = None, probe: bool = False) -> Question:
     """Return the question for one item of a module, a channel or a group."""
     frame = read(node.address, item, index, base=node.base)
     if item.index is Index.PART:
-        return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None)
-    return Question(frame, item.id, frozenset((0 if item.index is Index.OFFSET and index is None else index,)))
+        return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None, probe)
+    wanted = 0 if item.index is Index.OFFSET and index is None else index
+    return Question(frame, item.id, frozenset((wanted,)), probe=probe)
 
 
 def several(node: Node, item: Item, channels: Collection[int], form: Many, count: int) -> list[Question]:

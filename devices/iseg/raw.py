@@ -164,11 +164,11 @@ def iseg_request(
 
 
 def _index_name(item: Item) -> str:
-    return item.index.value if item.index is not Index.NONE else "index"
+    return item.index.word if item.index is not Index.NONE else "index"
 
 
 def _line(item: Item, number: int | None, value: Value) -> str:
-    where = "" if number is None or item.index is Index.NONE else f" {item.index.value} {number}"
+    where = "" if number is None or item.index is Index.NONE else f" {item.index.word} {number}"
     if isinstance(value, tuple):
         text = ", ".join(f"{part:.10g}" for part in value)
     elif isinstance(value, float):

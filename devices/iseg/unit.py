@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from devices.errors import Garbled, ReplyTimeout
@@ -167,9 +167,7 @@ class IsegUnit:
 
     async def _read_groups(self, numbers: Iterable[int]) -> set[int]:
         """Read variable groups, which few firmwares have; return those that have answered."""
-        questions = {
-            number: replace(one(self.link, BY_NAME["VariableGroup"], number), probe=True) for number in numbers
-        }
+        questions = {number: one(self.link, BY_NAME["VariableGroup"], number, probe=True) for number in numbers}
         await self.link.ask(list(questions.values()))
         answered = {number for number, question in questions.items() if number in question.answers}
         for number in answered:
@@ -200,7 +198,7 @@ class IsegUnit:
         unread = {BY_NAME[name]: 0 if BY_NAME[name].index is Index.CHANNEL else None for name in names}
         for _ in range(GIVE_UP):
             unread = {item: index for item, index in unread.items() if (item.name, index) not in self.cells}
-            await self._ask([(item, one(self.link, item, index)) for item, index in unread.items()], defaultdict(set))
+            await self._ask({one(self.link, item, index): item for item, index in unread.items()}, defaultdict(set))
         for item, index in unread.items():
             if (item.name, index) not in self.cells and item.name not in self._known | self.unsupported:
                 log.info("%s: its firmware does not know %s", self.link, item.name)
@@ -245,9 +243,10 @@ class IsegUnit:
             if item.name not in self.unsupported and channels & self.every
         }
         fresh: dict[str, set[int | None]] = defaultdict(set)
-        first = [(item, one(self.link, item)) for item in of_module]
+        first = {one(self.link, item): item for item in of_module}
         for item, channels in of_channels.items():
-            first += [(item, question) for question in self._questions(item, channels)]
+            form = self.many if self._together(item, channels) else Many.SINGLE
+            first |= dict.fromkeys(several(self.link, item, channels, form, self.channels), item)
         await self._ask(first, fresh)
         await self._fill_gaps(of_channels, fresh)
         for item in of_module:
@@ -255,12 +254,13 @@ class IsegUnit:
         for item, channels in of_channels.items():
             self._account(item, channels, fresh[item.name])
 
-    async def _ask(self, questions: Sequence[tuple[Item, Question]], fresh: dict[str, set[int | None]]) -> None:
-        for item, question in questions:
+    async def _ask(self, questions: Mapping[Question, Item], fresh: dict[str, set[int | None]]) -> None:
+        for question, item in questions.items():
             question.probe = item.name not in self._known
-        await self.link.ask([question for _, question in questions])
-        doubtful = any(question.bad for _, question in questions)
-        for item, question in questions:
+        await self.link.ask([*questions])
+        doubtful = False
+        for question, item in questions.items():
+            doubtful = doubtful or bool(question.bad)
             for index, answer in by_channel(item, question).items():
                 if not self._plausible(item, index, answer.value):
                     doubtful = True
@@ -299,15 +299,13 @@ class IsegUnit:
         because nothing of it is to be shown.
         """
         control, nominal = BY_NAME["ModuleControl"], BY_NAME["VoltageNominal"]
-        questions = [one(self.link, control), one(self.link, nominal, 0)]
-        for question in questions:
-            question.probe = True
-        await self.link.ask(questions)
-        word = questions[0].answers.get(None)
+        of_control, of_nominal = one(self.link, control, probe=True), one(self.link, nominal, 0, probe=True)
+        await self.link.ask([of_control, of_nominal])
+        word = of_control.answers.get(None)
         if word is None or _is_big_endian(word.value):
             return
-        volts = questions[1].answers.get(0)
-        if questions[1].bad or (volts is not None and not self._plausible(nominal, 0, volts.value)):
+        volts = of_nominal.answers.get(0)
+        if of_nominal.bad or (volts is not None and not self._plausible(nominal, 0, volts.value)):
             raise Garbled(
                 f"{self.link}: sends its numbers in little-endian order, no reading can be used: another program has "
                 "written ModuleControl without bit 11; let it set that bit again"
@@ -315,7 +313,8 @@ class IsegUnit:
 
     async def _fill_gaps(self, of_channels: Mapping[Item, frozenset[int]], fresh: dict[str, set[int | None]]) -> None:
         """Ask once more, one by one, for channels that a request for many did not bring."""
-        again: list[tuple[Item, Question]] = []
+        again: dict[Question, Item] = {}
+        rest: dict[Question, Item] = {}
         doubtful: dict[Item, frozenset[int]] = {}
         for item, channels in of_channels.items():
             missing = channels - fresh[item.name]
@@ -325,15 +324,13 @@ class IsegUnit:
                 # One channel tells whether the item is unknown to the firmware or only this form of asking.
                 doubtful[item] = missing
                 missing = frozenset((min(missing),))
-            again += [(item, question) for question in several(self.link, item, missing, Many.SINGLE, self.channels)]
+            again |= {one(self.link, item, channel): item for channel in sorted(missing)}
         await self._ask(again, fresh)
-        rest: list[tuple[Item, Question]] = []
-        for item, channels in doubtful.items():
+        for item, missing in doubtful.items():
             if fresh[item.name]:
                 log.info("%s: %s is answered one by one only", self.link, item.name)
                 self._one_by_one.add(item.name)
-                left = frozenset(channel for channel in channels if channel not in fresh[item.name])
-                rest += [(item, question) for question in several(self.link, item, left, Many.SINGLE, self.channels)]
+                rest |= {one(self.link, item, channel): item for channel in sorted(missing - fresh[item.name])}
         await self._ask(rest, fresh)
 
     def _account(self, item: Item, indices: Collection[int | None], fresh: Collection[int | None]) -> None:
@@ -350,10 +347,6 @@ class IsegUnit:
     def _together(self, item: Item, channels: Collection[int]) -> bool:
         return self.many is not Many.SINGLE and len(channels) >= FEW and item.name not in self._one_by_one
 
-    def _questions(self, item: Item, channels: frozenset[int]) -> list[Question]:
-        form = self.many if self._together(item, channels) else Many.SINGLE
-        return several(self.link, item, channels, form, self.channels)
-
     async def read_back(self, item: Item, channel: int | None = None) -> Value:
         """Read one item now and keep it; raises ReplyTimeout when it cannot be had."""
         if await self.read_now((item.name, channel)):
@@ -362,8 +355,8 @@ class IsegUnit:
 
     async def read_now(self, *cells: tuple[str, int | None]) -> list[str]:
         """Read items at once, and return the names of those that had no usable answer."""
-        questions = [(BY_NAME[name], one(self.link, BY_NAME[name], index)) for name, index in cells]
-        await self.link.get_in_step({question.data_id for _, question in questions})
+        questions = {one(self.link, BY_NAME[name], index): BY_NAME[name] for name, index in cells}
+        await self.link.get_in_step({question.data_id for question in questions})
         fresh: dict[str, set[int | None]] = defaultdict(set)
         await self._ask(questions, fresh)
         silent = [name for name, index in cells if index not in fresh[name]]

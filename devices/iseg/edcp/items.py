@@ -29,21 +29,27 @@ class Scope(Enum):
 
 
 class Index(Enum):
-    """What stands between the DATA_ID and the value."""
+    """What stands between the DATA_ID and the value.
 
-    NONE = "none"
-    CHANNEL = "channel"
-    """One byte, from 0."""
-    OFFSET = "offset"
-    """One byte, the first channel of the word: 0, 16, 32...; some hosts and modules leave it out."""
-    SENSOR = "sensor"
-    """One byte in the answer; a request without it asks for all of them."""
-    PART = "part"
-    """One byte in the answer only: the item comes in several frames."""
-    GROUP = "group"
-    """One byte; a request adds the offset, 0."""
-    SELECTOR = "selector"
-    """Four bytes in the request, four in the answer."""
+    ``width`` is its length in bytes where there is a value, ``asked`` the lengths that it may have in a request.
+    """
+
+    NONE = "none", 0, (0,)
+    CHANNEL = "channel", 1, (1,)
+    OFFSET = "offset", 1, (0, 1)
+    """The first channel of the word: 0, 16, 32...; some hosts and modules leave it out."""
+    SENSOR = "sensor", 1, (0, 1)
+    """A request without it asks for all of them."""
+    PART = "part", 1, (0,)
+    """The item comes in several frames."""
+    GROUP = "group", 1, (2,)
+    """A request adds the offset, 0."""
+    SELECTOR = "selector", 4, (4,)
+
+    def __init__(self, word: str, width: int, asked: tuple[int, ...]) -> None:
+        self.word = word
+        self.width = width
+        self.asked = asked
 
 
 class Type(Enum):

@@ -58,11 +58,6 @@ class Data:
     index: int | None
     value: Value
 
-    @property
-    def key(self) -> Key:
-        """What matches it with its request."""
-        return Key(self.address, self.data_id, self.index)
-
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -73,11 +68,6 @@ class Request:
     item: Item
     index: int | None
     members: int | None = None
-
-    @property
-    def key(self) -> Key:
-        """What its answer will have, for one value."""
-        return Key(self.address, self.data_id, self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +85,6 @@ class General:
     status: GeneralStatus
     detail: GeneralDetail
     active: bool
-
-    @property
-    def key(self) -> Key:
-        """What matches it with its request."""
-        return Key(self.address, GENERAL_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +131,6 @@ class Broadcast:
 class Foreign:
     """A frame of other nodes, none of this protocol's business."""
 
-    reason: str
-
 
 @dataclass(frozen=True, slots=True)
 class Unexplained:
@@ -183,16 +166,9 @@ def read(address: int, item: Item, index: int | None = None, *, base: int = BASE
     """
     if not item.readable:
         raise Refused(f"{item.name} cannot be read")
-    data = item.id.to_bytes(2, "big")
-    match item.index:
-        case Index.CHANNEL | Index.OFFSET:
-            data += _index(item, index)
-        case Index.GROUP:
-            data += _index(item, index) + b"\0"
-        case Index.SENSOR if index is not None:
-            data += _index(item, index)
-        case Index.SELECTOR:
-            data += _index(item, index, 4)
+    data, width = item.id.to_bytes(2, "big"), item.index.asked[-1]
+    if width and not (item.index is Index.SENSOR and index is None):
+        data += _index(item, index).ljust(width, b"\0")
     return module_frame(address, data, read=True, base=base)
 
 
@@ -222,16 +198,16 @@ def answer(
     """Return what a module answers to a request; ``many`` when the request was for many channels."""
     data = (item.many_id if many else item.id).to_bytes(2, "big")
     if item.index is not Index.NONE:
-        data += _index(item, index, 4 if item.index is Index.SELECTOR else 1)
+        data += _index(item, index)
     return module_frame(address, data + pack(item, value), read=False, base=base)
 
 
-def _index(item: Item, index: int | None, width: int = 1) -> bytes:
+def _index(item: Item, index: int | None) -> bytes:
     if index is None and item.index not in (Index.OFFSET, Index.SELECTOR):
-        raise OutOfLimits(f"{item.name} of which {item.index.value}?")
-    number = index or 0
+        raise OutOfLimits(f"{item.name} of which {item.index.word}?")
+    number, width = index or 0, item.index.width
     if not 0 <= number < 1 << 8 * width:
-        raise OutOfLimits(f"{number} is not a {item.index.value} of {item.name}")
+        raise OutOfLimits(f"{number} is not a {item.index.word} of {item.name}")
     return number.to_bytes(width, "big")
 
 
@@ -277,13 +253,12 @@ def decode(frame: Frame) -> Message:
     0x000 and one of 0x200, which differ in ``base`` only.
     """
     if frame.error or frame.extended or frame.remote or not 0 <= frame.id <= 0x7FF:
-        kinds = ((frame.error, "error frame"), (frame.extended, "extended identifier"), (frame.remote, "remote frame"))
-        return Foreign(next((text for holds, text in kinds if holds), "identifier"))
+        return Foreign()
     if frame.id == NMT_ID:
         return _broadcast(frame.data)
     crate = bool(frame.id & _CRATE_BIT)
     if crate and frame.id not in (0x600, 0x601, 0x604):
-        return Foreign(f"identifier {frame.id:#05x}")
+        return Foreign()
     if not crate and frame.id & (_NMT_BIT | _REPLY_BIT):
         return Unexplained(f"identifier {frame.id:#05x} with reserved bits")
     address = CRATE if crate else frame.id >> 3 & 0x3F
@@ -321,25 +296,15 @@ def _request(address: int, item: Item, data: bytes) -> Message:
         if len(rest) != 3:
             raise Garbled(f"request for {item.name} of many channels with {len(rest)} bytes instead of 3")
         return Request(address, data_id, item, rest[2], int.from_bytes(rest[:2], "big"))
-    lengths = {
-        Index.CHANNEL: (1,),
-        Index.OFFSET: (0, 1),
-        Index.SENSOR: (0, 1),
-        Index.GROUP: (2,),
-        Index.SELECTOR: (4,),
-    }.get(item.index, (0,))
-    if len(rest) not in lengths:
+    if len(rest) not in item.index.asked:
         raise Garbled(f"request for {item.name} with {len(rest)} bytes behind the item")
-    if item.index is Index.GROUP:
-        return Request(address, data_id, item, rest[0])
-    if item.index is Index.OFFSET and not rest:
-        return Request(address, data_id, item, 0)
-    return Request(address, data_id, item, int.from_bytes(rest, "big") if rest else None)
+    without = 0 if item.index is Index.OFFSET else None
+    return Request(address, data_id, item, int.from_bytes(rest[: item.index.width], "big") if rest else without)
 
 
 def _data(address: int, item: Item, data: bytes) -> Message:
     data_id, rest = int.from_bytes(data[:2], "big"), data[2:]
-    width = {Index.NONE: 0, Index.SELECTOR: 4}.get(item.index, 1)
+    width = item.index.width
     if item.index is Index.OFFSET and len(rest) in (2, 4):
         # Some hosts and modules leave the offset out; the words themselves are 2 or 4 bytes long.
         width = 0

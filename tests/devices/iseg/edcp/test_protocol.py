@@ -195,7 +195,7 @@ def test_every_readable_item_can_be_asked_for(number, address, index):
     request = decode(read(address, item, index))
     assert (request.address, request.item) == (address, item)
     assert request.index == (None if item.index in (Index.NONE, Index.PART) else index)
-    assert request.key == Key(address, item.id, request.index)
+    assert request.data_id == item.id
 
 
 @given(
@@ -205,7 +205,7 @@ def test_every_readable_item_can_be_asked_for(number, address, index):
 def test_every_number_that_can_be_set_comes_back(item, value):
     index = 3 if item.scope is Scope.CHANNEL else None
     message = decode(write(63, item, value, index))
-    assert message.key == Key(63, item.id, index)
+    assert (message.address, message.data_id, message.index) == (63, item.id, index)
     assert message.value == value
 
 
