@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from ioc.export.grafana.dashboards import dashboards
+from ioc.export.grafana.dashboards import Dashboards
 from ioc.export.grafana.provisioning import provisioning
 from ioc.export.grafana.query import LANGUAGES
 from ioc.export.grafana.series import Series
@@ -17,6 +17,6 @@ def write(plant: Plant) -> dict[str, str]:
     series = Series(plant)
     files: dict[str, str] = {}
     for language in LANGUAGES:
-        found = {**dashboards(plant, series, language), **provisioning(plant, series, language)}
+        found = {**Dashboards(plant, series, language).files(), **provisioning(plant, series, language)}
         files |= {f"{language.name}/{path}": text for path, text in found.items()}
     return files

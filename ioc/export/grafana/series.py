@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from archiver.config import ArchiverConfig, PvSpec, read_config
-from ioc.export.plant import Channel, Device, Plant, Records, states
+from ioc.export.plant import Plant, Records, states
 from ioc.site.archiver_pvs import archiver_pvs, measurements
 from ioc.site.config import SiteError
 
@@ -30,10 +28,6 @@ class Series:
         """Return the field of a record."""
         return self._pv(suffix, records).field
 
-    def rows(self, records: Records) -> list[str]:
-        """Return the fields that are in every row of a channel or device."""
-        return [self.field(suffix, records) for suffix, record in records.items() if "core" in record.info]
-
     def flags(self, records: Records) -> list[str]:
         """Return the fields of rows that are one bit."""
         return [
@@ -44,19 +38,3 @@ class Series:
 
     def _pv(self, suffix: str, records: Records) -> PvSpec:
         return self._pvs[records[suffix].name]
-
-
-def limits(all_records: Iterable[Records], suffix: str) -> list[tuple[float, str]]:
-    """Return the lowest alarm limit of each kind among some records, with the colour of its severity."""
-    colors = {"HIGH": "orange", "HIHI": "red"}
-    found: dict[str, float] = {}
-    for records in all_records:
-        for field in colors:
-            if suffix in records and (value := records[suffix].fields.get(field)) is not None:
-                found[field] = min(float(value), found.get(field, float("inf")))
-    return sorted((value, colors[field]) for field, value in found.items())
-
-
-def of_type(plant: Plant, kind: str) -> list[tuple[Device, Channel | None, Records]]:
-    """Return devices and channels of one type, as ``Plant.walk`` yields them."""
-    return [entry for entry in plant.walk() if entry[0].type == kind]
