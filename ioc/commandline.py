@@ -1,4 +1,4 @@
-"""The sub-commands of ``labioc``: one module of ``ioc.commands`` for each, imported when it is asked for.
+"""The sub-commands of ``labioc``, in modules of ``ioc.commands`` that are imported when they are asked for.
 
 Exit status: 0 ok, 1 failed, 2 wrong usage or site file; ``ioc.cli`` adds 130 for Ctrl-C. What is asked for goes to
 standard output, everything else to standard error.
@@ -15,33 +15,36 @@ from importlib import import_module
 from ioc.errors import MistakesError
 
 _COMMANDS = {
-    "init": "look for devices and write a first site file",
-    "run": "serve a site until Ctrl-C or SIGTERM",
-    "console": "give commands to a running server, at a prompt or from standard input",
-    "demo": "simulated devices and the IOC, to try it all without hardware",
-    "check": "check a site file and report every mistake",
-    "pvs": "list the PVs of a site",
-    "get": "read PVs of any IOC, with unit, alarm and age",
-    "put": "set a PV of any IOC and wait until it is done, or say why not",
-    "monitor": "show every change of PVs until Ctrl-C",
-    "top": "show the state of a site in the terminal, live",
-    "info": "show all that an IOC says about PVs: limits, states, fields",
-    "snapshot": "save the settings of a running site",
-    "diff": "compare a snapshot with what is in force now",
-    "restore": "put the settings of a snapshot in force again",
-    "tuned": "list what clients have tuned at run time",
-    "journal": "list the puts that clients have made: who, what, and what came of it",
-    "health": "ask the running servers of a site how they are",
-    "trips": "list the trips that the servers remember, with what was read around each",
-    "selftest": "read everything of a site, change nothing, and report what is wrong",
-    "schema": "print the JSON Schema of the site file",
-    "export": "write files for other programs",
-    "archive": "forward every event to InfluxDB until Ctrl-C or SIGTERM",
-    "history": "print, export or plot what PVs did",
-    "simulate": "run a simulated device alone",
+    "init": ("init", "look for devices and write a first site file"),
+    "run": ("serve", "serve a site until Ctrl-C or SIGTERM"),
+    "console": ("serve", "give commands to a running server, at a prompt or from standard input"),
+    "demo": ("demo", "simulated devices and the IOC, to try it all without hardware"),
+    "check": ("site_file", "check a site file and report every mistake"),
+    "pvs": ("site_file", "list the PVs of a site"),
+    "get": ("reading", "read PVs of any IOC, with unit, alarm and age"),
+    "put": ("put", "set a PV of any IOC and wait until it is done, or say why not"),
+    "monitor": ("reading", "show every change of PVs until Ctrl-C"),
+    "top": ("top", "show the state of a site in the terminal, live"),
+    "info": ("reading", "show all that an IOC says about PVs: limits, states, fields"),
+    "snapshot": ("settings", "save the settings of a running site"),
+    "diff": ("settings", "compare a snapshot with what is in force now"),
+    "restore": ("settings", "put the settings of a snapshot in force again"),
+    "tuned": ("tuned", "list what clients have tuned at run time"),
+    "journal": ("journal", "list the puts that clients have made: who, what, and what came of it"),
+    "health": ("health", "ask the running servers of a site how they are"),
+    "trips": ("trips", "list the trips that the servers remember, with what was read around each"),
+    "selftest": ("selftest", "read everything of a site, change nothing, and report what is wrong"),
+    "schema": ("site_file", "print the JSON Schema of the site file"),
+    "export": ("export", "write files for other programs"),
+    "archive": ("archive", "forward every event to InfluxDB until Ctrl-C or SIGTERM"),
+    "history": ("archive", "print, export or plot what PVs did"),
+    "simulate": ("simulate", "run a simulated device alone"),
 }
-"""Every command with its line of the help. The module of this name has ``register``, which adds its arguments to a
-parser, and ``run``, which returns the exit status."""
+"""Every command with its module and its line of the help.
+
+The module has a function of the command's name, which returns the exit status, and one with ``_arguments`` behind it,
+which adds its arguments to a parser.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,12 +71,12 @@ def parser(commands: Container[str] = frozenset(_COMMANDS)) -> argparse.Argument
     top = argparse.ArgumentParser(prog="labioc", description="EPICS soft IOC for high voltage and furnaces.")
     top.add_argument("--version", action=_Version)
     subparsers = top.add_subparsers(metavar="COMMAND", required=True)
-    for name, about in _COMMANDS.items():
+    for name, (module, about) in _COMMANDS.items():
         command = subparsers.add_parser(name, help=about)
         if name in commands:
-            module = import_module(f"ioc.commands.{name}")
-            command.set_defaults(func=module.run)
-            module.register(command)
+            commands_of = import_module(f"ioc.commands.{module}")
+            command.set_defaults(func=getattr(commands_of, name))
+            getattr(commands_of, f"{name}_arguments")(command)
     return top
 
 

@@ -1,1 +1,1 @@
-"""One module for each sub-command of labioc."""
+"""The sub-commands of labioc, those about one subject in one module."""

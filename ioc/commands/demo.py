@@ -24,8 +24,8 @@ _READ_SECONDS = 3.0
 """How long the devices may take to be read before the demo presents itself."""
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def demo_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``demo``."""
     parser.add_argument(
         "--port",
         type=port_number,
@@ -34,7 +34,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def demo(args: argparse.Namespace) -> int:
     """Run the demo until Ctrl-C; raises OSError when a port can't be had."""
     set_up_logging()
     asyncio.run(_demo(args.port))

@@ -16,7 +16,7 @@ from ioc.site.expansion import expand, expand_all
 from ioc.version import release
 
 
-def register(parser: argparse.ArgumentParser) -> None:
+def export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the formats."""
     formats = parser.add_subparsers(metavar="FORMAT", required=True)
     db = formats.add_parser("db", help="the expanded database as one EPICS .db file")
@@ -65,7 +65,7 @@ def export_epics_containers(args: argparse.Namespace) -> int:
     return _write(write_values(site, Path(args.site).name, records, args.image, args.only or ()), args.output)
 
 
-def run(args: argparse.Namespace) -> int:
+def export(args: argparse.Namespace) -> int:
     """Write the files of a format, or of all; raises SiteError, DatabaseError or OSError."""
     plant = Plant.build(shares_of(args, load_site(args.site)), args.shards)
     files = everything(plant) if args.format == "all" else files_of(args.format, plant)

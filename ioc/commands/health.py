@@ -14,14 +14,14 @@ from ioc.site.config import Site, load_site
 from labioc_pages.page import NotRunning, fetch
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def health_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``health``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="one JSON object for each IOC")
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def health(args: argparse.Namespace) -> int:
     """Print a line for each problem, or that there is none; returns 1 when there is one. Raises SiteError."""
     site = load_site(args.site)
     status = 0

@@ -26,8 +26,8 @@ class InitError(MistakesError):
     status = 2
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def init_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``init``."""
     parser.description = (
         "Look for devices and write a first site file. Nothing is written to any device. Asks at a terminal; in a "
         "script say what to look at with --device."
@@ -58,7 +58,7 @@ def _types() -> list[str]:
     return [name for name in FAMILIES if FAMILIES[name].found_by]
 
 
-def run(args: argparse.Namespace) -> int:
+def init(args: argparse.Namespace) -> int:
     """Make the file; exit status 1 when nothing was found. Raises InitError, SiteError or OSError."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="  %(message)s")
     questions = Questions()

@@ -22,8 +22,8 @@ _LOOK = 0.5
 """Seconds between two looks at the files for ``--follow``."""
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def journal_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``journal``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     add_span(parser, "1d")
     parser.add_argument("--pv", default="*", metavar="PV", help="a PV, with its field if any, or a wildcard")
@@ -34,7 +34,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def journal(args: argparse.Namespace) -> int:
     """Print the list; raises ArgumentsError, SiteError, and OSError for a file that can't be read."""
     site = load_site(args.site)
     folder = state_folder(site)

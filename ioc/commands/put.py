@@ -10,7 +10,8 @@ from contextlib import suppress
 
 from ioc.client import Channel, Client, PutError, ReadError, Reading, reason_of
 from ioc.client.reading import Scalar
-from ioc.commands.pv_arguments import NamesError, Wanted, add_arguments, complain, connected, wanted
+from ioc.commands.output import complain
+from ioc.commands.pv_arguments import NamesError, Wanted, add_arguments, connected, wanted
 from ioc.services.journal import journal_files, stored
 from ioc.services.state import state_folder
 from ioc.site.config import Site
@@ -25,8 +26,8 @@ _LOOK_SECONDS = 0.1
 """How often, and after which pauses, the journal is looked at for a put that has just been refused."""
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def put_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``put``."""
     parser.add_argument("pv", metavar="PV", help="a PV, with its field if any")
     parser.add_argument("value", metavar="VALUE", nargs="+", help="a number, a state or a text; several for an array")
     parser.add_argument(
@@ -35,7 +36,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_arguments(parser, timeout=30.0)
 
 
-def run(args: argparse.Namespace) -> int:
+def put(args: argparse.Namespace) -> int:
     """Put; 1 when it was refused, or its outcome is not known. Raises SiteError and NamesError."""
     what = wanted(args, [args.pv])
     if len(what.names) > 1:

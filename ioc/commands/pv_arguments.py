@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ from typing import Final
 from ioc.client import Channel, Client
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.commands.demo_site import site_at
+from ioc.commands.output import complain
 from ioc.errors import MistakesError
 from ioc.site.config import Site
 from ioc.site.expansion import expand_all
@@ -122,11 +122,6 @@ def not_connected(names: Sequence[str], client: Client, timeout: float) -> str:
         f"  searched at {places} (EPICS_CA_ADDR_LIST, EPICS_CA_AUTO_ADDR_LIST, EPICS_CA_SERVER_PORT)\n"
         "  check the name (labioc pvs SITE lists them), that its IOC is running, and that it can be reached there"
     )
-
-
-def complain(text: str) -> None:
-    """Write to standard error what went wrong."""
-    print(f"labioc: {text}", file=sys.stderr, flush=True)
 
 
 def _parts(name: str) -> tuple[str, str]:

@@ -14,8 +14,8 @@ from ioc.selftest.whole import examine
 from ioc.site.config import load_site
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def selftest_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``selftest``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--all", action="store_true", help="also list what is in order")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
@@ -24,7 +24,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def selftest(args: argparse.Namespace) -> int:
     """Print the report; returns 1 when a check has failed. Raises SiteError, DatabaseError, or OSError for the page."""
     site = load_site(args.site)
     archiver = archiver_config(site, Path(args.site).parent) if site.archiver else None

@@ -12,7 +12,7 @@ from ioc.app import stop_signal
 from ioc.commands.arguments import port_number
 
 
-def register(parser: argparse.ArgumentParser) -> None:
+def simulate_arguments(parser: argparse.ArgumentParser) -> None:
     """Add a sub-command for each family that has a simulator."""
     types = parser.add_subparsers(metavar="TYPE", required=True)
     for family in FAMILIES.values():
@@ -27,7 +27,7 @@ def register(parser: argparse.ArgumentParser) -> None:
         one.set_defaults(simulation=simulation)
 
 
-def run(args: argparse.Namespace) -> int:
+def simulate(args: argparse.Namespace) -> int:
     """Simulate a device until Ctrl-C; raises OSError when a port or an interface cannot be had."""
     asyncio.run(_serve(args.simulation, args))
     return 0

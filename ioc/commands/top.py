@@ -7,18 +7,19 @@ import sys
 
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.commands.demo_site import site_at
-from ioc.commands.pv_arguments import complain, environment
+from ioc.commands.output import complain
+from ioc.commands.pv_arguments import environment
 from ioc.export.plant import Plant
 from ioc.top.rows import tables
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def top_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``top``."""
     parser.add_argument("site", metavar="SITE", help="the site file, or demo")
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def top(args: argparse.Namespace) -> int:
     """Show it until q; raises SiteError and DatabaseError, and SettingsError for a wrong EPICS_CA_* variable."""
     site = site_at(args.site)
     plant = Plant.build(shares_of(args, site))

@@ -25,8 +25,8 @@ _DRAWN = {"VMON": "V", "IMON": "uA", "VSET:RBV": "V"}
 """What is drawn of a trip, with its unit."""
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def trips_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``trips``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     add_span(parser, "30d")
     parser.add_argument(
@@ -43,7 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def trips(args: argparse.Namespace) -> int:
     """Print the list; raises ArgumentsError, SiteError, and OSError for a file that can't be read."""
     site = load_site(args.site)
     begin, end = span_of(args, "trips")

@@ -14,9 +14,9 @@ from typing import Any, Final
 from devices.rules.state_file import SharedStateFile
 from ioc.client import Client, PutError
 from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.output import complain, in_columns
 from ioc.commands.put import words_of
-from ioc.commands.pv_arguments import complain, environment
-from ioc.commands.pvs import in_columns
+from ioc.commands.pv_arguments import environment
 from ioc.records import RecordSet
 from ioc.services.state import IN_FORCE, Finding, sections, state_folder, state_path, weigh
 from ioc.site.config import Site, load_site
@@ -29,8 +29,8 @@ _WAIT: Final = 3.0
 """Seconds for a PV to connect, and for a put."""
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def tuned_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``tuned``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument(
         "--reset",
@@ -43,7 +43,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def tuned(args: argparse.Namespace) -> int:
     """Print the list, or reset; raises SiteError or DatabaseError, and OSError for a file that can't be read."""
     site = load_site(args.site)
     parts, path = shares_of(args, site), state_path(site, state_folder(site))

@@ -70,7 +70,7 @@ def test_a_broken_database_is_a_failure(monkeypatch: pytest.MonkeyPatch, capsys:
     def broken(*_: object) -> None:
         raise DatabaseError(["a.template:3: record X: field Y: no", "a.template:4: record Z: no"])
 
-    monkeypatch.setattr("ioc.commands.check.expand_all", broken)
+    monkeypatch.setattr("ioc.commands.site_file.expand_all", broken)
     assert main(["check", EXAMPLE]) == 1
     assert capsys.readouterr().err.splitlines()[1:] == [
         "  a.template:3: record X: field Y: no",
@@ -246,7 +246,7 @@ def test_ctrl_c_during_a_command_is_no_traceback(monkeypatch: pytest.MonkeyPatch
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ioc.commands.check.load_site", interrupted)
+    monkeypatch.setattr("ioc.commands.site_file.load_site", interrupted)
     assert main(["check", EXAMPLE]) == 130
     assert capsys.readouterr() == ("", "")
 

@@ -1,29 +1,32 @@
-"""``labioc check SITE``: report every mistake in a site file without starting anything."""
+"""``labioc check``, ``pvs`` and ``schema``: what a site file says, without a server and without a device."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ioc.access.acf import AcfError, load_acf
 from ioc.access.policy import Access, is_own_address
 from ioc.commands.arguments import add_shares, shares_of
+from ioc.commands.output import in_columns
+from ioc.database.dbfile import RecordDef
 from ioc.records import RecordSet
 from ioc.site.config import SiteError, load_site
 from ioc.site.expansion import expand_all
 from ioc.site.report import BUSY, wire_loads
+from ioc.site.schema import site_schema
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
+def check_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``check``."""
     parser.add_argument("site", metavar="SITE", help="the site file")
     parser.add_argument("--json", action="store_true", help="print the result as JSON; the exit status is the same")
     add_shares(parser)
 
 
-def run(args: argparse.Namespace) -> int:
+def check(args: argparse.Namespace) -> int:
     """Check the file, and that its records can be made; raises SiteError or DatabaseError."""
     try:
         found = _checked(args)
@@ -91,3 +94,48 @@ def _interface_mistakes(interfaces: Sequence[str]) -> Iterator[str]:
                 yield f"{where}: found {name!r}, allowed: an IPv4 address of this computer"
         except NetworkError as error:
             yield str(error)
+
+
+_HEADINGS = ("name", "type", "unit", "scan", "access", "description")
+
+
+def pvs_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``pvs``."""
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument("--json", action="store_true", help="as JSON, with aliases and all info tags")
+    add_shares(parser)
+
+
+def pvs(args: argparse.Namespace) -> int:
+    """Print the list; raises SiteError or DatabaseError."""
+    records = expand_all(shares_of(args, load_site(args.site))).served.values()
+    print(_as_json(records) if args.json else _as_table(records))
+    return 0
+
+
+def _row(record: RecordDef) -> tuple[str, ...]:
+    fields = record.fields
+    unit, scan = fields.get("EGU", ""), fields.get("SCAN", "Passive")
+    return record.name, record.rtyp, unit, scan, record.info.get("access", ""), fields.get("DESC", "")
+
+
+def _as_table(records: Iterable[RecordDef]) -> str:
+    return in_columns([_HEADINGS, *map(_row, records)])
+
+
+def _as_json(records: Iterable[RecordDef]) -> str:
+    entries = [
+        {**dict(zip(_HEADINGS, _row(record), strict=True)), "aliases": record.aliases, "info": record.info}
+        for record in records
+    ]
+    return json.dumps(entries, indent=2)
+
+
+def schema_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``schema``."""
+
+
+def schema(_args: argparse.Namespace) -> int:
+    """Print the schema that every check uses."""
+    print(json.dumps(site_schema(), indent=2))
+    return 0

@@ -1,22 +1,64 @@
-"""``labioc console SITE``: commands for a running server, or for one that is started for it."""
+"""``labioc run`` and ``console``: serve a site until it is stopped, and give commands to a running server."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
-from ioc.commands.arguments import part_of
+from ioc.app import run as run_app
+from ioc.commands.arguments import add_logging, begin_logging, device_names, part_of, port_number
 from ioc.commands.demo_site import site_at
-from ioc.commands.run import add_arguments
 from ioc.console.client import Console, Lost
+from ioc.console.server import consoles
 from ioc.console.wire import connect, socket_path
 from ioc.services.state import state_folder
-from ioc.site.config import Site
+from ioc.site.config import Site, load_site
+
+
+def run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``run``."""
+    _add_arguments(parser)
+    parser.add_argument("--console-fd", type=int, help=argparse.SUPPRESS)  # the connection of labioc console --serve
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what says which site to serve, and where."""
+    parser.add_argument("site", metavar="SITE", help="the site file")
+    parser.add_argument(
+        "--port",
+        type=port_number,
+        metavar="N",
+        help="Channel Access port, 0 for any (default: the site file, EPICS_CA_SERVER_PORT, or 5064)",
+    )
+    parser.add_argument(
+        "--only",
+        type=device_names,
+        metavar="DEV,...",
+        help="serve only these devices of the site; other processes serve the others",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="start although another server has these PVs or devices",
+    )
+    add_logging(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve; raises SiteError, DatabaseError or OSError when it can't be started."""
+    site = part_of(args, load_site(args.site))
+    begin_logging(args)
+    sock = None if args.console_fd is None else socket.socket(fileno=args.console_fd)
+    asyncio.run(run_app(site, args.port, partial(consoles, sock=sock), args.force))
+    return 0
+
 
 _END_SECONDS = 10.0
 """How long a server may take to end, before it is killed."""
@@ -27,13 +69,13 @@ _SERVICE_FOLDER = Path("/var/lib/labioc")
 _LABIOC = "import sys; from ioc.cli import main; raise SystemExit(main())"
 
 
-def register(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments."""
-    add_arguments(parser)
+def console_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of ``console``."""
+    _add_arguments(parser)
     parser.add_argument("--serve", action="store_true", help="serve the site as run does when no server of it runs")
 
 
-def run(args: argparse.Namespace) -> int:
+def console(args: argparse.Namespace) -> int:
     """Take commands; raises SiteError, and OSError when the socket of a running server cannot be used."""
     site = part_of(args, site_at(args.site))
     sock = _connected(site)
