@@ -69,7 +69,7 @@ class RegisterWriter:
             return shown(before)
 
         async def send() -> bool:
-            self.count(what, register.address, name in VOLATILE, sparing)
+            self.count(what, register, sparing)
             return await self.send(what, register, value)
 
         async def read_back() -> float | None:
@@ -84,14 +84,14 @@ class RegisterWriter:
             return 0.0
         return self._furnace.resolution(setting) + 2e-6 * abs(value)
 
-    def count(self, what: str, address: int, volatile: bool, sparing: bool = True) -> None:
+    def count(self, what: str, register: Register, sparing: bool = True) -> None:
         """Count a write to the non-volatile memory; raises Refused when there were too many lately."""
-        if volatile:
+        if register.name in VOLATILE:
             return
         now, memory = self._furnace.clock.monotonic(), self._furnace.memory
         if sparing:
-            memory.wear.check(address, what, now)
-        memory.note_write(address, now)
+            memory.wear.check(register.address, what, now)
+        memory.note_write(register.address, now)
 
     async def send(self, what: str, register: Register, value: float) -> bool:
         """Write a register, once; return whether it was acknowledged, False when only reading back can tell."""

@@ -25,9 +25,9 @@ from devices.eurotherm.catalogue import (
 from devices.eurotherm.computer import Computer
 from devices.eurotherm.furnace import INCOMPLETE, RANGE, Furnace
 from devices.eurotherm.memory import FurnaceMemory
-from devices.eurotherm.raw import USAGE, eurotherm_request
+from devices.eurotherm.raw import USAGE, RawWriter, eurotherm_request
 from devices.eurotherm.readings import readings_of
-from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Scale
+from devices.eurotherm.registers import REGISTERS, Register, Scale, register_at
 from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import ModbusUnit, open_unit
@@ -39,7 +39,7 @@ CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
 _IDENTITY = frozenset(("VERSION", "TYPE", "ADDR"))  # read before other constants: another instrument is noticed
 _TEMPERATURES = ("TDIFF", "PWR.TBEFORE", "PWR.TMIN", "PWR.TAFTER")
-_TIMER_WORDS = {word: name for name, (word, _) in TIMER_COMMANDS.items()}
+_COMMAND_WORDS = {("Ac.ALL", 1): "ACK.CMD"} | {("T.STAT", word): name for name, (word, _) in TIMER_COMMANDS.items()}
 
 
 class EurothermDriver:
@@ -68,6 +68,7 @@ class EurothermDriver:
         self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
         self._writer = EurothermWriter(self._furnace)
+        self.raw: Final = RawWriter(self._furnace, self._writer).access
         self._owed: set[str] = set()  # signals whose answer was missed
         self._checked = 0.0
         self._reminded = False
@@ -252,15 +253,6 @@ class EurothermDriver:
 
     # Registers by number
 
-    async def raw(self, register: int, value: float | None = None, as_float: bool = False) -> float:
-        """Read any register, or write it and read it back: as a signed word, or as a float in the IEEE area.
-
-        Registers for configuration, unknown ones (calibration is among them) and configuration mode are refused
-        unless the site file has ``allow_configuration``; limits of settings, ``readonly`` and the care for the
-        memory hold as for any put. Raises Refused and its kin, ReplyTimeout, LinkDown, Garbled.
-        """
-        return await self._writer.raw(register, value, as_float)
-
     def raw_request(self, words: Sequence[str], value: str | None) -> RawRequest:
         """Understand a raw access in words; see devices.model.RawAccess."""
         return eurotherm_request(self.raw, self.way("", 0), words, value)
@@ -270,38 +262,32 @@ class EurothermDriver:
 
         Raises Refused when this register is not scanned.
         """
-        names = {row.name for row in (BY_ADDRESS.get(register),) if row is not None}
-        if not any(names.intersection(registers_of(signal)) for signal in self.signals()):
+        row = register_at(register)
+        if not any(row.name in registers_of(signal) for signal in self.signals()):
             raise Refused(f"register {register} is not among those that are scanned")
-        if register == REGISTERS["PV.IN"].address and self._furnace.temperature is None:
-            return None
-        return self._unit.word(register)
+        return None if row.name == "PV.IN" and self._furnace.temperature is None else self._unit.word(row)
 
     def setting_at(self, register: int, word: int) -> tuple[str, Value]:
         """Return the signal to set, and its value, for a word meant for a register.
 
         Raises Refused when nothing can be set there, or not in this detail, and when its decimals are not known.
         """
-        name, value = self._setting_at(register, word)
+        row = register_at(register)
+        command = _COMMAND_WORDS.get((row.name, word))
+        name, value = (command, 1) if command else self._setting_of(row, word)
         if name not in self.signals():
             raise Refused(f'register {register} can be set with detail = "full" only')
         return name, value
 
-    def _setting_at(self, register: int, word: int) -> tuple[str, Value]:
-        row = BY_ADDRESS.get(register)
-        if row is not None and row.name == "Ac.ALL" and word == 1:
-            return "ACK.CMD", 1
-        if row is not None and row.name == "T.STAT" and word in _TIMER_WORDS:
-            return _TIMER_WORDS[word], 1
-        setting = None if row is None else SETTING_OF.get(row.name)
-        if row is None or setting is None:
-            raise Refused(f"register {register} cannot be set here")
-        codes = setting.codes
+    def _setting_of(self, row: Register, word: int) -> tuple[str, Value]:
+        setting = SETTING_OF.get(row.name)
+        if setting is None:
+            raise Refused(f"register {row.address} cannot be set here")
         if setting.labels:
-            if word not in codes:
-                raise Refused(f"register {register}: {word} is none of {', '.join(map(str, codes))}")
-            return setting.name, codes.index(word)
+            if word not in setting.codes:
+                raise Refused(f"register {row.address}: {word} is none of {', '.join(map(str, setting.codes))}")
+            return setting.name, setting.codes.index(word)
         number = self._unit.number(row, word)
         if number is None:
-            raise Refused(f"register {register}: the place of its decimal point is not known")
+            raise Refused(f"register {row.address}: the place of its decimal point is not known")
         return setting.name, number if setting.kind is Kind.FLOAT else int(number)

@@ -8,12 +8,10 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from devices import permit
 from devices.errors import Garbled, LinkDown, NotReady, Refused, ReplyTimeout
-from devices.eurotherm.apply import RegisterWriter
-from devices.eurotherm.catalogue import SETTING_OF, VOLATILE
+from devices.eurotherm.catalogue import SETTING_OF
 from devices.eurotherm.furnace import Furnace
-from devices.eurotherm.handover import Handover
-from devices.eurotherm.registers import BY_ADDRESS, REGISTERS, Access, Form, Register, Scale
-from devices.eurotherm.remote import RemoteKeeper
+from devices.eurotherm.registers import CONFIGURATION, REGISTERS, Access, Form, Register, Scale, register_at
+from devices.eurotherm.writer import EurothermWriter
 from devices.links.modbus_words import float_from, seconds_from, signed, twin_of
 from devices.model import Kind, RawRequest, Way
 from devices.rules.raw_words import number_in, whole_number
@@ -21,7 +19,6 @@ from devices.rules.settings import check_limits, check_writable
 
 log = logging.getLogger("labioc.eurotherm")
 
-CONFIGURATION = 2  # value of IM
 DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
 _LOSES_THE_DEVICE = frozenset({"ADDR", "BAUD", "PRTY"})  # it answers elsewhere, or otherwise, from then on
 _SWEEPING = frozenset({"RC.RCL", "RC.SAV"})  # a recipe changes many settings at once, past every limit
@@ -37,12 +34,17 @@ USAGE = (
 class RawWriter:
     """Registers of one instrument by number."""
 
-    def __init__(self, furnace: Furnace, registers: RegisterWriter, handover: Handover, keeper: RemoteKeeper) -> None:
+    def __init__(self, furnace: Furnace, writer: EurothermWriter) -> None:
         self._furnace, self._unit, self._settings = furnace, furnace.unit, furnace.settings
-        self._registers, self._handover, self._keeper = registers, handover, keeper
+        self._registers, self._handover, self._keeper = writer.registers, writer.handover, writer.keeper
 
-    async def access(self, address: int, value: float | None, as_float: bool) -> float:
-        """Read, or write and read back, any register; see EurothermDriver.raw."""
+    async def access(self, address: int, value: float | None = None, as_float: bool = False) -> float:
+        """Read any register, or write it and read it back: as a signed word, or as a float in the IEEE area.
+
+        Registers for configuration, unknown ones (calibration is among them) and configuration mode are refused
+        unless the site file has ``allow_configuration``; limits of settings, ``readonly`` and the care for the
+        memory hold as for any put. Raises Refused and its kin, ReplyTimeout, LinkDown, Garbled.
+        """
         what = f"register {address}"
         async with self._keeper.paused():
             try:
@@ -54,8 +56,7 @@ class RawWriter:
             except (Garbled, ReplyTimeout) as error:
                 if value is None:
                     raise
-                register = BY_ADDRESS.get(address)
-                expected = register is not None and (register.name in _LOSES_THE_DEVICE or register.name == "IM")
+                expected = register_at(address).name in (*_LOSES_THE_DEVICE, "IM")
                 sent = "sent, and the controller does not answer any more" if expected else "outcome unknown"
                 raise ReplyTimeout(f"{what}: {sent}, cannot be read back: {error}") from error
 
@@ -87,8 +88,8 @@ class RawWriter:
         check_writable(self._settings)
         self._unit.check_permitted(what)
         register = raw_allowed(address, value, bool(self._settings.options.get("allow_configuration", False)))
-        number = None if register is None else await self._checked(what, register, value, as_float)
-        remote = register is not None and register.name == "Rm.SP"
+        number = await self._checked(what, register, value, as_float) if register.name else None
+        remote = register.name == "Rm.SP"
         if remote:
             await self._registers.check_remote(what)
         try:
@@ -98,7 +99,7 @@ class RawWriter:
         if not remote and before == (value if as_float else signed(raw_word(value))):
             permit.changing()
             return
-        self._registers.count(what, address, register is not None and register.name in VOLATILE)
+        self._registers.count(what, register)
         try:
             await self._send(address, value, as_float)
         except (Garbled, ReplyTimeout) as error:
@@ -132,19 +133,19 @@ class RawWriter:
         return number
 
 
-def raw_allowed(address: int, value: float, configuration: bool) -> Register | None:
-    """Return the register at an address that may be written; None when it is not a known one. Raises Refused."""
-    register = BY_ADDRESS.get(address)
+def raw_allowed(address: int, value: float, configuration: bool) -> Register:
+    """Return the register at an address that may be written. Raises Refused."""
+    register = register_at(address)
     if not 0 <= address < DISPLAY_PERMISSIONS:
         raise Refused(
             f"register {address}: never written, from {DISPLAY_PERMISSIONS} on lie permissions of the display"
         )
-    if register is not None and register.name == "IM" and value not in (0, 1, CONFIGURATION):
+    if register.name == "IM" and value not in (0, 1, CONFIGURATION):
         raise Refused("register 199: other values than 0, 1 and 2 reach calibration and memory functions")
     if configuration:
         return register
-    entering = register is not None and register.name == "IM" and value == CONFIGURATION
-    if register is None:
+    entering = register.name == "IM" and value == CONFIGURATION
+    if not register.name:
         kind = "not a known one"
     elif register.name in _LOSES_THE_DEVICE:
         kind = "the line would lose the controller"
@@ -168,8 +169,7 @@ def raw_word(value: float) -> int:
 
 def _twin_form(address: int) -> Form:
     """Return what the twin of an address holds, a float where it is not known; raises ValueError when it is neither."""
-    register = BY_ADDRESS.get(address)
-    form = Form.FLOAT if register is None else register.form
+    form = register_at(address).form
     if form not in (Form.FLOAT, Form.TIME):
         raise ValueError("it has no float form")
     return form
@@ -208,8 +208,7 @@ def eurotherm_request(
 
 
 def _same(address: int, found: float, wanted: float, as_float: bool) -> bool:
-    register = BY_ADDRESS.get(address)
-    if register is not None and register.access is Access.COMMAND:
+    if register_at(address).access is Access.COMMAND:
         return True  # what a command leaves behind is not what was written
     if as_float:
         return math.isclose(found, wanted, rel_tol=1e-6, abs_tol=_ROUNDING)
@@ -217,7 +216,6 @@ def _same(address: int, found: float, wanted: float, as_float: bool) -> bool:
 
 
 def _line(what: str, address: int, found: float, as_float: bool) -> str:
-    register = BY_ADDRESS.get(address)
-    name = "" if register is None else f" ({register.name}, {register.help})"
-    word = int(found) & 0xFFFF
+    register, word = register_at(address), int(found) & 0xFFFF
+    name = f" ({register.name}, {register.help})" if register.name else ""
     return f"{what}{name} = " + (f"{found:.7g}" if as_float else f"{int(found)} (0x{word:04X})")

@@ -24,6 +24,7 @@ LONGEST_BLOCK = 32  # words; what the oldest members of the family allow in one 
 SEGMENTS = 8  # early firmware has 4
 ENDURANCE = 100_000  # changes that a non-volatile parameter survives (handbook)
 REMOTE_TIMEOUT = 5.0  # seconds within which the remote setpoint has to be repeated
+OPERATING, STANDBY, CONFIGURATION = range(3)  # values of IM, which has more that reach calibration
 REMOTE_FIRMWARE = 0x0110  # first version with a volatile remote setpoint
 
 
@@ -296,6 +297,11 @@ REGISTERS: Mapping[str, Register] = {
 
 BY_ADDRESS: Mapping[int, Register] = {row.address: row for row in REGISTERS.values()}
 """Every register by its address."""
+
+
+def register_at(address: int) -> Register:
+    """Return the register at an address, one without a name where none is known."""
+    return BY_ADDRESS.get(address) or Register(address, "", "")
 
 
 def decimals_of(word: int, number: float) -> int | None:

@@ -15,7 +15,6 @@ from devices.clock import DriverClock
 from devices.errors import Garbled, Refused
 from devices.eurotherm.blocks import Block, Planner, reads_twin
 from devices.eurotherm.registers import (
-    BY_ADDRESS,
     FILLER,
     REGISTERS,
     Form,
@@ -90,31 +89,25 @@ class EurothermUnit:
             return None
         return decimals_in(register.scale, self.decimals or 0)
 
-    def word(self, address: int) -> int | None:
-        """Return the word of an address, 0 to 65535, from the last reading; None when there is none."""
-        register = BY_ADDRESS.get(address)
-        value = None if register is None else self.value(register.name)
-        if register is None or value is None or self.answers.missed(register.name) > 1:
-            return None
-        if not register.signed:
-            return int(value) & 0xFFFF
-        decimals, factor = self.decimals_at(register), self.factor(register)
-        if decimals is None or factor is None:
+    def word(self, register: Register) -> int | None:
+        """Return a register's word, 0 to 65535, from the last reading; None when there is none."""
+        value = self.value(register.name)
+        if value is None or self.answers.missed(register.name) > 1:
             return None
         try:
-            return word_from(value / factor, decimals)
-        except ValueError:
+            return self._word_for(register, value)
+        except (Refused, ValueError):
             return None
 
     def number(self, register: Register, word: int) -> float | None:
         """Return what a word of a register means; None when its scale is not known."""
-        if not register.signed:
-            return float(word)
         number, factor = self._plain(register, word), self.factor(register)
         return None if number is None or factor is None else number * factor
 
     def _plain(self, register: Register, word: int) -> float | None:
         """Return the number in a word, in the instrument's own unit; None when its decimals are not known."""
+        if not register.signed:
+            return float(word)
         decimals = self.decimals_at(register)
         return None if decimals is None else number_from(word, decimals)
 
@@ -316,11 +309,9 @@ class EurothermUnit:
                 return None
             return float(f"{number:.7g}")  # all that an IEEE single tells: 333.3 and not 333.29998779
         (word,) = words
-        if register.form is Form.BITS:
-            return float(word)
-        if not register.signed and word != FILLER:
-            return float(word)
-        return None if word == FILLER else self._plain(register, word)
+        if word == FILLER and register.form is not Form.BITS:
+            return None
+        return self._plain(register, word)
 
     # Writing
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from enum import Enum
 
-from devices.eurotherm.registers import REMOTE_TIMEOUT, Inputs, Register, Status
+from devices.eurotherm.registers import CONFIGURATION, OPERATING, REMOTE_TIMEOUT, STANDBY, Inputs, Register, Status
 from devices.eurotherm.simulator.furnace import Furnace, Pid, approach
 from devices.eurotherm.simulator.memory import Memory
 from devices.eurotherm.simulator.program import Program, rate_per_second
@@ -20,7 +20,6 @@ BOOT = 3.0  # seconds of silence after power-up
 CONFIG_RESTART = 5.0  # seconds of silence after leaving configuration mode
 TUNE = 120.0  # seconds that an autotune takes
 TUNED = {"PB": 45.0, "Ti": 240.0, "Td": 40.0}
-OPERATING, STANDBY, CONFIGURATION = range(3)
 ABSOLUTE = (1, 2)  # alarm types low and high
 AUTOMATIC, MANUAL = 1, 2  # latching of alarms
 ALARM_BITS = (Status.ALARM_1, Status.ALARM_2, Status.ALARM_3, Status.ALARM_4)
