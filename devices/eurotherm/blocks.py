@@ -1,4 +1,4 @@
-"""Which words to ask for: registers of a Eurotherm 3200 put together into as few requests as is sensible.
+"""Which words to ask for, and how long that takes: registers of a Eurotherm 3200 in as few requests as is sensible.
 
 Every request costs about 20 characters of line time and the instrument's latency, a word two characters, so it pays
 to read over small gaps between registers. An instrument may refuse a block with a gap in it; that is remembered.
@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from devices.eurotherm.registers import LONGEST_BLOCK, REGISTERS, Form, Register
+from devices.eurotherm.catalogue import QUANTITIES, REPORT_EVERY, REPORTED, UNIT_OF, Rate, registers_of, signals
+from devices.eurotherm.registers import LONGEST_BLOCK, REGISTERS, Form, Register, Scale
+from devices.links.modbus_serial import parse_modbus_address
+from devices.model import DeviceSettings
 
 WIDEST_GAP = 10  # words read in vain, at most
+LATENCY = 0.02  # seconds until the answer to a request of several words begins (2000 series: 2 to 500 ms, HA026230)
+FRAME = 20  # characters of a read and its answer without the words, silences included (HA026230)
+_PERIODS = {Rate.MEDIUM: 5.0, Rate.SLOW: 10.0}  # seconds
 _AS_WORD = frozenset({"LD.AMP", "LL.AMP"})  # always one decimal, and between the status words that are read anyway
 
 
@@ -89,3 +95,29 @@ class Planner:
 def _block(twins: bool, rows: list[Register]) -> Block:
     first, last = rows[0].address, rows[-1].address
     return Block(twins, first, last - first + 1, tuple(row.name for row in rows))
+
+
+def line_load(settings: DeviceSettings) -> float:
+    """Return the share of the time of its line that scanning an instrument with floats takes.
+
+    More than 1 cannot be done. Raises ValueError when the address is not one of a serial line.
+    """
+    where = parse_modbus_address(settings.address)
+    by_period: dict[float, set[str]] = {settings.period: set(), REPORT_EVERY: set(REPORTED)}
+    for name in signals(settings):
+        rate = QUANTITIES[name].rate
+        period = settings.period if rate is Rate.FAST else _PERIODS.get(rate)
+        if period is not None:
+            by_period.setdefault(period, set()).update(registers_of(name))
+    load, faster = 0.0, {UNIT_OF[Scale.TIMER]}  # which no twin needs
+    for period in sorted(by_period):
+        load += _seconds(by_period[period] - faster, where.character) / period
+        faster |= by_period[period]
+    return load
+
+
+def _seconds(registers: Iterable[str], character: float) -> float:
+    """Return how long it takes to read these registers once."""
+    blocks = Planner().blocks(sorted(registers))
+    words = sum(block.count * (2 if block.twins else 1) for block in blocks)
+    return len(blocks) * (FRAME * character + LATENCY) + 2 * words * character

@@ -30,7 +30,7 @@ FAMILY = Family(
     **RTU_LINE,
     mistakes=_mistakes,
     signals_by="devices.eurotherm.catalogue:signals",
-    load_by="devices.eurotherm.load:line_load",
+    load_by="devices.eurotherm.blocks:line_load",
     example={
         "name": "FURN1",
         "address": "serial:///dev/ttyUSB0",

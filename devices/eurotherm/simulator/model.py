@@ -155,9 +155,16 @@ class EurothermModel:
 
     def write(self, register: Register, value: float) -> None:
         """Take a parameter from a client, and react; raises WriteError for what the instrument would refuse."""
-        memory, name = self.memory, register.name
-        configuring = memory["IM"] == CONFIGURATION
-        memory.store(register, value)
+        configuring = self.memory["IM"] == CONFIGURATION
+        self.memory.store(register, value)
+        self.written(register.name)
+        if configuring and self.memory["IM"] != CONFIGURATION:
+            self._silent_for = CONFIG_RESTART
+            self._restart()
+
+    def written(self, name: str) -> None:
+        """React to a parameter that a client has just written."""
+        memory = self.memory
         if name == "Rm.SP":
             self._remote_age = 0.0
         elif name == "Ac.ALL":
@@ -169,9 +176,6 @@ class EurothermModel:
         elif name == "A-M" and memory["A-M"] and memory["F.MOD"] == 1:
             memory["MAN.OP"] = memory["F.OP"]
         self.settle()
-        if configuring and memory["IM"] != CONFIGURATION:
-            self._silent_for = CONFIG_RESTART
-            self._restart()
 
     def _restart(self) -> None:
         self.memory.forget_volatile()

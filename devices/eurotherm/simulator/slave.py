@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 
-from devices.eurotherm.registers import FILLER, Form
+from devices.eurotherm.registers import FILLER, Form, Register
 from devices.eurotherm.simulator.memory import WriteError
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.links.modbus_frames import EXCEPTION, LONGEST, READ, WRITE, WRITE_ONE, is_frame, with_crc
@@ -75,18 +75,23 @@ class Slave:
 
     def _read(self, address: int, count: int) -> list[int]:
         if address < IEEE_AREA:
-            return [word for at in range(address, address + count) for word in self._words(at, twin=False)]
+            return [self._word(at) for at in range(address, address + count)]
         first = (address - IEEE_AREA) // 2
-        return [word for at in range(first, first + (count + 1) // 2) for word in self._words(at, twin=True)][:count]
+        return [word for at in range(first, first + (count + 1) // 2) for word in self._twin(at)][:count]
 
-    def _words(self, address: int, *, twin: bool) -> tuple[int, ...]:
-        memory = self.model.memory
-        register = memory.present(address)
-        if register is not None:
-            return memory.twin(register) if twin else (memory.word(register),)
-        if self.gaps_refused:
+    def _word(self, address: int) -> int:
+        register = self._present(address)
+        return FILLER if register is None else self.model.memory.word(register)
+
+    def _twin(self, address: int) -> tuple[int, int]:
+        register = self._present(address)
+        return (FILLER, FILLER) if register is None else self.model.memory.twin(register)
+
+    def _present(self, address: int) -> Register | None:
+        register = self.model.memory.present(address)
+        if register is None and self.gaps_refused:
             raise WriteError(ILLEGAL_ADDRESS)
-        return (FILLER,) * (2 if twin else 1)
+        return register
 
     def _write(self, address: int, words: tuple[int, ...]) -> None:
         memory, width = self.model.memory, 1

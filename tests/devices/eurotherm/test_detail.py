@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from devices.errors import Refused
+from devices.eurotherm.blocks import FRAME, LATENCY, line_load
 from devices.eurotherm.catalogue import BASIC, QUANTITIES
-from devices.eurotherm.load import FRAME, LATENCY, line_load
 from devices.model import DeviceSettings
 from devices.registry import FAMILIES
 from ioc.database.dbfile import Template
