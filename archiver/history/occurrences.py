@@ -8,10 +8,9 @@ from pathlib import Path
 
 from archiver.config import ServerConfig
 from archiver.history.moments import local
-from archiver.history.query import PAGE, HistoryError, ask, source_of
+from archiver.history.query import HistoryError, everything
 from archiver.history.samples import SEVERITIES
-from archiver.influx.api import connect
-from archiver.influx.http import NoAnswer
+from archiver.influx.database import Database
 from archiver.log.reader import lines
 from archiver.points.lineprotocol import parse
 from archiver.points.occurrences import MEASUREMENT
@@ -42,17 +41,8 @@ def occurrences_in_log(directory: Path, since: int, until: int) -> list[Occurren
 
 def occurrences_in_influxdb(server: ServerConfig, since: int, until: int) -> list[Occurrence]:
     """Return the events that an InfluxDB has between two times (Unix ns), in their order. Raises HistoryError."""
-    client = connect(server)
-    found: list[Occurrence] = []
-    query = f"SELECT * FROM {source_of(server, MEASUREMENT)} WHERE time >= {since} AND time <= {until} LIMIT {PAGE}"
-    try:
-        while rows := ask(client, server, f"{query} OFFSET {len(found)}"):
-            found += [_occurrence(int(row["time"]), row) for row in rows]
-    except NoAnswer as error:
-        raise HistoryError(f"{server.name}: {error}") from error
-    finally:
-        client.close()
-    return sorted(found)
+    with Database(server, HistoryError) as database:
+        return sorted(_occurrence(int(row["time"]), row) for row in everything(database, MEASUREMENT, since, until))
 
 
 def event_lines(found: Iterable[Occurrence]) -> Iterator[str]:

@@ -12,8 +12,7 @@ from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.history.query import HistoryError, last_before, select, source_of
-from archiver.influx.api import connect
-from archiver.influx.http import NoAnswer
+from archiver.influx.database import Database
 from archiver.log.reader import begins_ns, earlier_lines, lines
 from archiver.points.catalogue import Catalogue
 from archiver.points.lineprotocol import FieldValue, parse
@@ -115,26 +114,21 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
     if server.version not in (1, 2, 3):
         raise HistoryError(f"{server.name} takes line protocol, but how to ask it is not known")
     series = _series(known, pv)
-    client = connect(server)
-    try:
+    with Database(server, HistoryError) as database:
         streams: list[Iterator[Sample]] = []
         earlier: list[Sample] = []
         for head, field, connection in ((series.head, series.field, False), (series.connection, pv, True)):
             point = parse(f"{head}x=0 0".encode())
-            source = source_of(server, point.measurement)
+            source = source_of(database, point.measurement)
             columns = [field] if connection else [field, f"{field}_sev"]
-            rows = select(client, server, source, columns, point.tags, since, until)
+            rows = select(database, source, columns, point.tags, since, until)
             streams.append(_of_rows(rows, field, connection))
             for column in columns:
-                found = last_before(client, server, source, column, point.tags, since)
+                found = last_before(database, source, column, point.tags, since)
                 if found is not None:
                     earlier += _sample(found[0], {column: found[1]}, field, connection)
         yield from _in_force(earlier)
         yield from merge(*streams, key=lambda sample: sample.time)
-    except NoAnswer as error:
-        raise HistoryError(f"{server.name}: {error}") from error
-    finally:
-        client.close()
 
 
 def _of_rows(rows: Iterable[tuple[int, dict[str, Any]]], field: str, connection: bool) -> Iterator[Sample]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from archiver.config import ServerConfig
-from archiver.history.query import PAGE, HistoryError, ask, source_of
-from archiver.influx.api import connect
-from archiver.influx.http import HttpClient, NoAnswer
+from archiver.history.query import HistoryError, everything
+from archiver.influx.database import Database
 from archiver.log.reader import windows
 from archiver.points.lineprotocol import FieldValue, parse
 
@@ -46,16 +45,12 @@ class Verified:
 def verify(directory: Path, server: ServerConfig, since: int, until: int) -> Verified:
     """Compare what log and database have between two times (Unix ns). Raises HistoryError."""
     result = Verified()
-    client = connect(server)
-    try:
+    with Database(server, HistoryError) as database:
         for begin, lines in windows(directory, since, until, _WINDOW_NS):
             end = min(begin + _WINDOW_NS - 1, until)
             for measurement, points in _logged(lines).items():
-                _compare(result, measurement, points, _stored(client, server, measurement, points, begin, end))
-    except NoAnswer as error:
-        raise HistoryError(f"{server.name}: {error}") from error
-    finally:
-        client.close()
+                rows = everything(database, measurement, begin, end)
+                _compare(result, measurement, points, _stored(rows, points))
     return result
 
 
@@ -68,36 +63,17 @@ def _logged(lines: Iterable[bytes]) -> dict[str, Points]:
     return found
 
 
-def _stored(
-    client: HttpClient, server: ServerConfig, measurement: str, points: Points, since: int, until: int
-) -> Points:
+def _stored(rows: Iterable[dict[str, Any]], points: Points) -> Points:
+    """Return what some rows have of the tags and fields of some points."""
     names_of_tags = {name for tags, _ in points for name, _ in tags}
     names = {name for fields in points.values() for name in fields}
     found: Points = defaultdict(dict)
-    for row in _rows(client, server, measurement, since, until):
-        time = int(row["time"])
+    for row in rows:
         where = tuple(sorted((key, str(row[key])) for key in names_of_tags if row.get(key) not in (None, "")))
         fields = {name: row[name] for name in names if row.get(name) is not None}
         if fields:
-            found[where, time].update(fields)
+            found[where, int(row["time"])].update(fields)
     return found
-
-
-def _rows(
-    client: HttpClient, server: ServerConfig, measurement: str, since: int, until: int
-) -> Iterator[dict[str, Any]]:
-    source = source_of(server, measurement)
-    offset = 0
-    while True:
-        page = ask(
-            client,
-            server,
-            f"SELECT * FROM {source} WHERE time >= {since} AND time <= {until} LIMIT {PAGE} OFFSET {offset}",
-        )
-        yield from page
-        if len(page) < PAGE:
-            return
-        offset += PAGE
 
 
 def _compare(result: Verified, measurement: str, logged: Points, stored: Points) -> None:

@@ -11,11 +11,10 @@ import json
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from archiver.config import ServerConfig
-from archiver.influx.api import authorization, connect
-from archiver.influx.http import Answer, HttpClient, NoAnswer
+from archiver.influx.database import Database, identifier
 
 _SECONDS: Final = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _NS: Final = 1_000_000_000
@@ -112,8 +111,7 @@ def backfill(server: ServerConfig, since: int, until: int) -> Iterator[str]:
     if server.version not in (1, 2) or not server.downsample:
         yield f"{server.name}: nothing to compute (version {server.version}, {len(server.downsample)} windows)"
         return
-    client = connect(server)
-    try:
+    with Database(server, SetupError) as database:
         for every in server.downsample:
             window = seconds_of(every) * _NS
             first, end = since // window * window, -(-until // window) * window
@@ -122,52 +120,19 @@ def backfill(server: ServerConfig, since: int, until: int) -> Iterator[str]:
             for start in range(first, end, step):
                 stop = min(start + step, end)
                 if server.version == 1:
-                    written += _written(
-                        influxql(
-                            client, server, select_windows(server, every, f" WHERE time >= {start} AND time < {stop}")
-                        )
-                    )
+                    where = f" WHERE time >= {start} AND time < {stop}"
+                    written += sum(row["written"] for row in database.run(select_windows(server, every, where)))
                 else:
-                    _flux(client, server, flux_windows(server, every, _rfc3339(start), _rfc3339(stop)))
+                    _flux(database, flux_windows(server, every, _rfc3339(start), _rfc3339(stop)))
             count = f", {written} points" if server.version == 1 else ""
             yield f"{server.name}: windows of {every} from {_rfc3339(first)} to {_rfc3339(end)}{count}"
-    except NoAnswer as error:
-        raise SetupError(f"{server.name}: {error}") from error
-    finally:
-        client.close()
 
 
-def influxql(client: HttpClient, server: ServerConfig, statement: str, tolerated: str = "") -> dict[str, Any]:
-    """Run a statement of InfluxDB 1 and return its result; an error with the tolerated words is none."""
-    answer = client.request("POST", "/query", {"q": statement}, authorization(server))
-    try:
-        result: dict[str, Any] = json.loads(answer.body)["results"][0]
-    except (ValueError, KeyError, IndexError):
-        raise failure(server, answer) from None
-    if "error" in result and not (tolerated and tolerated in result["error"]):
-        raise SetupError(f"{server.name}: {result['error']} ({statement})")
-    return result
-
-
-def failure(server: ServerConfig, answer: Answer) -> SetupError:
-    """Make the error of an answer."""
-    return SetupError(f"{server.name}: {answer.status} {answer.body[:300].decode(errors='replace').strip()}")
-
-
-def identifier(text: str) -> str:
-    """Write a name for InfluxQL."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _flux(client: HttpClient, server: ServerConfig, script: str) -> None:
-    headers = {"Content-Type": "application/vnd.flux", "Accept": "application/csv", **authorization(server)}
-    answer = client.request("POST", "/api/v2/query", {"org": server.org}, headers, script.encode())
+def _flux(database: Database, script: str) -> None:
+    headers = {"Content-Type": "application/vnd.flux", "Accept": "application/csv"}
+    answer = database.ask("POST", "/api/v2/query", {"org": database.server.org}, script.encode(), headers)
     if answer.status != 200:
-        raise failure(server, answer)
-
-
-def _written(result: dict[str, Any]) -> int:
-    return sum(int(series["values"][0][1]) for series in result.get("series", ()))
+        raise database.failure(answer)
 
 
 def _rfc3339(ns: int) -> str:

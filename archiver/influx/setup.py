@@ -8,151 +8,115 @@ Asking again changes nothing that is there. Statements and endpoints are those o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.influx.api import authorization, connect
+from archiver.influx.database import Database, identifier
 from archiver.influx.downsample import (
     SetupError,
     coarse_bucket,
     coarse_policy,
-    failure,
     flux_task,
-    identifier,
-    influxql,
     overlap,
     seconds_of,
     select_windows,
     shard_duration,
 )
-from archiver.influx.http import Answer, HttpClient, NoAnswer
+from archiver.influx.http import Answer
 
 __all__ = ["SetupError", "set_up"]
 
 
 def set_up(server: ServerConfig) -> list[str]:
     """Create what is missing on one server; returns what was done, one sentence each. Raises SetupError."""
-    client = connect(server)
-    try:
-        if server.version == 1:
-            return _v1(client, server)
-        if server.version == 2:
-            return _v2(client, server)
-        if server.version == 3:
-            return _v3(client, server)
+    steps: dict[int | str, Callable[[Database, ServerConfig], Iterator[str]]] = {1: _v1, 2: _v2, 3: _v3}
+    if server.version not in steps:
         return [f"{server.name}: nothing to create"]
-    except NoAnswer as error:
-        raise SetupError(f"{server.name}: {error}") from error
-    finally:
-        client.close()
+    with Database(server, SetupError) as database:
+        return [f"{server.name}: {done}" for done in steps[server.version](database, server)]
 
 
-def _v1(client: HttpClient, server: ServerConfig) -> list[str]:
-    database, policy = server.database, server.retention_policy or "autogen"
-    influxql(client, server, f"CREATE DATABASE {identifier(database)}")
-    done = [f"{server.name}: database {database}"]
+def _v1(database: Database, server: ServerConfig) -> Iterator[str]:
+    name, policy = server.database, server.retention_policy or "autogen"
+    database.run(f"CREATE DATABASE {identifier(name)}")
+    yield f"database {name}"
     if server.retention or server.retention_policy:
-        duration = (
-            f"DURATION {server.retention or 'INF'} REPLICATION 1 SHARD DURATION {shard_duration(server.retention)}"
+        known = database.run(f"SHOW RETENTION POLICIES ON {identifier(name)}")
+        verb = "ALTER" if policy in [row["name"] for row in known] else "CREATE"
+        database.run(
+            f"{verb} RETENTION POLICY {identifier(policy)} ON {identifier(name)} DURATION {server.retention or 'INF'}"
+            f" REPLICATION 1 SHARD DURATION {shard_duration(server.retention)} DEFAULT"
         )
-        what = f"RETENTION POLICY {identifier(policy)} ON {identifier(database)} {duration}"
-        known = influxql(client, server, f"SHOW RETENTION POLICIES ON {identifier(database)}")
-        names = [values[0] for series in known.get("series", ()) for values in series.get("values", ())]
-        influxql(client, server, f"{'ALTER' if policy in names else 'CREATE'} {what} DEFAULT")
-        done.append(f"{server.name}: retention policy {policy}, {server.retention or 'for ever'}")
+        yield f"retention policy {policy}, {server.retention or 'for ever'}"
     for every in server.downsample:
-        coarse = coarse_policy(every)
-        influxql(
-            client,
-            server,
-            f"CREATE RETENTION POLICY {identifier(coarse)} ON {identifier(database)} DURATION INF REPLICATION 1",
-        )
+        coarse = f"{identifier(coarse_policy(every))} ON {identifier(name)}"
+        database.run(f"CREATE RETENTION POLICY {coarse} DURATION INF REPLICATION 1")
         # Dropped first, because one that is there is never changed.
-        influxql(client, server, f"DROP CONTINUOUS QUERY {identifier(coarse)} ON {identifier(database)}", "not found")
-        influxql(
-            client,
-            server,
-            f"CREATE CONTINUOUS QUERY {identifier(coarse)} ON {identifier(database)}"
-            f" RESAMPLE FOR {overlap(every)}s BEGIN {select_windows(server, every)} END",
+        database.run(f"DROP CONTINUOUS QUERY {coarse}", "not found")
+        database.run(
+            f"CREATE CONTINUOUS QUERY {coarse} RESAMPLE FOR {overlap(every)}s BEGIN {select_windows(server, every)} END"
         )
-        done.append(f"{server.name}: mean, min, max and last of {every} in retention policy {coarse}")
-    return done
+        yield f"mean, min, max and last of {every} in retention policy {coarse_policy(every)}"
 
 
-def _v2(client: HttpClient, server: ServerConfig) -> list[str]:
-    orgs = _json(client, server, "GET", "/api/v2/orgs", {"org": server.org})["orgs"]
+def _v2(database: Database, server: ServerConfig) -> Iterator[str]:
+    orgs = _json(database, "GET", "/api/v2/orgs", {"org": server.org})["orgs"]
     if not orgs:
-        raise SetupError(f"{server.name}: there is no organization {server.org}")
+        raise database.failure(f"there is no organization {server.org}")
     org = orgs[0]["id"]
-    done = [_bucket(client, server, org, server.bucket, server.retention)]
-    known = _json(client, server, "GET", "/api/v2/tasks", {"orgID": org, "limit": "500"})["tasks"]
+    yield _bucket(database, org, server.bucket, server.retention)
+    known = _json(database, "GET", "/api/v2/tasks", {"orgID": org, "limit": "500"})["tasks"]
     tasks = {task["name"]: task["id"] for task in known}
     for every in server.downsample:
         coarse = coarse_bucket(server, every)
-        done.append(_bucket(client, server, org, coarse, ""))
+        yield _bucket(database, org, coarse, "")
         name = f"labioc_{coarse}"
         flux = flux_task(server, every, name)
         if name in tasks:
-            _json(client, server, "PATCH", f"/api/v2/tasks/{tasks[name]}", body={"flux": flux})
+            _json(database, "PATCH", f"/api/v2/tasks/{tasks[name]}", body={"flux": flux})
         else:
-            _json(client, server, "POST", "/api/v2/tasks", body={"orgID": org, "flux": flux})
-        done.append(f"{server.name}: task {name}, mean, min, max and last of {every}")
-    return done
+            _json(database, "POST", "/api/v2/tasks", body={"orgID": org, "flux": flux})
+        yield f"task {name}, mean, min, max and last of {every}"
 
 
-def _bucket(client: HttpClient, server: ServerConfig, org: str, name: str, retention: str) -> str:
-    known = _json(client, server, "GET", "/api/v2/buckets", {"orgID": org, "name": name}, missing=True)
+def _bucket(database: Database, org: str, name: str, retention: str) -> str:
+    answer = _ask(database, "GET", "/api/v2/buckets", {"orgID": org, "name": name})
+    known = _content(database, answer).get("buckets") if answer.status != 404 else None
     rules = [{"type": "expire", "everySeconds": seconds_of(retention)}] if retention else []
-    if known.get("buckets"):
-        if retention:
-            path = f"/api/v2/buckets/{known['buckets'][0]['id']}"
-            _json(client, server, "PATCH", path, body={"retentionRules": rules})
-    else:
-        _json(client, server, "POST", "/api/v2/buckets", body={"orgID": org, "name": name, "retentionRules": rules})
-    return f"{server.name}: bucket {name}, {retention or 'for ever'}"
+    if not known:
+        _json(database, "POST", "/api/v2/buckets", body={"orgID": org, "name": name, "retentionRules": rules})
+    elif retention:
+        _json(database, "PATCH", f"/api/v2/buckets/{known[0]['id']}", body={"retentionRules": rules})
+    return f"bucket {name}, {retention or 'for ever'}"
 
 
-def _v3(client: HttpClient, server: ServerConfig) -> list[str]:
+def _v3(database: Database, server: ServerConfig) -> Iterator[str]:
     body = {"db": server.database}
     if server.retention:
         body["retention_period"] = server.retention
-    answer = _ask(client, server, "POST", "/api/v3/configure/database", body=body)
+    answer = _ask(database, "POST", "/api/v3/configure/database", body=body)
     if answer.status not in (200, 201, 204, 409):
-        raise failure(server, answer)
-    done = f"{server.name}: database {server.database}"
-    if answer.status == 409:
-        return [f"{done} was there, with its retention"]
-    return [f"{done}, {server.retention or 'for ever'}"]
+        raise database.failure(answer)
+    kept = " was there, with its retention" if answer.status == 409 else f", {server.retention or 'for ever'}"
+    yield f"database {server.database}{kept}"
 
 
 def _json(
-    client: HttpClient,
-    server: ServerConfig,
-    method: str,
-    path: str,
-    query: Mapping[str, str] | None = None,
-    body: object = None,
-    missing: bool = False,
+    database: Database, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
 ) -> dict[str, Any]:
-    answer = _ask(client, server, method, path, query, body)
-    if missing and answer.status == 404:
-        return {}
+    return _content(database, _ask(database, method, path, query, body))
+
+
+def _content(database: Database, answer: Answer) -> dict[str, Any]:
     if answer.status >= 300:
-        raise failure(server, answer)
+        raise database.failure(answer)
     data: dict[str, Any] = json.loads(answer.body or b"{}")
     return data
 
 
 def _ask(
-    client: HttpClient,
-    server: ServerConfig,
-    method: str,
-    path: str,
-    query: Mapping[str, str] | None = None,
-    body: object = None,
+    database: Database, method: str, path: str, query: Mapping[str, str] | None = None, body: object = None
 ) -> Answer:
-    headers = {"Content-Type": "application/json", **authorization(server)}
-    return client.request(
-        method, path, query, headers, json.dumps(body).encode() if body is not None else b"", 10_000_000
-    )
+    sent = json.dumps(body).encode() if body is not None else b""
+    return database.ask(method, path, query, sent, {"Content-Type": "application/json"})
