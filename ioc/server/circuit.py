@@ -43,14 +43,6 @@ REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
 LONGEST_NAME: Final = 512
 
-#: Requests about one channel, whose number comes first in them.
-_OF_CHANNEL: Final = frozenset(
-    (
-        *(Command.READ, Command.READ_NOTIFY, Command.WRITE, Command.WRITE_NOTIFY),
-        *(Command.EVENT_ADD, Command.EVENT_CANCEL, Command.CLEAR_CHANNEL),
-    )
-)
-
 
 class Circuit(Connection):
     """Serves one connection; made by the listening server for each client."""
@@ -65,14 +57,18 @@ class Circuit(Connection):
         self.subscriptions: dict[int, Subscription] = {}
         self._puts: dict[asyncio.Task[None], tuple[Channel, PutContext]] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
-        self._handlers = self._dispatch_table()
-
-    def _dispatch_table(self) -> dict[int, Callable[[Message], None]]:
-        return {
+        self._of_circuit: dict[int, Callable[[Message], None]] = {
             Command.VERSION: lambda message: None,
             Command.HOST_NAME: self._host_name,
             Command.CLIENT_NAME: self._client_name,
             Command.CREATE_CHAN: self._create,
+            Command.EVENTS_OFF: lambda message: self.take_events(False),
+            Command.EVENTS_ON: lambda message: self.take_events(True),
+            Command.ECHO: self._echo,
+            Command.READ_SYNC: self._echo,
+            Command.SEARCH: self._search,
+        }
+        self._of_channel: dict[int, Callable[[Message, Channel], None]] = {
             Command.CLEAR_CHANNEL: self._clear,
             Command.READ_NOTIFY: self._read,
             Command.READ: self._read,
@@ -80,11 +76,6 @@ class Circuit(Connection):
             Command.WRITE_NOTIFY: self._write,
             Command.EVENT_ADD: self._event_add,
             Command.EVENT_CANCEL: self._event_cancel,
-            Command.EVENTS_OFF: lambda message: self.take_events(False),
-            Command.EVENTS_ON: lambda message: self.take_events(True),
-            Command.ECHO: self._echo,
-            Command.READ_SYNC: self._echo,
-            Command.SEARCH: self._search,
         }
 
     # ---- the connection
@@ -114,27 +105,27 @@ class Circuit(Connection):
 
     def _handle(self, message: Message) -> None:
         """Serve one request; a mistake of ours fails this request, not the client's other channels."""
-        handler = self._handlers.get(message.command)
-        if handler is None:
-            raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
+        of_circuit, of_channel = self._of_circuit.get(message.command), self._of_channel.get(message.command)
+        number, channel = message.parameter1, self.channels.get(message.parameter1)
         try:
-            if self.guests and message.command in _OF_CHANNEL and message.parameter1 in self.guests:
-                self._for_guest(message)
-            else:
-                handler(message)
+            if of_circuit is not None:
+                of_circuit(message)
+            elif of_channel is None:
+                raise wire.BrokenStream(f"command {message.command} is not one of Channel Access")
+            elif channel is not None:
+                of_channel(message, channel)
+            elif number in self.guests:
+                self.guests[number].handle(message)
+                if message.command == Command.CLEAR_CHANNEL:
+                    self.guests.pop(number).close()
+            elif message.command != Command.CLEAR_CHANNEL:
+                self.send(wire.error(message, wire.NO_CHANNEL, wire.ECA_BADCHID, "no such channel on this circuit"))
+        except wire.BrokenStream:
+            raise
         except Exception:
             log.exception("client %s:%d: request %d failed", *self.address, message.command)
-            channel = self.channels.get(message.parameter1)
             cid = channel.cid if channel is not None else wire.NO_CHANNEL
-            self.send(failure(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server"))
-
-    def _for_guest(self, message: Message) -> None:
-        """Hand a request to the channel of a PV that is no record."""
-        guest = self.guests[message.parameter1]
-        guest.handle(message)
-        if message.command == Command.CLEAR_CHANNEL:
-            del self.guests[message.parameter1]
-            guest.close()
+            self.failed(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server")
 
     def keep(self, task: asyncio.Task[None]) -> None:
         """Count a request that a guest has under way among those of this client."""
@@ -196,15 +187,8 @@ class Circuit(Connection):
         if self.service.knows(name):
             self.send(wire.pack(Command.SEARCH, self.service.port, 0, wire.NO_CHANNEL, message.parameter1))
         elif message.data_type == REPLY_WANTED:
-            self.send(
-                wire.pack(
-                    Command.NOT_FOUND,
-                    message.data_type,
-                    wire.PROTOCOL_VERSION,
-                    message.parameter1,
-                    message.parameter1,
-                )
-            )
+            cid = message.parameter1
+            self.send(wire.pack(Command.NOT_FOUND, message.data_type, wire.PROTOCOL_VERSION, cid, cid))
 
     # ---- channels
 
@@ -240,16 +224,8 @@ class Circuit(Connection):
         for guest in self.guests.values():
             guest.update_rights()
 
-    def _channel(self, message: Message) -> Channel | None:
-        channel = self.channels.get(message.parameter1)
-        if channel is None:
-            self.send(wire.error(message, wire.NO_CHANNEL, wire.ECA_BADCHID, "no such channel on this circuit"))
-        return channel
-
-    def _clear(self, message: Message) -> None:
-        channel = self.channels.pop(message.parameter1, None)
-        if channel is None:
-            return
+    def _clear(self, message: Message, channel: Channel) -> None:
+        del self.channels[message.parameter1]
         for subid in tuple(channel.subscriptions):
             self._drop(subid)
         self._leave_puts(channel)
@@ -257,10 +233,7 @@ class Circuit(Connection):
 
     # ---- reading
 
-    def _read(self, message: Message) -> None:
-        channel = self._channel(message)
-        if channel is None:
-            return
+    def _read(self, message: Message, channel: Channel) -> None:
         put = self._busy.get(channel.record)
         if put is None:
             self.send(value_of(message, channel))
@@ -283,10 +256,7 @@ class Circuit(Connection):
 
     # ---- monitors
 
-    def _event_add(self, message: Message) -> None:
-        channel = self._channel(message)
-        if channel is None:
-            return
+    def _event_add(self, message: Message, channel: Channel) -> None:
         mask = mask_of(message.payload)
         if message.data_type not in READABLE_TYPES or mask & 0x0F == 0:
             self.send(wire.error(message, channel.cid, wire.ECA_BADTYPE, "bad DBR type or event mask"))
@@ -299,10 +269,7 @@ class Circuit(Connection):
         channel.record.subscribe(channel.spec.name, subscription)
         subscription.send_now()
 
-    def _event_cancel(self, message: Message) -> None:
-        channel = self._channel(message)
-        if channel is None:
-            return
+    def _event_cancel(self, message: Message, channel: Channel) -> None:
         self._drop(message.parameter2)
         self.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, channel.cid, message.parameter2))
 
@@ -315,10 +282,7 @@ class Circuit(Connection):
 
     # ---- writing
 
-    def _write(self, message: Message) -> None:
-        channel = self._channel(message)
-        if channel is None:
-            return
+    def _write(self, message: Message, channel: Channel) -> None:
         callback = message.command == Command.WRITE_NOTIFY
         context = self.client(callback)
         record, spec, policy = channel.record, channel.spec, self.service.policy
@@ -339,7 +303,8 @@ class Circuit(Connection):
                 record.put_by(spec, value, context)
         except PutRefused as refusal:
             asked = raw_value(message.data_type, message.payload) if value is None else value
-            self._refuse(message, channel, context, refusal, shown(asked))
+            self.send(refusal_of(message, channel, refusal))
+            record.source.refused(record, spec.name, shown(asked), context, str(refusal))
             return
         if callback:
             self.send(completion(message, wire.ECA_NORMAL))
@@ -372,11 +337,7 @@ class Circuit(Connection):
             self.send(refusal_of(message, channel, refusal))  # the put path has shown the reason in PUT:MSG
         except Exception:
             log.exception("put to %s failed", channel.name)
-            self.send(failure(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error"))
+            self.failed(message, channel.cid, wire.ECA_PUTFAIL, f"{channel.name}: internal error")
         else:
             if context.callback:
                 self.send(completion(message, wire.ECA_NORMAL))
-
-    def _refuse(self, message: Message, channel: Channel, context: PutContext, refusal: PutRefused, value: str) -> None:
-        self.send(refusal_of(message, channel, refusal))
-        channel.record.source.refused(channel.record, channel.spec.name, value, context, str(refusal))

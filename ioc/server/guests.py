@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import caproto as ca
@@ -44,8 +45,8 @@ Put = Callable[[str, str, PutContext, str | None, Callable[[], Awaitable[None]]]
 class _Database(Context):  # type: ignore[misc]
     """caproto's way from names to PVs, fields and hooks, without its server."""
 
-    def __init__(self, pvdb: Mapping[str, ChannelData]) -> None:
-        self.pvdb = dict(pvdb)
+    def __init__(self, groups: Sequence[PVGroup]) -> None:
+        self.pvdb = {name: pv for group in groups for name, pv in group.pvdb.items()}
 
 
 class Guests:
@@ -54,7 +55,7 @@ class Guests:
     def __init__(self, groups: Sequence[PVGroup], policy: Policy, put: Put) -> None:
         self.policy, self.put = policy, put
         self._groups = groups
-        self._database = _Database({name: pv for group in groups for name, pv in group.pvdb.items()})
+        self._database = _Database(groups)
         self._tasks: list[asyncio.Task[None]] = []
         self.puts: set[asyncio.Task[None]] = set()
         """Puts of all clients that are under way."""
@@ -165,16 +166,17 @@ class GuestChannel:
 
     def handle(self, message: Message) -> None:
         """Serve one request of the channel, after those before it."""
-        if message.command in (Command.WRITE, Command.WRITE_NOTIFY):
-            self._put(message, self._connection.client(message.command == Command.WRITE_NOTIFY))
-        elif message.command in (Command.READ, Command.READ_NOTIFY):
-            self._follow(self._read, message)
-        elif message.command == Command.EVENT_ADD:
-            self._follow(self._subscribe, message)
-        elif message.command == Command.CLEAR_CHANNEL:
-            self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
-        else:
-            self._follow(self._cancel, message)
+        match message.command:
+            case Command.WRITE | Command.WRITE_NOTIFY:
+                self._put(message, self._connection.client(message.command == Command.WRITE_NOTIFY))
+            case Command.READ | Command.READ_NOTIFY:
+                self._follow(self._read, message)
+            case Command.EVENT_ADD:
+                self._follow(self._subscribe, message)
+            case Command.EVENT_CANCEL:
+                self._follow(self._cancel, message)
+            case Command.CLEAR_CHANNEL:
+                self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
 
     def close(self) -> None:
         """Forget the channel: its monitors end, reads that wait are dropped, puts that have begun are finished.
@@ -206,8 +208,12 @@ class GuestChannel:
                 await asyncio.wait([before])
             if puts:
                 await asyncio.wait(puts, timeout=READ_AFTER_WRITE)
-            if not self._closed:
+            if self._closed:
+                return
+            try:
                 await work(message)
+            except Exception as error:
+                self._failed(message, wire.ECA_GETFAIL, error)
 
         self._last = asyncio.get_running_loop().create_task(after(), name=self._name)
         self._connection.keep(self._last)
@@ -215,35 +221,29 @@ class GuestChannel:
     def _kind(self, dbr: int) -> Any:
         """Return the type that a value is read as. Raises ValueError."""
         if self._long:
-            try:
+            with suppress(ValueError):
                 return _LongStringChannelType(dbr)
-            except ValueError:
-                pass
         return ChannelType(dbr)
 
     async def _read(self, message: Message) -> None:
         if not self.readable:
             self._connection.failed(message, self.cid, wire.ECA_NORDACCESS, f"{self._name} may not be read")
             return
-        try:
-            kind = self._kind(message.data_type)
-            metadata, data = await self._entry.auth_read(
-                self._connection.host, self._connection.user, kind, user_address=self._connection.address
-            )
-            if message.elements:
-                data = data[: message.elements]
-            arguments = {
-                "data": data, "data_type": message.data_type, "data_count": self._entry.calculate_length(data),
-                "ioid": message.parameter2, "metadata": metadata,
-            }  # fmt: skip
-            if message.command == Command.READ_NOTIFY:
-                answer = ca.ReadNotifyResponse(status=1, **arguments)
-            else:
-                answer = ca.ReadResponse(sid=self.cid, **arguments)
-        except Exception as error:
-            self._failed(message, wire.ECA_GETFAIL, error)
+        connection = self._connection
+        metadata, data = await self._entry.auth_read(
+            connection.host, connection.user, self._kind(message.data_type), user_address=connection.address
+        )
+        if message.elements:
+            data = data[: message.elements]
+        arguments = {
+            "data": data, "data_type": message.data_type, "data_count": self._entry.calculate_length(data),
+            "ioid": message.parameter2, "metadata": metadata,
+        }  # fmt: skip
+        if message.command == Command.READ_NOTIFY:
+            answer = ca.ReadNotifyResponse(status=1, **arguments)
         else:
-            self._connection.send(bytes(answer))
+            answer = ca.ReadResponse(sid=self.cid, **arguments)
+        connection.send(bytes(answer))
 
     async def _write(self, message: Message, context: PutContext) -> None:
         connection = self._connection
@@ -251,48 +251,36 @@ class GuestChannel:
         try:
             data = extract_data(message.payload, message.data_type, message.elements)
             metadata = extract_metadata(message.payload, message.data_type)
-            await self._guests.put(
-                self._name, _shown(data), context, denied, lambda: self._apply(data, message.data_type, metadata)
-            )
+
+            async def apply() -> None:
+                await self._entry.auth_write(
+                    connection.host, connection.user, data, message.data_type, metadata, user_address=connection.address
+                )
+
+            await self._guests.put(self._name, _shown(data), context, denied, apply)
         except PutRefused as refusal:
             status = wire.ECA_PUTFAIL if denied is None else wire.ECA_NOWTACCESS
-            connection.failed(message, self.cid, status, str(refusal))
+            self._connection.failed(message, self.cid, status, str(refusal))
         except Exception as error:
             self._failed(message, wire.ECA_PUTFAIL, error)
         else:
             if context.callback:
                 connection.send(completion(message, wire.ECA_NORMAL))
 
-    async def _apply(self, data: Any, dbr: int, metadata: Any) -> None:
-        connection = self._connection
-        await self._entry.auth_write(
-            connection.host, connection.user, data, dbr, metadata, user_address=connection.address
-        )
-
     async def _subscribe(self, message: Message) -> None:
-        try:
-            kind = self._kind(message.data_type)
-            monitor = _Monitor(self, self._connection, self._entry, kind, message)
-            if (old := self._monitors.pop(message.parameter2, None)) is not None:
-                old.end()
-            self._monitors[message.parameter2] = monitor
-        except Exception as error:
-            self._failed(message, wire.ECA_GETFAIL, error)
-        else:
-            await self._begin(message)
+        monitor = _Monitor(self, self._connection, self._entry, self._kind(message.data_type), message)
+        if (old := self._monitors.pop(message.parameter2, None)) is not None:
+            old.end()
+        self._monitors[message.parameter2] = monitor
+        await monitor.begin()
 
     async def _begin(self, message: Message) -> None:
         """Have a monitor send what there is now, unless it has ended."""
-        monitor = self._monitors.get(message.parameter2)
-        try:
-            if monitor is not None:
-                await monitor.begin()
-        except Exception as error:
-            self._failed(message, wire.ECA_GETFAIL, error)
+        if (monitor := self._monitors.get(message.parameter2)) is not None:
+            await monitor.begin()
 
     async def _cancel(self, message: Message) -> None:
-        monitor = self._monitors.pop(message.parameter2, None)
-        if monitor is not None:
+        if (monitor := self._monitors.pop(message.parameter2, None)) is not None:
             monitor.end()
         self._connection.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, self.cid, message.parameter2))
 
