@@ -37,13 +37,15 @@ _STATEMENT = {
 }
 
 
-def parse_template(path: Path | str, folders: Sequence[Path] = ()) -> Template:
+def parse_template(
+    path: Path | str, folders: Sequence[Path] = (), parsed: dict[Path, Template] | None = None
+) -> Template:
     """Read and parse a database file, or a substitution file, which is known by its suffix ``.substitutions``.
 
-    Files that it names are looked for next to it, then in ``folders``.
-    Raises DatabaseError listing every syntax error, or saying that the file cannot be read.
+    Files that it names are looked for next to it, then in ``folders``; those in ``parsed`` are not read again, and what
+    is read is added to it. Raises DatabaseError listing every syntax error, or saying that the file cannot be read.
     """
-    return _read(Path(path), _Search(tuple(folders)))
+    return _read(Path(path), _Search(tuple(folders), parsed={} if parsed is None else parsed))
 
 
 def parse_text(text: str, path: str) -> Template:
@@ -91,7 +93,7 @@ def _build(text: str, path: str, search: _Search) -> Template:
 @cache
 def _grammar() -> Lark:
     starts = [*_STATEMENT, "definitions"]
-    return Lark.open("db.lark", rel_to=__file__, start=starts, parser="lalr", propagate_positions=True)
+    return Lark.open("db.lark", rel_to=__file__, start=starts, parser="lalr")
 
 
 def _parse(text: str, path: str, start: str) -> tuple[Tree[Token] | None, list[str]]:
@@ -130,8 +132,8 @@ class _Builder:
             case "record":
                 self._record(node)
             case "alias":
-                record, alias = (self._text(word) for word in node.children)
-                self.statements.append(Alias(record, alias, self._path, node.meta.line))
+                record, alias = (self._text(word) for word in node.children[1:])
+                self.statements.append(Alias(record, alias, self._path, _line(node)))
             case "include":
                 self._include(node)
             case "substitute":
@@ -142,15 +144,15 @@ class _Builder:
                 self._file(node)
 
     def _record(self, node: Any) -> None:
-        rtyp, name = (self._text(word) for word in node.children[:2])
-        block = Block(rtyp, name, self._path, node.meta.line)
-        for item in node.children[2:]:
+        rtyp, name = (self._text(word) for word in node.children[1:3])
+        block = Block(rtyp, name, self._path, _line(node))
+        for item in node.children[3:]:
             if item is None:
                 continue
             if item.data == "own_alias":
-                block.aliases.append(self._text(item.children[0]))
+                block.aliases.append(self._text(item.children[1]))
                 continue
-            key, value = item.children[0].children[0], self._text(item.children[1])
+            key, value = item.children[1].children[0], self._text(item.children[2])
             if _KEYWORDS.fullmatch(key):
                 self._error(item, f"{item.data} {key}: this word must stand in quotes")
             name_of_item = unescape(key[1:-1]) if key.type == "STRING" else str(key)
@@ -159,20 +161,20 @@ class _Builder:
                 self._error(item, f"{item.data} {name_of_item}: given twice in one record")
             into[name_of_item] = value
             if item.data == "field":
-                block.field_lines[name_of_item] = item.meta.line
+                block.field_lines[name_of_item] = _line(item)
         self.statements.append(block)
 
     def _include(self, node: Any) -> None:
-        name = self._text(node.children[0])
+        name = self._text(node.children[1])
         read = self._reader(name, node)
         if isinstance(name, str):
             self.statements += read(name).statements
         else:
-            self.statements.append(Insert(name, read, self._path, node.meta.line))
+            self.statements.append(Insert(name, read, self._path, _line(node)))
 
     def _reader(self, name: Text, node: Any) -> Callable[[str], Template]:
         """Return what reads another file, once each; a file whose name is known is read now, for its mistakes."""
-        read = cache(partial(self._other_file, node.meta.line))
+        read = cache(partial(self._other_file, _line(node)))
         if isinstance(name, str):
             try:
                 read(name)
@@ -188,22 +190,22 @@ class _Builder:
         return _read(path, self._search)
 
     def _substitute(self, node: Any) -> None:
-        raw = node.children[0][1:-1]
+        raw = node.children[1][1:-1]
         try:
             tree = _grammar().parse(raw, "definitions")
         except UnexpectedInput:
             self._error(node, f"substitute: found {raw!r}, allowed: NAME=VALUE, NAME='VALUE, WITH COMMA'")
             return
-        for found in tree.iter_subtrees():
-            found.meta.line = node.meta.line
-        self.statements.append(Define(self._assignments(tree)))
+        for token in tree.scan_values(lambda _: True):
+            token.line = _line(node)
+        self.statements.append(Define(self._assignments(tree.children)))
 
     def _global(self, node: Any) -> None:
-        self.statements.append(Define(self._assignments(node.children[0])))
+        self.statements.append(Define(self._assignments(node.children[0].children[1:])))
 
     def _file(self, node: Any) -> None:
         """Take ``file NAME { ... }`` of a substitution file: one insertion for each row."""
-        name, body = self._value(node.children[0]), node.children[1]
+        name, body = self._value(node.children[1]), node.children[2]
         read = self._reader(name, node)
         rows = list(body.children) if body is not None else []
         columns = self._columns(rows.pop(0)) if body is not None and body.data == "pattern" else None
@@ -211,27 +213,26 @@ class _Builder:
             if row.data == "global":
                 self._global(row)
             else:
-                macros = self._assignments(row) if columns is None else self._row(row, columns)
-                self.statements.append(Insert(name, read, self._path, row.meta.line, macros))
+                macros = self._assignments(row.children[1:]) if columns is None else self._row(row, columns)
+                self.statements.append(Insert(name, read, self._path, _line(row), macros))
 
     def _columns(self, node: Any) -> list[str]:
-        return [self._macro_name(name, node) for name in node.children]
+        return [self._macro_name(name) for name in node.children]
 
     def _row(self, node: Any, columns: Sequence[str]) -> dict[str, Text | None]:
-        if len(node.children) > len(columns):
-            self._error(
-                node, f"found {len(node.children)} values, allowed: at most {len(columns)}, one for each column"
-            )
-        return {name: self._value(value) for name, value in zip(columns, node.children, strict=False)}
+        values = node.children[1:]
+        if len(values) > len(columns):
+            self._error(node, f"found {len(values)} values, allowed: at most {len(columns)}, one for each column")
+        return {name: self._value(value) for name, value in zip(columns, values, strict=False)}
 
-    def _assignments(self, node: Any) -> dict[str, Text | None]:
+    def _assignments(self, pairs: Sequence[Any]) -> dict[str, Text | None]:
         """Return macros with their values; a macro without one is not defined from there on."""
-        pairs = ((self._macro_name(one.children[0], one), one.children[1]) for one in node.children)
-        return {name: None if value is None else self._value(value) for name, value in pairs}
+        named = ((self._macro_name(one.children[0]), one.children[1]) for one in pairs)
+        return {name: None if value is None else self._value(value) for name, value in named}
 
-    def _macro_name(self, token: Token, node: Any) -> str:
+    def _macro_name(self, token: Token) -> str:
         if not MACRO_NAME.fullmatch(token):
-            self._error(node, f"macro {token}: a name is letters, digits, _ and -")
+            self._error(token, f"macro {token}: a name is letters, digits, _ and -")
         return str(token)
 
     def _value(self, node: Any) -> Text:
@@ -257,4 +258,12 @@ class _Builder:
             return ""
 
     def _error(self, node: Any, reason: str) -> None:
-        self._errors.append(f"{self._path}:{node.meta.line}: {reason}")
+        self._errors.append(f"{self._path}:{_line(node)}: {reason}")
+
+
+def _line(node: Any) -> int:
+    """Return the line where a part of the tree begins."""
+    while isinstance(node, Tree):
+        node = node.children[0]
+    line: int = node.line
+    return line

@@ -1,7 +1,7 @@
 r"""Strings of EPICS database files: escapes and macro references.
 
-A string is split once into constant text and references (``macro.lark``); putting it together for one set of
-macros is then joining pieces. As in macLib of base: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, nested,
+A string is split once into constant text and references; putting it together for one set of macros is then joining
+pieces. As in macLib of base: ``$(NAME)``, ``${NAME}``, ``$(NAME=default)``, nested,
 and ``\$(`` is no reference. Scoped definitions (``$(NAME,X=1)``) are not known; a macro whose value refers to the
 macro itself is as good as not defined.
 """
@@ -13,12 +13,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from lark import Lark, Token, Tree
-from lark.exceptions import UnexpectedInput, UnexpectedToken
-
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 _NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 _TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items() if key != "0"}}
+_TOKEN = re.compile(r"(?:\\.|\$(?![({])|[^$\\=,(){}])+|\$[({]|[=,(){}]", re.DOTALL)
+_CLOSING = {"$(": ")", "${": "}"}
 MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -40,40 +39,57 @@ class UndefinedError(Exception):
     """A macro without value or default; the text is its name."""
 
 
+@cache
 def split_text(raw: str) -> Text:
     """Split the inside of a string as written; raises ValueError saying what is wrong with a macro."""
     if "$(" not in raw and "${" not in raw:
         return unescape(raw)
-    try:
-        tree = _grammar().parse(raw)
-    except UnexpectedInput as error:
-        if isinstance(error, UnexpectedToken) and error.token.type == "$END":
-            raise ValueError(f"macro reference in {raw!r} is not closed") from None
-        rest = raw[error.pos_in_stream or 0 :]
-        raise ValueError(f"macro reference in {raw!r} is not understood at {rest!r}") from None
-    for name in tree.find_data("name"):
-        if not all(isinstance(part, Tree) or MACRO_NAME.fullmatch(part) for part in name.children):
-            raise ValueError(f"macro reference in {raw!r}: a name is letters, digits, _ and -")
-    return tuple(_piece(child) for child in tree.children)
+    pieces, _ = _pieces(raw, 0)
+    return tuple(map(_unescaped, pieces))
 
 
-@cache
-def _grammar() -> Lark:
-    return Lark.open("macro.lark", rel_to=__file__, start="text", parser="lalr")
+def _pieces(raw: str, at: int, end: str = "", barred: str = "") -> tuple[list[str | _Macro], int]:
+    """Return texts and references from a place up to one of the letters ``end``, and where that is."""
+    pieces: list[str | _Macro] = []
+    while at < len(raw) and raw[at] not in end:
+        found = _TOKEN.match(raw, at)
+        if found is None or found[0] in barred:
+            raise _not_understood(raw, at)
+        if found[0] in _CLOSING:
+            macro, at = _reference(raw, found.end(), _CLOSING[found[0]])
+            pieces.append(macro)
+        else:
+            pieces.append(found[0])
+            at = found.end()
+    return pieces, at
 
 
-def _piece(child: Token | Tree[Token]) -> str | _Macro:
-    if isinstance(child, Token):
-        return unescape(child)
-    name, default = child.children[0], child.children[2]
-    assert isinstance(name, Tree)
-    return _Macro(_text(name), _text(default) if isinstance(default, Tree) else None)
+def _reference(raw: str, at: int, closing: str) -> tuple[_Macro, int]:
+    """Return the reference whose name begins at a place, and what follows it."""
+    name, at = _pieces(raw, at, f"={closing}", "=,(){}")
+    default: list[str | _Macro] | None = None
+    if name and raw.startswith("=", at):
+        default, at = _pieces(raw, at + 1, closing, ",")
+    if at == len(raw):
+        raise ValueError(f"macro reference in {raw!r} is not closed")
+    if not name:
+        raise _not_understood(raw, at)
+    if not all(MACRO_NAME.fullmatch(part) for part in name if isinstance(part, str)):
+        raise ValueError(f"macro reference in {raw!r}: a name is letters, digits, _ and -")
+    return _Macro(_text(name), None if default is None else _text(default)), at + 1
 
 
-def _text(tree: Tree[Token]) -> Text:
-    pieces = tuple(_piece(child) for child in tree.children)
-    constants = [piece for piece in pieces if isinstance(piece, str)]
-    return pieces if len(constants) < len(pieces) else "".join(constants)
+def _not_understood(raw: str, at: int) -> ValueError:
+    return ValueError(f"macro reference in {raw!r} is not understood at {raw[at:]!r}")
+
+
+def _text(pieces: list[str | _Macro]) -> Text:
+    constants = [unescape(piece) for piece in pieces if isinstance(piece, str)]
+    return "".join(constants) if len(constants) == len(pieces) else tuple(map(_unescaped, pieces))
+
+
+def _unescaped(piece: str | _Macro) -> str | _Macro:
+    return unescape(piece) if isinstance(piece, str) else piece
 
 
 def unescape(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import db
@@ -21,6 +21,9 @@ from ioc.records.fieldtable import STATE_STRINGS
 FOLDER = Path(db.__file__).parent
 MARKS = {"P": "P", "DEV": "D", "CH": "00", "FAST": "1 second"}
 """Macros with which a template is looked at by itself."""
+
+_PARSED: dict[Path, Template] = {}
+"""Files that several templates include."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,24 +38,28 @@ class Templates:
 @cache
 def template(name: str) -> Template:
     """Return a template of no family: ``ioc``, ``all-off``, ``group``, ``interlock`` or ``archiver``."""
-    return parse_template(FOLDER / f"{name}.template")
+    return parse_template(FOLDER / f"{name}.template", parsed=_PARSED)
 
 
 @cache
 def family_templates(family: str) -> Templates:
     """Return the templates of the family of this type; raises DatabaseError when one of them is broken."""
-    return load_templates(FAMILIES[family])
+    return load_templates(FAMILIES[family], _PARSED)
 
 
-def load_templates(family: Family) -> Templates:
-    """Return the templates of a family; raises DatabaseError when one of them is broken."""
+def load_templates(family: Family, parsed: dict[Path, Template] | None = None) -> Templates:
+    """Return the templates of a family; raises DatabaseError when one of them is broken.
+
+    Files in ``parsed`` are not read again, and what is read is added to it.
+    """
+    parse = partial(parse_template, folders=[FOLDER], parsed={} if parsed is None else parsed)
     device = FOLDER / family.template
     others = (device.with_name(f"{device.stem}-{part}{device.suffix}") for part in ("channel", "full"))
-    channel, full = (parse_template(one, [FOLDER]) if one.exists() else None for one in others)
+    channel, full = (parse(one) if one.exists() else None for one in others)
     if channel is not None and family.channel_template:
-        shared = parse_template(FOLDER / family.channel_template)
+        shared = parse(FOLDER / family.channel_template)
         channel = Template(channel.path, [*shared.statements, *channel.statements])
-    return Templates(parse_template(device, [FOLDER]), channel, full)
+    return Templates(parse(device), channel, full)
 
 
 @cache
