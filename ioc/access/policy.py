@@ -15,8 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-import psutil
-
 from ioc.records import PutContext, Record
 
 EVERYBODY: Final = "everybody"
@@ -188,6 +186,8 @@ def is_own_address(address: str) -> bool:
 @lru_cache(maxsize=1)
 def _own_addresses(_second: int) -> frozenset[str]:
     """Return the addresses of the network cards; they are asked for once a second."""
+    import psutil  # noqa: PLC0415  takes a while, and a check of a site file asks for no address
+
     cards = psutil.net_if_addrs().values()
     families = (socket.AF_INET, socket.AF_INET6)
     return frozenset(one.address.partition("%")[0] for card in cards for one in card if one.family in families)

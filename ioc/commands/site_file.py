@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from ioc.access.acf import AcfError, load_acf
 from ioc.access.policy import Access, is_own_address
 from ioc.commands.arguments import add_shares, shares_of
 from ioc.commands.output import in_columns
@@ -74,6 +73,8 @@ def _access_warnings(access: Access) -> list[str]:
     """Return what is strange in the access security file, if there is one. Raises SiteError for a bad one."""
     if access.acf is None:
         return []
+    from ioc.access.acf import AcfError, load_acf  # noqa: PLC0415  most sites have no such file
+
     try:
         return load_acf(access).warnings
     except AcfError as error:

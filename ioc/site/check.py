@@ -13,7 +13,6 @@ from typing import Any
 from jsonschema import Draft202012Validator
 
 from devices.family import Place, line_of, numbers
-from devices.links.can_options import option_mistakes
 from devices.registry import FAMILIES
 from ioc.access.policy import EVERYBODY, LOCAL, host_mistake
 from ioc.database.dbfile import RecordDef
@@ -42,8 +41,9 @@ _ALARM_FIELDS = {
 def mistakes(data: Table) -> list[Mistake]:
     """Return every mistake, in the order of the keys; none when the file is good."""
     found = [mistake for error in _validator().iter_errors(data) for mistake in schema_mistakes(error)]
-    for rule in _RULES:
-        found += rule(data)
+    for section, rule in _RULES:
+        if not section or section in data:
+            found += rule(data)
     order = {key: place for place, key in enumerate(data)}
     found.sort(key=lambda mistake: _sort_key(mistake[0], order))
     return list(dict.fromkeys(Mistake(path, key_of(path, data), text) for path, text in found))
@@ -75,7 +75,7 @@ def _something_to_do(data: Table) -> Found:
     """Refuse a site without devices, unless it archives the PVs of others."""
     archiver = table(data, "archiver")
     others = archiver.get("pvs") or archiver.get("lists")
-    if not data.get("device") and "site" in data and not others:
+    if not data.get("device") and not others:
         yield ("device",), "missing, allowed: one [[device]] at least"
 
 
@@ -137,6 +137,8 @@ def _groups(data: Table) -> Found:
 
 def _adapter_options(data: Table) -> Found:
     """Refuse options that python-can would not understand."""
+    from devices.links.can_options import option_mistakes  # noqa: PLC0415  python-can takes long to import
+
     for name, options in table(data, "can").items():
         if isinstance(options, dict) and isinstance(options.get("interface"), str):
             for option, reason in option_mistakes(options):
@@ -194,19 +196,23 @@ def _field_mistakes(suffix: str, rtyp: str, name: str, value: Any) -> Iterator[s
 
 def _aliases(data: Table) -> Found:
     """Refuse an alias used twice, or one that is the name of a channel."""
-    owners = {f"{prefix(data)}:{device.get('name')}": device_label(data, index) for index, device in devices(data)}
     taken: dict[str, str] = {}
     for index, device in devices(data):
         for number, channel in channels(device):
             alias = channel.get("alias")
             if not isinstance(alias, str):
                 continue
-            base, _, last = alias.rpartition(":")
-            other = (_CHANNEL.fullmatch(last) and owners.get(base)) or taken.get(alias)
-            if other:
+            if other := _owner(data, alias) or taken.get(alias):
                 text = f"found {in_words(alias)}, which is already the name of {other}"
                 yield ("device", index, "channel", number, "alias"), text
             taken.setdefault(alias, f"{device_label(data, index)}.channel.{number}")
+
+
+def _owner(data: Table, alias: str) -> str:
+    """Return the device one of whose channels has this name by itself; empty when there is none."""
+    base, _, last = alias.rpartition(":")
+    named = (index for index, device in devices(data) if f"{prefix(data)}:{device.get('name')}" == base)
+    return "".join(device_label(data, index) for index in list(named)[-1:]) if _CHANNEL.fullmatch(last) else ""
 
 
 def _text_interface(data: Table) -> Found:
@@ -342,19 +348,20 @@ def _of_devices(data: Table) -> Found:
             yield from ((("device", index, *path), text) for path, text in rule(device, data))
 
 
-_RULES: tuple[Callable[[Table], Iterable[tuple[KeyPath, str]]], ...] = (
-    _numbers,
-    _something_to_do,
-    _names,
-    _of_devices,
-    _places,
-    _adapter_options,
-    _adapters,
-    _groups,
-    _aliases,
-    _text_interface,
-    _access,
-    lambda data: groups_of(data)[1],
-    lambda data: interlocks_of(data)[1],
-    lambda data: recovery_of(data)[1],
+_RULES: tuple[tuple[str, Callable[[Table], Iterable[tuple[KeyPath, str]]]], ...] = (
+    ("", _numbers),
+    ("site", _something_to_do),
+    ("device", _names),
+    ("device", _of_devices),
+    ("device", _places),
+    ("can", _adapter_options),
+    ("can", _adapters),
+    ("device", _groups),
+    ("device", _aliases),
+    ("textserver", _text_interface),
+    ("access", _access),
+    ("group", lambda data: groups_of(data)[1]),
+    ("interlock", lambda data: interlocks_of(data)[1]),
+    ("recovery", lambda data: recovery_of(data)[1]),
 )
+"""Each rule with the section of the site file that it is about, empty for all."""

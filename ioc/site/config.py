@@ -223,9 +223,9 @@ def parse_site(data: Mapping[str, Any], source: Source | None = None) -> Site:
         pvgroups=tuple(_pvgroup(device, data["site"]["prefix"]) for device in pvgroups),
         engineer=data["site"].get("engineer", ""),
         location=data["site"].get("location", ""),
-        groups=tuple(groups_of(data)[0]),
-        interlocks=tuple(interlocks_of(data)[0]),
-        recovery=recovery_of(data)[0],
+        groups=tuple(groups_of(data)[0]) if "group" in data else (),
+        interlocks=tuple(interlocks_of(data)[0]) if "interlock" in data else (),
+        recovery=recovery_of(data)[0] if "recovery" in data else {},
         identity=hashlib.sha256(json.dumps(data, sort_keys=True, default=str).encode()).hexdigest()[:12],
     )
 
