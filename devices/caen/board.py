@@ -60,8 +60,8 @@ class CaenBoard:
         row = BOARD[name]
         if name.endswith(".CMD"):
             return Reading(0, now)
-        if row.settable and self.demands[name].value is not None:
-            return self.demands[name].reading(now)
+        if row.settable and (demand := self.demands[name].reading(now)) is not None:
+            return demand
         if name == "BD.LOCAL" and row.wire in self.unit.unsupported:
             # Without a parameter for it, a refused write is the only sign.
             return state_reading(int(self.refused_as_local), now, self._level(name, int(self.refused_as_local)))

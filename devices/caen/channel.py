@@ -34,7 +34,7 @@ class CaenChannel:
     def parameters(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
         row = _ROWS[suffix]
-        if row.demand and self.hv.demand(suffix) is not None:
+        if row.demand and self.hv.demands[suffix].value is not None:
             return ()
         asked = row.needs if set(row.needs).isdisjoint(LIVE) else LIVE
         return (
@@ -113,7 +113,7 @@ class CaenChannel:
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
         row, unit = _ROWS[suffix], self._unit
-        if row.demand and (demand := self.hv.demanded(suffix, now)) is not None:
+        if row.demand and (demand := self.hv.demands[suffix].reading(now)) is not None:
             return demand
         if row.needs or row.constants or row.context:
             if self.number not in unit.channels.present or not unit.unsupported.isdisjoint(row.needs):

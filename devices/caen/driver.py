@@ -8,19 +8,19 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Collection, Mapping, Sequence
-from functools import cached_property
 from typing import Final
 
 from devices.caen.board import CaenBoard
 from devices.caen.catalogue import BOARD, CHANNEL, CHANNEL_SETTINGS, LIVE, SETTINGS
 from devices.caen.channel import CaenChannel
+from devices.caen.identity import CaenIdentity
 from devices.caen.raw import USAGE, CaenRaw
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown
-from devices.links.line import LineLink, open_link, parse_address
-from devices.model import DeviceSettings, Limits, LinkStats, RawRequest, Reading, Value, Way
+from devices.links.line import LineLink, open_link
+from devices.model import DeviceSettings, Limits, RawRequest, Reading, Value, Way
 from devices.rules.channels import ChannelDriver, place_of
 from devices.rules.hv_trip import Activity
 
@@ -48,39 +48,17 @@ class CaenDriver(ChannelDriver[CaenChannel]):
     def __init__(
         self, settings: DeviceSettings, clock: DriverClock | None = None, link: LineLink | None = None
     ) -> None:
-        if link is None:
-            parse_address(settings.address)
+        clock = clock or DriverClock()
+        self._link = link or open_link(settings.address, settings.timeout)
         count = settings.channels or DEFAULT_CHANNELS
-        super().__init__(settings, clock or DriverClock(), count, BOARD, CHANNEL)
-        self._given = link
-        self._interlocked = False  # as the channels reported at the last look
-
-    @cached_property
-    def _link(self) -> LineLink:
-        return self._given or open_link(self.settings.address, self.settings.timeout)
-
-    @cached_property
-    def stats(self) -> LinkStats:
-        """Counters of the link."""
-        return self._link.stats
-
-    @cached_property
-    def _unit(self) -> CaenUnit:
-        board = int(self.settings.options.get("board", 0))
-        return CaenUnit(self.settings.name, self._link, board, self._count, self._clock)
-
-    @cached_property
-    def _board(self) -> CaenBoard:
-        return CaenBoard(self._unit, self.settings, self._count)
-
-    @cached_property
-    def _channels(self) -> Sequence[CaenChannel]:
+        self._unit = CaenUnit(settings.name, self._link, int(settings.options.get("board", 0)), count, clock)
+        self._identity = CaenIdentity(self._unit)
         activity = Activity()
-        return [CaenChannel(self._unit, number, self.settings, activity) for number in range(self._count)]
-
-    @cached_property
-    def _writer(self) -> CaenWriter:
-        return CaenWriter(self._unit, self._board, self._channels, self.settings, self._clock)
+        self._board: CaenBoard = CaenBoard(self._unit, settings, count)
+        channels = [CaenChannel(self._unit, number, settings, activity) for number in range(count)]
+        super().__init__(settings, self._link.stats, clock, self._board, channels, BOARD, CHANNEL)
+        self._writer: CaenWriter = CaenWriter(self._unit, self._board, channels, settings, clock)
+        self._interlocked = False  # as the channels reported at the last look
 
     async def connect(self) -> None:
         """Open the link, find the dialect, learn the identity; sends nothing but MON.
@@ -91,7 +69,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
         self._forget_connection()
         await self._link.connect()
         try:
-            await self._unit.identify()
+            await self._identity.find_out()
         except DeviceError:
             await self._link.close()
             raise
@@ -149,10 +127,13 @@ class CaenDriver(ChannelDriver[CaenChannel]):
 
         Its alarm is that of BD.ILK, which is read more seldom than the status words.
         """
-        before, self._interlocked = self._interlocked, self._unit.interlocked()
-        begins = self._interlocked and not before and not self._unit.interlock_shown
+        unit, before, self._interlocked = self._unit, self._interlocked, False
+        for channel in unit.channels.present:
+            cell = unit.cells[channel].get("STAT")
+            self._interlocked |= cell is not None and unit.layout.has("INTLCK", int(cell.value))
+        begins = self._interlocked and not before and not unit.interlock_shown
         if begins:
-            await self._unit.read_board("BDILK")
+            await unit.read_board("BDILK")
         return begins
 
     async def _explain_outputs_gone(self) -> None:

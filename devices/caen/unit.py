@@ -1,24 +1,26 @@
-"""A CAEN supply as a table of parameters: which dialect it speaks, what it knows, how to read all channels at once.
+"""A CAEN supply as a table of parameters: what it knows, which channels it has, how to read all of them at once.
 
 Between the protocol (bytes) and the driver (meaning). Every value read is kept here with the time of its answer, so
 that a later look sees the newest one, whichever task asked for it.
+
+Not every firmware answers the request for all channels, and not for every parameter; some claim channels that refuse
+everything. What is given up is tried again after a minute, because noise on a line looks the same.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from devices.caen.catalogue import Plain, constants, values_of
-from devices.caen.groups import Channels
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import layout_of
 from devices.clock import DriverClock
-from devices.errors import Garbled, LinkDown, ReplyTimeout
+from devices.errors import Garbled, LinkDown
 from devices.links.line import LineLink
 from devices.rules.settings import BadAnswers
 
@@ -42,11 +44,130 @@ _OF_RANGE = ("IMAX", "IMDEC")
 
 _ALWAYS = frozenset({"VMON", "IMON", "STAT", "VSET", "ISET"})  # every firmware knows these: a refusal says nothing
 
-OTHER_UNIT = 10
-"""Attempts to reach the unit of the last connection, of which the last one also looks for another."""
-
 IDENTITY = ("BDSNUM", "BDFREL")
 """What distinguishes one unit, and one firmware, from another."""
+
+RETRY = 60.0
+"""Seconds after which what was given up is tried again."""
+
+_REFUSALS = 2  # in a row of group reads that had worked, or by one channel, before they are given up
+_WRONG_COUNTS = 2  # group answers of the wrong length in a row before groups are given up
+
+
+class Channels:
+    """What has been found out in this connection; ``name`` is that of the device, for the log."""
+
+    def __init__(self, name: str, clock: DriverClock) -> None:
+        self.count = 0  # as the unit says
+        self._name = name
+        self._clock = clock
+        self.begin(0)
+
+    def begin(self, count: int) -> None:
+        """Begin anew: another connection, or a unit that has changed."""
+        self.count = count
+        self.present = set(range(count))  # as far as is known
+        self.absent: dict[int, float] = {}  # channels that refuse everything, and the monotonic time of the last look
+        self._refused: Counter[int] = Counter()  # by channel, in a row
+        self._answering: set[int] = set()
+        self._forget_groups()
+
+    def _forget_groups(self) -> None:
+        self.number: int | None = None  # of the request for all channels, when it is not the number of channels
+        self._found: int | None = None  # values in the last answer of the wrong length
+        self._refusals = 0
+        self._grouped: set[str] = set()  # parameters that have been read for all channels at once
+        self._wrong_counts: dict[str, int] = {}
+        self._given_up: dict[str, float] = {}  # parameter, or "" for all of them, and the monotonic time of that
+
+    # Single channels
+
+    def asked(self, channel: int) -> bool:
+        """Return whether a channel is to be asked now: one that refuses everything is tried once a minute."""
+        if channel in self.absent:
+            return self._clock.monotonic() - self.absent[channel] >= RETRY
+        return channel in self.present
+
+    def answered(self, channel: int) -> None:
+        """Note a good answer of a channel."""
+        self._answering.add(channel)
+        self._refused.pop(channel, None)
+        if self.absent.pop(channel, None) is not None:
+            self.present.add(channel)
+            self._forget_groups()
+
+    def refused_by(self, channel: int) -> None:
+        """Note a refusal by one channel: it may be absent."""
+        if channel in self._answering or not self._answering:
+            return  # it is there, or the unit does not answer for any channel: it may be starting
+        self._refused[channel] += 1
+        if self._refused[channel] < _REFUSALS:
+            return
+        if channel not in self.absent:
+            # as CHnn: messages that differ by a number alone are one in the log
+            log.warning("%s: CH%02d of %d channels does not answer", self._name, channel, self.count)
+        self.absent[channel] = self._clock.monotonic()
+        self.present.discard(channel)
+        # Try groups of those that do answer.
+        self.number = self.count if self._found == self.size else self.size
+        self._given_up.clear()
+        self._wrong_counts.clear()
+
+    # All channels at once
+
+    @property
+    def size(self) -> int:
+        """How many channels answer, when all that do not are behind them."""
+        count = self.count
+        while count - 1 in self.absent:
+            count -= 1
+        return count
+
+    @property
+    def proven(self) -> bool:
+        """Whether any group read has worked."""
+        return bool(self._grouped)
+
+    def allowed(self, parameter: str) -> bool:
+        """Return whether a parameter is to be asked for all channels now."""
+        # A group of one would be the request for the second channel, where the unit has more than answer.
+        if self.count != 1 and self.size <= 1:
+            return False
+        now = self._clock.monotonic()
+        return all(now - self._given_up.get(key, now - RETRY) >= RETRY for key in ("", parameter))
+
+    def worked(self, parameter: str) -> None:
+        """Note a good answer."""
+        self._grouped.add(parameter)
+        self._wrong_counts.pop(parameter, None)
+        self._refusals = 0
+        self._given_up.pop("", None)
+        self._given_up.pop(parameter, None)
+
+    def refused(self, parameter: str) -> None:
+        """Note that the unit refused a group and answered for single channels."""
+        self._refusals += 1
+        if parameter not in self._grouped or self._refusals >= _REFUSALS:
+            self._give_up(parameter)
+
+    def wrong_count(self, parameter: str, found: int) -> bool:
+        """Note an answer of the wrong length; return whether group reads are given up for it."""
+        self._found = found
+        self._wrong_counts[parameter] = self._wrong_counts.get(parameter, 0) + 1
+        # As long as no group answer was ever good, the unit as a whole is suspected, else this parameter.
+        seen = self._wrong_counts[parameter] if self._grouped else sum(self._wrong_counts.values())
+        if seen < _WRONG_COUNTS:
+            return False
+        self._give_up(parameter)
+        return True
+
+    def _give_up(self, parameter: str) -> None:
+        single = self._grouped and (parameter not in self._grouped or parameter in self._wrong_counts)
+        key = parameter if single else ""
+        if key not in self._given_up:
+            what = "{} is not answered for all channels at once" if single else "no group reads ({})"
+            log.warning("%s: %s, reading channel by channel", self._name, what.format(parameter))
+        self._given_up[key] = self._clock.monotonic()
 
 
 class CaenUnit:
@@ -69,13 +190,10 @@ class CaenUnit:
         """What is known, by channel, with None for the board, and by parameter."""
         self.layout = layout_of("", Profile.A)
         self.dialect = Dialect(Profile.A)
-        self._candidates = (Dialect(Profile.A), Dialect(Profile.B, board))
         self._configured = configured
         self._clock = clock
         self._known = set(_ALWAYS)
         self._again: set[str] = set()  # of the last connection, not confirmed in this one
-        self._spoken = self.dialect
-        self._silences = 0  # in a row when asked in that dialect while connecting
         self._understood = False
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
@@ -96,14 +214,6 @@ class CaenUnit:
     def interlock_shown(self) -> bool:
         """Whether the board itself has just reported an active interlock: the alarm is that of BD.ILK then."""
         return bool(self.value("BDILK")) and self.missed("BDILK", None) < 2
-
-    def interlocked(self) -> bool:
-        """Whether a channel reports an interlock as last read."""
-        for channel in self.channels.present:
-            cell = self.cells[channel].get("STAT")
-            if cell is not None and self.layout.has("INTLCK", int(cell.value)):
-                return True
-        return False
 
     def settled(self, parameter: str, channel: int) -> bool:
         """Return whether there is nothing more to learn about a constant: read, unknown to the firmware, not needed.
@@ -147,85 +257,27 @@ class CaenUnit:
 
     # After connecting
 
-    async def identify(self) -> None:
-        """Find out which unit answers; what is known of it is kept when it is the one of the last connection.
-
-        That one is asked for its serial number alone, so that it is back soon. Raises Garbled when neither dialect
-        gives a name or the channel count makes no sense.
-        """
-        self.answers.reset()
-        self.channels.begin(self.channels.count)
-        if await self._is_same():
-            # ISET for the warning of IMON until it is read
-            self._again = {*_CONSTANTS, *self.unsupported, "ISET"}
-            kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
-            for cells in self.cells.values():
-                for parameter in cells.keys() - kept:
-                    del cells[parameter]
-            return
-        name = await self._detect()
-        self._forget()
+    def begin(self, name: str) -> None:
+        """Begin with a unit of which nothing is known but its name and dialect."""
+        self.forget()
         self._store("BDNAME", None, name)
         self.layout = layout_of(name, self.dialect.profile)
-        count = await self.read_board("BDNCH")
-        if not isinstance(count, int) or not 1 <= count <= 100:
-            raise Garbled(f"the supply does not tell its number of channels ({count})")
-        self.channels.begin(count)
-        for parameter in IDENTITY:
-            await self.read_board(parameter)
 
-    def _forget(self) -> None:
-        """Begin anew with a unit of which nothing is known."""
+    def forget(self) -> None:
+        """Forget everything."""
         self._again.clear()
         self.unsupported.clear()
         for cells in self.cells.values():
             cells.clear()
         self._known = set(_ALWAYS)
-        self._silences = 0
 
-    async def _is_same(self) -> bool:
-        """Ask for the serial number of the last connection. Raises ReplyTimeout when there is no answer at all."""
-        serial = self.value("BDSNUM")
-        if not self.channels.count or serial is None:
-            return False
-        self.dialect = self._spoken
-        try:
-            same = await self.read_back("BDSNUM", None) == serial
-        except (ErrorReply, Garbled):
-            same = False
-        except ReplyTimeout:
-            self._silences += 1
-            if self._silences % OTHER_UNIT:
-                raise
-            return False  # nothing is forgotten yet: another unit may be there, one that does not react to this dialect
-        self._silences = 0
-        if not same:
-            self._forget()
-        return same
-
-    async def _detect(self) -> str:
-        """Return the name of the unit that answers, in whatever dialect."""
-        failure: Exception = Garbled("no answer of a CAEN supply")
-        # What it spoke last time comes first, a wrong dialect may cost a whole timeout; last when that was silent.
-        for dialect in sorted(self._candidates, key=lambda one: (one != self._spoken) != bool(self._silences)):
-            self.dialect = dialect
-            try:
-                reply = await self.monitor("BDNAME")
-                name = reply.word()
-            except (ErrorReply, Garbled, ReplyTimeout) as error:
-                failure = error
-                continue
-            if dialect.profile is Profile.A and reply.board is not None:
-                failure = Garbled(f"answers as board {reply.board}")
-                continue
-            if dialect.profile is Profile.B and reply.board is None:
-                # Units without an address take requests with one, but their answers tell what they are.
-                self.dialect = Dialect(Profile.A)
-            self._spoken = self.dialect
-            return name
-        if isinstance(failure, ReplyTimeout):
-            raise failure
-        raise Garbled(f"not a CAEN supply of the DT55xxE or N1470 family: {failure}")
+    def keep(self) -> None:
+        """Keep what does not change, because the unit is that of the last connection; it is confirmed as it is read."""
+        self._again = {*_CONSTANTS, *self.unsupported, "ISET"}  # ISET for the warning of IMON until it is read
+        kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
+        for cells in self.cells.values():
+            for parameter in cells.keys() - kept:
+                del cells[parameter]
 
     # Reading
 
@@ -238,7 +290,7 @@ class CaenUnit:
         value = await self._read_one(parameter, None)
         self.answers.exchanged(self._understood, self.link.stats.last_error)
         if parameter in IDENTITY and None not in (known, value) and value != known:
-            self._forget()
+            self.forget()
             raise LinkDown(f"another unit or firmware answers: {parameter} was {known} and is {value}; connecting anew")
         return value
 

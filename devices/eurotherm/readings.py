@@ -120,8 +120,8 @@ def _reading(furnace: Furnace, name: str, now: float, of_unit: Alarm) -> Reading
     row, unit = QUANTITIES[name], furnace.unit
     if name.endswith(".CMD"):
         return Reading(0, now)
-    if name in SETTINGS and (demanded := furnace.demand(name).value) is not None:
-        return replace(furnace.demand(name).reading(now), value=typed(row, demanded))
+    if name in SETTINGS and (demand := furnace.demand(name)).value is not None and (memory := demand.reading(now)):
+        return replace(memory, value=typed(row, demand.value))
     needs = furnace.registers(name)
     invalid = Reading(None, now, Level.INVALID, Cause.READ)
     if not unit.missing.isdisjoint(needs):

@@ -123,7 +123,7 @@ class IsegChannel:
     def items(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
         row = CHANNEL[suffix]
-        if suffix in self.hv.demands and self.hv.demand(suffix) is not None:
+        if suffix in self.hv.demands and self.hv.demands[suffix].value is not None:
             return ()
         if row.setting in RAMPS:
             own = (*row.items, MODULE_RAMP, *self._unread(_RAMP_SPAN))
@@ -236,7 +236,7 @@ class IsegChannel:
         row = CHANNEL[suffix]
         if suffix.endswith(".CMD"):
             return Reading(0, now)
-        if suffix in self.hv.demands and (demand := self.hv.demanded(suffix, now)) is not None:
+        if suffix in self.hv.demands and (demand := self.hv.demands[suffix].reading(now)) is not None:
             return demand
         items = row.items
         if row.setting in RAMPS and not self._limits.ramp_is_own():

@@ -60,8 +60,7 @@ class IsegDriver(ChannelDriver[IsegChannel]):
         self._module = IsegModule(self._unit, self._limits, settings)
         activity = Activity()
         channels = [IsegChannel(self._unit, number, self._limits, settings, activity) for number in range(count)]
-        super().__init__(settings, clock, count, MODULE, CHANNEL)
-        self.stats, self._board, self._channels = self._link.stats, self._module, channels
+        super().__init__(settings, self._link.stats, clock, self._module, channels, MODULE, CHANNEL)
         self._writer: IsegWriter = IsegWriter(self._unit, self._module, channels, self._limits, settings, clock)
         self._raw = IsegRaw(self._unit, self._writer, settings, clock)
         self._limits_found: dict[str, Limits | None] = {}

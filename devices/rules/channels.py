@@ -6,7 +6,6 @@ Each of their signals is at the board, or at one of the channels.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from typing import Final, Generic, Protocol, TypeVar
 
 from devices import permit
@@ -97,56 +96,31 @@ def supply_signals(of_board: Mapping[str, Row], of_channel: Mapping[str, Row], c
 class ChannelDriver(Generic[C]):
     """A driver as ``devices.model.Driver`` describes it, but for connecting, reading and the way of a write.
 
-    ``of_board`` and ``of_channel`` are rows of the catalogue, ``count`` is the number of channels. Board, channels,
-    writer and counters of the link are those of the family; a family may make them when they are first used.
+    ``of_board`` and ``of_channel`` are rows of the catalogue.
     """
+
+    _writer: Writer[C]
 
     def __init__(
         self,
         settings: DeviceSettings,
+        stats: LinkStats,
         clock: DriverClock,
-        count: int,
+        board: Board,
+        channels: Sequence[C],
         of_board: Mapping[str, Row],
         of_channel: Mapping[str, Row],
     ) -> None:
         self.settings: Final = settings
+        self.stats: Final = stats
         self._clock = clock
-        self._count = count
-        self._of_board, self._of_channel = of_board, of_channel
-
-    @cached_property
-    def stats(self) -> LinkStats:
-        """Counters of the link."""
-        raise NotImplementedError
-
-    @cached_property
-    def _board(self) -> Board:
-        raise NotImplementedError
-
-    @cached_property
-    def _channels(self) -> Sequence[C]:
-        raise NotImplementedError
-
-    @cached_property
-    def _writer(self) -> Writer[C]:
-        raise NotImplementedError
-
-    @cached_property
-    def _prefixes(self) -> Mapping[str, C]:
-        return {channel_prefix(channel.number): channel for channel in self._channels}
-
-    @cached_property
-    def _at(self) -> Mapping[str, tuple[C, str]]:
-        """Channel and suffix of each signal that is of a channel."""
-        return {
-            prefix + suffix: (channel, suffix)
-            for prefix, channel in self._prefixes.items()
-            for suffix in self._of_channel
+        self._board = board
+        self._channels = channels
+        self._prefixes = {channel_prefix(channel.number): channel for channel in channels}
+        self._at = {
+            prefix + suffix: (channel, suffix) for prefix, channel in self._prefixes.items() for suffix in of_channel
         }
-
-    @cached_property
-    def _signals(self) -> Mapping[str, Signal]:
-        return supply_signals(self._of_board, self._of_channel, self._count)
+        self._signals = supply_signals(of_board, of_channel, len(channels))
 
     def _forget_connection(self) -> None:
         """Forget what only holds within one connection; demands and trips stay."""

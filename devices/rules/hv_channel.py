@@ -164,14 +164,6 @@ class HvChannel:
     def demand_on(self, on: bool | None) -> None:
         self.demands["ON"].value = None if on is None else int(on)
 
-    def demand(self, suffix: str) -> float | int | None:
-        """Return what was last accepted from a user, or found at the first connection; None before that."""
-        return self.demands[suffix].value
-
-    def demanded(self, suffix: str, time: float) -> Reading | None:
-        """Return the demand as a reading, None before it is known."""
-        return None if self.demands[suffix].value is None else self.demands[suffix].reading(time)
-
     def missed_trip(self, sample: Sample) -> None:
         """Latch a trip that only the unit's memory of events still tells of."""
         self.trip.missed(sample)

@@ -180,8 +180,10 @@ class Demand:
         """Start counting again; the demand, and what is not known of it, stay."""
         self._differing = 0
 
-    def reading(self, time: float) -> Reading:
-        """Return the demand as a reading, and take it as shown."""
+    def reading(self, time: float) -> Reading | None:
+        """Return the demand as a reading, None before it is known, and take it as shown."""
+        if self.value is None:
+            return None
         self.moved = False
         return state_reading(self.value, time, Level.MINOR if self.otherwise else Level.OK)
 

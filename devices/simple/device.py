@@ -118,7 +118,7 @@ class SimpleDriver(Generic[R]):
             found, demand = self._found.get(name), self._demands.get(name)
             if demand is None:
                 return self._judged(name, found, now)
-            return None if demand.value is None else demand.reading(now if found is None else found.time)
+            return demand.reading(now if found is None else found.time)
         if dot + end in (HIGHEST, LOWEST):
             limits = self.limits(base)
             if limits is None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from devices.caen.identity import OTHER_UNIT
 from devices.caen.protocol import Profile
 from devices.caen.simulator.model import CaenModel
-from devices.caen.unit import OTHER_UNIT
 from devices.errors import Garbled, LinkDown, ReplyTimeout
 from devices.model import Level
 from devices.rules.hv_channel import State
