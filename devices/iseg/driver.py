@@ -97,7 +97,6 @@ class IsegDriver(ChannelDriver[IsegChannel]):
         except DeviceError:
             await self._link.close()
             raise
-        self._limits.connected()
         for channel in self._channels:
             channel.connected(same=self._to_learn)
         release = self._unit.value("FirmwareRelease")

@@ -27,7 +27,6 @@ class IsegLimits:
         self._unit = unit
         self._settings = settings
         self._signs = str(settings.options.get("setpoints", "auto"))
-        self._slowest: tuple[float, str] | None = None  # ramp in %/s that the site allows, and whose limit that is
 
     def nominal(self, item: str, channel: int) -> float | None:
         """Return VoltageNominal in V or CurrentNominal in A as a magnitude, None before it was read."""
@@ -68,10 +67,6 @@ class IsegLimits:
         """Whether a setting stands for the ramp speed of the module."""
         return setting.item == MODULE_RAMP or (setting.suffix in RAMPS and not self.ramp_is_own())
 
-    def kill(self) -> bool:
-        """Whether kill mode is on, as last read."""
-        return bool(self._unit.word("ModuleStatus") & ModuleStatus.KILL_ENABLE)
-
     def resolution(self, setting: Setting, channel: int) -> float:
         """Return the step, in the unit of the setting, half of which a read-back may differ."""
         if setting.unit in NOMINAL:
@@ -88,18 +83,13 @@ class IsegLimits:
         for other in sorted(self._unit.followers(setting.item, channel)):
             whose = f"site limit of CH{other:02d}, which follows in a group"
             limits = tightened(limits, self._settings.limits_of(other), setting.suffix, whose)
-        if setting.suffix in (*RAMPS, "MOD.RAMPV") and self._slowest is not None and not self.ramp_is_own():
-            percent, whose = self._slowest
+        if self.shares_ramp(setting) and not self.ramp_is_own() and (ramps := list(self._site_ramps())):
+            percent, whose = min(ramps)  # one speed has to serve all channels
             of_module = setting.suffix == "MOD.RAMPV"
             fastest = percent if of_module else percent * (self.nominal("VoltageNominal", channel) or 0.0) / 100
             if fastest < limits.high:
                 limits = replace(limits, high=fastest, high_from=f"site limit of {whose}")
         return limits
-
-    def connected(self) -> None:
-        """Find the slowest ramp that the site allows anywhere: one speed may have to serve all channels."""
-        self._slowest = min(self._site_ramps(), default=None)
-        self._unit.revision += 1
 
     def _site_ramps(self) -> Iterator[tuple[float, str]]:
         """Yield the fastest ramps that the site allows, in %/s of nominal, and whose they are."""
@@ -165,7 +155,7 @@ class IsegLimits:
         options = int(self._unit.number("ModuleOption") or 0)
         fast = options != NOT_VALID and bool(options & ModuleOption.FAST_RAMP)
         most, why = (RAMP_FAST, "fast ramp option") if fast else (RAMP_MOST, "device limit")
-        if self.kill():
+        if self._unit.word("ModuleStatus") & ModuleStatus.KILL_ENABLE:
             most, why = RAMP_KILL, "kill mode allows 1 %/s"
         least = 100 * RAMP_LEAST / nominal
         if setting.suffix in RAMPS:

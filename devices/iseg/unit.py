@@ -125,6 +125,7 @@ class IsegUnit:
             kept = {key: cell for key, cell in before.items() if key[0] in CONSTANT and key not in self.cells}
             self.cells |= kept
             self.assumed |= kept.keys()
+            self.revision += 1
             return True
         for memory in (self.unsupported, self._one_by_one, self._known, self._with_groups, self.groups):
             memory.clear()  # what it could not do is known of that very module only

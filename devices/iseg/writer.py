@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from devices.clock import DriverClock
@@ -47,15 +47,16 @@ class IsegWriter:
         if channel is None and suffix.endswith(".CMD"):
             return await self._clear_module(name)
         if channel is None:
-            return await self._set_module(SETTINGS[suffix], value)
-        self._require_channel(suffix, channel)
+            return await self._set(name, SETTINGS[suffix], None, value)
+        if self._unit.channels and channel.number >= self._unit.channels:
+            raise self._too_few(suffix)
         if suffix == "EMCY.CMD":
             return await self._output.emergency_off(name, channel)
         if suffix == "CLR.CMD":
             return await self._output.clear(name, channel)
         if suffix == "ON":
             return await self._output.switch(name, channel, bool(choice_asked(suffix, value, CHANNEL[suffix].labels)))
-        return await self._set_channel(name, SETTINGS[suffix], channel, value)
+        return await self._set(name, SETTINGS[suffix], channel, value)
 
     def place(self, name: str) -> str:
         """Return the place of a write: a channel, or the module, whose ramp speed channels may share."""
@@ -67,33 +68,43 @@ class IsegWriter:
         """Raise Refused when the configuration forbids writing."""
         check_writable(self._settings)
 
-    def _require_channel(self, what: str, channel: IsegChannel) -> None:
-        if self._unit.channels and channel.number >= self._unit.channels:
-            raise Refused(f"{what}: the module has only {self._unit.channels} channels")
+    def _too_few(self, what: str) -> Refused:
+        return Refused(f"{what}: the module has only {self._unit.channels} channels")
 
     # Settings
 
-    async def _set_channel(self, name: str, setting: Setting, channel: IsegChannel, value: Value) -> list[str]:
-        place = channel_prefix(channel.number)
-        asked = self._asked(setting, value, channel.number, place)
-        demand = channel.hv.demands[setting.suffix]
+    async def _set(self, name: str, setting: Setting, channel: IsegChannel | None, value: Value) -> list[str]:
+        if 0 < setting.first >= self._unit.channels:
+            raise self._too_few(setting.suffix)
+        number, place = (channel.number, channel_prefix(channel.number)) if channel else (0, "")
+        asked = self._asked(setting, value, number, place)
+        demand = (channel.hv.demands if channel else self._module.demands)[setting.suffix]
         names = [name, f"{name}.RBV", *([f"{name}.HI", f"{name}.LO"] if setting.lowest else [])]
-        if self._limits.shares_ramp(setting):
-            try:
-                await self._apply_ramp(asked, setting, demand, channel)
-            finally:
+        if not setting.numeric:
+            await self._set_kill(asked, demand)
+            return [*names, "MOD.STAT", "MOD.CTRL"]
+        try:
+            await self._apply(setting, asked, demand, channel)
+        finally:
+            if self._limits.shares_ramp(setting):
                 names += self._share_ramp(demand)
-            return names
-
-        def wire() -> Value:
-            if setting.whole:
-                return int(asked.value)
-            sign = self._limits.sign(channel.number) if setting.suffix == "VSET" else 1.0
-            # 0.0 is added so that a negative board gets no negative zero, which it might find below its range.
-            return sign * asked.value / setting.scale + 0.0
-
-        await self._apply(setting, asked, demand, channel, wire)
         return names
+
+    def _wire(self, setting: Setting, value: float, channel: IsegChannel | None) -> Value:
+        """Return what stands for a value of a setting on the wire, made of what has just been read."""
+        if setting.whole:
+            rest = self._unit.word(setting.item) & ~(0xFFFF << setting.first) if setting.first else 0
+            return int(value) << setting.first | rest
+        if channel is None:
+            return value
+        if self._limits.shares_ramp(setting):
+            nominal = self._limits.nominal("VoltageNominal", channel.number)
+            if not nominal:
+                raise NotReady(f"{setting.suffix}: the nominal voltage has not been read yet")
+            return 100 * value / nominal
+        sign = self._limits.sign(channel.number) if setting.suffix == "VSET" else 1.0
+        # 0.0 is added so that a negative board gets no negative zero, which it might find below its range.
+        return sign * value / setting.scale + 0.0
 
     def _asked(self, setting: Setting, value: Value, channel: int, place: str = "") -> Asked:
         """Return what is asked for; raises OutOfLimits for what is no value of this setting."""
@@ -115,18 +126,8 @@ class IsegWriter:
             raise NotReady(f"{setting.suffix}: its limits have not been read yet")
         check_limits(setting.suffix, asked.value, setting.unit, limits)
 
-    async def _apply(
-        self,
-        setting: Setting,
-        asked: Asked,
-        demand: Demand,
-        channel: IsegChannel | None,
-        wire: Callable[[], Value],
-    ) -> None:
-        """Look at the setting and at what limits it, check, send once, read back, decide.
-
-        ``wire`` makes the value to be sent out of what the look has found.
-        """
+    async def _apply(self, setting: Setting, asked: Asked, demand: Demand, channel: IsegChannel | None) -> None:
+        """Look at the setting and at what limits it, check, send once, read back, decide."""
         number = channel.number if channel else None
         found = partial(channel.found if channel else self._module.found, setting)
         of_module = self._limits.shares_ramp(setting)
@@ -145,7 +146,7 @@ class IsegWriter:
             now = found()
             return now is not None and asked.same(now[0], asked.value)
 
-        self._exchange.send(target, wire())
+        self._exchange.send(target, self._wire(setting, asked.value, channel))
         try:
             agreed = await self._exchange.look(target, agrees)
             reason = "" if agreed or number is None else await self._input_error(number)
@@ -154,36 +155,6 @@ class IsegWriter:
             raise
         now = found()
         decide(asked, demand, before[0] if before else None, now[0] if now else None, None, reason)
-
-    async def _set_module(self, setting: Setting, value: Value) -> list[str]:
-        if 0 < setting.first >= self._unit.channels:
-            raise Refused(f"{setting.suffix}: the module has only {self._unit.channels} channels")
-        asked = self._asked(setting, value, 0)
-        demand = self._module.demands[setting.suffix]
-        names = [setting.suffix, f"{setting.suffix}.RBV"]
-        if not setting.numeric:
-            await self._set_kill(asked, demand)
-            return [*names, "MOD.STAT", "MOD.CTRL"]
-
-        def wire() -> Value:
-            if setting.suffix == "MOD.RAMPV":
-                return asked.value
-            rest = self._unit.word(setting.item) & ~(0xFFFF << setting.first) if setting.first else 0
-            return int(asked.value) << setting.first | rest
-
-        try:
-            await self._apply(setting, asked, demand, None, wire)
-        finally:
-            if setting.suffix == "MOD.RAMPV":
-                names += self._share_ramp(demand)
-        return names
-
-    async def _apply_ramp(self, asked: Asked, setting: Setting, demand: Demand, channel: IsegChannel) -> None:
-        """Set the ramp speed of the module, given in V/s of a channel."""
-        nominal = self._limits.nominal("VoltageNominal", channel.number)
-        if not nominal:
-            raise NotReady(f"{setting.suffix}: the nominal voltage has not been read yet")
-        await self._apply(setting, asked, demand, channel, lambda: 100 * asked.value / nominal)
 
     def _share_ramp(self, asked: Demand) -> list[str]:
         """Let all demands that stand for the ramp speed of the module follow it, but for the one that was asked."""

@@ -184,31 +184,10 @@ class ModuleOption(IntFlag):
 
 
 class CrateStatus(IntFlag):
-    """Status word of a crate controller."""
+    """Status word of a crate controller: the bits that are known to the simulated one, of 28."""
 
-    LOW_BATTERY = 1 << 0
-    HIGH_BATTERY = 1 << 1
-    LOW_BACKPLANE_5 = 1 << 2
-    HIGH_BACKPLANE_5 = 1 << 3
-    LOW_BACKPLANE_24 = 1 << 4
-    HIGH_BACKPLANE_24 = 1 << 5
-    SERVICE = 1 << 6
-    HIGH_TEMPERATURE = 1 << 7
-    LOW_CONTROLLER_5 = 1 << 8
-    HIGH_CONTROLLER_5 = 1 << 9
-    LOW_CONTROLLER_3_3 = 1 << 10
-    HIGH_CONTROLLER_3_3 = 1 << 11
-    SUM_ERROR = 1 << 12
     POWER_ON = 1 << 16
-    POWER_FAIL = 1 << 17
-    HIGH_VOLTAGE_ON = 1 << 18
-    SHUT_DOWN = 1 << 19
     ENABLED = 1 << 20
-    FAST_OFF = 1 << 21
-    ERROR_CAN2 = 1 << 24
-    ERROR_CAN1 = 1 << 25
-    ERROR_BACKPLANE = 1 << 26
-    ERROR_INTERNAL = 1 << 27
 
 
 class Action(IntEnum):

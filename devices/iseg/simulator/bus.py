@@ -20,9 +20,19 @@ from typing import Any, NamedTuple
 
 import can
 
-from devices.iseg.edcp.protocol import CRATE, Broadcast, Data, Unexplained, decode
+from devices.iseg.edcp.bits import CrateStatus, GeneralStatus
+from devices.iseg.edcp.protocol import (
+    CRATE,
+    Broadcast,
+    Data,
+    Registration,
+    Request,
+    Unexplained,
+    announcement,
+    answer,
+    decode,
+)
 from devices.iseg.simulator.answers import respond
-from devices.iseg.simulator.crate import SimulatedCrate
 from devices.iseg.simulator.module import SimulatedIsegModule
 from devices.iseg.simulator.ports import CanPort, SlcanPort
 from devices.iseg.simulator.wire import HOST, Wire
@@ -43,6 +53,9 @@ REORDER_DELAY = 0.004
 _BUS_OFF = Frame(0x040, bytes(8), error=True)
 _ACTIVE = Frame(0x004, bytes((0, 0x40, 0, 0, 0, 0, 0, 0)), error=True)
 
+_CRATE_ANSWER_ID = 0x604
+_CRATE_CLASS = 0x2E
+
 
 @dataclass(slots=True)
 class Faults:
@@ -62,6 +75,47 @@ class Faults:
     delay: float = 0.0
     flood: float = 0.0
     bus_off: bool = False
+
+
+class SimulatedCrate:
+    """The crate controller on the segment: status, fan, power (EDCP guide, crate items).
+
+    ``power`` and ``fan`` (%) may be set by a test; without power the modules are dead. ``registered``: no
+    announcements.
+    """
+
+    __slots__ = ("_announce", "fan", "power", "registered")
+
+    def __init__(self) -> None:
+        self.power, self.registered, self.fan, self._announce = True, True, 35.0, 0.0
+
+    def step(self, dt: float) -> list[Frame]:
+        """Advance by dt seconds and return the announcement when one is due."""
+        self._announce -= dt
+        if self.registered or self._announce > 0:
+            return []
+        self._announce = 1.0
+        return [announcement(CRATE, GeneralStatus(0), _CRATE_CLASS)]
+
+    def respond(self, frame: Frame) -> list[Frame]:
+        """Return the answers to one frame; nothing when it is not for a crate controller."""
+        if frame.id not in (0x600, 0x601):
+            return []
+        values = {
+            "CrateStatus": int(CrateStatus.ENABLED | self.power * CrateStatus.POWER_ON),
+            "FanSpeed": self.fan,
+            "CratePower": int(self.power),
+        }
+        match decode(frame):
+            case Registration(on=on):
+                self.registered = on
+            case Request(item=item) if item.name in values:
+                return [Frame(_CRATE_ANSWER_ID, answer(CRATE, item, values[item.name]).data)]
+            case Data(item=item, value=int(value) | float(value)) if item.name == "CratePower":
+                self.power = bool(value)
+            case Data(item=item, value=int(value) | float(value)) if item.name == "FanSpeed":
+                self.fan = float(value)
+        return []
 
 
 class Received(NamedTuple):
@@ -266,10 +320,10 @@ class SimulatedIsegBus:
             if self._reaches(address) and (frames := respond(module, frame)):
                 ready = max(when, self._ready.get(address, 0.0)) + self.reaction
                 self._ready[address] = ready
-                for answer in frames:
-                    self.wire.offer(answer, ready, address)
-        for answer in self.crate.respond(frame):
-            self.wire.offer(answer, when + self.reaction, CRATE)
+                for one in frames:
+                    self.wire.offer(one, ready, address)
+        for one in self.crate.respond(frame):
+            self.wire.offer(one, when + self.reaction, CRATE)
 
     def _answer(self, frame: Frame, now: float) -> None:
         faults = self.faults

@@ -28,7 +28,7 @@ from devices.iseg.edcp.protocol import (
     registration,
 )
 from devices.iseg.simulator.answers import respond
-from devices.iseg.simulator.crate import SimulatedCrate
+from devices.iseg.simulator.bus import SimulatedCrate
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
 from devices.links.can_frame import Frame
 
