@@ -18,8 +18,7 @@ import time
 
 from devices.eurotherm.simulator.server import BITS, SILENCE, SimulatedFurnaces
 from devices.links.modbus import ModbusUnit, open_unit
-from devices.links.modbus_frames import READ, Request
-from devices.links.modbus_words import twin_of
+from devices.links.modbus_frames import READ, Request, twin_of
 
 BLOCKS = ((twin_of(1), 10), (75, 13))
 SINGLES = tuple((address, 1) for address in (1, 2, 3, 4, 5, 75, 76, 80, 87))

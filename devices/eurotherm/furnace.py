@@ -29,7 +29,7 @@ from devices.eurotherm.power_record import Sample
 from devices.eurotherm.registers import REGISTERS, Form, Inputs, Scale, Status
 from devices.eurotherm.unit import EurothermUnit
 from devices.eurotherm.watch import FurnaceWatch
-from devices.links.modbus_words import FULL_SCALE
+from devices.links.modbus_frames import FULL_SCALE
 from devices.model import DeviceSettings, Kind, Level, Limits, Reading, state_reading
 from devices.rules.settings import Asked, Demand, moved, tightened
 

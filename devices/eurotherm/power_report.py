@@ -5,15 +5,24 @@ from __future__ import annotations
 import math
 from datetime import datetime
 
-from devices.eurotherm.power_record import MAINS_KINDS, RUNNING, Interruption, Kind
+from devices.eurotherm.power_record import MAINS_KINDS, RUNNING, Interruption, Kind, Sample
+
+NOTHING = Sample(0.0, False)
+"""What is known of the time before a record begins."""
 
 
 def report(event: Interruption) -> str:
     """Return an event in words."""
+    before, after = event.before or NOTHING, event.after
+    temperatures = f"Temperature {degrees(before.temp)} before, {degrees(after.temp)} after"
     parts = [_headline(event), _evidence(event), *_computer(event)]
-    if event.kind not in MAINS_KINDS:
-        return " ".join([*parts, _furnace_went_on(event)])
-    return " ".join([*parts, *_temperatures(event), *_settings(event), *_program(event)])
+    if event.kind in MAINS_KINDS:
+        parts += [temperatures + _recovery(event), *_settings(before, after), *_program(before, after)]
+    elif event.traces:
+        parts.append(f"{temperatures}; {' and '.join(event.traces)}: look at the heater supply.")
+    else:
+        parts.append(temperatures + ("." if event.kind is Kind.UNKNOWN else ": the furnace went on."))
+    return " ".join(parts)
 
 
 _WHAT = {
@@ -61,31 +70,22 @@ def _computer(event: Interruption) -> list[str]:
     return [] if event.kind not in MAINS_KINDS or event.before is None else ["The computer kept running."]
 
 
-def _furnace_went_on(event: Interruption) -> str:
-    before, after = event.before, event.after
-    change = f"{degrees(before.temp if before else None)} before, {degrees(after.temp)} after"
-    if event.traces:
-        return f"Temperature {change}; {' and '.join(event.traces)}: look at the heater supply."
-    return f"Temperature {change}{'.' if event.kind is Kind.UNKNOWN else ': the furnace went on.'}"
-
-
-def _temperatures(event: Interruption) -> list[str]:
-    text = (
-        f"Temperature {degrees(event.before.temp if event.before else None)} before, {degrees(event.after.temp)} after"
-    )
+def _recovery(event: Interruption) -> str:
+    text = ""
     if event.lowest is not None and event.lowest != event.after.temp:
         text += f", lowest {degrees(event.lowest)} at {moment(math.ceil(event.lowest_at))}"
     if event.back is not None:
         text += f", back at {moment(math.ceil(event.back))}"
-    return [text + "."]
+    return text + "."
 
 
-def _settings(event: Interruption) -> list[str]:
-    before, after = event.before, event.after
-    found = [_change("Setpoint", degrees(before.target) if before else "unknown", degrees(after.target))]
-    found.append(_change("Mode", before.mode if before else "unknown", after.mode))
-    if after.remote == "REMOTE" or (before is not None and before.remote == "REMOTE"):
-        found.append(_change("Setpoint source", before.remote if before else "unknown", after.remote))
+def _settings(before: Sample, after: Sample) -> list[str]:
+    found = [
+        _change("Setpoint", degrees(before.target), degrees(after.target)),
+        _change("Mode", before.mode, after.mode),
+    ]
+    if "REMOTE" in (before.remote, after.remote):
+        found.append(_change("Setpoint source", before.remote, after.remote))
     return found
 
 
@@ -94,16 +94,14 @@ def _change(what: str, before: str, after: str) -> str:
     return f"{what} {after} as before." if before == after else f"{what} {before} before, {after} after."
 
 
-def _program(event: Interruption) -> list[str]:
-    before, after = event.before, event.after
-    was = before.program if before else ""
-    if was not in RUNNING:
+def _program(before: Sample, after: Sample) -> list[str]:
+    if before.program not in RUNNING:
         return [f"Programmer {after.program or 'unknown'}."] if after.program not in ("RESET", "") else []
-    left = f" with {span(before.left)} left" if before is not None and before.left is not None else ""
-    state = "running" if was == "RUN" else "in hold"
+    left = "" if before.left is None else f" with {span(before.left)} left"
+    was = f"The programmer was {'running' if before.program == 'RUN' else 'in hold'}{left} and is"
     if after.program == "RESET":
-        return [f"The programmer was {state}{left} and is reset now: start it by hand."]
-    return [f"The programmer was {state}{left} and is in {after.program or 'an unknown state'} now."]
+        return [f"{was} reset now: start it by hand."]
+    return [f"{was} in {after.program or 'an unknown state'} now."]
 
 
 def moment(stamp: float) -> str:

@@ -12,7 +12,7 @@ from devices.eurotherm.catalogue import SETTING_OF
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import CONFIGURATION, REGISTERS, Access, Form, Register, Scale, register_at
 from devices.eurotherm.writer import EurothermWriter
-from devices.links.modbus_words import float_from, seconds_from, signed, twin_of
+from devices.links.modbus_frames import float_from, seconds_from, signed, twin_of
 from devices.model import Kind, RawRequest, Way
 from devices.rules.raw_words import number_in, whole_number
 from devices.rules.settings import check_limits, check_writable

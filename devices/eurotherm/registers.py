@@ -1,8 +1,8 @@
 """Registers of a Eurotherm 3200 (3216, 3208, 3204) and the meaning of their words; no I/O.
 
 Sources: Series 3200 Engineering Handbook HA028651 (marked M), 2000 Series Communications Handbook HA026230, which
-the former refers to for the wire format, and the drivers published for real 32xx instruments. How sure a row is stands
-in ``Register.mark``.
+the former refers to for the wire format, and the drivers published for real 32xx instruments. Two of them agree on a
+row, unless it is marked: one source, inferred (from the family), or disputed (sources disagree).
 
 Every parameter exists twice: as a signed word at its address A, multiplied by a power of ten that the wire never
 tells, and as an IEEE twin of two words at ``0x8000 + 2 * A`` (float, signed 32-bit milliseconds, or the value with
@@ -17,7 +17,7 @@ from dataclasses import KW_ONLY, dataclass
 from enum import Enum, IntFlag
 from functools import partial
 
-from devices.links.modbus_words import signed, twin_of
+from devices.links.modbus_frames import signed, twin_of
 
 FILLER = 0x8000  # the second word of a twin that needs only one; also a word without a parameter in a block
 LONGEST_BLOCK = 32  # words; what the oldest members of the family allow in one request
@@ -60,15 +60,6 @@ class Access(Enum):
     COMMAND = "W"
 
 
-class Mark(Enum):
-    """How sure a row is."""
-
-    C2 = "two independent sources"
-    C1 = "one source"
-    INFERRED = "inferred from the family"
-    OPEN = "sources disagree"
-
-
 @dataclass(frozen=True, slots=True)
 class Register:
     """One parameter; ``name`` is that of the handbook, ``labels`` the texts of the values from 0 on."""
@@ -83,7 +74,6 @@ class Register:
     scale: Scale = Scale.UNIT
     unit: str = ""
     labels: tuple[str, ...] = ()
-    mark: Mark = Mark.C2
 
     @property
     def twin(self) -> int:
@@ -149,25 +139,23 @@ _command = partial(Register, access=Access.COMMAND, form=Form.COMMAND)
 
 
 def _alarm(number: int, threshold: int, hysteresis: int) -> tuple[Register, ...]:
-    at, name = number - 1, f"A{number}"
+    at, name = number - 1, f"A{number}"  # one source for latching and blocking
     return (
         _pv(threshold, name, f"Threshold of alarm {number}", _W, True),
         _pv(hysteresis, f"{name}.HYS", f"Hysteresis of alarm {number}", _W, True),
-        _flag(294 + at, f"{name}.STS", f"Alarm {number} is active", mark=Mark.C1),
-        _enum(536 + at, f"{name}.TYP", f"Type of alarm {number}", _C, labels=_ALARM_TYPES, mark=Mark.OPEN),
-        _enum(
-            540 + at, f"{name}.LAT", f"Latching of alarm {number}", _C, labels=("NONE", "AUTO", "MANUAL"), mark=Mark.C1
-        ),
-        _enum(544 + at, f"{name}.BLK", f"Blocking of alarm {number}", _C, labels=("OFF", "ON"), mark=Mark.C1),
+        _flag(294 + at, f"{name}.STS", f"Alarm {number} is active"),  # one source
+        _enum(536 + at, f"{name}.TYP", f"Type of alarm {number}", _C, labels=_ALARM_TYPES),  # disputed
+        _enum(540 + at, f"{name}.LAT", f"Latching of alarm {number}", _C, labels=("NONE", "AUTO", "MANUAL")),
+        _enum(544 + at, f"{name}.BLK", f"Blocking of alarm {number}", _C, labels=("OFF", "ON")),
     )
 
 
 def _segment(number: int) -> tuple[Register, ...]:
-    start, name, mark = 1280 + 3 * (number - 1), f"SEG{number}", Mark.C2 if number <= 4 else Mark.C1
+    start, name = 1280 + 3 * (number - 1), f"SEG{number}"  # one source for those above 4
     return (
-        _time(start, f"{name}.DWELL", f"Dwell of segment {number}", _W, True, scale=Scale.TIMER, mark=mark),
-        _pv(start + 1, f"{name}.TSP", f"Target of segment {number}", _W, True, mark=mark),
-        _rate(start + 2, f"{name}.RATE", f"Ramp rate of segment {number}", _W, True, mark=mark),
+        _time(start, f"{name}.DWELL", f"Dwell of segment {number}", _W, True, scale=Scale.TIMER),
+        _pv(start + 1, f"{name}.TSP", f"Target of segment {number}", _W, True),
+        _rate(start + 2, f"{name}.RATE", f"Ramp rate of segment {number}", _W, True),
     )
 
 
@@ -187,24 +175,24 @@ _MEASUREMENT = (
     _pv(111, "SP.HI", "Setpoint high limit", _W, True),
     _pv(112, "SP.LO", "Setpoint low limit", _W, True),
     _enum(276, "L-R", "Local or remote setpoint", _W, True, labels=("LOCAL", "REMOTE")),
-    _pv(278, "REM.HI", "Remote input, top of scale", _W, mark=Mark.C1),
-    _pv(279, "REM.LO", "Remote input, bottom of scale", _W, mark=Mark.C1),
-    _enum(531, "RAMPU", "Unit of ramp rates", _W, labels=("MINUTE", "HOUR", "SECOND"), mark=Mark.OPEN),
+    _pv(278, "REM.HI", "Remote input, top of scale", _W),  # one source
+    _pv(279, "REM.LO", "Remote input, bottom of scale", _W),  # one source
+    _enum(531, "RAMPU", "Unit of ramp rates", _W, labels=("MINUTE", "HOUR", "SECOND")),  # disputed
 )
 
 _INPUT = (
     _pv(11, "RNG.LO", "Input range low", _C),
     _pv(12, "RNG.HI", "Input range high", _C),
     _number(101, "FILT.T", "Input filter time", _W, unit="s"),
-    _number(103, "RC.PV", "Rate of change of the process value", unit="C/min", mark=Mark.C1),
+    _number(103, "RC.PV", "Rate of change of the process value", unit="C/min"),  # one source
     _pv(141, "PV.OFS", "Offset added to the process value", _W),
     _number(202, "MV.IN", "Thermocouple voltage", unit="mV"),
     _pv(203, "PV.CM", "Process value from the host, volatile", _W),
     _flag(258, "SBR", "Sensor broken"),
-    _enum(516, "UNITS", "Temperature unit", _C, labels=("C", "F", "K", "NONE"), mark=Mark.INFERRED),
+    _enum(516, "UNITS", "Temperature unit", _C, labels=("C", "F", "K", "NONE")),  # inferred
     _enum(525, "DEC.P", "Decimals of the process value", _C, labels=("0", "1", "2")),
     _enum(12290, "IN.TYP", "Input type", _C, labels=_INPUT_TYPES),
-    _enum(12291, "CJ.tyP", "Cold junction", _C, labels=("AUTO", "0 C", "50 C"), mark=Mark.C1),
+    _enum(12291, "CJ.tyP", "Cold junction", _C, labels=("AUTO", "0 C", "50 C")),  # one source
 )
 
 _CONTROL = (
@@ -216,7 +204,7 @@ _CONTROL = (
     _pv(17, "CB.Lo", "Cutback low", _W),
     _pv(18, "CB.HI", "Cutback high", _W),
     _number(19, "R2G", "Relative gain of cooling", _W),
-    _number(21, "MTR.T", "Valve travel time", _W, unit="s", mark=Mark.C1),
+    _number(21, "MTR.T", "Valve travel time", _W, unit="s"),  # one source
     _number(28, "MR", "Manual reset", _W, unit="%"),
     _percent(30, "OP.HI", "Output high limit", _W, True),
     _percent(31, "OP.LO", "Output low limit", _W, True),
@@ -230,9 +218,9 @@ _CONTROL = (
     _flag(263, "LBR", "Loop break"),
     _enum(270, "A.TUNE", "Autotune", _W, labels=("OFF", "ON")),
     _enum(273, "A-M", "Automatic or manual", _W, labels=("AUTO", "MANUAL")),
-    _enum(512, "CTRL.H", "Control of channel 1", _C, labels=("OFF", "ON/OFF", "PID", "VALVE"), mark=Mark.C1),
-    _enum(513, "CTRL.C", "Control of channel 2", _C, labels=("OFF", "ON/OFF", "PID"), mark=Mark.C1),
-    _enum(530, "STBY.T", "Alarms in standby", _C, labels=("ABSOLUTE", "OFF"), mark=Mark.C1),
+    _enum(512, "CTRL.H", "Control of channel 1", _C, labels=("OFF", "ON/OFF", "PID", "VALVE")),  # one source
+    _enum(513, "CTRL.C", "Control of channel 2", _C, labels=("OFF", "ON/OFF", "PID")),  # one source
+    _enum(530, "STBY.T", "Alarms in standby", _C, labels=("ABSOLUTE", "OFF")),  # one source
 )
 
 _ALARMS = (
@@ -245,16 +233,16 @@ _ALARMS = (
     _bits(87, "Di.IP", "Digital inputs and power-failed bit"),
     _flag(260, "NEW.AL", "An alarm is not acknowledged"),
     _command(274, "Ac.ALL", "Acknowledge all alarms and the power failure"),
-    _bits(551, "Di.OP", "Digital outputs", _W, mark=Mark.C1),
+    _bits(551, "Di.OP", "Digital outputs", _W),  # one source
     _one(79, "LL.AMP", "Leakage current", unit="A"),
     _one(80, "LD.AMP", "Load current", unit="A"),
-    _number(304, "LD.ALM", "Low-current threshold", _W, unit="A", mark=Mark.C1),
-    _number(305, "LK.ALM", "Leakage threshold", _W, unit="A", mark=Mark.C1),
-    _number(306, "HC.ALM", "Over-current threshold", _W, unit="A", mark=Mark.C1),
-    _flag(307, "LD.STS", "Load current low", mark=Mark.C1),
-    _flag(308, "LK.STS", "Leakage current high", mark=Mark.C1),
-    _flag(309, "HC.STS", "Over-current", mark=Mark.C1),
-    _int(572, "CT.RNG", "Range of the current transformer", _C, mark=Mark.C1),
+    _number(304, "LD.ALM", "Low-current threshold", _W, unit="A"),  # one source
+    _number(305, "LK.ALM", "Leakage threshold", _W, unit="A"),  # one source
+    _number(306, "HC.ALM", "Over-current threshold", _W, unit="A"),  # one source
+    _flag(307, "LD.STS", "Load current low"),  # one source
+    _flag(308, "LK.STS", "Leakage current high"),  # one source
+    _flag(309, "HC.STS", "Over-current"),  # one source
+    _int(572, "CT.RNG", "Range of the current transformer", _C),  # one source
 )
 
 _PROGRAMMER = (
@@ -262,16 +250,16 @@ _PROGRAMMER = (
     _enum(
         320, "TM.CFG", "Kind of timer", _W, labels=("NONE", "DWELL", "DELAY", "SOFT START", *("?",) * 6, "PROGRAMMER")
     ),
-    _enum(321, "TM.RES", "Resolution of the timer", _W, labels=("MINUTES", "SECONDS"), mark=Mark.C1),
-    _pv(322, "SS.SP", "Soft-start setpoint", _W, mark=Mark.C1),
+    _enum(321, "TM.RES", "Resolution of the timer", _W, labels=("MINUTES", "SECONDS")),  # one source
+    _pv(322, "SS.SP", "Soft-start setpoint", _W),  # one source
     _percent(323, "SS.PWR", "Soft-start power limit", _W),
     _time(324, "DWELL", "Requested time", _W, True, scale=Scale.TIMER),
-    _time(325, "T.ELAP", "Time elapsed", scale=Scale.TIMER, mark=Mark.C1),
-    _time(326, "T.REMN", "Time remaining", scale=Scale.TIMER, mark=Mark.C1),
-    _pv(327, "THRES", "Distance from setpoint at which timing starts", _W, mark=Mark.C1),
-    _enum(328, "End.T", "What the end of the timer does", _W, labels=("OFF", "DWELL", "SP2", "RESET"), mark=Mark.OPEN),
-    _enum(329, "SERVO", "Start after a power failure", _W, labels=("SP", "PV", "SP.RB", "PV.RB"), mark=Mark.INFERRED),
-    _bits(331, "EVENT", "Programmer events", _W, mark=Mark.C1),
+    _time(325, "T.ELAP", "Time elapsed", scale=Scale.TIMER),  # one source
+    _time(326, "T.REMN", "Time remaining", scale=Scale.TIMER),  # one source
+    _pv(327, "THRES", "Distance from setpoint at which timing starts", _W),  # one source
+    _enum(328, "End.T", "What the end of the timer does", _W, labels=("OFF", "DWELL", "SP2", "RESET")),  # disputed
+    _enum(329, "SERVO", "Start after a power failure", _W, labels=("SP", "PV", "SP.RB", "PV.RB")),  # inferred
+    _bits(331, "EVENT", "Programmer events", _W),  # one source
     _int(332, "P.CYCL", "Cycles to run", _W),
     _int(333, "CYCLE", "Present cycle"),
     *(register for number in range(1, SEGMENTS + 1) for register in _segment(number)),
@@ -280,14 +268,14 @@ _PROGRAMMER = (
 _IDENTITY = (
     _int(106, "HOME", "What the display shows", _W),
     _int(107, "VERSION", "Firmware, to be read as hex"),
-    _int(122, "TYPE", "Instrument type code", mark=Mark.OPEN),
+    _int(122, "TYPE", "Instrument type code"),  # disputed
     _int(131, "ADDR", "Slave address", _W, True),
-    _command(313, "RC.RCL", "Recall a recipe", mark=Mark.C1),
-    _command(314, "RC.SAV", "Save a recipe", mark=Mark.C1),
-    _int(12544, "ID", "Kind of comms module", mark=Mark.INFERRED),
-    _enum(12548, "BAUD", "Baud rate", _C, labels=("9600", "19200", "4800", "2400", "1200"), mark=Mark.INFERRED),
-    _enum(12549, "PRTY", "Parity", _C, labels=("NONE", "EVEN", "ODD"), mark=Mark.INFERRED),
-    _int(12550, "RESOLUTION", "Comms resolution on the 2000 series", _C, mark=Mark.OPEN),
+    _command(313, "RC.RCL", "Recall a recipe"),  # one source
+    _command(314, "RC.SAV", "Save a recipe"),  # one source
+    _int(12544, "ID", "Kind of comms module"),  # inferred
+    _enum(12548, "BAUD", "Baud rate", _C, labels=("9600", "19200", "4800", "2400", "1200")),  # inferred
+    _enum(12549, "PRTY", "Parity", _C, labels=("NONE", "EVEN", "ODD")),  # inferred
+    _int(12550, "RESOLUTION", "Comms resolution on the 2000 series", _C),  # disputed
 )
 
 REGISTERS: Mapping[str, Register] = {

@@ -24,8 +24,7 @@ from devices.eurotherm.registers import (
     decimals_of,
 )
 from devices.links.modbus import ModbusUnit
-from devices.links.modbus_frames import ModbusRefusal
-from devices.links.modbus_words import float_from, number_from, seconds_from, word_from
+from devices.links.modbus_frames import ModbusRefusal, float_from, number_from, seconds_from, word_from
 from devices.rules.settings import BadAnswers
 
 log = logging.getLogger("labioc.eurotherm")

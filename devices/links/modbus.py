@@ -17,14 +17,19 @@ from typing import TypeVar
 from weakref import WeakValueDictionary
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout, Withdrawn
-from devices.links.modbus_frames import BUSY, READ, WRITE, WRITE_ONE, ModbusRefusal, Request
-from devices.links.modbus_line import PROOF, RtuLine
-from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
-from devices.links.modbus_words import (
+from devices.links.modbus_frames import (
+    BUSY,
+    READ,
+    WRITE,
+    WRITE_ONE,
+    ModbusRefusal,
+    Request,
     twin_of,
     words_from_float,
     words_from_seconds,
 )
+from devices.links.modbus_line import PROOF, RtuLine
+from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
 from devices.model import LinkStats
 from devices.permit import Precedence, current
 

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TypeVar
 
-from devices.simulation.listener import Listener
+from devices.simulation.ports import Listener
 
 T = TypeVar("T")
 

@@ -10,9 +10,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from devices.simulation.listener import Listener
-from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
+from devices.simulation.ports import Listener, SerialPort
+from devices.simulation.simulation import ModelTime
 
 LONGEST_LINE = 512  # bytes
 
@@ -32,7 +31,7 @@ class LineServer(Listener, ABC):
     ) -> None:
         super().__init__(self._talk, port, host)
         self._time = ModelTime(step, clock)
-        self._terminal: _Terminal | None = None
+        self._terminal: SerialPort[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -64,7 +63,7 @@ class LineServer(Listener, ABC):
     async def plug_in_serial(self) -> str:
         """Create a pseudo terminal that answers too, and return the path of the port to open."""
         await self.unplug_serial()
-        self._terminal = _Terminal(self)
+        self._terminal = SerialPort(_Lines().feed, self._answer_serial)
         return self._terminal.path
 
     async def unplug_serial(self) -> None:
@@ -72,6 +71,11 @@ class LineServer(Listener, ABC):
         if self._terminal is not None:
             await self._terminal.unplug()
             self._terminal = None
+
+    async def _answer_serial(self, port: SerialPort[bytes], line: bytes) -> None:
+        with suppress(ConnectionError):
+            for piece in await self.answer(line):
+                port.write(piece or b"")
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         lines = _Lines()
@@ -102,31 +106,3 @@ def _reset(writer: asyncio.StreamWriter) -> None:
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
-
-
-class _Terminal(PseudoTerminal):
-    """A serial line whose requests are answered one after the other."""
-
-    def __init__(self, server: LineServer) -> None:
-        super().__init__(self._receive)
-        self._server = server
-        self._lines = _Lines()
-        self._requests: asyncio.Queue[bytes] = asyncio.Queue()
-        self._worker = asyncio.create_task(self._work(), name="simulated serial line")
-
-    async def unplug(self) -> None:
-        """End the task, and let the port vanish."""
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        self.close()
-
-    def _receive(self, data: bytes) -> None:
-        for line in self._lines.feed(data):
-            self._requests.put_nowait(line)
-
-    async def _work(self) -> None:
-        while True:
-            line = await self._requests.get()
-            with suppress(ConnectionError):
-                for piece in await self._server.answer(line):
-                    self.write(piece or b"")

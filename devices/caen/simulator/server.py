@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from devices.caen.simulator.model import CaenModel
 from devices.simulation.lines import LineServer
-from devices.simulation.listener import Listener
+from devices.simulation.ports import Listener
 
 REMEMBERED = 20_000  # requests kept for inspection
 TELNET_GREETING = b"\xff\xfb\x01\xff\xfb\x03"  # WILL ECHO, WILL SUPPRESS-GO-AHEAD (RFC 854)

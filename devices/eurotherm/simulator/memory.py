@@ -16,7 +16,7 @@ from devices.eurotherm.registers import (
     Scale,
     decimals_in,
 )
-from devices.links.modbus_words import (
+from devices.links.modbus_frames import (
     FULL_SCALE,
     float_from,
     number_from,

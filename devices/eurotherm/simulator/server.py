@@ -12,7 +12,7 @@ import random
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from pathlib import Path
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.slave import Slave, frame_length
 from devices.links.modbus_frames import EXCEPTION, is_frame, with_crc
-from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
+from devices.simulation.ports import SerialPort, Terminal
+from devices.simulation.simulation import ModelTime
 
 REMEMBERED = 20_000  # requests kept for inspection
 LONGEST_REQUEST = 512  # bytes
@@ -82,7 +82,8 @@ class SimulatedFurnaces:
         self._baudrate = baudrate
         self._character = BITS / baudrate
         self._time = ModelTime(self._step, clock)
-        self._terminal: _Line | None = None
+        self._terminal: SerialPort[tuple[bytes, float]] | None = None
+        self._begun, self._arrived = b"", 0.0  # a request that has not come to its end, and when it began
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._random = random.Random(1)
 
@@ -119,24 +120,25 @@ class SimulatedFurnaces:
 
     async def plug_in(self) -> None:
         """Create a port, under a new number when the old one still exists, and let the stable name lead to it."""
-        before, self._terminal = self._terminal, _Line(self)
+        self._begun = b""
+        before, self._terminal = self._terminal, SerialPort(self._requests, self._serve)
         with suppress(FileNotFoundError):
             os.unlink(self.device)
-        os.symlink(self._terminal.terminal.path, self.device)
+        os.symlink(self._terminal.path, self.device)
         if before is not None:
-            await before.close()
+            await before.unplug()
 
     async def unplug(self) -> None:
         """Take the port away, as when a USB plug is pulled."""
         if self._terminal is not None:
             os.unlink(self.device)
-            await self._terminal.close()
+            await self._terminal.unplug()
             self._terminal = None
 
     def send(self, data: bytes) -> None:
         """Put unsolicited bytes on the line."""
         if self._terminal is not None:
-            self._terminal.terminal.write(data)
+            self._terminal.write(data)
 
     def advance(self) -> None:
         """Bring the models up to the clock's now."""
@@ -179,8 +181,24 @@ class SimulatedFurnaces:
     def _happens(self, percent: float) -> bool:
         return percent > 0 and self._random.random() * 100 < percent
 
-    async def serve(self, terminal: PseudoTerminal, frame: bytes, arrived: float) -> None:
-        """Answer one request in its time; ``arrived`` is when its first bytes did, by the loop's clock."""
+    def _requests(self, data: bytes) -> Iterator[tuple[bytes, float]]:
+        """Cut requests out of what arrives, each with the time of its first bytes by the loop's clock."""
+        now = asyncio.get_running_loop().time()
+        if now - self._arrived > STALE:
+            self._begun = b""
+        if not self._begun:
+            self._arrived = now
+        self._begun = (self._begun + data)[-LONGEST_REQUEST:]
+        while (length := frame_length(self._begun)) and len(self._begun) >= length:
+            frame, self._begun = self._begun[:length], self._begun[length:]
+            if is_frame(frame):
+                yield frame, self._arrived
+            else:
+                self._begun = b""  # out of step; the next silence is the next chance
+
+    async def _serve(self, terminal: Terminal, request: tuple[bytes, float]) -> None:
+        """Answer one request in its time."""
+        frame, arrived = request
         sent = arrived + (len(frame) + SILENCE) * self._character if self.realtime else arrived
         if self.faults.echo:
             terminal.write(frame)
@@ -218,39 +236,3 @@ async def simulated_furnaces(
         yield furnaces
     finally:
         await furnaces.stop()
-
-
-class _Line:
-    """Cuts requests out of what arrives and has them answered one after the other."""
-
-    def __init__(self, furnaces: SimulatedFurnaces) -> None:
-        self.terminal = PseudoTerminal(self._receive)
-        self._furnaces = furnaces
-        self._begun = b""
-        self._arrived = 0.0
-        self._requests: asyncio.Queue[tuple[bytes, float]] = asyncio.Queue()
-        self._worker = asyncio.create_task(self._work(), name="simulated Modbus line")
-
-    async def close(self) -> None:
-        """Let the port vanish."""
-        self._worker.cancel()
-        await asyncio.gather(self._worker, return_exceptions=True)
-        self.terminal.close()
-
-    def _receive(self, data: bytes) -> None:
-        now = asyncio.get_running_loop().time()
-        if now - self._arrived > STALE:
-            self._begun = b""
-        if not self._begun:
-            self._arrived = now
-        self._begun = (self._begun + data)[-LONGEST_REQUEST:]
-        while (length := frame_length(self._begun)) and len(self._begun) >= length:
-            frame, self._begun = self._begun[:length], self._begun[length:]
-            if is_frame(frame):
-                self._requests.put_nowait((frame, self._arrived))
-            else:
-                self._begun = b""  # out of step; the next silence is the next chance
-
-    async def _work(self) -> None:
-        while True:
-            await self._furnaces.serve(self.terminal, *await self._requests.get())

@@ -7,8 +7,7 @@ import struct
 from devices.eurotherm.registers import FILLER, Form, Register
 from devices.eurotherm.simulator.memory import WriteError
 from devices.eurotherm.simulator.model import EurothermModel
-from devices.links.modbus_frames import EXCEPTION, LONGEST, READ, WRITE, WRITE_ONE, is_frame, with_crc
-from devices.links.modbus_words import IEEE_AREA
+from devices.links.modbus_frames import EXCEPTION, IEEE_AREA, LONGEST, READ, WRITE, WRITE_ONE, is_frame, with_crc
 
 READ_INPUT, FAST_STATUS, LOOP_BACK = 4, 7, 8
 BROADCAST = 0

@@ -11,7 +11,7 @@ from typing import Any
 import can
 
 from devices.links.can_frame import Frame, frame_of
-from devices.simulation.terminal import Terminal
+from devices.simulation.ports import Terminal
 
 ECHO_SECONDS = 0.5
 """How long an own frame may take to come back."""

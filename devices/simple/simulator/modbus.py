@@ -12,9 +12,8 @@ from devices.model import DeviceSettings
 from devices.simple.modbus import Register
 from devices.simple.simulator.model import TableModel
 from devices.simulation.backdoor import TextDoor
-from devices.simulation.simulation import Simulation
-from devices.simulation.terminal import PseudoTerminal
-from devices.simulation.time import ModelTime
+from devices.simulation.ports import PseudoTerminal
+from devices.simulation.simulation import ModelTime, Simulation
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE = 1, 2, 3
 

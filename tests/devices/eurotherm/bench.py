@@ -15,8 +15,17 @@ from devices.eurotherm.computer import Computer
 from devices.eurotherm.driver import EurothermDriver
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.slave import Slave
-from devices.links.modbus_frames import EXCEPTION, READ, WRITE, WRITE_ONE, ModbusRefusal, Request
-from devices.links.modbus_words import twin_of, words_from_float, words_from_seconds
+from devices.links.modbus_frames import (
+    EXCEPTION,
+    READ,
+    WRITE,
+    WRITE_ONE,
+    ModbusRefusal,
+    Request,
+    twin_of,
+    words_from_float,
+    words_from_seconds,
+)
 from devices.model import DeviceSettings, LinkStats, Reading, Value
 from devices.permit import changing
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from devices.errors import DeviceError, NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.eurotherm.raw import raw_word
 from devices.eurotherm.registers import BY_ADDRESS, REGISTERS
-from devices.links.modbus_words import twin_of
+from devices.links.modbus_frames import twin_of
 from tests.devices.eurotherm.bench import Bench, limited_bench
 
 

@@ -8,8 +8,7 @@ import pytest
 
 from devices.errors import Garbled
 from devices.eurotherm.unit import ASK_AGAIN
-from devices.links.modbus_frames import READ, Request
-from devices.links.modbus_words import twin_of
+from devices.links.modbus_frames import READ, Request, twin_of
 from devices.model import Cause, Level
 from tests.devices.eurotherm.bench import FAST, PERIODIC, READABLE, Bench
 

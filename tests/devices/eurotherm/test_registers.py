@@ -16,7 +16,7 @@ from devices.eurotherm.registers import (
     decimals_of,
     firmware_text,
 )
-from devices.links.modbus_words import word_from
+from devices.links.modbus_frames import word_from
 
 
 def test_no_two_registers_share_a_name_or_an_address():

@@ -9,8 +9,7 @@ import pytest
 
 from devices.errors import DeviceError, Refused, Withdrawn
 from devices.eurotherm.furnace import DONE, GOING, INCOMPLETE, NONE
-from devices.links.modbus_frames import READ, Request
-from devices.links.modbus_words import twin_of
+from devices.links.modbus_frames import READ, Request, twin_of
 from devices.model import Level, Value
 from devices.permit import Permit, current
 from tests.devices.eurotherm.bench import Bench

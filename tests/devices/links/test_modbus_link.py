@@ -9,9 +9,8 @@ from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.server import SimulatedFurnaces, simulated_furnaces
 from devices.links.modbus import ModbusUnit, open_unit
-from devices.links.modbus_frames import ModbusRefusal
+from devices.links.modbus_frames import ModbusRefusal, float_from, twin_of, words_from_seconds
 from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address, stable_name
-from devices.links.modbus_words import float_from, twin_of, words_from_seconds
 from tests.conftest import rounds
 from tests.fair_time import FairClock, until
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices.links import modbus_words as words
+from devices.links import modbus_frames as words
 
 word = st.integers(0, 0xFFFF)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from devices.simulation.listener import Listener
+from devices.simulation.ports import Listener
 from tests.fair_time import until
 
 
