@@ -80,7 +80,7 @@ class PutPath(NotedSource):
         """Called with the device of each write past the PVs, and who writes, before it is queued."""
 
     def attach(self, record: Record) -> None:
-        """Become the way of this record's puts; what waits is withdrawn when its device is lost."""
+        """Become the way of this record's puts; what waits is withdrawn when its device is lost or disabled."""
         record.source = self
         if (scanner := self._scanners.get(record.device or "")) is not None:
             scanner.on_loss = self.withdraw_objectionable
@@ -140,12 +140,19 @@ class PutPath(NotedSource):
         scanner, name = self._scanners[device], f"{device} raw {request.what}"
         losses = _losses(scanner, request.way)
         entry = self.notes.entry(name, "", request.value or "", context)
+
+        async def work(permit: Permit) -> Sequence[str]:
+            with _judged(entry, permit):
+                shown = await scanner.raw(request)
+            self.notes.applied(entry, f"set to {request.value}" if request.value else "sent")
+            return shown
+
         order = Order(
             scanner.name,
             name,
             request.way,
             lambda: denied or self._closed_to_writes(scanner, losses),
-            partial(self._perform_raw, scanner, request, entry),
+            work,
             partial(self.notes.refused, scanner, entry),
         )
         lines: Sequence[str] = await self._submit(order, context)
@@ -223,15 +230,6 @@ class PutPath(NotedSource):
         change = f"{entry.old} -> {entry.read_back or entry.new}"
         self.notes.applied(entry, change, kept=KEEP_TAG in record.defn.info)
 
-    async def _perform_raw(
-        self, scanner: DeviceScanner, request: RawRequest, entry: Entry, permit: Permit
-    ) -> Sequence[str]:
-        """Write past the PVs; returns the lines to show. Raises PutRefused when it was not applied."""
-        with _judged(entry, permit):
-            lines = await scanner.raw(request)
-        self.notes.applied(entry, f"set to {request.value}" if request.value else "sent")
-        return lines
-
     async def put_group(
         self,
         name: str,
@@ -273,20 +271,13 @@ class PutPath(NotedSource):
         scanner = self._scanners[record.device or ""]
         if signal == "DISABLE":
             permit.begin()
-            await self._disable(scanner, bool(value))
+            await scanner.disable(bool(value))
         elif signal in STATUS_SIGNALS:
             raise PutRefused(f"{record.name} is a read-only PV")
         elif is_command(signal):
             await self._command(scanner, record, value)
         else:
             await scanner.write(signal, value)
-
-    async def _disable(self, scanner: DeviceScanner, off: bool) -> None:
-        """Stop talking to a device, or start again; returns when no byte of a write can leave any more."""
-        scanner.status.disable(off)
-        if off:
-            self.withdraw_objectionable()
-        await scanner.disable(off)
 
     async def pass_on_arming(self) -> None:
         """Have nothing written any more, or let drivers that write by themselves do so again.

@@ -171,30 +171,25 @@ def _extreme(function: Callable[[list[float]], float]) -> Callable[[list[float]]
 
 _CONSTANTS: Final = {"pi": math.pi, "d2r": math.pi / 180, "r2d": 180 / math.pi}
 _UNARY: Final[dict[str, Callable[[float], float]]] = {
+    **{
+        name: _defined(getattr(math, name))
+        for name in ("acos", "asin", "atan", "cos", "cosh", "exp", "sin", "tan", "tanh")
+    },
     "-": operator.neg,
     "!": lambda value: float(not value),
     "~": lambda value: float(~_bits(value)),
     "not": lambda value: float(~_bits(value)),
     "abs": abs,
-    "acos": _defined(math.acos),
-    "asin": _defined(math.asin),
-    "atan": math.atan,
     "ceil": _whole(math.ceil),
-    "cos": _defined(math.cos),
-    "cosh": _defined(math.cosh),
-    "exp": _defined(math.exp),
     "floor": _whole(math.floor),
     "isinf": lambda value: math.copysign(1.0, value) if math.isinf(value) else 0.0,
     "ln": _logarithm(math.log),
     "log": _logarithm(math.log10),
     "loge": _logarithm(math.log),
     "nint": lambda value: float(_truncated(value + 0.5 if value >= 0 else value - 0.5)),
-    "sin": _defined(math.sin),
     "sinh": lambda value: math.copysign(_defined(math.sinh)(abs(value)), value),
     "sqr": _defined(math.sqrt),
     "sqrt": _defined(math.sqrt),
-    "tan": _defined(math.tan),
-    "tanh": math.tanh,
 }
 _VARIADIC: Final[dict[str, Callable[[list[float]], float]]] = {
     "max": _extreme(max),

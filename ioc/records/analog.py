@@ -150,7 +150,6 @@ class AnalogInput(NumberRecord):
     """The ai record."""
 
     __slots__ = ()
-    rtyp = "ai"
     no_units = frozenset({"ASLO", "AOFF", "SMOO"})
 
 
@@ -202,7 +201,6 @@ class AnalogOutput(_OutputLimits):
     """The ao record."""
 
     __slots__ = ()
-    rtyp = "ao"
     live = _OutputLimits.live | {"OVAL": "val"}
     like_value = _LIKE_VALUE | {"OVAL", "PVAL"}
     shown_like_value = frozenset({"IVOV"})
@@ -225,7 +223,7 @@ class AnalogOutput(_OutputLimits):
 
 
 class IntegerRecord(NumberRecord):
-    """What longin and longout share: a 32-bit integer."""
+    """The longin record, and what longout shares with it: a 32-bit integer."""
 
     __slots__ = ()
     value_type = "LONG"
@@ -241,18 +239,10 @@ class IntegerRecord(NumberRecord):
         return 0
 
 
-class IntegerInput(IntegerRecord):
-    """The longin record."""
-
-    __slots__ = ()
-    rtyp = "longin"
-
-
 class IntegerOutput(_OutputLimits, IntegerRecord):
     """The longout record."""
 
     __slots__ = ()
-    rtyp = "longout"
 
     def _convert(self) -> None:
         super()._convert()

@@ -16,7 +16,6 @@ class Waveform(Record):
     """An array of NELM numbers; NORD of them were given, the rest is zero."""
 
     __slots__ = ("_posted", "nord")
-    rtyp = "waveform"
     live = Record.live | {"NORD": "nord"}
     val: tuple[float, ...]
     nord: int

@@ -10,13 +10,7 @@ from typing import Final
 
 from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
 
-DBR_STRING: Final = 0
-DBR_SHORT: Final = 1
-DBR_FLOAT: Final = 2
-DBR_ENUM: Final = 3
-DBR_CHAR: Final = 4
-DBR_LONG: Final = 5
-DBR_DOUBLE: Final = 6
+DBR_STRING, DBR_SHORT, DBR_FLOAT, DBR_ENUM, DBR_CHAR, DBR_LONG, DBR_DOUBLE = range(7)
 
 STRING_SIZE: Final = 40
 

@@ -70,7 +70,7 @@ class StateRecord(Record):
 
 
 class BinaryRecord(StateRecord):
-    """What bi and bo share."""
+    """The bi record, and what bo shares with it."""
 
     __slots__ = ()
 
@@ -89,18 +89,10 @@ class BinaryRecord(StateRecord):
         return self.state_text(0), self.state_text(1)
 
 
-class BinaryInput(BinaryRecord):
-    """The bi record."""
-
-    __slots__ = ()
-    rtyp = "bi"
-
-
 class BinaryOutput(BinaryRecord):
     """The bo record."""
 
     __slots__ = ()
-    rtyp = "bo"
     is_output = True
 
     def text_precision(self, spec: FieldSpec) -> int:
@@ -116,7 +108,7 @@ class BinaryOutput(BinaryRecord):
 
 
 class MultiBitRecord(StateRecord):
-    """What mbbi and mbbo share."""
+    """The mbbi record, and what mbbo shares with it."""
 
     __slots__ = ()
     live = StateRecord.live | {"SDEF": "states_defined"}
@@ -157,18 +149,10 @@ class MultiBitRecord(StateRecord):
         return tuple(texts)
 
 
-class MultiBitInput(MultiBitRecord):
-    """The mbbi record."""
-
-    __slots__ = ()
-    rtyp = "mbbi"
-
-
 class MultiBitOutput(MultiBitRecord):
     """The mbbo record; without any state defined it is a plain number, as in base."""
 
     __slots__ = ()
-    rtyp = "mbbo"
     is_output = True
 
     def process(self) -> None:

@@ -76,10 +76,9 @@ class Fields:
 
     __slots__ = (
         *("_chosen", "_fields", "_nsev", "_nsta", "acks", "ackt", "alst", "defn", "lalm"),
-        *("mlst", "monitors", "name", "sevr", "stat", "udf", "val"),
+        *("mlst", "monitors", "name", "rtyp", "sevr", "stat", "udf", "val"),
     )
 
-    rtyp: ClassVar[str] = ""
     version: ClassVar[str] = "none specified"
     live: ClassVar[dict[str, str]] = {
         **{"NAME": "name", "RTYP": "rtyp", "VERS": "version", "VAL": "val", "STAT": "stat", "SEVR": "sevr"},
@@ -94,7 +93,7 @@ class Fields:
 
     def __init__(self, defn: RecordDef, fields: dict[str, FieldValue], undefined: bool) -> None:
         self.defn = defn
-        self.name = defn.name
+        self.name, self.rtyp = defn.name, defn.rtyp
         self._fields = fields
         self._chosen = _NOTHING
         self.udf = undefined

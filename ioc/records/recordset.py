@@ -9,10 +9,10 @@ from typing import Final
 
 from ioc.database.dbfile import DatabaseError, RecordDef
 from ioc.database.support import DEVICE_TYPE, KEEP_TAG, parse_link
-from ioc.records.analog import AnalogInput, AnalogOutput, IntegerInput, IntegerOutput
+from ioc.records.analog import AnalogInput, AnalogOutput, IntegerOutput, IntegerRecord
 from ioc.records.array import Waveform
 from ioc.records.convert import parse_text
-from ioc.records.discrete import BinaryInput, BinaryOutput, MultiBitInput, MultiBitOutput
+from ioc.records.discrete import BinaryOutput, BinaryRecord, MultiBitOutput, MultiBitRecord
 from ioc.records.fieldtable import FieldValue, fields_of
 from ioc.records.links import LINK_FIELDS
 from ioc.records.put import PutRefused
@@ -20,21 +20,18 @@ from ioc.records.record import Record
 from ioc.records.text import MAX_LONG_STRING, LongString, StringInput, StringOutput
 
 _CLASSES: Final[dict[str, type[Record]]] = {
-    cls.rtyp: cls
-    for cls in (
-        AnalogInput,
-        AnalogOutput,
-        BinaryInput,
-        BinaryOutput,
-        MultiBitInput,
-        MultiBitOutput,
-        IntegerInput,
-        IntegerOutput,
-        StringInput,
-        StringOutput,
-        LongString,
-        Waveform,
-    )
+    "ai": AnalogInput,
+    "ao": AnalogOutput,
+    "bi": BinaryRecord,
+    "bo": BinaryOutput,
+    "mbbi": MultiBitRecord,
+    "mbbo": MultiBitOutput,
+    "longin": IntegerRecord,
+    "longout": IntegerOutput,
+    "stringin": StringInput,
+    "stringout": StringOutput,
+    "lsi": LongString,
+    "waveform": Waveform,
 }
 _WAVEFORM_TYPES: Final = frozenset(["CHAR", "UCHAR", "SHORT", "USHORT", "LONG", "ULONG", "FLOAT", "DOUBLE"])
 

@@ -9,21 +9,12 @@ from ioc.records.fieldtable import menu
 STATUS_NAMES: Final = menu("menuAlarmStat")
 SEVERITY_NAMES: Final = menu("menuAlarmSevr")
 
-NO_ALARM: Final = 0
-MINOR: Final = 1
-MAJOR: Final = 2
-INVALID: Final = 3
+NO_ALARM, MINOR, MAJOR, INVALID = range(4)
+"""Severities."""
 
-HIHI: Final = STATUS_NAMES.index("HIHI")
-HIGH: Final = STATUS_NAMES.index("HIGH")
-LOLO: Final = STATUS_NAMES.index("LOLO")
-LOW: Final = STATUS_NAMES.index("LOW")
-STATE: Final = STATUS_NAMES.index("STATE")
-COS: Final = STATUS_NAMES.index("COS")
-LINK: Final = STATUS_NAMES.index("LINK")
-SOFT: Final = STATUS_NAMES.index("SOFT")
-UDF: Final = STATUS_NAMES.index("UDF")
-DISABLE: Final = STATUS_NAMES.index("DISABLE")
+HIHI, HIGH, LOLO, LOW = map(STATUS_NAMES.index, ("HIHI", "HIGH", "LOLO", "LOW"))
+STATE, COS, LINK = map(STATUS_NAMES.index, ("STATE", "COS", "LINK"))
+UDF, DISABLE = map(STATUS_NAMES.index, ("UDF", "DISABLE"))
 
 DBE_VALUE: Final = 1
 DBE_LOG: Final = 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ioc.records import status as st
 from ioc.records.convert import STRING_SIZE
 from ioc.records.fields import Value
-from ioc.records.fieldtable import FieldSpec, FieldValue, fields_of
+from ioc.records.fieldtable import FieldSpec, FieldValue
 from ioc.records.put import PutRefused, fit, text_of
 from ioc.records.record import Record
 
@@ -37,16 +37,15 @@ class TextRecord(Record):
         if self.val != self.oval:
             mask = st.DBE_VALUE | st.DBE_LOG
             self.oval = self.val
-        always = fields_of(self.rtyp)["MPST"].choices.index("Always")
-        if self._fields.get("MPST") == always:
+        if self._fields.get("MPST"):  # the choice that is not the default: Always
             mask |= st.DBE_VALUE
-        if self._fields.get("APST") == always:
+        if self._fields.get("APST"):
             mask |= st.DBE_LOG
         return mask
 
 
-class _QuietText(TextRecord):
-    """A text that, soft, has no alarm of its own and keeps UDF until a value comes, both as in base."""
+class StringInput(TextRecord):
+    """The stringin record: soft, it has no alarm of its own and keeps UDF until a value comes, both as in base."""
 
     __slots__ = ()
 
@@ -58,26 +57,17 @@ class _QuietText(TextRecord):
             super()._check_alarms()
 
 
-class StringInput(_QuietText):
-    """The stringin record."""
-
-    __slots__ = ()
-    rtyp = "stringin"
-
-
 class StringOutput(TextRecord):
     """The stringout record."""
 
     __slots__ = ()
-    rtyp = "stringout"
     is_output = True
 
 
-class LongString(_QuietText):
+class LongString(StringInput):
     """The lsi record: 40 characters as a string, all SIZV of them through ``VAL$``."""
 
     __slots__ = ("olen",)
-    rtyp = "lsi"
     live = TextRecord.live | {"LEN": "length", "OLEN": "olen"}
     olen: int
 

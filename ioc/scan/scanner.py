@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from devices.errors import DeviceError, Garbled, LinkDown, ReplyTimeout
@@ -70,7 +71,7 @@ class DeviceScanner(Source):
         self.last_turn = clock.monotonic()
         """When the loop of this device last had a turn, in monotonic time; it has one each second."""
         self.on_loss: Callable[[], None] = lambda: None
-        """Called each time when the device has been lost."""
+        """Called each time when the device has been lost, or disabled."""
         self.on_posted: list[Callable[[], None]] = []
         """Each called when readings of the device have been posted, or when its records have become INVALID."""
         for record in mine:
@@ -145,8 +146,10 @@ class DeviceScanner(Source):
             self._sleeper.wake()
 
     async def disable(self, off: bool) -> None:
-        """Stop talking to the device (returns when the link is closed), or start again."""
+        """Stop talking to the device, or start again; returns when no byte of a write can leave any more."""
         self.status.disable(off)
+        if off:
+            self.on_loss()
         self._sleeper.wake()
         self.status.post("DISABLE")
         if off:
@@ -321,10 +324,8 @@ class DeviceScanner(Source):
 
     def _unexpected(self, error: Exception) -> str:
         """Describe an error that no driver should raise; its traceback is logged the first time."""
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = (type(error), trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else type(error)
+        frames = list(traceback.walk_tb(error.__traceback__))
+        place = type(error), *((frame.f_code, line) for frame, line in frames[-1:])
         text = f"internal error: {type(error).__name__}: {error}"
         if place not in self._logged:
             self._logged.add(place)

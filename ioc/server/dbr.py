@@ -27,16 +27,9 @@ from ioc.records.convert import (
 from ioc.records.fields import Meta
 from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec
 
-DBR_PUT_ACKT: Final = 35
-DBR_PUT_ACKS: Final = 36
-DBR_STSACK_STRING: Final = 37
-DBR_CLASS_NAME: Final = 38
-
-PLAIN: Final = 0
-STS: Final = 1
-TIME: Final = 2
-GR: Final = 3
-CTRL: Final = 4
+DBR_PUT_ACKT, DBR_PUT_ACKS, DBR_STSACK_STRING, DBR_CLASS_NAME = range(35, 39)
+#: Kinds of structure; each has the seven plain types.
+PLAIN, STS, TIME, GR, CTRL = range(5)
 
 MAX_STATES: Final = 16
 STATE_SIZE: Final = 26
