@@ -23,7 +23,7 @@ class CaenBoard:
         self.channels = channels
         self._alarms: int | None = None  # the alarm word, once it has been read in this connection
         self._raised: dict[int, float] = {}  # its bits that have come since, and the monotonic time of each
-        self.demands = {setting.suffix: Demand() for setting in BOARD_SETTINGS}
+        self.demands = {setting.name: Demand() for setting in BOARD_SETTINGS}
 
     def link_lost(self) -> None:
         """Forget what only holds within one connection; demands stay."""
@@ -48,7 +48,7 @@ class CaenBoard:
         for setting in BOARD_SETTINGS:
             found = self.unit.value(setting.wire)
             if setting.wire in parameters and found is not None and not isinstance(found, str):
-                self.unit.link.stats.late += self.demands[setting.suffix].observe(found, 0.0)
+                self.unit.link.stats.late += self.demands[setting.name].observe(found, 0.0)
 
     def new_trip(self, channel: int, now: float) -> bool:
         """Whether the alarm word has got a trip of this channel a moment ago, or of one that it does not name."""

@@ -8,7 +8,8 @@ quantity is read, and what it is called for people, is in the templates.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from devices.caen.protocol import HIGHEST_STATUS, ChannelStatus, Reply
 from devices.errors import Garbled
@@ -21,57 +22,63 @@ Plain = float | int | str
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
-    """One signal.
+class Quantity(Signal):
+    """One signal of a channel (without ``CHnn.``) or of the board.
 
-    ``wire`` is the parameter that carries it, empty when the driver derives it. ``words`` are the words of
-    the wire in the order of ``labels``. ``decimals`` are the parameters that tell how many decimals the unit
-    shows (the first one this firmware knows counts), ``digits`` is what holds when none does.
+    ``wire`` is the parameter that carries it, empty when the driver derives it. ``words`` are the words of the wire in
+    the order of ``labels``. ``decimals`` are the parameters that tell how many decimals the unit shows (the first one
+    this firmware knows counts), ``digits`` is what holds when none does.
+
+    ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
+    asked for when they have not been read yet, and ``constants`` what is read once.
     """
 
-    suffix: str
-    kind: Kind
     wire: str = ""
-    unit: str = ""
-    labels: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     decimals: tuple[str, ...] = ()
     digits: int = 0
-    settable: bool = False
+    needs: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
+    constants: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Setting:
-    """One setting, from which its signals follow: demand, ``.RBV``; of numbers ``.HI .LO .RES``.
+class Setting(Quantity):
+    """One setting, which is the signal of its demand; the others are ``.RBV``, of numbers ``.HI .LO .RES``.
 
     ``low``, ``high``, ``resolution`` and ``decimals`` name the parameters with the unit's own answer, best
-    first: the two profiles use different names for the same thing.
+    first: the two profiles use different names for the same thing. ``moved_by`` is the parameter of another setting
+    on which its limit depends.
     """
 
-    suffix: str
-    wire: str
-    unit: str = ""
-    labels: tuple[str, ...] = ()
-    words: tuple[str, ...] = ()
     low: tuple[str, ...] = ()
     high: tuple[str, ...] = ()
     resolution: tuple[str, ...] = ()
-    decimals: tuple[str, ...] = ()
-    digits: int = 0
+    moved_by: str = ""
 
     @property
     def numeric(self) -> bool:
         """Whether the setting is a number with limits, not a choice of words."""
         return not self.labels
 
+    @property
+    def limited_with(self) -> tuple[str, ...]:
+        """The settings that a limit needs, its own first."""
+        return (self.wire, self.moved_by) if self.moved_by else (self.wire,)
+
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""
-        kind = Kind.FLOAT if self.numeric else Kind.ENUM
-        common = (self.unit, self.labels, self.words, self.decimals, self.digits)
-        yield Quantity(self.suffix, kind, self.wire, *common, settable=True)
-        yield Quantity(f"{self.suffix}.RBV", kind, self.wire, *common)
-        for part in ("HI", "LO", "RES") if self.numeric else ():
-            yield Quantity(f"{self.suffix}.{part}", kind, "", *common)
+        yield self
+        back = Quantity(f"{self.name}.RBV", self.kind, False, self.unit, self.labels, self.wire, self.words)
+        back = replace(back, decimals=self.decimals, digits=self.digits, needs=self.needs)
+        # MAXV is alarming when it holds the output below VSET.
+        yield replace(back, context=("VSET",)) if self.name == "MAXV" else back
+        if self.numeric:
+            number = replace(back, wire="", needs=())
+            limit = replace(number, context=self.limited_with, constants=(*self.high, *self.low))
+            yield replace(limit, name=f"{self.name}.HI")
+            yield replace(limit, name=f"{self.name}.LO")
+            yield replace(number, name=f"{self.name}.RES", constants=(*self.resolution, *self.decimals))
 
 
 TRIP_INFINITE = 1000.0
@@ -84,20 +91,26 @@ _OFF_ON = ("OFF", "ON")
 _NO_YES = ("NO", "YES")
 
 
-def _number(suffix: str, wire: str, unit: str, stem: str = "", digits: int = 0) -> Setting:
+def _number(name: str, wire: str, unit: str, stem: str = "", digits: int = 0) -> Setting:
     """Return a number whose limits, resolution and decimals have the names of the wire with an ending."""
-    stem = stem or wire
-    low, high, resolution, decimals = ((f"{stem}{end}",) for end in ("MIN", "MAX", "RES", "DEC"))
-    return Setting(suffix, wire, unit, (), (), low, high, resolution, decimals, digits)
+    low, high, resolution, decimals = ((f"{stem or wire}{end}",) for end in ("MIN", "MAX", "RES", "DEC"))
+    given = Setting(name, Kind.FLOAT, True, unit, wire=wire, needs=(wire,), digits=digits)
+    return replace(given, low=low, high=high, resolution=resolution, decimals=decimals)
 
 
-def _choice(suffix: str, wire: str, labels: tuple[str, ...], words: tuple[str, ...] = ()) -> Setting:
-    return Setting(suffix, wire, labels=labels, words=words or labels)
+def _choice(name: str, wire: str, labels: tuple[str, ...], words: tuple[str, ...] = ()) -> Setting:
+    return Setting(name, Kind.ENUM, True, "", labels, wire, words or labels, needs=(wire,))
 
 
 CHANNEL_SETTINGS: tuple[Setting, ...] = (
-    Setting("VSET", "VSET", "V", (), (), ("VMIN",), ("VMAX",), ("VSRES",), ("VSDEC", "VDEC"), 1),
-    Setting("ISET", "ISET", "uA", (), (), ("IMIN",), ("IMAXH", "IMAXL", "IMAX"), ("ISRES",), ("ISDEC",), 2),
+    Setting(
+        "VSET", Kind.FLOAT, True, "V", wire="VSET", needs=("VSET",), low=("VMIN",), high=("VMAX",), moved_by="MAXV",
+        resolution=("VSRES",), decimals=("VSDEC", "VDEC"), digits=1,
+    ),
+    Setting(
+        "ISET", Kind.FLOAT, True, "uA", wire="ISET", needs=("ISET",), low=("IMIN",), high=("IMAXH", "IMAXL", "IMAX"),
+        moved_by="IMRANGE", resolution=("ISRES",), decimals=("ISDEC",), digits=2,
+    ),
     _number("MAXV", "MAXV", "V", "MV"),
     _number("RAMPUP", "RUP", "V/s"),
     _number("RAMPDN", "RDW", "V/s"),
@@ -105,38 +118,53 @@ CHANNEL_SETTINGS: tuple[Setting, ...] = (
     _choice("PDWN", "PDWN", ("RAMP", "KILL")),
     _choice("IRANGE", "IMRANGE", ("HIGH", "LOW")),
     _choice("ZCADJ", "ZCADJ", _OFF_ON, ("DIS", "EN")),
-)
+)  # fmt: skip
 
 
-def _enum(suffix: str, labels: tuple[str, ...], wire: str = "", settable: bool = False) -> Quantity:
-    return Quantity(suffix, Kind.ENUM, wire, labels=labels, words=labels if wire else (), settable=settable)
+def _number_read(name: str, unit: str, *needs: str, **more: Any) -> Quantity:
+    return Quantity(name, Kind.FLOAT, False, unit, needs=needs, **more)
 
+
+def _word_read(name: str, labels: tuple[str, ...], wire: str) -> Quantity:
+    return Quantity(name, Kind.ENUM, labels=labels, wire=wire, words=labels, needs=(wire,))
+
+
+def _derived(name: str, labels: tuple[str, ...], *needs: str, **more: Any) -> Quantity:
+    return Quantity(name, Kind.ENUM, labels=labels, needs=needs, **more)
+
+
+def _command(name: str, act: str) -> Quantity:
+    return Quantity(name, Kind.ENUM, True, labels=("IDLE", act))
+
+
+_VDEC = ("VMDEC", "VSDEC", "VDEC")
+_RANGES = ("IMRESH", "IMRESL", "IMDECH", "IMDECL", "IMDEC")
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
-    Quantity("VMON", Kind.FLOAT, "VMON", "V", decimals=("VMDEC", "VSDEC", "VDEC"), digits=1),
-    Quantity("VMON.RES", Kind.FLOAT, unit="V", digits=1),
-    Quantity("IMON", Kind.FLOAT, "IMON", "uA", decimals=("IMDEC",), digits=3),
-    Quantity("IMON.RES", Kind.FLOAT, unit="uA", digits=3),
-    Quantity("STAT", Kind.INT, "STAT"),
-    _enum("ON", _OFF_ON, settable=True),
-    _enum("ON.RBV", _OFF_ON),
-    _enum("STATE", STATES),
-    _enum("MOVING", ("STEADY", "RAMPING")),
-    Quantity("VDIFF", Kind.FLOAT, unit="V", digits=1),
-    Quantity("EFFLOAD", Kind.FLOAT, unit="Mohm", digits=2),
-    _enum("FROZEN", _NO_YES),
-    _enum("SETTLED", _NO_YES),
-    _enum("POL", ("+", "-"), "POL"),
-    _enum("TRIP", ("OK", "TRIPPED")),
-    Quantity("TRIP.COUNT", Kind.INT),
-    Quantity("TRIP.TIME", Kind.TEXT),
-    Quantity("TRIP.V", Kind.FLOAT, unit="V", digits=1),
-    Quantity("TRIP.I", Kind.FLOAT, unit="uA", digits=3),
-    _enum("TRIP.ACK.CMD", ("IDLE", "ACK"), settable=True),
-    _enum("CLR.CMD", ("IDLE", "CLEAR"), settable=True),
-    _enum("ZCDTC", _OFF_ON, "ZCDTC"),
-    _enum("ZCDTC.CMD", ("IDLE", "SAMPLE"), settable=True),
-    *(_enum(f"STAT.{name}", _NO_YES if name != "ON" else _OFF_ON) for name in STATUS_BITS),
+    _number_read("VMON", "V", "VMON", wire="VMON", decimals=_VDEC, digits=1),
+    _number_read("VMON.RES", "V", constants=("VMRES", *_VDEC), digits=1),
+    _number_read("IMON", "uA", "IMON", wire="IMON", context=("ISET",), decimals=("IMDEC",), digits=3),
+    _number_read("IMON.RES", "uA", context=("IMRANGE",), constants=_RANGES, digits=3),
+    Quantity("STAT", Kind.INT, wire="STAT", needs=("STAT",)),
+    _derived("ON", _OFF_ON, "STAT", settable=True),
+    _derived("ON.RBV", _OFF_ON, "STAT"),
+    _derived("STATE", STATES, "STAT"),
+    _derived("MOVING", ("STEADY", "RAMPING"), "STAT"),
+    _number_read("VDIFF", "V", "VMON", "STAT", context=("VSET",), digits=1),
+    _number_read("EFFLOAD", "Mohm", "VMON", "IMON", digits=2),
+    _derived("FROZEN", _NO_YES, "VMON", "IMON", "STAT"),
+    _derived("SETTLED", _NO_YES, "VMON", "STAT", context=("VSET",)),
+    _word_read("POL", ("+", "-"), "POL"),
+    _derived("TRIP", ("OK", "TRIPPED"), "STAT"),
+    Quantity("TRIP.COUNT", Kind.INT, needs=("STAT",)),
+    Quantity("TRIP.TIME", Kind.TEXT, needs=("STAT",)),
+    _number_read("TRIP.V", "V", "STAT", digits=1),
+    _number_read("TRIP.I", "uA", "STAT", digits=3),
+    _command("TRIP.ACK.CMD", "ACK"),
+    _command("CLR.CMD", "CLEAR"),
+    _word_read("ZCDTC", _OFF_ON, "ZCDTC"),
+    _command("ZCDTC.CMD", "SAMPLE"),
+    *(_derived(f"STAT.{name}", _NO_YES if name != "ON" else _OFF_ON, "STAT") for name in STATUS_BITS),
 )
 
 BOARD_SETTINGS: tuple[Setting, ...] = (_choice("BD.ILKM", "BDILKM", ("OPEN", "CLOSED")),)
@@ -147,45 +175,20 @@ _TEXTS = {
 }  # fmt: skip
 
 BOARD_MONITORS: tuple[Quantity, ...] = (
-    *(Quantity(f"BD.{name}", Kind.TEXT, wire) for name, wire in _TEXTS.items()),
-    Quantity("BD.NCH", Kind.INT, "BDNCH"),
-    Quantity("BD.PROT", Kind.ENUM, "BDALARM", labels=_NO_YES),  # before the row with the format of the parameter
-    Quantity("BD.ALARM", Kind.INT, "BDALARM"),
-    _enum("BD.ILK", _NO_YES, "BDILK"),
-    _enum("BD.LOCAL", ("REMOTE", "LOCAL"), "BDCTR"),
-    _enum("BD.TERM", _OFF_ON, "BDTERM"),
-    _enum("BD.CLR.CMD", ("IDLE", "CLEAR"), settable=True),
+    *(Quantity(f"BD.{name}", Kind.TEXT, wire=wire) for name, wire in _TEXTS.items()),
+    Quantity("BD.NCH", Kind.INT, wire="BDNCH"),
+    Quantity("BD.PROT", Kind.ENUM, labels=_NO_YES, wire="BDALARM"),  # before the row with the format of the parameter
+    Quantity("BD.ALARM", Kind.INT, wire="BDALARM"),
+    _word_read("BD.ILK", _NO_YES, "BDILK"),
+    _word_read("BD.LOCAL", ("REMOTE", "LOCAL"), "BDCTR"),
+    _word_read("BD.TERM", _OFF_ON, "BDTERM"),
+    _command("BD.CLR.CMD", "CLEAR"),
 )
 
 
 def _rows(settings: tuple[Setting, ...], monitors: tuple[Quantity, ...]) -> dict[str, Quantity]:
     rows = [*monitors, *(row for setting in settings for row in setting.quantities())]
-    return {row.suffix: row for row in rows}
-
-
-_OF_METER = ("VMRES", "IMRESH", "IMRESL", "IMDECH", "IMDECL")
-
-
-def constants() -> tuple[str, ...]:
-    """Return every channel parameter that holds a limit, a resolution or a number of decimals."""
-    names: list[str] = []
-    for setting in CHANNEL_SETTINGS:
-        names += [*setting.low, *setting.high, *setting.resolution, *setting.decimals]
-    for suffix in ("VMON", "IMON"):
-        names += CHANNEL[suffix].decimals
-    return tuple(dict.fromkeys([*names, *_OF_METER]))
-
-
-def constants_of(suffix: str) -> tuple[str, ...]:
-    """Return the constants that a limit or a resolution (``VSET.HI``, ``IMON.RES``) comes from; none for others."""
-    base, _, part = suffix.rpartition(".")
-    if part == "RES" and base in ("VMON", "IMON"):
-        own = [name for name in _OF_METER if name.startswith(base[:2])]
-        return (*own, *CHANNEL[base].decimals)
-    setting = SETTINGS.get(base)
-    if setting is None:
-        return ()
-    return {"LO": setting.low, "HI": setting.high, "RES": setting.resolution + setting.decimals}.get(part, ())
+    return {row.name: row for row in rows}
 
 
 CHANNEL: dict[str, Quantity] = _rows(CHANNEL_SETTINGS, CHANNEL_MONITORS)
@@ -197,7 +200,10 @@ BOARD: dict[str, Quantity] = _rows(BOARD_SETTINGS, BOARD_MONITORS)
 LIVE = ("VMON", "IMON", "STAT")
 """What one fast scan reads; the status last, so that the values are those from before what it reports."""
 
-SETTINGS: dict[str, Setting] = {setting.suffix: setting for setting in (*CHANNEL_SETTINGS, *BOARD_SETTINGS)}
+CONSTANTS = frozenset(name for row in CHANNEL.values() for name in row.constants)
+"""Every channel parameter that holds a limit, a resolution or a number of decimals."""
+
+SETTINGS: dict[str, Setting] = {setting.name: setting for setting in (*CHANNEL_SETTINGS, *BOARD_SETTINGS)}
 
 
 def signals(settings: DeviceSettings) -> dict[str, Signal]:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, LIVE, SETTINGS, STATUS_BITS, TRIP_INFINITE, constants_of
-from devices.caen.limits import MOVED_BY, ChannelLimits
+from devices.caen.catalogue import CHANNEL, CHANNEL_SETTINGS, LIVE, SETTINGS, STATUS_BITS, TRIP_INFINITE, Quantity
+from devices.caen.limits import ChannelLimits
 from devices.caen.unit import CaenUnit
 from devices.model import Cause, DeviceSettings, Level, Reading, state_reading
 from devices.rules.channels import channel_prefix
 from devices.rules.hv_channel import HvChannel, State
 from devices.rules.hv_trip import Activity, Sample
 from devices.rules.settings import instead
+
+_COMPUTED = frozenset({"VDIFF", "SETTLED"})  # with VSET, which is read at its own rate
+_BITS = {name: f"STAT.{name}" for name in STATUS_BITS}
+"""The signal of each bit of the status word."""
 
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
 
@@ -26,15 +30,15 @@ class CaenChannel:
         self.number: Final = number
         self.prefix: Final = channel_prefix(number)
         self.limits = ChannelLimits(unit, number, settings)
-        self.hv = HvChannel.of(settings, (setting.suffix for setting in CHANNEL_SETTINGS), activity)
+        self.hv = HvChannel.of(settings, (setting.name for setting in CHANNEL_SETTINGS), activity)
         self._unit = unit
         self._cells = unit.cells[number]
         self._infinite_trip_allowed = bool(settings.options.get("allow_infinite_trip", False))
 
     def parameters(self, suffix: str) -> tuple[str, ...]:
         """Return what has to be asked for a signal now; less when it is a memory or only needs a context."""
-        row = _ROWS[suffix]
-        if row.demand and self.hv.demands[suffix].value is not None:
+        row = CHANNEL[suffix]
+        if suffix in self.hv.demands and self.hv.demands[suffix].value is not None:
             return ()
         asked = row.needs if set(row.needs).isdisjoint(LIVE) else LIVE
         return (
@@ -54,8 +58,8 @@ class CaenChannel:
         for setting in CHANNEL_SETTINGS:
             cell = self._cells.get(setting.wire) if setting.wire in parameters else None
             if cell is not None and not isinstance(cell.value, str):
-                step = self.limits.resolution(setting.suffix) if setting.numeric else 0.0
-                self._unit.link.stats.late += self.hv.demands[setting.suffix].observe(cell.value, step)
+                step = self.limits.resolution(setting.name) if setting.numeric else 0.0
+                self._unit.link.stats.late += self.hv.demands[setting.name].observe(cell.value, step)
         self._update(parameters.intersection(LIVE), now)
 
     def _update(self, fresh: set[str], now: float) -> None:
@@ -112,24 +116,22 @@ class CaenChannel:
 
     def reading(self, suffix: str, now: float) -> Reading | None:
         """Return the reading of a signal, None when a single bad answer leaves it out; ``now`` is Unix time."""
-        row, unit = _ROWS[suffix], self._unit
-        if row.demand and (demand := self.hv.demands[suffix].reading(now)) is not None:
+        row, unit = CHANNEL[suffix], self._unit
+        if suffix in self.hv.demands and (demand := self.hv.demands[suffix].reading(now)) is not None:
             return demand
         if row.needs or row.constants or row.context:
             if self.number not in unit.channels.present or not unit.unsupported.isdisjoint(row.needs):
                 return _invalid(suffix, now)
             if unit.answers.counts:
-                if any(map(self._missed_twice, row.computed_with)):
+                if suffix in _COMPUTED and self._missed("VSET") > 1:
                     return _invalid(suffix, now)
                 if missed := max(map(self._missed, row.needs), default=0):
                     return instead(missed, now, _invalid(suffix, now).value)
-        return self.hv.derived.get(suffix) if row.read is None else row.read(self, suffix, now)
+        read = _READERS[suffix]
+        return self.hv.derived.get(suffix) if read is None else read(self, suffix, now)
 
     def _missed(self, parameter: str) -> int:
         return self._unit.answers.missed((parameter, self.number))
-
-    def _missed_twice(self, parameter: str) -> bool:
-        return self._missed(parameter) > 1
 
     def command(self, suffix: str, now: float) -> Reading:
         """Return the rest position of a command."""
@@ -147,7 +149,7 @@ class CaenChannel:
 
     def resolution(self, suffix: str, now: float) -> Reading | None:
         """Return the smallest step of a quantity, once the unit has been asked for it."""
-        if not all(self._unit.settled(name, self.number) for name in _ROWS[suffix].constants):
+        if not all(self._unit.settled(name, self.number) for name in CHANNEL[suffix].constants):
             return None
         return Reading(self.limits.resolution(suffix.removesuffix(".RES")), now)
 
@@ -207,67 +209,24 @@ def _invalid(suffix: str, now: float) -> Reading:
 
 _Reader = Callable[[CaenChannel, str, float], Reading | None]
 
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """How a signal is read; ``read`` is None for what is derived once for each look at the output.
-
-    ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
-    asked for when they have not been read yet, and ``constants`` what is read once. ``computed_with`` are settings
-    without which it is INVALID, read at their own rate. A ``demand`` is a memory.
-    """
-
-    read: _Reader | None
-    needs: tuple[str, ...] = ()
-    context: tuple[str, ...] = ()
-    constants: tuple[str, ...] = ()
-    computed_with: tuple[str, ...] = ()
-    demand: bool = False
+_BY_ENDING: Mapping[str, _Reader] = {
+    "CMD": CaenChannel.command,
+    "HI": CaenChannel.highest,
+    "LO": CaenChannel.lowest,
+    "RES": CaenChannel.resolution,
+}
 
 
-_STAT = ("STAT",)
-_BITS = {name: f"STAT.{name}" for name in STATUS_BITS}
-"""The signal of each bit of the status word."""
+def _reader(row: Quantity) -> _Reader | None:
+    """Return how a signal is read, None for what is derived once for each look at the output."""
+    ending = row.name.rpartition(".")[2]
+    if ending in _BY_ENDING:
+        return _BY_ENDING[ending]
+    if not row.wire or row.name in ("STAT", "IMON"):
+        return None
+    if row.name == "POL":
+        return CaenChannel.polarity
+    return CaenChannel.read_back if ending == "RBV" else CaenChannel.plain
 
 
-def _limit_row(suffix: str, read: _Reader) -> _Row:
-    base = suffix.rpartition(".")[0]
-    moved = (MOVED_BY[base],) if base in MOVED_BY else ()
-    constants = (*constants_of(f"{base}.HI"), *constants_of(f"{base}.LO"))
-    return _Row(read, context=(SETTINGS[base].wire, *moved), constants=constants)
-
-
-def _rows() -> dict[str, _Row]:
-    rows: dict[str, _Row] = {}
-    for suffix, quantity in CHANNEL.items():
-        part = suffix.rpartition(".")[2]
-        if part == "CMD":
-            rows[suffix] = _Row(CaenChannel.command)
-        elif part in ("HI", "LO"):
-            rows[suffix] = _limit_row(suffix, CaenChannel.highest if part == "HI" else CaenChannel.lowest)
-        elif part == "RES":
-            rows[suffix] = _Row(CaenChannel.resolution, constants=constants_of(suffix))
-        elif part == "RBV":
-            rows[suffix] = _Row(CaenChannel.read_back, (quantity.wire,))
-        else:
-            rows[suffix] = _Row(CaenChannel.plain, (quantity.wire,), demand=quantity.settable)
-    rows |= dict.fromkeys(
-        ("STAT", "ON.RBV", "STATE", "MOVING", "TRIP", "TRIP.COUNT", "TRIP.TIME", "TRIP.V", "TRIP.I", *_BITS.values()),
-        _Row(None, _STAT),
-    )
-    return rows | {
-        "ON": _Row(None, _STAT, demand=True),
-        "IMON": _Row(None, ("IMON",), context=("ISET",)),
-        "VDIFF": _Row(None, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
-        "EFFLOAD": _Row(None, ("VMON", "IMON")),
-        "FROZEN": _Row(None, ("VMON", "IMON", "STAT")),
-        "SETTLED": _Row(None, ("VMON", "STAT"), context=("VSET",), computed_with=("VSET",)),
-        "POL": _Row(CaenChannel.polarity, ("POL",)),
-        "IMON.RES": _Row(CaenChannel.resolution, context=("IMRANGE",), constants=constants_of("IMON.RES")),
-        "MAXV.RBV": _Row(CaenChannel.read_back, ("MAXV",), context=("VSET",)),
-    }
-
-
-_ROWS: Mapping[str, _Row] = _rows()
-NEEDS: Mapping[str, tuple[str, ...]] = {suffix: row.needs for suffix, row in _ROWS.items()}
-"""The parameters without which a signal has no reading; those without any live on what is read once."""
+_READERS: Mapping[str, _Reader | None] = {suffix: _reader(row) for suffix, row in CHANNEL.items()}

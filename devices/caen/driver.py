@@ -31,7 +31,7 @@ _RANGED_LIKE = {"VMON": "VSET", "TRIP.V": "VSET", "IMON": "ISET", "TRIP.I": "ISE
 _LIVE = frozenset(LIVE)
 _SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
 _OF_BOARD = frozenset(row.wire for row in BOARD.values())
-_NUMBERS = {setting.suffix: setting for setting in CHANNEL_SETTINGS if setting.numeric}
+_NUMBERS = {setting.name: setting for setting in CHANNEL_SETTINGS if setting.numeric}
 _SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting, constants_of
+from devices.caen.catalogue import CHANNEL, SETTINGS, TRIP_INFINITE, Setting
 from devices.caen.unit import CaenUnit
 from devices.errors import DeviceError, LinkDown, NotReady, OutOfLimits
 from devices.model import DeviceSettings, Limits
@@ -17,9 +17,6 @@ from devices.rules.settings import tightened
 
 HIGH_RANGE, LOW_RANGE = 0, 1  # indexes among the words of IMRANGE
 LONGEST_TRIP = 999.9  # s, highest finite trip time of the family
-
-MOVED_BY = {"VSET": "MAXV", "ISET": "IMRANGE"}
-"""Settings whose limit depends on another setting, and on which."""
 
 
 class ChannelLimits:
@@ -44,10 +41,14 @@ class ChannelLimits:
         cell = self._known.get("IMRANGE")
         return cell is not None and cell.value == LOW_RANGE
 
+    def _by_range(self, stem: str) -> str:
+        """Return the name that a parameter has for the present range of the current meter."""
+        return f"{stem}{'L' if self.low_range() else 'H'}"
+
     def _highest(self, setting: Setting) -> tuple[str, ...]:
-        if setting.suffix != "ISET":
+        if setting.name != "ISET":
             return setting.high
-        return ("IMAXL", "IMAX") if self.low_range() else ("IMAXH", "IMAX")
+        return self._by_range("IMAX"), "IMAX"
 
     def of_unit(self, setting: Setting) -> tuple[float, float] | None:
         """Return the range that the unit itself gives a setting, None while it is not known."""
@@ -69,8 +70,8 @@ class ChannelLimits:
 
         None while the setting, or what limits it, has not been read; what this firmware does not know is left out.
         """
-        highest, moved_by = self._highest(setting), MOVED_BY.get(setting.suffix)
-        for name in (setting.wire, *setting.low, *highest, *([moved_by] if moved_by else ())):
+        highest = self._highest(setting)
+        for name in (*setting.limited_with, *setting.low, *highest):
             if name not in self._known and not self._unit.settled(name, self._channel):
                 return None
         low, low_from = 0.0, "lowest possible"
@@ -79,32 +80,22 @@ class ChannelLimits:
             low, low_from = own[0], f"device {own[1]}"
         if (own := self._first(highest)) is not None:
             high, high_from = own[0], f"device {own[1]}"
-        if setting.suffix == "TRIPTIME" and LONGEST_TRIP <= high < TRIP_INFINITE:
+        if setting.name == "TRIPTIME" and LONGEST_TRIP <= high < TRIP_INFINITE:
             high = TRIP_INFINITE  # a unit may tell its longest finite time; "never" is allowed beyond it
-        if setting.suffix == "VSET" and (own := self._first(("MAXV",))) is not None and own[0] < high:
+        if setting.name == "VSET" and (own := self._first(("MAXV",))) is not None and own[0] < high:
             high, high_from = own[0], "MAXV"
-        return tightened(Limits(low, high, low_from, high_from), self._site, setting.suffix)
+        return tightened(Limits(low, high, low_from, high_from), self._site, setting.name)
 
     def decimals(self, suffix: str) -> int | None:
         """Return the decimals that the unit shows for a quantity given by its suffix, None when it does not tell."""
-        parameters: tuple[str, ...]
-        if suffix == "IMON":
-            parameters = ("IMDECL" if self.low_range() else "IMDECH", "IMDEC")
-        elif suffix in SETTINGS:
-            parameters = SETTINGS[suffix].decimals
-        else:
-            parameters = CHANNEL[suffix].decimals
+        parameters = (self._by_range("IMDEC"), "IMDEC") if suffix == "IMON" else CHANNEL[suffix].decimals
         found = self._first(parameters)
         return None if found is None or not 0 <= found[0] <= 9 else int(found[0])
 
     def resolution(self, suffix: str) -> float:
         """Return the smallest step of a quantity given by its suffix, in its own unit."""
-        if suffix == "VMON":
-            parameters: tuple[str, ...] = ("VMRES",)
-        elif suffix == "IMON":
-            parameters = ("IMRESL" if self.low_range() else "IMRESH",)
-        else:
-            parameters = SETTINGS[suffix].resolution
+        own = {"VMON": "VMRES", "IMON": self._by_range("IMRES")}.get(suffix)
+        parameters = (own,) if own else SETTINGS[suffix].resolution
         found = self._first(parameters)
         if found is not None and found[0] > 0:
             return found[0]
@@ -125,12 +116,10 @@ class ChannelLimits:
 
     async def before_setting(self, setting: Setting) -> None:
         """Read a setting, its limits and its resolution, as far as they have not been read yet. Raises NotReady."""
-        wanted, context = {setting.wire}, set[str]()
-        if setting.numeric:
-            wanted.update(name for end in ("HI", "LO", "RES") for name in constants_of(f"{setting.suffix}.{end}"))
-            context = {setting.wire, MOVED_BY.get(setting.suffix, setting.wire)} - self._known.keys()
+        wanted = {setting.wire, *setting.low, *setting.high, *setting.resolution, *setting.decimals}
+        context = set(setting.limited_with if setting.numeric else ()) - self._known.keys()
         outdated = {name for name in wanted if self._unit.outdated(name, self._channel)}
-        await self._read(setting.suffix, *sorted(outdated | context), fresh=False)
+        await self._read(setting.name, *sorted(outdated | context), fresh=False)
 
     async def before_on(self) -> None:
         """Refuse ON while the unit holds a voltage or a current limit above that of the site."""
@@ -145,13 +134,13 @@ class ChannelLimits:
 
     async def before_choice(self, setting: Setting, index: int) -> None:
         """Refuse the high current range while the unit holds a current limit above that of the site."""
-        if setting.suffix == "IRANGE" and index == HIGH_RANGE:
+        if setting.name == "IRANGE" and index == HIGH_RANGE:
             await self._refuse_current("IRANGE HIGH")
 
     async def before_number(self, setting: Setting, number: float) -> None:
         """Refuse a MAXV that lifts the output above the limit of the site."""
         high = self.site_high("VSET")
-        if setting.suffix != "MAXV" or not math.isfinite(high):
+        if setting.name != "MAXV" or not math.isfinite(high):
             return
         await self._read("MAXV", "VSET", "MAXV")
         lifted = min(self._number("VSET"), number)

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, SETTINGS, Setting, constants
+from devices.caen.catalogue import BOARD, BOARD_SETTINGS, CHANNEL, CONSTANTS, SETTINGS, Setting
 from devices.caen.protocol import ErrorReply
 from devices.caen.unit import CaenUnit
 from devices.caen.writer import CaenWriter
@@ -39,7 +39,7 @@ _OF_BOARD = {setting.wire for setting in BOARD_SETTINGS}
 _COMMANDS = {"ON": ("ON", 1), "OFF": ("ON", 0), "ZCDTC": ("ZCDTC.CMD", 1), "BDCLR": ("BD.CLR.CMD", 1)}
 """Commands of the wire, with the signal that gives them."""
 
-_READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | set(constants())
+_READ_ONLY = {row.wire for row in (*CHANNEL.values(), *BOARD.values())} | CONSTANTS
 
 
 class CaenRaw:
@@ -94,7 +94,7 @@ class CaenRaw:
             suffix, number = _COMMANDS[parameter]
             return partial(self._give, _signal(parameter, suffix, channel, not suffix.startswith("BD.")), number)
         if setting is not None:
-            signal = _signal(parameter, setting.suffix, channel, parameter not in _OF_BOARD)
+            signal = _signal(parameter, setting.name, channel, parameter not in _OF_BOARD)
             return partial(self._set, what, signal, setting, channel, _asked(setting, value))
         if parameter in _READ_ONLY:
             raise Refused(f"{parameter} cannot be set")

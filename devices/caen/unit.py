@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from devices.caen.catalogue import Plain, constants, values_of
+from devices.caen.catalogue import CONSTANTS, Plain, values_of
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import layout_of
 from devices.clock import DriverClock
@@ -37,7 +37,6 @@ class Cell:
     time: float
 
 
-_CONSTANTS = constants()
 _FORMER = {"VDEC": "VSDEC", "IMAX": "IMAXH", "IMDEC": "IMDECH"}
 _OF_RANGE = ("IMAX", "IMDEC")
 """What a unit of profile B reports for the range that its current meter is in; profile A has names for each range."""
@@ -273,8 +272,8 @@ class CaenUnit:
 
     def keep(self) -> None:
         """Keep what does not change, because the unit is that of the last connection; it is confirmed as it is read."""
-        self._again = {*_CONSTANTS, *self.unsupported, "ISET"}  # ISET for the warning of IMON until it is read
-        kept = {*_CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
+        self._again = {*CONSTANTS, *self.unsupported, "ISET"}  # ISET for the warning of IMON until it is read
+        kept = {*CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
         for cells in self.cells.values():
             for parameter in cells.keys() - kept:
                 del cells[parameter]

@@ -13,8 +13,8 @@ from functools import partial
 
 from devices import permit
 from devices.caen.board import CaenBoard
-from devices.caen.catalogue import SETTINGS, Setting
-from devices.caen.channel import NEEDS, CaenChannel
+from devices.caen.catalogue import CHANNEL, SETTINGS, Setting
+from devices.caen.channel import CaenChannel
 from devices.caen.protocol import ErrorReply, format_number
 from devices.caen.unit import CaenUnit
 from devices.clock import DriverClock
@@ -92,47 +92,47 @@ class CaenWriter:
             asked, text = await self._number(setting, channel, value)
         else:
             asked, text = await self._choice(setting, channel, value)
-        target = _Target(setting.suffix, setting.wire, number)
+        target = _Target(setting.name, setting.wire, number)
 
         async def look() -> float | None:
             return self._unit.number(setting.wire, number)
 
         send, read_back = partial(self._send, target, text), partial(self._read_back, target)
-        await apply(asked, demands[setting.suffix], look, send, read_back)
-        if setting.suffix == "IRANGE" and number is not None:
+        await apply(asked, demands[setting.name], look, send, read_back)
+        if setting.name == "IRANGE" and number is not None:
             await self._refresh_range(number)
-        return [name, f"{name}.RBV", *(asked.place + suffix for suffix in _AFFECTED.get(setting.suffix, ()))]
+        return [name, f"{name}.RBV", *(asked.place + suffix for suffix in _AFFECTED.get(setting.name, ()))]
 
     async def _number(self, setting: Setting, channel: CaenChannel, value: Value) -> tuple[Asked, str]:
         """Return what is asked for, with the text that stands for it on the wire, when it is within the limits."""
-        number = number_asked(setting.suffix, value)
-        self._require(setting.suffix, channel.number, setting.wire)
+        number = number_asked(setting.name, value)
+        self._require(setting.name, channel.number, setting.wire)
         await channel.limits.before_setting(setting)
         limits = channel.limits.limits(setting)
         if limits is None:
-            raise NotReady(f"{setting.suffix}: it and its limits have not been read yet")
-        check_limits(setting.suffix, number, setting.unit, limits)
-        step = channel.limits.resolution(setting.suffix)
+            raise NotReady(f"{setting.name}: it and its limits have not been read yet")
+        check_limits(setting.name, number, setting.unit, limits)
+        step = channel.limits.resolution(setting.name)
         text = self._rounded(setting, channel, number, step, limits)
         await channel.limits.before_number(setting, float(text))
-        return Asked(setting.suffix, float(text), setting.unit, step, device=DEVICE, place=channel.prefix), text
+        return Asked(setting.name, float(text), setting.unit, step, device=DEVICE, place=channel.prefix), text
 
     async def _choice(self, setting: Setting, channel: CaenChannel | None, value: Value) -> tuple[Asked, str]:
         """Return what is asked for, with the word that stands for it on the wire."""
-        index = choice_asked(setting.suffix, value, setting.labels)
+        index = choice_asked(setting.name, value, setting.labels)
         number = None if channel is None else channel.number
-        self._require(setting.suffix, number, setting.wire)
+        self._require(setting.name, number, setting.wire)
         if channel is not None:
             await channel.limits.before_setting(setting)
             await channel.limits.before_choice(setting, index)
         if self._unit.value(setting.wire, number) is None:
-            raise NotReady(f"{setting.suffix}: not read yet")
+            raise NotReady(f"{setting.name}: not read yet")
         place = "" if channel is None else channel.prefix
-        return Asked(setting.suffix, index, labels=setting.words, device=DEVICE, place=place), setting.words[index]
+        return Asked(setting.name, index, labels=setting.words, device=DEVICE, place=place), setting.words[index]
 
     @staticmethod
     def _rounded(setting: Setting, channel: CaenChannel, number: float, step: float, limits: Limits) -> str:
-        decimals = channel.limits.decimals(setting.suffix)
+        decimals = channel.limits.decimals(setting.name)
         if decimals is None:
             decimals = setting.digits
         steps = round(number / step)
@@ -143,7 +143,7 @@ class CaenWriter:
         if not limits.low - _HAIR <= float(text) <= limits.high + _HAIR:
             unit = setting.unit
             raise OutOfLimits(
-                f"{setting.suffix} {number:.10g} {unit} would be set as {text} {unit}, which is outside "
+                f"{setting.name} {number:.10g} {unit} would be set as {text} {unit}, which is outside "
                 f"{limits.low:.10g} to {limits.high:.10g} {unit}"
             )
         return text
@@ -319,7 +319,7 @@ class CaenWriter:
 
 
 def _status_signals(channel: CaenChannel) -> list[str]:
-    return [channel.prefix + suffix for suffix, needs in NEEDS.items() if needs == ("STAT",) and suffix != "ON"]
+    return [channel.prefix + suffix for suffix, row in CHANNEL.items() if row.needs == ("STAT",) and suffix != "ON"]
 
 
 def _why_on(answered: bool) -> str:
