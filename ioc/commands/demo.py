@@ -54,8 +54,7 @@ async def _demo(port: int | None) -> None:
     archiver: DemoArchiver | None = None
     try:
         await app.start()
-        archiver = DemoArchiver(site, app.search_port)
-        archiver.start()
+        archiver = DemoArchiver(app.search_port)
         for device in site.devices:
             simulation = FAMILIES[device.type].simulation()
             door = doors[device.name] = simulation.back_door(app.simulators[device.name], 0)

@@ -17,11 +17,11 @@ COMMAND = [sys.executable, "-c", "from ioc.cli import main; raise SystemExit(mai
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that spawn a Python function for a process."""
+    """Return the processes in which a demo archives."""
     found = []
     with contextlib.suppress(OSError):  # one of them has ended meanwhile
         for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            if b"spawn_main" in Path(f"/proc/{child}/cmdline").read_bytes():
+            if b"demo_archiver" in Path(f"/proc/{child}/cmdline").read_bytes():
                 found.append(int(child))
     return found
 
