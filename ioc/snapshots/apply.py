@@ -58,18 +58,19 @@ class Restore:
         for step in steps:
             outcome = await self._one(step)
             if outcome.result in FAILED:
-                self._ended.add(step.owner)
+                self._ended.add(step.setting.owner)
                 self._all_ended = not self.go_on
             report(outcome)
             outcomes.append(outcome)
         return outcomes
 
     async def _one(self, step: Step) -> Outcome:
-        if self._all_ended or step.owner in self._ended or step.device in self._ended:
+        if self._all_ended or step.setting.owner in self._ended or step.setting.device.name in self._ended:
             return Outcome(step, LEFT_OUT, "after what was refused")
         if step.await_rest and (reason := await self._rest(step)):
             return Outcome(step, REFUSED, reason)
-        names = [step.pv, self._value_name(step)]
+        readback = step.setting.readback
+        names = [step.pv, step.pv if readback is None else readback.name]
         channel, value = await self.client.connect(names, self.wait)
         now = await read(value, self.wait)
         if isinstance(now, Trouble):
@@ -88,19 +89,14 @@ class Restore:
             return Outcome(step, UNKNOWN if error.unknown else REFUSED, await self.why(channel, error, asked))
         after = await read(value, self.wait)
         if isinstance(after, Reading) and not step.await_rest:  # a limit moves nothing
-            self._stamps[step.owner] = after.stamp
+            self._stamps[step.setting.owner] = after.stamp
         return Outcome(step, DONE)
-
-    @staticmethod
-    def _value_name(step: Step) -> str:
-        readback = step.present.setting.readback
-        return readback.name if readback is not None else step.pv
 
     async def _rest(self, step: Step) -> str:
         """Wait until an output has arrived; returns why it has not."""
         until = time.monotonic() + self.ramp
         (moving,) = await self.client.connect([step.await_rest], self.wait)
-        younger = self._stamps.get(step.owner, 0.0) + _SETTLE_SECONDS
+        younger = self._stamps.get(step.setting.owner, 0.0) + _SETTLE_SECONDS
         while True:
             now = await read(moving, self.wait)
             if isinstance(now, Trouble):

@@ -21,20 +21,42 @@ OFF: Final = 0
 """Index of the state of a switch that is off."""
 
 
+_TIGHTENS: Final = {HIGH_LIMIT: -1, LOW_LIMIT: 1, RANGE: 1}
+"""Direction in which a limit, or a range of limits, becomes narrower."""
+
+_AWAY: Final = {HIGH_LIMIT: -1, LOW_LIMIT: 1, RANGE: -1}
+"""Direction in which a value moves away from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One put of a plan, from the value before; ``owner`` is the channel or device that it belongs to.
+    """One put of a plan, from the value before; ``direction`` is 1 for up, -1 for down, 0 for what has none."""
 
-    ``await_rest`` is the PV that has to be 0 before: the output moves while it is not.
-    """
-
-    pv: str
+    present: Present
     value: Scalar
     before: Scalar
-    owner: str
-    device: str
-    present: Present
-    await_rest: str = ""
+    direction: int
+
+    @property
+    def pv(self) -> str:
+        """What is written."""
+        return self.present.pv
+
+    @property
+    def setting(self) -> Setting:
+        """The setting that it is of."""
+        return self.present.setting
+
+    @property
+    def tightens(self) -> bool:
+        """Whether it makes a limit, or a range of limits, narrower."""
+        return self.direction == _TIGHTENS.get(self.setting.part)
+
+    @property
+    def await_rest(self) -> str:
+        """The PV that has to be 0 before, empty without: the output moves while it is not."""
+        channel = self.setting.channel
+        return channel.records["MOVING"].name if self.tightens and channel and "MOVING" in channel.records else ""
 
     def text(self, value: Scalar) -> str:
         """Return a value as people read it, with its unit."""
@@ -50,17 +72,6 @@ class Plan:
     steps: tuple[Step, ...]
     in_force: int
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Change:
-    setting: Setting
-    saved: Saved
-    present: Present
-    target: Scalar
-    now: Scalar
-    direction: int
-    """1 for up, -1 for down, 0 for what has none; of states by their number."""
 
 
 def selected(
@@ -103,7 +114,7 @@ def make(found: Mapping[str, Saved], present: Mapping[str, Present], outputs: bo
     Outputs are switched with ``outputs`` only.
     """
     errors: list[str] = []
-    changes: list[_Change] = []
+    steps: list[Step] = []
     in_force, left = 0, []
     for name, one in present.items():  # in the order of the site
         saved = found[name]
@@ -111,25 +122,24 @@ def make(found: Mapping[str, Saved], present: Mapping[str, Present], outputs: bo
         errors += wrong
         if wrong:
             continue
-        change = _change(saved, one)
-        part = one.setting.part
-        if change is None:
+        step, part = _step(saved, one), one.setting.part
+        if step is None:
             in_force += 1
         elif part == MODE:
-            what = f"{name} is {change.now} and was {change.target}"
+            what = f"{name} is {step.before} and was {step.value}"
             errors.append(f"{what}, which other settings depend on: put it back first")
         elif part == OUTPUT and not outputs:
             left.append(name)
         elif saved.restored or part == OUTPUT:
-            changes.append(change)
+            steps.append(step)
             if not one.writable:
                 errors.append(f"{name}: this client may not write it")
-    errors += _outside(changes)
-    devices = groupby(changes, key=lambda one: one.setting.device.name)
+    errors += _outside(steps)
+    devices = groupby(steps, key=lambda one: one.setting.device.name)
     return Plan(tuple(step for _, mine in devices for step in _ordered(list(mine))), in_force, tuple(left)), errors
 
 
-def _change(saved: Saved, present: Present) -> _Change | None:
+def _step(saved: Saved, present: Present) -> Step | None:
     reading, demand = present.value, present.demand
     assert reading is not None
     assert demand is not None
@@ -137,7 +147,7 @@ def _change(saved: Saved, present: Present) -> _Change | None:
     if equal(target, now, reading):
         return None
     old, new = (_place(one, demand.meta.states) for one in (now, target))
-    return _Change(present.setting, saved, present, target, now, (new > old) - (new < old))
+    return Step(present, target, now, (new > old) - (new < old))
 
 
 def _place(value: Scalar, states: Sequence[str]) -> float:
@@ -147,58 +157,44 @@ def _place(value: Scalar, states: Sequence[str]) -> float:
     return value
 
 
-def _outside(changes: Iterable[_Change]) -> Iterator[str]:
+def _outside(steps: Sequence[Step]) -> Iterator[str]:
     """Yield values outside the limits in force; where a limit of theirs is part of the plan the server will judge."""
-    changes = list(changes)
-    moving = {one.setting.owner for one in changes if one.setting.part in (HIGH_LIMIT, LOW_LIMIT, RANGE)}
-    for one in changes:
+    moving = {one.setting.owner for one in steps if one.setting.part in _TIGHTENS}
+    for one in steps:
         demand = one.present.demand
         low, high = demand.meta.limits.get("control", (0.0, 0.0)) if demand is not None else (0.0, 0.0)
         free = one.setting.owner in moving and one.setting.part in (VALUE, HIGH_LIMIT, LOW_LIMIT)
-        if isinstance(one.target, str) or low >= high or free or low <= one.target <= high:
+        if isinstance(one.value, str) or low >= high or free or low <= one.value <= high:
             continue
         limits = f"the limits in force are {low:.10g} to {high:.10g}"
-        yield f"{one.present.pv}: found {one.target:.10g} in the file, {limits}"
+        yield f"{one.pv}: found {one.value:.10g} in the file, {limits}"
 
 
-def _ordered(changes: Sequence[_Change]) -> Iterator[Step]:
-    """Yield the steps of one device."""
-    late = {owner for owner in {one.setting.owner for one in changes} if _tightens_late(changes, owner)}
+def _ordered(steps: Sequence[Step]) -> list[Step]:
+    """Return the steps of one device in the order in which they are safe."""
+    late = {owner for owner in {one.setting.owner for one in steps} if _tightens_late(steps, owner)}
 
-    def rank(one: _Change) -> tuple[int, int]:
-        part = one.setting.part
-        if part == OUTPUT:
+    def rank(one: Step) -> tuple[int, int]:
+        if one.setting.part == OUTPUT:
             return (-1, 0) if _switches_off(one) else (9, 0)
-        if part == VALUE:
+        if one.setting.part == VALUE:
             return 2, 0
-        tightens = _tightens(one)
-        phase = 3 if tightens and one.setting.owner in late else 1
-        if part == RANGE:
-            return phase, 3 if tightens else 0
-        return phase, 1 if part in (HIGH_LIMIT, LOW_LIMIT) else 4 if part == RAMP else 2
+        phase = 3 if one.tightens and one.setting.owner in late else 1
+        if one.setting.part == RANGE:
+            return phase, 3 if one.tightens else 0
+        return phase, 1 if one.setting.part in (HIGH_LIMIT, LOW_LIMIT) else 4 if one.setting.part == RAMP else 2
 
-    for one in sorted(changes, key=rank):
-        rest = ""
-        channel = one.setting.channel
-        if _tightens(one) and channel is not None and "MOVING" in channel.records:
-            rest = channel.records["MOVING"].name
-        yield Step(one.present.pv, one.target, one.now, one.setting.owner, one.setting.device.name, one.present, rest)
+    return sorted(steps, key=rank)
 
 
-def _tightens(one: _Change) -> bool:
-    """Whether a change makes a limit, or a range of limits, narrower."""
-    return one.direction == {HIGH_LIMIT: -1, LOW_LIMIT: 1, RANGE: 1}.get(one.setting.part)
-
-
-def _tightens_late(changes: Iterable[_Change], owner: str) -> bool:
+def _tightens_late(steps: Iterable[Step], owner: str) -> bool:
     """Whether a value of an owner moves away from a limit that is tightened, which has to wait for it then."""
-    mine = [one for one in changes if one.setting.owner == owner]
+    mine = [one for one in steps if one.setting.owner == owner]
     ways = {one.direction for one in mine if one.setting.part == VALUE}
-    away = {HIGH_LIMIT: -1, RANGE: -1, LOW_LIMIT: 1}
-    return any(_tightens(one) and away[one.setting.part] in ways for one in mine)
+    return any(one.tightens and _AWAY[one.setting.part] in ways for one in mine)
 
 
-def _switches_off(one: _Change) -> bool:
+def _switches_off(one: Step) -> bool:
     demand = one.present.demand
     assert demand is not None
-    return demand.meta.states.index(str(one.target)) == OFF
+    return demand.meta.states.index(str(one.value)) == OFF
