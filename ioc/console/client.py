@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-from ioc.console.lines import Candidates, Lines, PlainLines, ScriptLines
+from ioc.console.lines import Candidates, Lines, PlainLines
 from ioc.console.session import QUIT
 from ioc.console.wire import LONGEST, Message, decoded, encoded
 
@@ -77,7 +77,7 @@ class Console:
             print(message["err"], file=sys.stdout if self.interactive else sys.stderr, flush=True)
         if "ask" in message:
             assert self._lines is not None
-            self._send({"answer": self._lines.ask(str(message["ask"])) or ""})
+            self._send({"answer": self._lines.ask(str(message["ask"]))})
 
     def _candidates(self, line: str) -> list[str]:
         """Ask what may stand in place of the last word of a line."""
@@ -107,7 +107,7 @@ class Console:
 
 def _lines(interactive: bool, prompt: str, candidates: Candidates) -> Lines:
     if not interactive:
-        return ScriptLines()
+        return Lines()
     try:
         from ioc.console.editor import EditedLines  # noqa: PLC0415  of an extra that may be missing
     except ImportError:

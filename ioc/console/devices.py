@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from devices.errors import DeviceError
 from devices.model import RawAccess, RawRequest
@@ -10,18 +10,10 @@ from ioc.console.pvs import CommandError
 from ioc.scan.scanner import DeviceScanner
 
 
-def find_device(scanners: Mapping[str, DeviceScanner], name: str) -> DeviceScanner:
-    """Return a device by its name. Raises CommandError."""
-    scanner = scanners.get(name)
-    if scanner is None:
-        raise CommandError(f"there is no device {name}; there are {', '.join(scanners) or 'none'}")
-    return scanner
-
-
-def overview(scanners: Mapping[str, DeviceScanner]) -> Iterator[str]:
+def overview(scanners: Iterable[DeviceScanner]) -> Iterator[str]:
     """Yield a line for each device: state, age of its last answer in seconds, errors, reconnections, its message."""
     yield f"{'device':<10}{'type':<16}{'state':<11}{'age/s':>8}{'errors':>8}{'reconn':>8}  message"
-    for scanner in scanners.values():
+    for scanner in scanners:
         status, settings, stats = scanner.status, scanner.driver.settings, scanner.driver.stats
         line = f"{scanner.name:<10}{settings.type:<16}{_state(scanner):<11}{status.age:>8.1f}"
         yield f"{line}{stats.errors:>8}{status.reconnects + stats.reconnects:>8}  {status.message}".rstrip()
@@ -29,7 +21,7 @@ def overview(scanners: Mapping[str, DeviceScanner]) -> Iterator[str]:
 
 def details(scanner: DeviceScanner) -> Iterator[str]:
     """Yield what is known of one device, with the limits in force of its settings and whose they are."""
-    yield from overview({scanner.name: scanner})
+    yield from overview([scanner])
     driver, status = scanner.driver, scanner.status
     settings = driver.settings
     place = settings.address or " ".join(f"{key}={value}" for key, value in settings.options.items())

@@ -11,10 +11,10 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
-from ioc.console.lines import Candidates, history_file
+from ioc.console.lines import Candidates, Lines, history_file
 
 
-class EditedLines:
+class EditedLines(Lines):
     """A terminal with line editing; ``candidates`` completes the last word of a line."""
 
     def __init__(self, prompt: str, candidates: Candidates) -> None:
@@ -36,12 +36,12 @@ class EditedLines:
                 except EOFError:
                     return None
 
-    def ask(self, question: str) -> str | None:
+    def ask(self, question: str) -> str:
         """Ask a question; Ctrl-C and Ctrl-D are no answer."""
         try:
             return self._questions.prompt(question)
         except (KeyboardInterrupt, EOFError):
-            return None
+            return ""
 
 
 class _Completer(Completer):

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 from devices.rules.state_file import default_folder
 
@@ -18,30 +18,20 @@ WORD_ENDS: Final = " \t"
 """What ends a word that is completed; a colon does not, PV names have them."""
 
 
-class Lines(Protocol):
-    """A source of commands."""
+class Lines:
+    """A source of commands: a pipe or a file, without prompts and questions."""
 
     def next(self) -> str | None:
         """Return the next command; None when there are no more."""
-
-    def ask(self, question: str) -> str | None:
-        """Ask a question; None without an answer."""
-
-
-class ScriptLines:
-    """Commands of a pipe or a file, without prompts and questions."""
-
-    def next(self) -> str | None:
-        """Return the next line."""
         line = sys.stdin.readline()
         return line.rstrip("\r\n") if line else None
 
-    def ask(self, question: str) -> str | None:
-        """Have no answer: a script has to know what it does."""
-        return None
+    def ask(self, question: str) -> str:
+        """Ask a question; empty without an answer: a script has to know what it does."""
+        return ""
 
 
-class PlainLines:
+class PlainLines(Lines):
     """A terminal with the line editing of Python's ``input``: Tab, and earlier lines."""
 
     def __init__(self, prompt: str, candidates: Candidates) -> None:
@@ -72,13 +62,13 @@ class PlainLines:
             self._keep()
             return line
 
-    def ask(self, question: str) -> str | None:
+    def ask(self, question: str) -> str:
         """Ask a question; Ctrl-C and Ctrl-D are no answer."""
         try:
             return input(question)
         except (KeyboardInterrupt, EOFError):
             print(flush=True)
-            return None
+            return ""
 
     def _complete(self, start: str, number: int) -> str | None:
         if number == 0:

@@ -11,13 +11,15 @@ import shlex
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 from ioc.app import App
-from ioc.console.devices import details, find_device, overview, raw_request
+from ioc.console.devices import details, overview, raw_request
 from ioc.console.pvs import CommandError, Line, Watch, all_fields, find, names, put, targets, value_line
 from ioc.console.verbs import Places, Put
 from ioc.records import AccessDenied, Cancelled, PutContext, PutRefused, fields_of
+from ioc.scan.scanner import DeviceScanner
 
 log = logging.getLogger("labioc.console")
 
@@ -77,11 +79,15 @@ class Session:
             ),
             "devices": Command("[DEVICE]", "state of the devices, or all about one, with limits", 0, 1, self._devices),
             "set": Command("CHANNEL NAME VALUE", "set by short names: set HV1.0 vset 500", 3, 99, self._set),
-            "on": Command("CHANNEL...", "switch channels on: on HV1.0 HV1.1", 1, 99, self._on),
-            "off": Command("CHANNEL...", "switch channels off; HV1.* are all of a supply", 1, 99, self._off),
+            "on": Command("CHANNEL...", "switch channels on: on HV1.0 HV1.1", 1, 99, partial(self._switch, "ON")),
+            "off": Command(
+                "CHANNEL...", "switch channels off; HV1.* are all of a supply", 1, 99, partial(self._switch, "OFF")
+            ),
             "kill": Command("CHANNEL...", "switch channels off without a ramp", 1, 99, self._kill),
-            "start": Command("DEVICE", "talk to a device again", 1, 1, self._start),
-            "stop": Command("DEVICE", "do not talk to a device until start; outputs stay", 1, 1, self._stop),
+            "start": Command("DEVICE", "talk to a device again", 1, 1, partial(self._disable, False)),
+            "stop": Command(
+                "DEVICE", "do not talk to a device until start; outputs stay", 1, 1, partial(self._disable, True)
+            ),
             "period": Command("DEVICE [SECONDS]", "show or set how often it is read", 1, 2, self._period),
             "raw": Command("DEVICE ITEM... [= VALUE]", "read or write past the PVs (experts)", 1, 99, self._raw),
             "asreload": Command("", "read the access rights anew (experts)", 0, 0, self._reload),
@@ -168,28 +174,23 @@ class Session:
 
     # ---- commands about devices and channels
 
+    def _scanner(self, word: str) -> DeviceScanner:
+        return self._app.scanners[self._places.device(word)]
+
     async def _devices(self, words: list[str]) -> None:
-        scanners = self._app.scanners
-        lines = details(find_device(scanners, self._places.device(words[0]))) if words else overview(scanners)
-        await self._show(*lines)
+        await self._show(*(details(self._scanner(words[0])) if words else overview(self._app.scanners.values())))
 
     async def _set(self, words: list[str]) -> None:
         await self._perform(self._places.set(words[0], words[1], " ".join(words[2:])))
 
-    async def _on(self, words: list[str]) -> None:
-        await self._for_each([[self._places.set(place, "ON", "ON")] for place in self._places.switches(words)])
-
-    async def _off(self, words: list[str]) -> None:
-        await self._for_each([[self._places.set(place, "ON", "OFF")] for place in self._places.switches(words)])
+    async def _switch(self, state: str, words: list[str]) -> None:
+        await self._for_each([[self._places.set(place, "ON", state)] for place in self._places.switches(words)])
 
     async def _kill(self, words: list[str]) -> None:
         await self._for_each([self._places.kill(place) for place in self._places.switches(words)])
 
-    async def _start(self, words: list[str]) -> None:
-        await self._perform(self._places.disable(words[0], off=False))
-
-    async def _stop(self, words: list[str]) -> None:
-        await self._perform(self._places.disable(words[0], off=True))
+    async def _disable(self, off: bool, words: list[str]) -> None:
+        await self._perform(self._places.disable(words[0], off))
 
     async def _period(self, words: list[str]) -> None:
         for change in self._places.period(*words) if len(words) == 2 else ():
@@ -197,7 +198,7 @@ class Session:
         await self._show(f"{self._places.device(words[0])} is read every {', '.join(self._places.periods(words[0]))}")
 
     async def _raw(self, words: list[str]) -> None:
-        scanner = find_device(self._app.scanners, self._places.device(words[0]))
+        scanner = self._scanner(words[0])
         request = raw_request(scanner, words[1:])
         if request.value is None:
             lines = await self._app.puts.read_raw(scanner.name, request)

@@ -91,7 +91,7 @@ class Places:
 
     def disable(self, word: str, off: bool) -> Put:
         """Return the put that stops the scan of a device, and all that is sent to it, or starts it again."""
-        return Put(self._device_signals(word)["DISABLE"].name, "1" if off else "0")
+        return Put(self._places[self.device(word)]["DISABLE"].name, "1" if off else "0")
 
     def period(self, word: str, seconds: str | None) -> Iterator[Put]:
         """Yield the puts that scan the fast readings of a device at another rate. Raises CommandError."""
@@ -124,9 +124,6 @@ class Places:
             if name.upper() == word.upper():
                 return name
         raise CommandError(f"there is no device {word}; there are {', '.join(self._scanners) or 'none'}")
-
-    def _device_signals(self, word: str) -> dict[str, Record]:
-        return self._places[self.device(word)]
 
     def _signals(self, place: str) -> dict[str, Record]:
         for name, signals in self._places.items():
