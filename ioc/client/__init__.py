@@ -5,8 +5,7 @@ understand errors and name servers.
 """
 
 from ioc.client.channel import Channel, PutError, ReadError
-from ioc.client.client import Client
+from ioc.client.client import Client, reason_of
 from ioc.client.reading import Reading
-from ioc.client.refusal import reason_of
 
 __all__ = ["Channel", "Client", "PutError", "ReadError", "Reading", "reason_of"]

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Final
 
 import caproto
 
-from ioc.client.channel import Channel
+from ioc.client.channel import Channel, ReadError
+from ioc.client.reading import Reading
 from ioc.errors import MistakesError
 from labioc_ca.circuit import Circuit
 from labioc_ca.client import BaseClient, checked_name
 from labioc_ca.environment import LARGEST_AUTOMATIC, Address
+
+_AT_ONCE: Final = 500
+"""Reads that are under way at a time."""
+
+_LINK: Final = re.compile(r"@(\S+) ")
+_LOOK_SECONDS: Final = 1.0
+"""How long a PV is looked for that a server of another kind does not have."""
 
 _AGAIN_SECONDS: Final = 0.5
 """Pause before a PV is searched again that a server did not keep; never longer, since a person looks at it."""
@@ -80,6 +90,19 @@ class Client(BaseClient):
             await asyncio.wait([channel.connection for channel in channels], timeout=timeout)
         return channels
 
+    async def read(self, channels: Iterable[Channel], timeout: float) -> list[Reading | ReadError]:
+        """Read channels, so many at a time; what could not be read in as many seconds is an error in its place."""
+        gate = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(channel: Channel) -> Reading | ReadError:
+            try:
+                async with gate:
+                    return await channel.read(timeout)
+            except ReadError as error:
+                return error
+
+        return await asyncio.gather(*map(one, channels))
+
     def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
         """Let a PV know where it is."""
         self._channels[channel.cid].opened(circuit, circuit.address, channel)
@@ -112,3 +135,34 @@ class Client(BaseClient):
         channel.placed = True
         self._searcher.unwant(number)
         self._circuit_to(address).add(number, channel.name)
+
+
+async def reason_of(client: Client, channel: Channel, timeout: float) -> str | None:
+    """Return why this client's last put to a PV was refused, as ``PUT:MSG`` of its device has it.
+
+    None when there is no such message about this put: the server is another program, or the PV belongs to no device.
+    """
+    base, _, field = channel.name.partition("{")[0].rstrip("$").partition(".")
+    name = await _text(client, [f"{base}.NAME"], timeout) or base
+    link = _LINK.match(await _text(client, [f"{base}.OUT", f"{base}.INP"], timeout))
+    device = link[1] if link else ""
+    start, colon, _ = name.partition(f":{device}:")
+    if not device or not colon:
+        return None
+    message = await _text(client, [f"{start}:{device}:PUT:MSG$"], timeout)
+    reason, bracket, what = message.rpartition(" [")
+    put = name if field in ("", "VAL") else f"{name}.{field}"
+    mine = what.startswith(f"{put} = ") and f" by {client.user}@{client.host} " in what
+    return reason.removeprefix(f"{put}: ") if bracket and mine else None
+
+
+async def _text(client: Client, names: list[str], timeout: float) -> str:
+    """Read the one of several PVs that is there; empty when none is."""
+    channels = client.channels(names)
+    waiting = [channel.connection for channel in channels]
+    await asyncio.wait(waiting, timeout=min(timeout, _LOOK_SECONDS), return_when=asyncio.FIRST_COMPLETED)
+    for channel in channels:
+        if channel.connected:
+            with suppress(ReadError):
+                return (await channel.read(timeout)).text
+    return ""

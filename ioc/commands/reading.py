@@ -42,10 +42,12 @@ async def _get(what: Wanted, args: argparse.Namespace) -> int:
     async with Client(what.env) as client:
         channels = await connected(client, what.names, args.wait)
         found = await asyncio.gather(*(whole(client, channel, args.wait) for channel in channels))
-    readings = [(channel, one) for channel, one in zip(channels, found, strict=True) if isinstance(one, Reading)]
+    readings = []
     for channel, one in zip(channels, found, strict=True):
         if isinstance(one, ReadError):
             complain(f"{channel.name}: {one}")
+        else:
+            readings.append((channel, one))
     if args.json:
         for channel, reading in readings:
             print(json.dumps({"pv": channel.name, **reading.as_json()}))

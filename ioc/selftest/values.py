@@ -15,16 +15,13 @@ from dataclasses import dataclass, replace
 from devices.model import DeviceSettings, Driver, WriteGuard
 from devices.registry import FAMILIES
 from devices.unavailable import Unavailable
-from ioc.client import Client, ReadError
+from ioc.client import Client, ReadError, Reading
 from ioc.clock import SystemClock
 from ioc.records import SEVERITY_NAMES, STATUS_NAMES, Record, RecordSet, fields_of
 from ioc.records.status import INVALID
 from ioc.scan.scanner import DeviceScanner
 from ioc.site.config import Site
 from ioc.site.expansion import expand
-
-AT_ONCE = 500
-"""Reads that are under way at a time."""
 
 READ_SECONDS = 15.0
 """How long a server may take to answer a read: they are asked for everything at once."""
@@ -57,26 +54,20 @@ class Seen:
 
 async def from_server(client: Client, names: Iterable[str], timeout: float) -> dict[str, Seen]:
     """Read PVs of whichever servers have them; finding those may take so long. Raises ValueError for a bad name."""
-    gate = asyncio.Semaphore(AT_ONCE)
+    channels = await client.connect(names, timeout)
+    there = [channel for channel in channels if channel.connected]
+    found = dict(zip(there, await client.read(there, READ_SECONDS), strict=True))
+    return {channel.name: _of_reading(found.get(channel)) for channel in channels}
 
-    async def read(name: str) -> tuple[str, Seen]:
-        (channel,) = client.channels([name])
-        if not channel.connected:
-            return name, Seen(trouble="not connected: no server has it")
-        try:
-            async with gate:
-                found = await channel.read(READ_SECONDS)
-        except ReadError as error:
-            return name, Seen(trouble=str(error))
-        limits = found.meta.limits
-        return name, Seen(
-            found.value, found.text, found.stamp, found.severity, found.alarm,
-            _span(limits.get("display")), _span(limits.get("control")),
-        )  # fmt: skip
 
-    wanted = list(names)
-    await client.connect(wanted, timeout)
-    return dict(await asyncio.gather(*map(read, wanted)))
+def _of_reading(found: Reading | ReadError | None) -> Seen:
+    if found is None or isinstance(found, ReadError):
+        return Seen(trouble=str(found or "not connected: no server has it"))
+    limits = found.meta.limits
+    return Seen(
+        found.value, found.text, found.stamp, found.severity, found.alarm,
+        _span(limits.get("display")), _span(limits.get("control")),
+    )  # fmt: skip
 
 
 def _span(limits: Span | None) -> Span | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -15,8 +14,6 @@ from ioc.records.status import INVALID, alarm_status
 from ioc.snapshots.snapshot import Saved, plain
 
 _READ: Final = alarm_status("READ")
-_AT_ONCE: Final = 500
-"""Reads that are under way at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,24 +56,22 @@ async def look(client: Client, settings: Sequence[Setting], timeout: float) -> d
         before, missing = missing, sum(not channel.connected for channel in channels.values())
         if not 0 < missing < before:
             break
-    gate = asyncio.Semaphore(_AT_ONCE)
-    readings = dict(await asyncio.gather(*(_read(channel, timeout, gate) for channel in channels.values())))
+    found = await client.read(channels.values(), timeout)
+    readings = dict(zip(channels, map(_judged, found), strict=True))
     return {one.record.name: _present(one, channels, readings) for one in settings}
-
-
-async def _read(channel: Channel, timeout: float, gate: asyncio.Semaphore) -> tuple[str, Reading | Trouble]:
-    async with gate:
-        return channel.name, await read(channel, timeout)
 
 
 async def read(channel: Channel, timeout: float) -> Reading | Trouble:
     """Return a reading that says something, or why there is none."""
-    if not channel.connected:
-        return Trouble("not connected")
     try:
-        reading = await channel.read(timeout)
+        return _judged(await channel.read(timeout))
     except ReadError as error:
-        return Trouble(str(error))
+        return _judged(error)
+
+
+def _judged(reading: Reading | ReadError) -> Reading | Trouble:
+    if isinstance(reading, ReadError):
+        return Trouble(str(reading))
     if reading.severity >= INVALID or not reading.stamp:
         return Trouble(f"not known now ({reading.alarm or 'never read'})", reading.status == _READ)
     if isinstance(reading.value, tuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -268,12 +267,9 @@ class Top(App[None]):
             widget.update("")
             return
         shown, channels = Text(), await self._client.connect(row.details, READ_SECONDS)
-        found = await asyncio.gather(*(channel.read(READ_SECONDS) for channel in channels), return_exceptions=True)
-        for channel, reading in zip(channels, found, strict=True):
+        for channel, reading in zip(channels, await self._client.read(channels, READ_SECONDS), strict=True):
             if isinstance(reading, ReadError):
                 cell = Cell(str(reading), UNKNOWN)
-            elif isinstance(reading, BaseException):
-                raise reading
             else:
                 cell = Cell(f"{reading.quantity}  {reading.alarm}".rstrip(), reading.severity)
             short = channel.name.removeprefix(f"{self._site}:")
