@@ -30,20 +30,18 @@ from devices.rules.settings import instead
 _STATUS_BITS = {f"STAT.{name}": int(bit) for name, bit in STATUS_BITS}
 _EVENT_BITS = {f"EVT.{name}": int(bit) for name, bit in EVENT_BITS}
 _NAMED = sum(_STATUS_BITS.values())
-_MINOR_BITS = int(
-    ChannelStatus.REGULATION_ERROR
-    | ChannelStatus.INPUT_ERROR
-    | ChannelStatus.CURRENT_BOUNDS
-    | ChannelStatus.VOLTAGE_BOUNDS
-)
-_MAJOR_BITS = int(
-    ChannelStatus.EMERGENCY_OFF
-    | ChannelStatus.ARC_ERROR
-    | ChannelStatus.INHIBIT
-    | ChannelStatus.TRIP
-    | ChannelStatus.CURRENT_LIMIT
-    | ChannelStatus.VOLTAGE_LIMIT
-)
+_BIT_LEVELS: dict[int, Level] = {
+    ChannelStatus.REGULATION_ERROR: Level.MINOR,
+    ChannelStatus.INPUT_ERROR: Level.MINOR,
+    ChannelStatus.CURRENT_BOUNDS: Level.MINOR,
+    ChannelStatus.VOLTAGE_BOUNDS: Level.MINOR,
+    ChannelStatus.EMERGENCY_OFF: Level.MAJOR,
+    ChannelStatus.ARC_ERROR: Level.MAJOR,
+    ChannelStatus.INHIBIT: Level.MAJOR,
+    ChannelStatus.TRIP: Level.MAJOR,
+    ChannelStatus.CURRENT_LIMIT: Level.MAJOR,
+    ChannelStatus.VOLTAGE_LIMIT: Level.MAJOR,
+}
 _MODULE_FAULTS = ModuleStatus.TEMPERATURE_GOOD | ModuleStatus.SUPPLY_GOOD
 _CONTEXT = ("VoltageSet", "CurrentSet", "ChannelEventStatus")
 """What the readings of a fast scan also depend on; asked for when it has not been read yet."""
@@ -65,8 +63,6 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
     moving = ChannelStatus.RAMPING in flags
     cut = bool(flags & (ChannelStatus.CURRENT_LIMIT | ChannelStatus.VOLTAGE_LIMIT)) and not on
     broken = bool(flags & (ChannelStatus.ARC_ERROR | ChannelStatus.INPUT_ERROR))
-    hot = module is not None and module & _MODULE_FAULTS != _MODULE_FAULTS
-    loop_open = module is not None and not module & ModuleStatus.SAFETY_LOOP_GOOD
     return Conditions(
         on=on,
         up=moving and rising,
@@ -77,8 +73,8 @@ def conditions(status: int, events: int, module: int | None, rising: bool) -> Co
         killed=ChannelStatus.EMERGENCY_OFF in flags,
         tripped=ChannelStatus.TRIP in flags or (bool(events & ChannelEvent.TRIP) and not on),
         fault=cut or broken,
-        interlocked=loop_open,
-        unit_fault=hot,
+        interlocked=module is not None and not module & ModuleStatus.SAFETY_LOOP_GOOD,
+        unit_fault=module is not None and module & _MODULE_FAULTS != _MODULE_FAULTS,
     )
 
 
@@ -315,12 +311,9 @@ class IsegChannel:
         return _NAMED if self._limits.negative(self.number) else _NAMED | 1
 
     def _bit_level(self, bit: int, word: int) -> Level:
-        if bit & _MAJOR_BITS:
-            return Level.MAJOR
-        if bit & _MINOR_BITS:
-            return Level.MINOR
-        limiting = bit & ChannelStatus.CURRENT_CONTROL and not word & ChannelStatus.RAMPING
-        return max(Level.MINOR, self.hv.limiting_level) if limiting else Level.OK
+        if bit == ChannelStatus.CURRENT_CONTROL and not word & ChannelStatus.RAMPING:
+            return max(Level.MINOR, self.hv.limiting_level)
+        return _BIT_LEVELS.get(bit, Level.OK)
 
 
 _Reader = Callable[[IsegChannel, Quantity, float], Reading | None]

@@ -75,7 +75,6 @@ class ModuleLink:
         self._last_received = 0.0
         self._waiting: deque[tuple[Question, Batch]] = deque()
         self._flying: dict[Question, Batch] = {}
-        self._by_id: dict[int, list[Question]] = {}
         self._window = WINDOW
         self._recovered = 0
         self._late: dict[int, float] = {}  # DATA_IDs of which an answer may be on its way, and the monotonic time
@@ -172,7 +171,6 @@ class ModuleLink:
         while self._waiting and self._has_room():
             question, batch = self._waiting.popleft()
             self._flying[question] = batch
-            self._by_id.setdefault(question.data_id, []).append(question)
             self._owe(len(question.wanted))
             question.begun = self._clock.monotonic()
             self._try(question)
@@ -255,7 +253,6 @@ class ModuleLink:
         batch = self._flying.pop(question, None)
         if batch is None:
             return None
-        self._by_id[question.data_id].remove(question)
         if question.timer is not None:
             question.timer.cancel()
         self._owe(-len(question.wanted) + len(question.answers.keys() & question.wanted))
@@ -304,8 +301,10 @@ class ModuleLink:
     def _answered(self, data: Data, stamp: float) -> None:
         now = self._last_received = self._clock.monotonic()
         self._edcp = True
-        for question in self._by_id.get(data.data_id, ()):
-            index = data.index
+        index = data.index
+        for question in self._flying:
+            if question.data_id != data.data_id:
+                continue
             if question.complete is None and (index not in question.wanted or index in question.answers):
                 continue
             question.answers[index] = Answer(data.value, stamp, now)
@@ -336,8 +335,8 @@ class ModuleLink:
 
     def _nonsense(self, data_id: int, index: int | None) -> None:
         self._last_received = self._clock.monotonic()
-        for question in self._by_id.get(data_id, ()):
-            if index in question.wanted and index not in question.answers:
+        for question in self._flying:
+            if question.data_id == data_id and index in question.wanted and index not in question.answers:
                 question.bad.add(index)
                 if question.done:
                     self._settle(question)

@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from devices.iseg.edcp.items import Index, Item
 from devices.iseg.edcp.protocol import join_text, read, read_channels
 from devices.links.can_frame import Frame
 from devices.model import Value
+
+if TYPE_CHECKING:
+    from devices.iseg.link import ModuleLink
 
 BLOCK = 16  # channels that one member mask reaches
 
@@ -80,13 +83,6 @@ class Batch:
             self.over.set_exception(error)
 
 
-class Node(Protocol):
-    """Where a module is on its bus."""
-
-    address: int
-    base: int
-
-
 class Many(Enum):
     """How this firmware wants to be asked for many channels at once."""
 
@@ -95,28 +91,28 @@ class Many(Enum):
     SINGLE = "one by one"
 
 
-def one(node: Node, item: Item, index: int | None = None, probe: bool = False) -> Question:
+def one(link: ModuleLink, item: Item, index: int | None = None, probe: bool = False) -> Question:
     """Return the question for one item of a module, a channel or a group."""
-    frame = read(node.address, item, index, base=node.base)
+    frame = read(link.address, item, index, base=link.base)
     if item.index is Index.PART:
         return Question(frame, item.id, frozenset(), lambda parts: _text(parts) is not None, probe)
     wanted = 0 if item.index is Index.OFFSET and index is None else index
     return Question(frame, item.id, frozenset((wanted,)), probe=probe)
 
 
-def several(node: Node, item: Item, channels: Collection[int], form: Many, count: int) -> list[Question]:
+def several(link: ModuleLink, item: Item, channels: Collection[int], form: Many, count: int) -> list[Question]:
     """Return the questions for an item of channels of a module that has so many of them."""
     if form is Many.SINGLE:
-        return [one(node, item, channel) for channel in sorted(channels)]
+        return [one(link, item, channel) for channel in sorted(channels)]
     if form is Many.ALL and (len(channels) * 2 > count or count > BLOCK):
         wanted: frozenset[int | None] = frozenset(range(count))
-        return [Question(read_channels(node.address, item, base=node.base), item.many_id, wanted)]
+        return [Question(read_channels(link.address, item, base=link.base), item.many_id, wanted)]
     questions = []
     for offset in range(0, count, BLOCK):
         block = {channel for channel in channels if offset <= channel < offset + BLOCK}
         if block:
             members = sum(1 << channel - offset for channel in block)
-            frame = read_channels(node.address, item, members, offset, base=node.base)
+            frame = read_channels(link.address, item, members, offset, base=link.base)
             questions.append(Question(frame, item.many_id, frozenset(block)))
     return questions
 

@@ -153,7 +153,7 @@ def iseg_request(
         raise Refused(f"{words[0]} is no item of a module")
     index = whole_number("channel, group, offset or sensor", words[1], 0, _HIGHEST_INDEX) if len(words) == 2 else None
     asked = None if value is None else value if item.type is Type.TEXT else number_in(item.name, value)
-    what = item.name if index is None else f"{item.name} {_index_name(item)} {index}"
+    what = item.name if index is None else f"{item.name} {item.index.word} {index}"
 
     async def perform() -> list[str]:
         found = await access(key, index, asked)
@@ -161,10 +161,6 @@ def iseg_request(
 
     of_channel = item.index is Index.CHANNEL and index is not None
     return RawRequest(what, value, perform, way(channel_prefix(index or 0) if of_channel else "", 0))
-
-
-def _index_name(item: Item) -> str:
-    return item.index.word if item.index is not Index.NONE else "index"
 
 
 def _line(item: Item, number: int | None, value: Value) -> str:

@@ -34,7 +34,7 @@ class Index(Enum):
     ``width`` is its length in bytes where there is a value, ``asked`` the lengths that it may have in a request.
     """
 
-    NONE = "none", 0, (0,)
+    NONE = "index", 0, (0,)
     CHANNEL = "channel", 1, (1,)
     OFFSET = "offset", 1, (0, 1)
     """The first channel of the word: 0, 16, 32...; some hosts and modules leave it out."""
