@@ -24,8 +24,7 @@ from archiver.points.builder import PointBuilder
 from archiver.points.catalogue import Catalogue, catalogue, load
 from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
-from archiver.status.page import status_pages
-from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, missing, prometheus
+from archiver.status import BridgeState, ServerStatus, Snapshot, missing, prometheus, status_pages
 from labioc_ca.client import Subscriber
 
 log = logging.getLogger("labioc.archiver")

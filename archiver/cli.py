@@ -22,8 +22,7 @@ from archiver.influx.downsample import backfill
 from archiver.influx.setup import SetupError, set_up
 from archiver.log.files import LogInUse
 from archiver.points.catalogue import Catalogue
-from archiver.status.page import fetch_status
-from archiver.status.snapshot import as_text
+from archiver.status import as_text, fetch_status
 from labioc_pages.page import NotRunning
 
 TERMINAL = "terminal"

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from archiver.status.page import fetch_status
+from archiver.status import fetch_status
 from bench.served import COMMAND, ROOT, SUPPLY, Served, output_of, perform, served, until, write_site
 from ioc.services.journal import journal_files, stored
 from ioc.site.config import load_site

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from archiver.status.snapshot import BridgeState, Snapshot
+from archiver.status import BridgeState, Snapshot
 from ioc.access import Policy
 from ioc.records import PutContext, Record, RecordSet, Value
 from ioc.records.status import MAJOR, MINOR, NO_ALARM, alarm_status

@@ -5,13 +5,13 @@ Variables and defaults: EPICS Channel Access Reference Manual, "Configuring EPIC
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
+
+import psutil
 
 Address = tuple[str, int]
 
@@ -23,10 +23,6 @@ ECHO_TIMEOUT: Final = 5.0
 
 LARGEST_AUTOMATIC: Final = 64 << 20
 """Bytes of an array that a client takes when EPICS_CA_AUTO_ARRAY_BYTES leaves the size open."""
-
-_SIOCGIFFLAGS: Final = 0x8913
-_SIOCGIFBRDADDR: Final = 0x8919
-_UP_AND_BROADCAST: Final = 0x1 | 0x2
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +97,6 @@ def _address(word: str, name: str, port: int) -> Address:
 
 def broadcast_addresses() -> list[str]:
     """Return the broadcast address of each interface; of a machine without a network the loopback address."""
-    found = []
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        for _, name in socket.if_nameindex():
-            request = struct.pack("256s", name.encode())
-            try:
-                (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)
-                if flags & _UP_AND_BROADCAST == _UP_AND_BROADCAST:
-                    found.append(socket.inet_ntoa(fcntl.ioctl(sock, _SIOCGIFBRDADDR, request)[20:24]))
-            except OSError:
-                continue  # an interface without an IPv4 address
-    return [address for address in found if address != "0.0.0.0"] or ["127.0.0.1"]
+    cards = psutil.net_if_addrs().values()
+    found = [one.broadcast for card in cards for one in card if one.family == socket.AF_INET and one.broadcast]
+    return found or ["127.0.0.1"]

@@ -39,8 +39,6 @@ _SENDER: Final = "255.255.255.255"
 class _Search:
     """A name that is looked for."""
 
-    __slots__ = ("attempt", "due", "request")
-
     def __init__(self, request: bytes, due: float) -> None:
         self.request = request
         self.attempt = 0

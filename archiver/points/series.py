@@ -52,38 +52,6 @@ def channel_name(pv: PvSpec) -> str:
 class Series:
     """One PV: how its points begin, and what is remembered of the last event."""
 
-    __slots__ = (
-        "arrived_ns",
-        "connected",
-        "connection",
-        "connection_field",
-        "events",
-        "field",
-        "field_start",
-        "floats",
-        "forced",
-        "given_ns",
-        "group",
-        "head",
-        "last_ns",
-        "measurement",
-        "points",
-        "pv",
-        "refused",
-        "reported",
-        "row",
-        "severity",
-        "severity_alone",
-        "severity_field",
-        "slot",
-        "stamp_ns",
-        "start",
-        "thinner",
-        "type",
-        "value",
-        "watched",
-    )
-
     def __init__(self, pv: PvSpec, schema: Schema) -> None:
         rules = parse_tag(pv.archive)
         self.pv = pv.name

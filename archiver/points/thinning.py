@@ -160,8 +160,6 @@ class Group:
     look but one: everything that the device had to report until then has arrived.
     """
 
-    __slots__ = ("_before_ns", "arrived_ns", "newest_ns", "reached_ns")
-
     def __init__(self) -> None:
         self.newest_ns = self.arrived_ns = self.reached_ns = self._before_ns = 0
 
@@ -176,22 +174,6 @@ class Row:
     ``stamp_ns`` is the newest stamp of its values. ``changed`` is set when a value has left its dead-band, or its
     severity has changed, since the last row. ``valid`` has a bit for each field that holds a value now.
     """
-
-    __slots__ = (
-        "_later",
-        "_pending",
-        "_texts",
-        "arrived_ns",
-        "changed",
-        "due_ns",
-        "group",
-        "head",
-        "last_ns",
-        "points",
-        "pv",
-        "stamp_ns",
-        "valid",
-    )
 
     def __init__(self, head: str, period: float, group: Group, pv: str) -> None:
         self.head, self.group, self.pv = head, group, pv

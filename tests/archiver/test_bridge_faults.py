@@ -22,7 +22,7 @@ from archiver.log import files as segment_files
 from archiver.log.files import Position, Segment
 from archiver.points.builder import Refused
 from archiver.points.catalogue import load
-from archiver.status.snapshot import BridgeState
+from archiver.status import BridgeState
 from labioc_ca.events import Event
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.test_bridge import (

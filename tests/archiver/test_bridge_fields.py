@@ -19,7 +19,7 @@ from archiver.config import ArchiverConfig, PvSpec, ServerConfig
 from archiver.influx.fields import FieldsUnknown, other_types
 from archiver.influx.http import HttpClient
 from archiver.points.series import FieldType, field_types
-from archiver.status.snapshot import as_text, prometheus
+from archiver.status import as_text, prometheus
 from tests.archiver.influx.databases import Influx1
 from tests.archiver.influx.fake_influx import FakeInflux
 from tests.archiver.schemas import PER_PV, SCHEMA

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from archiver.status.snapshot import BridgeState
+from archiver.status import BridgeState
 from ioc.archiver_status import ArchiverPvs
 from ioc.site.config import ServerSettings
 from tests.archiver.status.test_snapshot import SERVER, SNAPSHOT

@@ -14,8 +14,7 @@ import pytest
 from archiver.bridge import Pace
 from archiver.influx.http import Answer, HttpClient
 from archiver.points.series import PvState
-from archiver.status.page import fetch_status, status_pages
-from archiver.status.snapshot import BridgeState, ServerStatus, Snapshot, as_text, prometheus
+from archiver.status import BridgeState, ServerStatus, Snapshot, as_text, fetch_status, prometheus, status_pages
 from labioc_pages.page import NotRunning
 
 SERVER = ServerStatus(

@@ -1,18 +1,28 @@
-"""What the bridge says about itself: one snapshot a second, as JSON, as text for people and as Prometheus metrics."""
+"""What the bridge says about itself: one snapshot a second, as JSON, as text for people and as Prometheus metrics.
+
+Its pages are ``/metrics`` for Prometheus and ``/status`` for ``labioc archive SITE status``.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from pathlib import Path
 from typing import Any
 
 from archiver.points.builder import Refused
 from archiver.points.series import PvState
 from labioc_pages.metrics import Metric, exposition, single
+from labioc_pages.page import JSON, METRICS, Answer, StatusPages, fetch
 
-JSON = dict[str, Any]
+ADDRESS_FILE = "status-address"
+"""In the folder of the log: where the pages of the running bridge are served."""
+
+Status = dict[str, Any]
+"""A snapshot as JSON."""
 
 
 class BridgeState(IntEnum):
@@ -86,7 +96,7 @@ class Snapshot:
         """Fields that servers have with another type."""
         return sum(len(server.conflicts) for server in self.servers)
 
-    def as_json(self, pvs: Iterable[PvState] = ()) -> JSON:
+    def as_json(self, pvs: Iterable[PvState] = ()) -> Status:
         """Return what ``labioc archive SITE status`` gets."""
         return {**asdict(self), "state": self.state.name, "pv": [asdict(pv) for pv in pvs]}
 
@@ -94,6 +104,24 @@ class Snapshot:
 def missing(refused: Mapping[str, int]) -> dict[str, int]:
     """Return by the reason how many of the events that were refused are missing; what is no number is kept INVALID."""
     return {reason: count for reason, count in refused.items() if count and reason != Refused.NOT_FINITE.value}
+
+
+def status_pages(directory: Path, status: Callable[[], Status], metrics: Callable[[], str]) -> StatusPages:
+    """Return the pages of the bridge that writes the log in a folder."""
+    return StatusPages(
+        {
+            "/metrics": lambda: Answer(METRICS, metrics()),
+            "/status": lambda: Answer(JSON, json.dumps(status())),
+        },
+        directory / ADDRESS_FILE,
+    )
+
+
+def fetch_status(directory: Path) -> Status:
+    """Ask the bridge that writes the log in a folder. Raises NotRunning, saying so, when none is running there."""
+    _, body = fetch(directory / ADDRESS_FILE, "/status", f"bridge on {directory}")
+    status: Status = json.loads(body)
+    return status
 
 
 def prometheus(snapshot: Snapshot) -> str:
@@ -131,7 +159,7 @@ def prometheus(snapshot: Snapshot) -> str:
     return exposition("labioc_archiver", [*bridge, *of_servers])
 
 
-def as_text(status: JSON) -> str:
+def as_text(status: Status) -> str:
     """Write for people what ``Snapshot.as_json`` made, read back."""
     lines = [
         f"State      {status['state']}"
@@ -162,11 +190,11 @@ def as_text(status: JSON) -> str:
     return "\n".join(lines)
 
 
-def _left(server: JSON) -> str:
+def _left(server: Status) -> str:
     return f", about {server['queued'] / server['rate']:.0f} s to go" if server["rate"] > 0 else ""
 
 
-def _row(pv: JSON) -> tuple[str, ...]:
+def _row(pv: Status) -> tuple[str, ...]:
     last = _moment(pv["last_ns"] / 1e9) if pv["last_ns"] else "-"
     return pv["pv"], "yes" if pv["connected"] else "NO", last, str(pv["events"]), str(pv["points"]), str(pv["refused"])
 

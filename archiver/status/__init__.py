@@ -1,1 +1,0 @@
-"""The state of the bridge: its PVs, its status page, its metrics."""
