@@ -1,7 +1,4 @@
-"""The files of the durable log in their folder: opened, cut where a write was not finished, begun, made to last.
-
-And what the log knows of those who read them.
-"""
+"""The files of the durable log in their folder: opened, cut where a write was not finished, begun, made to last."""
 
 from __future__ import annotations
 
@@ -65,25 +62,6 @@ class Segment:
         if whole:
             self.points = points
         return points
-
-
-class Follower:
-    """What the log does with a reader (archiver.log.reader)."""
-
-    name: str
-    position: Position
-
-    def appended(self, points: int) -> None:
-        """Points were written."""
-        raise NotImplementedError
-
-    def dropped(self, points: int, position: Position) -> None:
-        """Points that it had not got are gone; it goes on at a position."""
-        raise NotImplementedError
-
-    def save(self) -> None:
-        """Put its position on disk."""
-        raise NotImplementedError
 
 
 def points_behind(segment: Segment, position: Position) -> int:

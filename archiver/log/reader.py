@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from archiver.log import blocks
-from archiver.log.files import Follower, Position, Segment, points_behind, segment_files, sync_directory
+from archiver.log.files import Position, Segment, points_behind, segment_files, sync_directory
 from archiver.log.segments import SegmentLog
 
 log = logging.getLogger("labioc.archiver")
@@ -40,7 +40,7 @@ class Block:
     oldest_ns: int
 
 
-class Reader(Follower):
+class Reader:
     """The place of one server in the log; what it has committed is never read again.
 
     The position is kept in ``readers/NAME`` (written to a file beside it, synced, renamed) each time the log syncs,
@@ -69,7 +69,7 @@ class Reader(Follower):
             if self._waiting and self._waiting[-1][0] is parent.segments[-1]:
                 segment, start, _ = self._waiting.pop()  # it may grow at any moment
                 self._queued = points_behind(segment, Position(segment.number, start))
-            parent.followers.append(self)
+            parent.readers.append(self)
         self.counted = False
         if sum(end - start for _, start, end in self._waiting) <= COUNTED_AT_ONCE:
             self.count()
@@ -144,20 +144,18 @@ class Reader(Follower):
     def save(self) -> None:
         """Put the committed position on disk, when it has changed. Raises OSError."""
         with self._saving:
-            self._save(self.position)
-
-    def _save(self, position: Position) -> None:
-        if position == self._saved:
-            return
-        fresh = self._path.with_name(f".{self.name}.new")
-        self._path.parent.mkdir(exist_ok=True)
-        with open(fresh, "w", encoding="ascii") as file:
-            json.dump({"segment": position.segment, "offset": position.offset}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        sync_directory(self._path.parent)
-        self._saved = position
+            position = self.position
+            if position == self._saved:
+                return
+            fresh = self._path.with_name(f".{self.name}.new")
+            self._path.parent.mkdir(exist_ok=True)
+            with open(fresh, "w", encoding="ascii") as file:
+                json.dump({"segment": position.segment, "offset": position.offset}, file)
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._path)
+            sync_directory(self._path.parent)
+            self._saved = position
 
     def close(self) -> None:
         """Save the position and leave the log; when it cannot be saved, what was sent since is sent again later."""
@@ -167,8 +165,8 @@ class Reader(Follower):
         except OSError as error:
             log.error("durable log: position of %s not saved (%s)", self.name, error)
         with self._log.lock:
-            if self in self._log.followers:
-                self._log.followers.remove(self)
+            if self in self._log.readers:
+                self._log.readers.remove(self)
 
     def _took(self, points: int) -> None:
         self._queued -= points

@@ -23,12 +23,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from archiver.log import blocks
 from archiver.log.ageing import DOUBT, Ageing
 from archiver.log.files import (
-    Follower,
     Position,
     Segment,
     begin_segment,
@@ -38,6 +37,9 @@ from archiver.log.files import (
     segment_files,
     take_directory,
 )
+
+if TYPE_CHECKING:
+    from archiver.log.reader import Reader
 
 log = logging.getLogger("labioc.archiver")
 
@@ -83,7 +85,7 @@ class SegmentLog:
         self.directory = directory
         self.lock = threading.RLock()
         self.segments: list[Segment] = []
-        self.followers: list[Follower] = []
+        self.readers: list[Reader] = []
         self.written = 0
         self.lost = 0
         self.expired = 0
@@ -185,7 +187,7 @@ class SegmentLog:
             with self.lock:
                 self._note_unsynced()
                 waiting, self._unsynced = self._unsynced, {}
-                followers = list(self.followers)
+                readers = list(self.readers)
             failed: OSError | None = None
             for fd in waiting.values():
                 try:
@@ -196,8 +198,8 @@ class SegmentLog:
                     os.close(fd)
             if failed is not None:
                 raise failed
-            for follower in followers:
-                follower.save()
+            for reader in readers:
+                reader.save()
 
     def _note_unsynced(self) -> None:
         """Keep the file that is written to for the next sync, also when another one is begun meanwhile."""
@@ -274,8 +276,8 @@ class SegmentLog:
         if segment.points is not None:
             segment.points += points
         self.written += points
-        for follower in self.followers:
-            follower.appended(points)
+        for reader in self.readers:
+            reader.appended(points)
         return True
 
     def _failed(self, error: OSError) -> None:
@@ -345,9 +347,9 @@ class SegmentLog:
     def _drop_delivered(self) -> bool:
         """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
         oldest = self.segments[0]
-        if len(self.segments) < 2 or not self.followers:
+        if len(self.segments) < 2 or not self.readers:
             return False
-        if any(follower.position < Position(oldest.number, oldest.end) for follower in self.followers):
+        if any(reader.position < Position(oldest.number, oldest.end) for reader in self.readers):
             return False
         return self._drop(oldest)
 
@@ -355,9 +357,7 @@ class SegmentLog:
         """Remove the oldest segment and count what a reader had not got; False when it cannot be removed."""
         following = Position(self.segments[1].number, len(blocks.MAGIC))
         behind = [
-            (follower, points_behind(segment, follower.position))
-            for follower in self.followers
-            if follower.position < following
+            (reader, points_behind(segment, reader.position)) for reader in self.readers if reader.position < following
         ]
         held = points_behind(segment, Position(segment.number, 0))
         try:
@@ -366,10 +366,10 @@ class SegmentLog:
         except OSError as error:
             self._report(_NOT_REMOVED, error)
             return False
-        for follower, points in behind:
-            follower.dropped(points, following)
+        for reader, points in behind:
+            reader.dropped(points, following)
             if points:
-                log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, follower.name)
+                log.error("durable log %s: dropped %d points not sent to %s", self.directory, points, reader.name)
         self.expired += held - max((points for _, points in behind), default=0)
         self.segments.remove(segment)
         return True
