@@ -15,11 +15,10 @@ FieldValue = float | int | bool | str
 """What a field can hold; the type is kept on the way out and back."""
 
 _LINE_ENDS = re.compile(r"\r\n|\r|\n")
-_TEXT = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_KEY = re.compile(r"((?:[^,= \\]|\\.|\\)++)=", re.DOTALL)
-_TAG_VALUE = re.compile(r"((?:[^,= \\]|\\.|\\)++)", re.DOTALL)
-_MEASUREMENT = re.compile(r"((?:[^, \\]|\\.|\\)++)", re.DOTALL)
-_PLAIN = re.compile(r"[^, ]+")
+_MEASUREMENT = re.compile(r"(?:[^, \\]|\\.|\\)++", re.DOTALL)
+_KEY = r"((?:[^,= \\]|\\.|\\)++)"
+_TAG = re.compile(rf",{_KEY}={_KEY}", re.DOTALL)
+_FIRST_FIELD, _FIELD = (re.compile(rf'{before}{_KEY}=("(?:[^"\\]|\\.)*"|[^, "][^, ]*)', re.DOTALL) for before in " ,")
 _ESCAPED_KEY = re.compile(r"\\([,= ])")
 _ESCAPED_TEXT = re.compile(r'\\(["\\])')
 _TRUE, _FALSE = frozenset(("t", "T", "true", "True", "TRUE")), frozenset(("f", "F", "false", "False", "FALSE"))
@@ -74,7 +73,40 @@ def split_lines(payload: bytes) -> list[bytes]:
 
 def parse(line: bytes) -> Point:
     """Read one line; raises ValueError that says where it stops being line protocol."""
-    return _Parser(line.decode("utf-8", "surrogateescape").rstrip("\r\n")).point()
+    text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
+    match = _MEASUREMENT.match(text)
+    if match is None:
+        raise _wrong(text, 0, "a measurement")
+    measurement, at = _plain_key(match[0]), match.end()
+    tags: dict[str, str] = {}
+    while match := _TAG.match(text, at):
+        tags[_plain_key(match[1])], at = _plain_key(match[2]), match.end()
+    fields: dict[str, FieldValue] = {}
+    while match := (_FIELD if fields else _FIRST_FIELD).match(text, at):
+        try:
+            fields[_plain_key(match[1])], at = _value(match[2]), match.end()
+        except ValueError:
+            raise _wrong(text, match.start(2), "a value") from None
+    if not fields:
+        raise _wrong(text, at, "a tag or a field")
+    if at == len(text):
+        return Point(measurement, tags, fields, None)
+    try:
+        return Point(measurement, tags, fields, int(text[at:] if text[at] == " " else ""))
+    except ValueError:
+        raise _wrong(text, at, "a time stamp in nanoseconds") from None
+
+
+def _value(word: str) -> FieldValue:
+    if word.startswith('"'):
+        return _ESCAPED_TEXT.sub(r"\1", word[1:-1])
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    return int(word[:-1]) if word[-1] in "iu" else float(word)
+
+
+def _wrong(text: str, at: int, wanted: str) -> ValueError:
+    return ValueError(f"character {at + 1}: {wanted} expected in {text[:200]!r}")
 
 
 def _one_line(text: str) -> str:
@@ -83,67 +115,3 @@ def _one_line(text: str) -> str:
 
 def _plain_key(text: str) -> str:
     return _ESCAPED_KEY.sub(r"\1", text)
-
-
-class _Parser:
-    """Reads one line from left to right."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-        self._at = 0
-
-    def point(self) -> Point:
-        measurement = _plain_key(self._take(_MEASUREMENT))
-        tags: dict[str, str] = {}
-        while self._skip(","):
-            key = self._key()
-            tags[key] = _plain_key(self._take(_TAG_VALUE))
-        self._space()
-        key = self._key()
-        fields = {key: self._value()}
-        while self._skip(","):
-            key = self._key()
-            fields[key] = self._value()
-        if self._at == len(self._text):
-            return Point(measurement, tags, fields, None)
-        self._space()
-        stamp = self._text[self._at :]
-        try:
-            return Point(measurement, tags, fields, int(stamp))
-        except ValueError:
-            raise self._wrong("a time stamp in nanoseconds") from None
-
-    def _key(self) -> str:
-        return _plain_key(self._take(_KEY))
-
-    def _value(self) -> FieldValue:
-        if self._text.startswith('"', self._at):
-            return _ESCAPED_TEXT.sub(r"\1", self._take(_TEXT))
-        word = self._take(_PLAIN, 0)
-        if word in _TRUE or word in _FALSE:
-            return word in _TRUE
-        try:
-            return int(word[:-1]) if word[-1] in "iu" else float(word)
-        except ValueError:
-            self._at -= len(word)
-            raise self._wrong("a value") from None
-
-    def _take(self, pattern: re.Pattern[str], group: int = 1) -> str:
-        match = pattern.match(self._text, self._at)
-        if match is None:
-            raise self._wrong("something else")
-        self._at = match.end()
-        return match[group]
-
-    def _skip(self, character: str) -> bool:
-        if self._text.startswith(character, self._at):
-            self._at += 1
-            return True
-        return False
-
-    def _space(self) -> None:
-        if not self._skip(" "):
-            raise self._wrong("a space")
-
-    def _wrong(self, wanted: str) -> ValueError:
-        return ValueError(f"character {self._at + 1}: {wanted} expected in {self._text[:200]!r}")
