@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import itertools
 import logging
 import struct
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Final, cast
 
 import caproto
@@ -36,13 +36,13 @@ _HEADER: Final = struct.Struct(">HHHHII")
 _SENDER: Final = "255.255.255.255"
 
 
+@dataclass(slots=True)
 class _Search:
     """A name that is looked for."""
 
-    def __init__(self, request: bytes, due: float) -> None:
-        self.request = request
-        self.attempt = 0
-        self.due = due
+    request: bytes
+    due: float
+    attempt: int = 0
 
 
 class Searcher(asyncio.DatagramProtocol):
@@ -58,8 +58,7 @@ class Searcher(asyncio.DatagramProtocol):
         self._found = found
         self._broadcaster = caproto.Broadcaster(our_role=caproto.CLIENT)
         self._wanted: dict[int, _Search] = {}
-        self._queue: list[tuple[float, int, int]] = []
-        self._tie = itertools.count()
+        self._queue: list[tuple[float, int]] = []
         self._servers: dict[Address, int] = {}
         self._hurried = 0.0
         self._transport: asyncio.DatagramTransport | None = None
@@ -171,7 +170,7 @@ class Searcher(asyncio.DatagramProtocol):
         server.search(b"".join(search.request for search in self._wanted.values()))
 
     def _put(self, number: int, search: _Search) -> None:
-        heapq.heappush(self._queue, (search.due, next(self._tie), number))
+        heapq.heappush(self._queue, (search.due, number))
 
     def _schedule(self, earliest: float = 0.0) -> None:
         if self._transport is None:
@@ -199,7 +198,7 @@ class Searcher(asyncio.DatagramProtocol):
         made: list[bytes] = []
         datagram = bytearray(_VERSION_REQUEST)
         while self._queue and self._queue[0][0] <= now and len(made) < DATAGRAMS_AT_ONCE:
-            due, _, number = heapq.heappop(self._queue)
+            due, number = heapq.heappop(self._queue)
             search = self._wanted.get(number)
             if search is None or search.due != due:
                 continue  # found meanwhile, or put forward

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from heapq import heappop, heappush, merge
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -88,25 +89,19 @@ def in_order(samples: Iterable[Sample], at_once: int = _SORTED_AT_ONCE) -> Itera
     They come nearly in order, and only ``at_once`` are held: one that is later than that, as after a step of the
     clock, comes out of order.
     """
-    waiting: list[tuple[int, bool, int, Sample]] = []
-    last: Sample | None = None
-    for number, sample in enumerate(samples):
-        heappush(waiting, (sample.time, sample.connected is None, number, sample))
-        if len(waiting) > at_once:
-            following = heappop(waiting)[3]
-            if last is not None and not _same_place(last, following):
-                yield last
-            last = following
-    for _, _, _, following in sorted(waiting):
-        if last is not None and not _same_place(last, following):
-            yield last
-        last = following
-    if last is not None:
+    for _, same in groupby(_by_stamp(samples, at_once), lambda sample: (sample.time, sample.connected is None)):
+        *_, last = same
         yield last
 
 
-def _same_place(one: Sample, other: Sample) -> bool:
-    return one.time == other.time and (one.connected is None) == (other.connected is None)
+def _by_stamp(samples: Iterable[Sample], at_once: int) -> Iterator[Sample]:
+    waiting: list[tuple[int, bool, int, Sample]] = []
+    for number, sample in enumerate(samples):
+        heappush(waiting, (sample.time, sample.connected is None, number, sample))
+        if len(waiting) > at_once:
+            yield heappop(waiting)[-1]
+    for entry in sorted(waiting):
+        yield entry[-1]
 
 
 def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, until: int) -> Iterator[Sample]:

@@ -37,22 +37,16 @@ class DeadLetters:
             pushed_out = _letters(older)
             self.path.replace(older)
             self.lost += pushed_out
-        fd = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _append(fd, comment.encode() + line + b"\n")
-        finally:
-            os.close(fd)
+        with self.path.open("a+b", buffering=0) as file:
+            _append(file.fileno(), comment.encode() + line + b"\n")
         self._unsynced = True
 
     def sync(self) -> None:
         """Wait until every line is on the disk. Raises OSError."""
         if not self._unsynced:
             return
-        fd = os.open(self.path, os.O_RDWR)
-        try:
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
+        with self.path.open("r+b") as file:
+            os.fdatasync(file.fileno())
         self._unsynced = False
 
 

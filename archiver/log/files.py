@@ -17,7 +17,7 @@ from archiver.log import blocks
 log = logging.getLogger("labioc.archiver")
 
 _LOCK: Final = "lock"
-_NAME: Final = re.compile(r"(\d{16})\.log")
+_NAME: Final = re.compile(r"\d{16}\.log")
 
 
 class LogInUse(OSError):
@@ -52,13 +52,10 @@ class Segment:
         if whole and self.points is not None:
             return self.points
         try:
-            fd = os.open(self.path, os.O_RDONLY)
+            with self.path.open("rb") as file:
+                points = blocks.count_points(file.fileno(), start, self.end)
         except FileNotFoundError:
             return self.points or 0
-        try:
-            points = blocks.count_points(fd, start, self.end)
-        finally:
-            os.close(fd)
         if whole:
             self.points = points
         return points
@@ -75,12 +72,7 @@ def points_behind(segment: Segment, position: Position) -> int:
 
 def segment_files(directory: Path) -> list[tuple[int, Path]]:
     """Return the segments of a log, oldest first."""
-    found = []
-    for path in directory.iterdir():
-        match = _NAME.fullmatch(path.name)
-        if match:
-            found.append((int(match[1]), path))
-    return sorted(found)
+    return sorted((int(path.stem), path) for path in directory.iterdir() if _NAME.fullmatch(path.name))
 
 
 def sync_directory(directory: Path) -> None:
@@ -152,14 +144,11 @@ def open_segments(directory: Path) -> list[Segment]:
 
 def _cut(path: Path, size: int) -> int:
     """Cut what follows the last whole block; return where that ends."""
-    fd = os.open(path, os.O_RDWR)
-    try:
-        end = len(blocks.MAGIC)
-        for block in blocks.walk(fd, end, size):
+    end = len(blocks.MAGIC)
+    with path.open("r+b") as file:
+        for block in blocks.walk(file.fileno(), end, size):
             end = block.end
         if end < size:
             log.warning("durable log %s: cut %d bytes of an unfinished write", path, size - end)
-            os.ftruncate(fd, end)
-    finally:
-        os.close(fd)
+            file.truncate(end)
     return end

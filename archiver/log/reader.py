@@ -10,6 +10,7 @@ import threading
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
@@ -191,23 +192,21 @@ class Reader:
             if start >= end:
                 continue
             try:
-                fd = os.open(segment.path, os.O_RDONLY)
+                file = segment.path.open("rb")
             except FileNotFoundError:
                 with self._log.lock:
                     if segment in self._log.segments:  # removed by another program
                         self._skipped(segment, start, end)
                 continue  # dropped meanwhile, and counted
             at = start
-            try:
-                for block in blocks.walk(fd, start, end):
+            with file:
+                for block in blocks.walk(file.fileno(), start, end):
                     if at < block.start:
                         self._skipped(segment, at, block.start)
                     yield block, segment.number
                     at = block.end
                 if at < end:
                     self._skipped(segment, at, end)
-            finally:
-                os.close(fd)
 
     def _skipped(self, segment: Segment, start: int, end: int) -> None:
         """Note that there are no blocks between two offsets; once, though the place may be read again."""
@@ -284,31 +283,20 @@ def _written_since(directory: Path, earliest: int) -> Iterator[tuple[Path, block
 
 def _blocks_of(path: Path, earliest: int = 0) -> Iterator[blocks.Found]:
     """Yield the blocks of a segment that were written since a time (Unix ns); none if it was dropped meanwhile."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        status = os.fstat(fd)
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        status = os.fstat(file.fileno())
         if status.st_mtime_ns >= earliest:
-            yield from (block for block in blocks.walk(fd, START, status.st_size) if block.newest_ns >= earliest)
-    finally:
-        os.close(fd)
+            found = blocks.walk(file.fileno(), START, status.st_size)
+            yield from (block for block in found if block.newest_ns >= earliest)
 
 
 def _read_at(path: Path, starts: Sequence[int]) -> Iterator[bytes]:
     """Yield the payloads of the blocks that begin there; none of a file that was dropped meanwhile."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        size = os.fstat(fd).st_size
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
         for start in starts:
-            if (block := blocks.read_block(fd, start, size)) is not None:
+            if (block := blocks.read_block(file.fileno(), start, size)) is not None:
                 yield block.payload
-    finally:
-        os.close(fd)
 
 
 def earlier_lines(directory: Path, starts: Sequence[bytes]) -> Iterator[Iterator[bytes]]:
