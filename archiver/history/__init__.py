@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.history.moments import moments
-from archiver.history.samples import SEVERITIES, HistoryError, Sample, from_influxdb, from_log, names
+from archiver.history.samples import SEVERITIES, HistoryError, Sample, from_influxdb, from_log, names, with_severity
 from archiver.points.catalogue import Catalogue, load
 
 __all__ = ["HistoryError", "Sample", "histories", "read"]
@@ -34,11 +35,10 @@ def read(
     table: dict[str, list[Any]] = {name: [] for name in ("time", "pv", "value", "severity", "alarm", "connected")}
     wanted = [pvs] if isinstance(pvs, str) else pvs
     for name, samples in histories(Path(directory), server, known_in(Path(directory)), wanted, begin, end).items():
-        severity, connected = 0, True
-        for sample in samples:
-            severity = severity if sample.severity is None else sample.severity
+        connected = True
+        for sample, severity in with_severity(samples):
             connected = connected if sample.connected is None else sample.connected
-            row = (sample.time, name, sample.value, severity, SEVERITIES[severity & 3], connected)
+            row = (sample.time, name, sample.value, severity, SEVERITIES[severity], connected)
             for column, entry in zip(table.values(), row, strict=True):
                 column.append(entry)
     return table
@@ -51,9 +51,8 @@ def histories(
 
     From the log in a folder, or from a server when there is one. Raises HistoryError.
     """
-    if server is not None:
-        return {name: list(from_influxdb(server, known, name, since, until)) for name in names(known, patterns)}
-    return {name: list(from_log(directory, known, name, since, until)) for name in names(known, patterns)}
+    history = partial(from_influxdb, server) if server is not None else partial(from_log, directory)
+    return {name: list(history(known, name, since, until)) for name in names(known, patterns)}
 
 
 def known_in(directory: Path) -> Catalogue:

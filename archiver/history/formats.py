@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TextIO
 
 from archiver.config import PvSpec
 from archiver.history.moments import local, zone
-from archiver.history.samples import SEVERITIES, Sample
+from archiver.history.samples import SEVERITIES, Sample, with_severity
 from archiver.points.lineprotocol import FieldValue
 
 
@@ -29,17 +30,17 @@ def as_lines(histories: Mapping[str, Sequence[Sample]], pvs: Mapping[str, PvSpec
     What held at the beginning already is marked with ``(since then)``. With several PVs their names come first.
     """
     width = max(map(len, histories), default=0)
-    severities = dict.fromkeys(histories, 0)
-    merged: list[tuple[str, Sample]] = [(name, sample) for name, samples in histories.items() for sample in samples]
-    for name, sample in sorted(merged, key=lambda pair: pair[1].time):
-        if sample.severity is not None:
-            severities[name] = sample.severity
+    merged = [
+        (sample.time, name, sample, severity)
+        for name, samples in histories.items()
+        for sample, severity in with_severity(sorted(samples, key=lambda sample: sample.time))
+    ]
+    for _, name, sample, severity in sorted(merged, key=itemgetter(0)):
         start = f"{name:<{width}}  {local(sample.time)}" if len(histories) > 1 else local(sample.time)
         end = "  (since then)" if sample.time < since else ""
         if sample.connected is not None:
             yield f"{start}  *** {'connected' if sample.connected else 'disconnected'}{end}"
         else:
-            severity = severities[name] & 3
             alarm = f"  {SEVERITIES[severity]}" if severity else ""
             yield f"{start}  {value_text(sample.value, pvs[name])}{alarm}{end}"
 
@@ -57,12 +58,10 @@ def write_csv(histories: Mapping[str, Sequence[Sample]], pvs: Mapping[str, PvSpe
         unit = f" [{pv.unit}]" if pv.unit else ""
         where = f", times {zone(samples[0].time)}" if samples else ""
         file.write(f"# {name}{unit}{where}\n# time\tvalue\tseverity\ttext\n")
-        severity = 0
-        for sample in samples:
+        for sample, severity in with_severity(samples):
             count += 1
-            severity = severity if sample.severity is None else sample.severity
             time = local(sample.time)[:29]
-            alarm = SEVERITIES[severity & 3]
+            alarm = SEVERITIES[severity]
             if sample.connected is not None:
                 file.write(f"# {time}\t{'connected' if sample.connected else 'disconnected'}\n")
             elif sample.value is None:

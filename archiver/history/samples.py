@@ -21,7 +21,7 @@ from archiver.points.series import CONNECTION, Series
 
 log = logging.getLogger("labioc.archiver")
 
-__all__ = ["SEVERITIES", "HistoryError", "Sample", "combined", "from_influxdb", "from_log", "names"]
+__all__ = ["SEVERITIES", "HistoryError", "Sample", "combined", "from_influxdb", "from_log", "names", "with_severity"]
 
 SEVERITIES = ("NO_ALARM", "MINOR", "MAJOR", "INVALID")
 _TRUE, _FALSE = (b"true", b"t", b"T", b"True", b"TRUE"), (b"false", b"f", b"F", b"False", b"FALSE")
@@ -43,6 +43,14 @@ class Sample:
     value: FieldValue | None = None
     severity: int | None = None
     connected: bool | None = None
+
+
+def with_severity(samples: Iterable[Sample]) -> Iterator[tuple[Sample, int]]:
+    """Yield samples with the severity in force, 0 to 3."""
+    severity = 0
+    for sample in samples:
+        severity = severity if sample.severity is None else sample.severity & 3
+        yield sample, severity
 
 
 def names(known: Catalogue, patterns: Iterable[str]) -> list[str]:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, unquote, unquote_plus, urlsplit
 from archiver.config import PvSpec
 from archiver.history.bins import Bin, bins
 from archiver.history.moments import parse_moment
-from archiver.history.samples import SEVERITIES, HistoryError, Sample
+from archiver.history.samples import SEVERITIES, HistoryError, Sample, with_severity
 from archiver.points.catalogue import Catalogue
 
 log = logging.getLogger("labioc.archiver")
@@ -268,20 +268,13 @@ def _numeric(samples: Sequence[Sample]) -> bool:
 
 
 def _json_samples(pv: PvSpec, samples: Sequence[Sample]) -> Iterator[dict[str, Any]]:
-    severity = 0
-    for sample in samples:
-        severity = severity if sample.severity is None else sample.severity
+    for sample, severity in with_severity(samples):
         if sample.connected:
             continue  # the value that follows says it
-        lost = sample.connected is not None
-        level, status = (_LEVELS[severity & 3], SEVERITIES[severity & 3]) if not lost else ("INVALID", "Disconnected")
-        head = {
-            "time": sample.time,
-            "severity": {"level": level, "hasValue": sample.value is not None},
-            "status": status,
-            "quality": "Original",
-        }
         value = sample.value
+        head = _json_head(sample.time, severity, value is not None, "Original")
+        if sample.connected is not None:
+            head["severity"]["level"], head["status"] = "INVALID", "Disconnected"
         if isinstance(value, str):
             yield {**head, "type": "string", "value": [value]}
         elif pv.states and isinstance(value, int):
@@ -289,25 +282,27 @@ def _json_samples(pv: PvSpec, samples: Sequence[Sample]) -> Iterator[dict[str, A
         elif isinstance(value, int) and pv.rtyp.startswith(("long", "int")):
             yield {**head, "metaData": _numeric_meta(pv), "type": "long", "value": [value]}
         elif value is None and pv.rtyp.startswith(("string", "ls")):
-            yield {**head, "type": "string", "value": [status]}
+            yield {**head, "type": "string", "value": [head["status"]]}
         else:
             number: float | str = "NaN" if value is None else float(value)
             yield {**head, "metaData": _numeric_meta(pv), "type": "double", "value": [number]}
 
 
 def _json_bin(pv: PvSpec, one: Bin) -> dict[str, Any]:
-    gap = math.isnan(one.mean)
+    mean, low, high = ("NaN" if math.isnan(one.mean) else number for number in (one.mean, one.minimum, one.maximum))
     return {
-        "time": one.time,
-        "severity": {"level": _LEVELS[one.severity & 3], "hasValue": not gap},
-        "status": SEVERITIES[one.severity & 3],
-        "quality": "Interpolated",
+        **_json_head(one.time, one.severity, mean != "NaN", "Interpolated"),
         "metaData": _numeric_meta(pv),
         "type": "minMaxDouble",
-        "value": ["NaN" if gap else one.mean],
-        "minimum": "NaN" if gap else one.minimum,
-        "maximum": "NaN" if gap else one.maximum,
+        "value": [mean],
+        "minimum": low,
+        "maximum": high,
     }
+
+
+def _json_head(time: int, severity: int, known: bool, quality: str) -> dict[str, Any]:
+    level = {"level": _LEVELS[severity & 3], "hasValue": known}
+    return {"time": time, "severity": level, "status": SEVERITIES[severity & 3], "quality": quality}
 
 
 def _numeric_meta(pv: PvSpec) -> dict[str, Any]:
@@ -321,27 +316,16 @@ def _meta(pv: PvSpec) -> dict[str, str]:
 
 def _appliance_samples(samples: Sequence[Sample], stamp: str) -> Iterator[dict[str, Any]]:
     """Yield the samples with a value; the first one after a loss says, as there, how long nothing was known."""
-    severity = 0
     lost: int | None = None
-    for sample in samples:
-        severity = severity if sample.severity is None else sample.severity
+    for sample, severity in with_severity(samples):
         if sample.value is not None:
-            yield {
-                **_stamp(sample.time, stamp),
-                "val": sample.value,
-                "severity": severity,
-                "status": 0,
-                **_loss(lost, sample),
-            }
+            one = {**_stamp(sample.time, stamp), "val": sample.value, "severity": severity, "status": 0}
+            if lost is not None:
+                one["fields"] = {"cnxlostepsecs": str(lost // _NS), "cnxregainedepsecs": str(sample.time // _NS)}
+            yield one
             lost = None
         elif not sample.connected and lost is None:
             lost = sample.time
-
-
-def _loss(lost: int | None, regained: Sample) -> dict[str, dict[str, str]]:
-    if lost is None:
-        return {}
-    return {"fields": {"cnxlostepsecs": str(lost // _NS), "cnxregainedepsecs": str(regained.time // _NS)}}
 
 
 def _appliance_bin(one: Bin, operator: str, stamp: str) -> dict[str, Any]:
@@ -349,5 +333,5 @@ def _appliance_bin(one: Bin, operator: str, stamp: str) -> dict[str, Any]:
     return {**_stamp(one.time, stamp), "val": values.get(operator, one.mean), "severity": one.severity, "status": 0}
 
 
-def _stamp(time: int, name: str) -> dict[str, int]:
+def _stamp(time: int, name: str) -> dict[str, Any]:
     return {name: time // (_NS if name == "secs" else 1_000_000), "nanos": time % _NS}
