@@ -160,8 +160,6 @@ class Subscriber(BaseClient):
         super().__init__(env)
         self._mask = mask
         self.events = 0
-        self.duplicates = 0
-        self.disconnects = 0
         self._on_batch = on_batch
         self._clock = clock
         self._channels = [_Channel(checked_name(name)) for name in dict.fromkeys(names)]
@@ -203,16 +201,6 @@ class Subscriber(BaseClient):
         """Events that were too large."""
         return self._left_out + sum(circuit.decoder.left_out for circuit in self._circuits.values())
 
-    @property
-    def beacons(self) -> int:
-        """Beacons received."""
-        return self._searcher.beacons
-
-    @property
-    def garbage(self) -> int:
-        """Datagrams that were not understood."""
-        return self._searcher.garbage
-
     def states(self) -> Iterator[ChannelState]:
         """Tell the state of each PV."""
         for channel in self._channels:
@@ -246,7 +234,6 @@ class Subscriber(BaseClient):
         """Look again for a channel that its server does not serve (any more)."""
         channel = self._channels[number]
         log.warning("%s: %s:%d: %s", channel.name, *address, reason)
-        self.disconnects += 1
         self.readable(number, False)
         channel.circuit = None
         if self._running:
@@ -263,7 +250,6 @@ class Subscriber(BaseClient):
         for number in numbers:
             self._channels[number].circuit = None
             self.readable(number, False)
-        self.disconnects += len(numbers)
         delay = self._penalty(circuit.address, self._opened.get(circuit.address, 0.0))
         self._searcher.want([(number, self._channels[number].name) for number in numbers], delay)
 
@@ -283,7 +269,6 @@ class Subscriber(BaseClient):
     def _duplicate(self, channel: _Channel, circuit: Circuit, address: Address) -> None:
         if circuit.address == address:
             return  # an answer to the same search that came twice
-        self.duplicates += 1
         if (circuit.address, address) not in self._doubles:
             self._doubles.add((circuit.address, address))
             log.warning(

@@ -78,8 +78,6 @@ class Progress:
     lost: int = 0
     requests: int = 0
     failures: int = 0
-    bytes_sent: int = 0
-    last_stored: float = 0.0
     oldest_ns: int = 0
     conflicts: tuple[str, ...] = ()
     refusal: str = ""
@@ -310,7 +308,7 @@ class Writer(Delivery):
                 if held is not None:
                     self._note_conflicts()
                     self._parts += [held] if held else []
-                self._note(points=self.progress.points + part.count(b"\n"), last_stored=self._clock())
+                self._note(points=self.progress.points + part.count(b"\n"))
                 continue
             # Those of one field together, because what is refused is mostly all of one: few halves have some of both.
             points = sorted(split_lines(part), key=_place)
@@ -375,7 +373,7 @@ class Writer(Delivery):
         return gzip.compress(payload, _GZIP_LEVEL, mtime=0) if self.server.gzip else payload
 
     def _ask(self, body: bytes) -> Verdict:
-        self._note(requests=self.progress.requests + 1, bytes_sent=self.progress.bytes_sent + len(body))
+        self._note(requests=self.progress.requests + 1)
         try:
             return judge(self._client.request("POST", self._path, self._query, self._headers, body))
         except NotTrusted as error:

@@ -131,7 +131,7 @@ class KafkaWriter(Delivery):
             return
         if error is None:
             del self._waiting[number]
-            self._note(points=self.progress.points + 1, last_stored=self._clock())
+            self._note(points=self.progress.points + 1)
         elif error.name().lstrip("_") in _REFUSED:
             del self._waiting[number]
             self._refused.append((line, error.str()))
