@@ -11,14 +11,16 @@ import asyncio
 import logging
 import os
 import socket
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import caproto
 
 from labioc_ca.decode import EVENT_ADD, BrokenStream, EventDecoder, Message
 from labioc_ca.environment import CONNECT_TIMEOUT, ECHO_TIMEOUT, Address, Settings
-from labioc_ca.events import Event
 from labioc_ca.search import VERSION
+
+if TYPE_CHECKING:
+    from labioc_ca.client import BaseClient
 
 log = logging.getLogger("labioc.ca")
 
@@ -42,43 +44,13 @@ NOT_UNDERSTOOD: Final = (
 """What caproto raises for bytes that no server may send."""
 
 
-class Owner:
-    """The client that a circuit belongs to; PVs have numbers."""
-
-    user: str
-    host: str
-    level: int = logging.ERROR
-    """Of the log for what a server does wrong."""
-
-    def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
-        """A server has created a channel."""
-        raise NotImplementedError
-
-    def refused(self, number: int, address: Address, reason: str) -> None:
-        """The server does not serve a channel (any more); look for it again."""
-        raise NotImplementedError
-
-    def lost(self, circuit: Circuit, reason: str) -> None:
-        """The connection is gone with all its channels; look for them again."""
-        raise NotImplementedError
-
-    def readable(self, number: int, readable: bool) -> None:
-        """A channel begins or ceases to give events."""
-
-    def deliver(self, events: list[Event]) -> None:
-        """Take events of what was subscribed to, in the order in which they came."""
-
-    def event(self, number: int, response: Any) -> None:
-        """Take an event of a channel that is monitored."""
-
-
 class Circuit(asyncio.Protocol):
     """A connection; ``channels`` are the names that live on it, by number.
 
     ``last_received`` is when the last data came from the server, in the time of the loop.
     """
 
-    def __init__(self, owner: Owner, address: Address, settings: Settings) -> None:
+    def __init__(self, owner: BaseClient, address: Address, settings: Settings) -> None:
         self.address = address
         self.channels: dict[int, str] = {}
         self.closed = asyncio.get_running_loop().create_future()

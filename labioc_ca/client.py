@@ -13,11 +13,11 @@ import socket
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import caproto
 
-from labioc_ca.circuit import TEND, Circuit, Owner
+from labioc_ca.circuit import TEND, Circuit
 from labioc_ca.environment import Address, Settings
 from labioc_ca.events import Event, Kind
 from labioc_ca.search import Searcher
@@ -36,11 +36,14 @@ _SETTLED: Final = 5.0
 _LONGEST_PENALTY: Final = 10.0
 
 
-class BaseClient(Owner):
+class BaseClient:
     """A client; ``env`` replaces the EPICS_CA_* environment variables. Raises ValueError for one that is wrong.
 
-    What the PVs are, and what is to be done with what a circuit reports of them, is for the classes made of it.
+    What the PVs are, and what is to be done with what a circuit reports of them by their numbers, is for the classes
+    made of it. ``level`` is that of the log for what a server does wrong.
     """
+
+    level = logging.ERROR
 
     def __init__(self, env: Mapping[str, str] | None = None) -> None:
         self.settings = Settings.read(env)
@@ -71,6 +74,23 @@ class BaseClient(Owner):
         for circuit in circuits:
             await circuit.closed
         self._circuits.clear()
+
+    def opened(self, circuit: Circuit, channel: caproto.ClientChannel) -> None:
+        """A server has created a channel."""
+        raise NotImplementedError
+
+    def refused(self, number: int, address: Address, reason: str) -> None:
+        """The server does not serve a channel (any more); look for it again."""
+        raise NotImplementedError
+
+    def readable(self, number: int, readable: bool) -> None:
+        """A channel begins or ceases to give events."""
+
+    def deliver(self, events: list[Event]) -> None:
+        """Take events of what was subscribed to, in the order in which they came."""
+
+    def event(self, number: int, response: Any) -> None:
+        """Take an event of a channel that is monitored."""
 
     def lost(self, circuit: Circuit, reason: str) -> None:
         """Look again for all PVs of a connection that is gone."""
