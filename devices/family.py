@@ -11,7 +11,6 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import entry_points
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any, TypeGuard
 from urllib.parse import parse_qsl
@@ -234,6 +233,8 @@ class Families(Mapping[str, Family]):
     @cached_property
     def _of_other_packages(self) -> dict[str, Family]:
         """The families of entry points; one that cannot be used is logged and left out, the others are served."""
+        from importlib.metadata import entry_points  # noqa: PLC0415  takes long to import, and few sites need it
+
         found: dict[str, Family] = {}
         for point in sorted(entry_points(group=GROUP)):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 DEVICE_TYPE: Final = "labioc"
@@ -90,6 +91,7 @@ def is_of_server(signal: str) -> bool:
     return signal in STATUS_SIGNALS or signal.partition(".")[2] in CHANNEL_SIGNALS
 
 
+@lru_cache(maxsize=4096)
 def parse_link(text: str) -> tuple[str, str]:
     """Return device and signal of the INP or OUT of a record of this device type. Raises ValueError."""
     words = text.split()

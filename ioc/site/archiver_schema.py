@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from archiver.config import DURATION
-from devices.registry import FAMILIES
 from ioc.site.keys import LISTEN_PATTERN, PORT_PATTERN, Schema, choice, flag, key, port, several, table, text, when
 
 _HOST = r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
@@ -14,8 +15,8 @@ _NEEDED = {1: ["database"], 2: ["org", "bucket", "token"], 3: ["database", "toke
 """The keys that each kind of server needs."""
 
 
-def archiver_schema() -> Schema:
-    """Return the schema of the section."""
+def archiver_schema(types: Iterable[str]) -> Schema:
+    """Return the schema of the section; ``types`` are those of devices."""
     keys = {
         "directory": text("Folder of the log; ~/.local/state/labioc/archive/PREFIX when left out"),
         "max_gigabytes": key(
@@ -24,7 +25,7 @@ def archiver_schema() -> Schema:
         "max_days": key("number", "Age of the log", exclusiveMinimum=0, default=365),
         "measurement_per_type": flag(True, "One measurement for each device type; false: one for each PV"),
         "measurements": table(
-            dict.fromkeys(FAMILIES, text()),
+            dict.fromkeys(types, text()),
             "Measurement of each device type in place of the usual one, e.g. { TYPE = 'HV' }",
         ),
         "types": key(

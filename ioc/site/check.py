@@ -10,8 +10,6 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-from jsonschema import Draft202012Validator
-
 from devices.family import Place, line_of, numbers
 from devices.registry import FAMILIES
 from ioc.access.policy import EVERYBODY, LOCAL, host_mistake
@@ -22,9 +20,10 @@ from ioc.site.groups import groups_of
 from ioc.site.interlocks import interlocks_of
 from ioc.site.recovery import recovery_of
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
-from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
+from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of
 from ioc.site.source import KeyPath
 from ioc.site.templates import family_records, full_only
+from ioc.site.validation import schema_mistakes
 
 MAX_NAME = 60
 """Longest PV name in characters."""
@@ -40,7 +39,8 @@ _ALARM_FIELDS = {
 
 def mistakes(data: Table) -> list[Mistake]:
     """Return every mistake, in the order of the keys; none when the file is good."""
-    found = [mistake for error in _validator().iter_errors(data) for mistake in schema_mistakes(error)]
+    schema = _schema(_types(data))
+    found = schema_mistakes(data, schema, schema["$defs"])
     for section, rule in _RULES:
         if not section or section in data:
             found += rule(data)
@@ -50,8 +50,16 @@ def mistakes(data: Table) -> list[Mistake]:
 
 
 @cache
-def _validator() -> Draft202012Validator:
-    return Draft202012Validator(site_schema())
+def _schema(types: tuple[str, ...]) -> Mapping[str, Any]:
+    return site_schema(types)
+
+
+def _types(data: Table) -> tuple[str, ...]:
+    """Return the types that devices may have; the built-in ones, which are found sooner, when no other is named."""
+    named = {str(device.get("type")) for _, device in tables(data, "device")}
+    named.update(table(table(data, "archiver"), "measurements"))
+    own = {*FAMILIES.built_in, GROUP_TYPE}
+    return tuple(FAMILIES.built_in if named <= own else FAMILIES)
 
 
 def _sort_key(path: KeyPath, order: Mapping[str, int]) -> tuple[int, tuple[str, ...]]:

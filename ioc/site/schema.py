@@ -5,6 +5,8 @@ Each device family adds its own keys (``devices.registry``); nothing about a fam
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from devices.family import Family
 from devices.registry import FAMILIES
 from ioc.access.policy import EVERYBODY, LOCAL
@@ -44,8 +46,8 @@ _RECORD_TEXT = 39
 """Longest text of a stringin record in characters."""
 
 
-def site_schema() -> Schema:
-    """Build the schema (Draft 2020-12) of the whole site file."""
+def site_schema(types: Collection[str] = FAMILIES) -> Schema:
+    """Build the schema (Draft 2020-12) of the whole site file, with devices of these types."""
     sections = {
         "site": _site(),
         "server": _server(),
@@ -55,11 +57,11 @@ def site_schema() -> Schema:
             "CAN adapters by name, with the options of python-can",
             additionalProperties=key("object", required=["interface"], properties={"interface": text()}),
         ),
-        "device": several(_devices(), "The devices to serve"),
+        "device": several(_devices(types), "The devices to serve"),
         "group": group_schema(),
         "interlock": interlock_schema(),
         "recovery": recovery_schema(),
-        "archiver": archiver_schema(),
+        "archiver": archiver_schema(types),
         "textserver": _textserver(),
         "putlog": _putlog(),
         "recsync": _recsync(),
@@ -68,16 +70,16 @@ def site_schema() -> Schema:
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "labioc site file",
         **table(sections, required=["site"]),
-        "$defs": {one: _device(family) for one, family in FAMILIES.items()}
+        "$defs": {one: _device(FAMILIES[one]) for one in types}
         | {GROUP_TYPE: _group(), "limits": _limits(), "alarms": _alarms()},
     }
 
 
-def _devices() -> Schema:
-    """Return the schema of a device of any type."""
-    types = [*FAMILIES, GROUP_TYPE]
-    rules = [when("type", one, {"$ref": f"#/$defs/{one}"}) for one in types]
-    return key("object", required=["type"], properties={"type": {"enum": types}}, allOf=rules)
+def _devices(types: Collection[str]) -> Schema:
+    """Return the schema of a device of any of these types, or of caproto."""
+    known = [*types, GROUP_TYPE]
+    rules = [when("type", one, {"$ref": f"#/$defs/{one}"}) for one in known]
+    return key("object", required=["type"], properties={"type": {"enum": known}}, allOf=rules)
 
 
 def _site() -> Schema:

@@ -117,7 +117,7 @@ def test_families_of_other_packages_come_after_ours_and_broken_ones_are_left_out
         Point("x-string", "x:TEXT", "no family"),
         Point("caen-dt55xx", "x:CAEN", replace(mine, type="caen-dt55xx")),
     ]
-    monkeypatch.setattr("devices.family.entry_points", lambda group: points if group == "labioc.families" else [])
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda group: points if group == "labioc.families" else [])
     families = Families(FAMILIES.built_in)
     assert list(families) == [*families.built_in, "x-good"]
     assert families["x-good"] is mine
