@@ -22,9 +22,8 @@ from devices.eurotherm.catalogue import (
     shown_decimals,
     signals,
 )
-from devices.eurotherm.computer import Computer
 from devices.eurotherm.furnace import INCOMPLETE, RANGE, Furnace
-from devices.eurotherm.memory import FurnaceMemory
+from devices.eurotherm.memory import Computer, FurnaceMemory
 from devices.eurotherm.raw import USAGE, RawWriter, eurotherm_request
 from devices.eurotherm.readings import readings_of
 from devices.eurotherm.registers import REGISTERS, Register, Scale, register_at
@@ -248,8 +247,8 @@ class EurothermDriver:
 
     def latched(self) -> Mapping[str, Reading]:
         """Return the signals whose alarm is kept here, whatever the link does; see devices.model.Latching."""
-        safe = {"SAFE.STATE"} if self._furnace.safe.state == INCOMPLETE else set()
-        return readings_of(self._furnace, self._memory.latched() | safe)
+        latches = {"PWR.COUNT": self._memory.power.latched, "SAFE.STATE": self._furnace.safe.state == INCOMPLETE}
+        return readings_of(self._furnace, [name for name, latched in latches.items() if latched])
 
     # Registers by number
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 
 from devices.family import RTU_LINE, Family, Keys, numbers
-from devices.rules.options import MODBUS_UNIT, choice, flag, key, several, text
+from devices.rules.options import MODBUS_UNIT, between, choice, flag, key, several, text
 
 
 def _mistakes(device: Keys) -> Iterator[tuple[str, str]]:
@@ -50,13 +50,7 @@ FAMILY = Family(
             minItems=2,
             maxItems=2,
         ),
-        "settle": key(
-            "number",
-            "Seconds after the setpoint has stopped moving before the deviation counts",
-            minimum=0,
-            maximum=86400,
-            default=600,
-        ),
+        "settle": between(0, 86400, "Seconds after the setpoint has stopped moving before the deviation counts", 600),
         "detail": choice(
             ("basic", "full"),
             "Basic: PVs of the furnace; full: programmer, tuning and all else that the instrument has",
@@ -69,23 +63,13 @@ FAMILY = Family(
             maximum=1000,
             default=2,
         ),
-        "settled_time": key(
-            "number",
-            "Seconds within settled_band after which SETTLED is YES",
-            minimum=0,
-            maximum=86400,
-            default=60,
-        ),
+        "settled_time": between(0, 86400, "Seconds within settled_band after which SETTLED is YES", 60),
         "slope_limit": key(
             "number", "C/min that tube or crucible stand; more is a MAJOR alarm", exclusiveMinimum=0, maximum=10000
         ),
-        "safe_temperature": key("number", "Where SAFE:CMD sends the furnace, in C", minimum=-273, maximum=3000),
-        "writes_per_hour": key(
-            "integer",
-            "How often one register of the non-volatile memory may be written within an hour",
-            minimum=1,
-            maximum=1000,
-            default=30,
+        "safe_temperature": between(-273, 3000, "Where SAFE:CMD sends the furnace, in C"),
+        "writes_per_hour": between(
+            1, 1000, "How often one register of the non-volatile memory may be written within an hour", 30, "integer"
         ),
         "state_dir": text("Folder for the power record and the write counters; ~/.local/state/labioc when left out"),
         "allow_no_ramp": flag(False, "Do not warn when the setpoint rate limit is off"),

@@ -1,5 +1,7 @@
 """What a Eurotherm driver remembers on disk: power interruptions, the last reading, writes to the instrument.
 
+Also what it has to know for that of the computer that it runs on: since when, and whether its clock is right.
+
 The last reading is written once a minute, and when a setting, a mode or the mains flag has changed, but never twice
 within five seconds; a reading that is kept for the case of a common power failure is thus a minute old at most. Each
 write is one small file (about 300 bytes, one block of the disk and its directory entry): some 1500 a day, which a
@@ -9,15 +11,18 @@ while the temperature is recovering.
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
+import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from devices.errors import Refused
-from devices.eurotherm.computer import Computer
 from devices.eurotherm.power_record import PowerRecord, Sample
 from devices.eurotherm.power_report import moment, report
 from devices.eurotherm.registers import BY_ADDRESS, ENDURANCE
@@ -34,6 +39,55 @@ SHORTEST_SILENCE = 5.0  # seconds, however short the period is
 WARN_AT = 50_000  # writes
 HOUR = 3600.0
 SHOWN = 3  # registers in the report
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+_TIMESYNCD = Path("/run/systemd/timesync/synchronized")
+_CLOCK_SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+_FROM_HOST = ("kvm", "hyperv", "xen")  # clock sources of virtual machines, whose clock the host sets
+_TIME_ERROR = 5  # what adjtimex returns for a clock that is not synchronised (adjtimex(2))
+_TIMEX_SIZE = 512  # bytes, more than struct timex of any architecture
+
+
+class Computer:
+    """``boot`` is another text after each start of the computer, empty where the system has none.
+
+    A computer without a clock chip starts with the time at which it was switched off, or an older one, and is set some
+    time later over the network.
+    """
+
+    def __init__(self) -> None:
+        self.boot = ""
+        self._set = False
+        with suppress(OSError):
+            self.boot = _BOOT_ID.read_text(encoding="ascii").strip()
+
+    def uptime(self) -> float:
+        """Return the seconds since the computer started, those of suspension included."""
+        return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+
+    def clock_is_set(self) -> bool:
+        """Whether the clock was set since the start: from a clock chip, by the host or over the network."""
+        self._set = self._set or _clock_is_set()
+        return self._set
+
+
+def _clock_is_set() -> bool:
+    if not sys.platform.startswith("linux"):
+        return True
+    with suppress(OSError):
+        if any(name in _CLOCK_SOURCE.read_text(encoding="ascii") for name in _FROM_HOST):
+            return True
+    for chip in Path("/sys/class/rtc").glob("rtc*/hctosys"):
+        with suppress(OSError):
+            if chip.read_text(encoding="ascii").strip() == "1":
+                return True
+    if _TIMESYNCD.exists():
+        return True
+    try:
+        state = int(ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_SIZE)))
+    except (OSError, AttributeError):
+        return True  # nothing tells
+    return 0 <= state < _TIME_ERROR
 
 
 class FurnaceMemory:
@@ -106,10 +160,6 @@ class FurnaceMemory:
         event = self.power.shown
         return "" if event is None else report(event)
 
-    def latched(self) -> set[str]:
-        """Return the signals whose alarm waits to be acknowledged."""
-        return {"PWR.COUNT"} if self.power.latched else set()
-
     def acknowledge(self) -> None:
         """Clear the latch of the power record."""
         self.power.acknowledge()
@@ -134,9 +184,6 @@ class FurnaceMemory:
 
     def readings(self, time: float, now: float) -> dict[str, Reading]:
         """Return the PWR and WRITES signals; ``time`` is Unix time, ``now`` monotonic."""
-        return self._power_readings(time) | self.wear.readings(time, now)
-
-    def _power_readings(self, now: float) -> dict[str, Reading]:
         event, latched = self.power.event, self.power.latched
         alarm = (Level.MAJOR, Cause.STATE) if latched else (Level.OK, Cause.NONE)
         before = None if event is None else event.before
@@ -148,11 +195,12 @@ class FurnaceMemory:
         }
         duration = None if event is None else event.lasted
         return {
-            "PWR.COUNT": Reading(self.power.count, now, *alarm),
-            "PWR.START": Reading(start, now),
-            "PWR.DUR": _unless_unknown(duration, now, event is None),
-            "PWR.MSG": Reading(self.message, now),
-            **{name: _unless_unknown(value, now, event is None) for name, value in temperatures.items()},
+            "PWR.COUNT": Reading(self.power.count, time, *alarm),
+            "PWR.START": Reading(start, time),
+            "PWR.DUR": _unless_unknown(duration, time, event is None),
+            "PWR.MSG": Reading(self.message, time),
+            **{name: _unless_unknown(value, time, event is None) for name, value in temperatures.items()},
+            **self.wear.readings(time, now),
         }
 
 

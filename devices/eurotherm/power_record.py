@@ -88,9 +88,9 @@ class Sample:
         )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Interruption:
-    """One event; ``before`` is None when nothing is known of the time before.
+    """One event; ``before`` is None when nothing is known of the time before. What it tells of the recovery is updated.
 
     ``lasted`` is how many seconds it was at most, None when that is not known. ``restarted``: this program was not
     running throughout. ``computer``: nor was the computer, which started at that Unix time. ``link`` says how the link
@@ -213,29 +213,19 @@ class PowerRecord:
         if not sample.dated or sample.started is None:
             return
         for event in self.history:
-            after = event.after
+            before, after = event.before, event.after
             if after.dated or after.started is None or after.boot != sample.boot:
                 continue
-            shift, before = sample.started - after.started, event.before
-            dated = replace(after, time=after.time + shift, dated=True)
+            shift = sample.started - after.started
+            event.after = replace(after, time=after.time + shift, dated=True)
             if before is not None and not before.dated and before.boot == after.boot:
-                before = replace(before, time=before.time + shift, dated=True)
-            gap = None if before is None else event.lasted or _gap(before, dated)
-            self._replace(event, replace(
-                event,
-                before=before,
-                after=dated,
-                lasted=_lasted(before, dated, gap),
-                computer=None if event.computer is None else event.computer + shift,
-                lowest_at=event.lowest_at + shift,
-                back=None if event.back is None else event.back + shift,
-            ))  # fmt: skip
+                event.before = replace(before, time=before.time + shift, dated=True)
+            gap = None if event.before is None else event.lasted or _gap(event.before, event.after)
+            event.lasted = _lasted(event.before, event.after, gap)
+            event.lowest_at += shift
+            event.computer = None if event.computer is None else event.computer + shift
+            event.back = None if event.back is None else event.back + shift
             self.changed = True
-
-    def _replace(self, old: Interruption, new: Interruption) -> None:
-        self.history = [new if event is old else event for event in self.history]
-        if self._watched is old:
-            self._watched = new
 
     def _follow(self, sample: Sample) -> None:
         """Keep the lowest temperature, and note when it is back, for a while after an interruption."""
@@ -246,21 +236,16 @@ class PowerRecord:
         if since > FOLLOWED:
             self._watched, self.changed = None, True
             return
-        newer = event
         if event.lowest is None or sample.temp < event.lowest:
-            newer = replace(newer, lowest=sample.temp, lowest_at=sample.time)
+            event.lowest, event.lowest_at, self.moved = sample.temp, sample.time, True
         wanted = None if event.before is None else event.before.temp
-        over = False
-        if wanted is not None and newer.lowest is not None:
-            # A furnace may go on falling for a while, though its first reading is that of before.
-            fell = newer.lowest < wanted - RECOVERED
-            if fell and sample.temp >= wanted - RECOVERED:
-                newer = replace(newer, back=sample.time)
-            over = newer.back is not None or (not fell and since > SAGS)
-        if newer is not event:
-            self._replace(event, newer)
-            self.moved = True
-        if over:
+        if wanted is None:
+            return
+        # A furnace may go on falling for a while, though its first reading is that of before.
+        fell = event.lowest < wanted - RECOVERED
+        if fell and sample.temp >= wanted - RECOVERED:
+            event.back, self.moved = sample.time, True
+        if event.back is not None or (not fell and since > SAGS):
             self._watched, self.changed = None, True
 
     def as_json(self) -> dict[str, Any]:

@@ -68,7 +68,7 @@ def _working(furnace: Furnace) -> Known:
 
 
 def _slope(furnace: Furnace) -> Known:
-    return None if furnace.temperature is None else furnace.watch.slope.value, furnace.watch.slope_alarm
+    return None if furnace.temperature is None else furnace.watch.slope, furnace.watch.slope_alarm
 
 
 def _units(furnace: Furnace) -> Known:

@@ -22,38 +22,17 @@ Alarm = tuple[Level, Cause]
 FINE: Alarm = (Level.OK, Cause.NONE)
 
 
-class Slope:
-    """Slope of the temperature, a straight line through the readings of the last minute.
-
-    ``value`` is in C per minute, None as long as there are too few readings.
-    """
-
-    def __init__(self) -> None:
-        self.value: float | None = None
-        self._points: deque[tuple[float, float]] = deque()
-
-    def observe(self, now: float, temp: float | None) -> None:
-        """Take one reading; one without a temperature, as between two connections, begins anew."""
-        if temp is None:
-            self._points.clear()
-        else:
-            self._points.append((now, temp))
-            while self._points[0][0] < now - SLOPE_SECONDS:
-                self._points.popleft()
-        self.value = None
-        if self._points and self._points[-1][0] - self._points[0][0] >= SLOPE_LEAST:
-            moments, temps = zip(*self._points, strict=True)
-            self.value = 60.0 * linear_regression(moments, temps).slope
-
-
 class FurnaceWatch:
     """Alarms that depend on more than one reading; one for each connection.
 
+    ``slope`` is that of a straight line through the temperatures of the last minute, in C per minute; None as long as
+    there are too few.
     ``options`` are those of the site file: thresholds of the deviation and of the slope, and when a furnace is settled.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
-        self.slope = Slope()
+        self.slope: float | None = None
+        self._points: deque[tuple[float, float]] = deque()
         self._thresholds: tuple[float | None, float | None] = options.get("deviation") or (None, None)
         self._slope_limit: float | None = options.get("slope_limit")
         self._settle = float(options.get("settle", 600.0))
@@ -71,12 +50,23 @@ class FurnaceWatch:
         self, now: float, temp: float | None, working: float | None, output: float | None, controlling: bool
     ) -> None:
         """Take one scan; ``controlling`` is False in manual and in standby, when a deviation means nothing."""
-        self.slope.observe(now, temp)
+        self._observe_slope(now, temp)
         self._observe_deviation(now, temp, working, controlling)
         self._observe_output(now, output)
-        slope, limit = self.slope.value, self._slope_limit
-        steep = slope is not None and limit is not None and abs(slope) > limit
-        self.slope_alarm = (Level.MAJOR, Cause.HIHI if (slope or 0) > 0 else Cause.LOLO) if steep else FINE
+
+    def _observe_slope(self, now: float, temp: float | None) -> None:
+        if temp is None:  # as between two connections: it begins anew
+            self._points.clear()
+        else:
+            self._points.append((now, temp))
+            while self._points[0][0] < now - SLOPE_SECONDS:
+                self._points.popleft()
+        self.slope, self.slope_alarm = None, FINE
+        if self._points and self._points[-1][0] - self._points[0][0] >= SLOPE_LEAST:
+            moments, temps = zip(*self._points, strict=True)
+            self.slope = 60.0 * linear_regression(moments, temps).slope
+            if self._slope_limit is not None and abs(self.slope) > self._slope_limit:
+                self.slope_alarm = (Level.MAJOR, Cause.HIHI if self.slope > 0 else Cause.LOLO)
 
     def _observe_deviation(self, now: float, temp: float | None, working: float | None, controlling: bool) -> None:
         steady = controlling and working is not None and working == self._last
@@ -100,6 +90,6 @@ class FurnaceWatch:
 
     def _observe_output(self, now: float, output: float | None) -> None:
         """Full output and a temperature that only falls: the heater or its supply is gone."""
-        falling = output is not None and output >= FULL_OUTPUT and (self.slope.value or 0.0) < 0
+        falling = output is not None and output >= FULL_OUTPUT and (self.slope or 0.0) < 0
         lasting = self._heat.seconds(falling, now)
         self.output_alarm = (Level.MAJOR, Cause.STATE) if lasting >= LOST_HEAT else FINE

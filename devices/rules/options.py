@@ -13,6 +13,11 @@ def key(kind: str, about: str = "", **rules: Any) -> Schema:
     return {"type": kind, **rules} | ({"description": about} if about else {})
 
 
+def between(low: float, high: float, about: str, default: float | None = None, kind: str = "number") -> Schema:
+    """Return the schema of a number from ``low`` to ``high``."""
+    return key(kind, about, minimum=low, maximum=high) | ({} if default is None else {"default": default})
+
+
 def text(about: str = "", **rules: Any) -> Schema:
     """Return the schema of a text that is not empty."""
     return key("string", about, minLength=1, **rules)
@@ -33,13 +38,7 @@ def several(items: Schema, about: str = "", **rules: Any) -> Schema:
     return key("array", about, items=items, **rules)
 
 
-HV_SETTLE = key(
-    "number",
-    "Seconds after a ramp before a deviating voltage or a current limit counts",
-    minimum=0,
-    maximum=600,
-    default=5,
-)
+HV_SETTLE = between(0, 600, "Seconds after a ramp before a deviating voltage or a current limit counts", 5)
 
 HV_SETTLED_BAND = key(
     "number",
@@ -51,4 +50,4 @@ HV_DISABLED_SEVERITY = choice(
     ("NO_ALARM", "MINOR", "MAJOR"), "Severity of STATE for a channel that is disabled at its switch", default="MINOR"
 )
 
-MODBUS_UNIT = key("integer", "Address of the instrument on the line", minimum=1, maximum=254, default=1)
+MODBUS_UNIT = between(1, 254, "Address of the instrument on the line", 1, "integer")

@@ -11,8 +11,8 @@ from typing import Any
 from devices.clock import DriverClock
 from devices.errors import DeviceError, LinkDown, ReplyTimeout
 from devices.eurotherm.catalogue import QUANTITIES, Rate
-from devices.eurotherm.computer import Computer
 from devices.eurotherm.driver import EurothermDriver
+from devices.eurotherm.memory import Computer
 from devices.eurotherm.simulator.model import EurothermModel
 from devices.eurotherm.simulator.slave import Slave
 from devices.links.modbus_frames import (
