@@ -161,17 +161,10 @@ class _Local:
     def state(self) -> InputState:
         """Return the value of the record; one that a scan has left behind counts as silent."""
         record = self._record
-        stamp = (record.seconds, record.nanoseconds)
-        return InputState(
-            record.val,
-            record.stamp,
-            record.sevr,
-            self._problem(record, stamp),
-            record.enum_strings(),
-        )
+        return InputState(record.val, record.stamp, record.sevr, self._problem(record), record.enum_strings())
 
-    def _problem(self, record: Record, stamp: tuple[int, int]) -> str:
-        now = self._clock.monotonic()
+    def _problem(self, record: Record) -> str:
+        now, stamp = self._clock.monotonic(), (record.seconds, record.nanoseconds)
         if stamp != self._stamp:
             self._stamp, self._seen = stamp, now
         if record.udf:

@@ -367,7 +367,7 @@ class Record(Fields):
         if spec.prop and self.get(spec.name) != before:
             self.post_all(st.DBE_PROPERTY)
         if spec.name == "ASG":
-            self.database.regrouped()
+            self.database.on_regroup()
 
     def _store_value(self, value: Value) -> None:
         self.val = value

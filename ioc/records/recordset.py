@@ -104,7 +104,7 @@ class RecordSet(dict[str, Record]):
         super().__init__(records)
         self.aliases = aliases
         self.time = time
-        self.on_regroup: Callable[[], object] | None = None
+        self.on_regroup: Callable[[], object] = lambda: None
         for record in records.values():
             record.database = self
 
@@ -152,11 +152,6 @@ class RecordSet(dict[str, Record]):
     def find(self, name: str) -> Record | None:
         """Record of this name or alias, None when there is none."""
         return self.get(name) or self.get(self.aliases.get(name, ""))
-
-    def regrouped(self) -> None:
-        """Take note that a record is in another group of access security (ASG)."""
-        if self.on_regroup is not None:
-            self.on_regroup()
 
     def start(self) -> None:
         """Process the soft records that ask for it with PINI."""

@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
         self._out.append(data)
         self._out_size += len(data)
         if self._out_size > LARGE:
-            self._write_out()
+            self.flush()
         elif not self._flushing:
             self._flushing = True
             asyncio.get_running_loop().call_soon(self.flush)
@@ -117,9 +117,6 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what is queued."""
         self._flushing = False
-        self._write_out()
-
-    def _write_out(self) -> None:
         if self._transport is not None and self._out:
             self._transport.write(b"".join(self._out))
         self._out.clear()

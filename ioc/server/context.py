@@ -199,31 +199,23 @@ def _listening_sockets(interfaces: Sequence[str], port: int) -> list[socket.sock
     Raises OSError that names the address and port.
     """
     sockets: list[socket.socket] = []
-    try:
-        for interface in interfaces:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            sockets.append(sock)
-            sock.setblocking(False)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            number = port or (sockets[0].getsockname()[1] if len(sockets) > 1 else 0)
-            try:
-                sock.bind((interface, number))
-                sock.listen(BACKLOG)
-            except OSError as error:
-                raise OSError(error.errno, _why_not(interface, number, error)) from error
-    except OSError:
-        for sock in sockets:
-            sock.close()
-        raise
+    for interface in interfaces:
+        number = port or (sockets[0].getsockname()[1] if sockets else 0)
+        try:
+            sockets.append(socket.create_server((interface, number), backlog=BACKLOG))
+        except OSError as error:
+            for sock in sockets:
+                sock.close()
+            raise OSError(error.errno, _why_not(interface, number, error.errno or 0)) from error
     return sockets
 
 
-def _why_not(interface: str, port: int, error: OSError) -> str:
-    """Return why a TCP port can't be had, with who may hold it."""
-    if error.errno == errno.EADDRINUSE:
+def _why_not(interface: str, port: int, number: int) -> str:
+    """Return why a TCP port can't be had, by the number of the error, with who may hold it."""
+    if number == errno.EADDRINUSE:
         return f"TCP port {port} of {interface} is taken, perhaps by another IOC"
-    if error.errno == errno.EADDRNOTAVAIL:
+    if number == errno.EADDRNOTAVAIL:
         return f"{interface} (TCP port {port}) is not an address of this computer now"
-    if error.errno == errno.EACCES:
+    if number == errno.EACCES:
         return f"TCP port {port} of {interface} needs rights that this user does not have"
-    return f"TCP port {port} of {interface}: {error.strerror}"
+    return f"TCP port {port} of {interface}: {os.strerror(number)}"
