@@ -19,7 +19,7 @@ from ioc.clock import Clock
 from ioc.database.support import STATUS_SIGNALS, is_of_server
 from ioc.records import Record, Source
 from ioc.scan.device_records import ALARM_STATUS, DeviceRecords, DeviceStatus, is_command
-from ioc.scan.schedule import FIRST_PAUSE, Backlog, Pauses, Progress, Schedule, Sleeper, Turns
+from ioc.scan.schedule import FIRST_PAUSE, LONGEST_PAUSE, SHORTEST_PAUSE, Backlog, Schedule, Sleeper, Turns
 
 log = logging.getLogger("labioc.scan")
 
@@ -36,12 +36,7 @@ class DeviceScanner(Source):
     """
 
     def __init__(
-        self,
-        driver: Driver,
-        records: Iterable[Record],
-        clock: Clock,
-        turns: Turns | None = None,
-        phase: float = 0.0,
+        self, driver: Driver, records: Iterable[Record], clock: Clock, turns: Turns | None = None, phase: float = 0.0
     ) -> None:
         mine = [record for record in records if record.signal]
         self.name = driver.settings.name
@@ -65,11 +60,13 @@ class DeviceScanner(Source):
         self._fault: DeviceError | None = None
         self._writing = 0
         self._sleeper = Sleeper(clock)
-        self.progress = Progress(clock, self._sleeper, driver)
         self._resting = asyncio.Event()
         self._logged: set[object] = set()
         self.last_turn = clock.monotonic()
         """When the loop of this device last had a turn, in monotonic time; it has one each second."""
+        self.last_progress = self.last_turn
+        """When the scan last got on, in monotonic time."""
+        self._exchanges: tuple[float, ...] = ()
         self.on_loss: Callable[[], None] = lambda: None
         """Called each time when the device has been lost, or disabled."""
         self.on_posted: list[Callable[[], None]] = []
@@ -177,25 +174,37 @@ class DeviceScanner(Source):
                 except Exception as error:
                     self._unexpected(error)
             self.last_turn = self._clock.monotonic()
-            self.progress.look()
+            self._note_progress()
             await self._clock.sleep(pause)
             pause = 1.0
 
+    def _note_progress(self) -> None:
+        """Note whether the scan got on: it waits for its next turn, or something was answered.
+
+        An exchange that fails is progress, too: a device that is lost keeps no other from going on.
+        """
+        stats = self.driver.stats
+        seen = self._sleeper.sleeps, stats.rtt, stats.errors, stats.reconnects
+        if self._sleeper.sleeping or seen != self._exchanges:
+            self._exchanges, self.last_progress = seen, self._clock.monotonic()
+
     async def _stay_connected(self) -> None:
-        pauses = Pauses(self._clock)
+        pause = FIRST_PAUSE
         while True:
             if self.status.disabled:
                 await self._rest()
-                pauses.reset()
-            pauses.begin()
+                pause = FIRST_PAUSE
+            begun = self._clock.monotonic()
             try:
                 await self._session()
             except Exception as error:
                 if self.status.connected:
-                    pauses.reset()
-                    pauses.begin(FIRST_PAUSE if isinstance(error, ReplyTimeout) else 0.0)
+                    pause, begun = FIRST_PAUSE, self._clock.monotonic()
+                    if isinstance(error, ReplyTimeout):
+                        begun -= FIRST_PAUSE  # an attempt that waited for an answer has been a pause already
                 await self._lose(error)
-                await self._back_off(pauses.next_attempt())
+                await self._back_off(max(self._clock.monotonic() + SHORTEST_PAUSE, begun + pause))
+                pause = min(2 * pause, LONGEST_PAUSE)
 
     async def _session(self) -> None:
         """Connect, read the fast signals, then scan; return when the device is disabled, raise when it is lost.

@@ -76,8 +76,8 @@ class Health:
         now = self._clock.monotonic()
         stuck = [Finding(FAILING, f"{name}: its scan loop has not had a turn for {now - one.last_turn:.0f} s")
                  for name, one in self._scanners.items() if now - one.last_turn > STUCK]  # fmt: skip
-        hung = [Finding(FAILING, f"{name}: its driver has not come back for {now - one.progress.last:.0f} s")
-                for name, one in self._scanners.items() if now - one.progress.last > HUNG]  # fmt: skip
+        hung = [Finding(FAILING, f"{name}: its driver has not come back for {now - one.last_progress:.0f} s")
+                for name, one in self._scanners.items() if now - one.last_progress > HUNG]  # fmt: skip
         return ended + stuck + hung
 
     def findings(self) -> list[Finding]:
