@@ -32,8 +32,8 @@ class Quantity:
 class Setting:
     """One setting: a demand and its ``.RBV``; ``scale`` turns the wire's unit into ours (A into uA).
 
-    ``limited`` settings also have ``.HI``, those with ``lowest`` a ``.LO`` too. ``first`` is the channel of the lowest
-    bit that the setting shows of a mask of 32 channels.
+    Without ``labels`` it is a number with limits. ``limited`` settings also have ``.HI``, those with ``lowest`` a
+    ``.LO`` too. ``first`` is the channel of the lowest bit that the setting shows of a mask of 32 channels.
     """
 
     suffix: str
@@ -45,11 +45,6 @@ class Setting:
     lowest: bool = False
     whole: bool = False
     first: int = 0
-
-    @property
-    def numeric(self) -> bool:
-        """Whether the setting is a number with limits, not a choice of words."""
-        return not self.labels
 
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""

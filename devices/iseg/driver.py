@@ -211,7 +211,7 @@ class IsegDriver(ChannelDriver[IsegChannel]):
     def _find_limits(self, name: str) -> Limits | None:
         channel, suffix = self.find(name)
         setting = SETTINGS.get(suffix)
-        if setting is None or not setting.numeric or not self._unit.channels:
+        if setting is None or setting.labels or not self._unit.channels:
             return None
         if channel is not None and channel.number >= self._unit.channels:
             return None

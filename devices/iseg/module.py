@@ -154,7 +154,7 @@ class IsegModule:
             return None
         unprotected = setting.suffix == "MOD.KILLEN" and not found[0] and not self._kill_may_be_off
         level = Level.MINOR if self.demands[setting.suffix].lasting or unprotected else Level.OK
-        beyond = setting.numeric and self._limits.beyond_site(setting, 0, found[0])
+        beyond = not setting.labels and self._limits.beyond_site(setting, 0, found[0])
         return state_reading(found[0], found[1], Level.MAJOR if beyond else level)
 
 

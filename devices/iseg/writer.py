@@ -80,7 +80,7 @@ class IsegWriter:
         asked = self._asked(setting, value, number, place)
         demand = (channel.hv.demands if channel else self._module.demands)[setting.suffix]
         names = [name, f"{name}.RBV", *([f"{name}.HI", f"{name}.LO"] if setting.lowest else [])]
-        if not setting.numeric:
+        if setting.labels:
             await self._set_kill(asked, demand)
             return [*names, "MOD.STAT", "MOD.CTRL"]
         try:
@@ -108,10 +108,10 @@ class IsegWriter:
 
     def _asked(self, setting: Setting, value: Value, channel: int, place: str = "") -> Asked:
         """Return what is asked for; raises OutOfLimits for what is no value of this setting."""
-        if setting.numeric:
-            number = number_asked(setting.suffix, value)
+        if setting.labels:
+            number: float = choice_asked(setting.suffix, value, setting.labels)
         else:
-            number = choice_asked(setting.suffix, value, setting.labels)
+            number = number_asked(setting.suffix, value)
         if setting.whole and number != int(number):
             raise OutOfLimits(f"{setting.suffix}: {value} is not a whole number")
         if setting.item in self._unit.unsupported and setting.suffix not in RAMPS:

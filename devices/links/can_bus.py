@@ -21,7 +21,7 @@ import can
 
 from devices.clock import DriverClock
 from devices.errors import LinkDown
-from devices.links.can_frame import ControllerState, Frame, controller_error, frame_of
+from devices.links.can_frame import ControllerState, Frame, controller_error
 from devices.links.can_options import option_mistakes
 
 log = logging.getLogger("labioc.can")
@@ -341,6 +341,12 @@ class CanBus:
             else:
                 strikes = 0
                 self.counters.sent += 1
+
+
+def frame_of(message: can.Message) -> Frame:
+    """Return a message of python-can as a frame."""
+    extended, remote, error = message.is_extended_id, message.is_remote_frame, message.is_error_frame
+    return Frame(message.arbitration_id, bytes(message.data), extended, remote, error)
 
 
 def _why(error: Exception) -> str:

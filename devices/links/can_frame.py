@@ -5,8 +5,6 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import NamedTuple
 
-import can
-
 
 class Frame(NamedTuple):
     """A CAN frame; ``id`` has 11 bits, 29 in ``extended`` ones."""
@@ -31,17 +29,6 @@ class ControllerError(NamedTuple):
 
     reason: str
     state: ControllerState | None = None
-
-
-def frame_of(message: can.Message) -> Frame:
-    """Return a message of python-can as a frame."""
-    return Frame(
-        message.arbitration_id,
-        bytes(message.data),
-        message.is_extended_id,
-        message.is_remote_frame,
-        message.is_error_frame,
-    )
 
 
 def controller_error(frame: Frame) -> ControllerError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 
 from devices.iseg.driver import DEFAULT_CHANNELS
@@ -57,14 +58,13 @@ def _add_arguments(parser: ArgumentParser) -> None:
 
 def _module(text: str) -> SimulatedIsegModule:
     """Read the description of a module. Raises ArgumentTypeError."""
-    address, kind, channels, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
-    kind, channels = kind or "E16C1", channels or "16"
-    numbers = address.isdecimal() and channels.isdecimal()
-    if rest or kind not in TYPES or not numbers or int(address) > 63 or not 1 <= int(channels) <= 48:
+    found = re.fullmatch(r"(\d+)(?::(\w*)(?::(\d*))?)?", text, re.ASCII)
+    address, kind, channels = (int(found[1]), found[2] or "E16C1", int(found[3] or 16)) if found else (64, "", 0)
+    if address > 63 or kind not in TYPES or not 1 <= channels <= 48:
         raise ArgumentTypeError(
             f"{text!r} is not an address (0 to 63), a type ({', '.join(TYPES)}) and 1 to 48 channels"
         )
-    return _noisy(SimulatedIsegModule(int(address), TYPES[kind], channels=int(channels), serial=7900000 + int(address)))
+    return _noisy(SimulatedIsegModule(address, TYPES[kind], channels=channels, serial=7900000 + address))
 
 
 def _from_arguments(args: Namespace) -> SimulatedIsegBus:

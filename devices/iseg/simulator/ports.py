@@ -10,7 +10,8 @@ from typing import Any
 
 import can
 
-from devices.links.can_frame import Frame, frame_of
+from devices.links.can_bus import frame_of
+from devices.links.can_frame import Frame
 from devices.simulation.ports import Terminal
 
 ECHO_SECONDS = 0.5
