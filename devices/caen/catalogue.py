@@ -26,8 +26,8 @@ class Quantity(Signal):
     """One signal of a channel (without ``CHnn.``) or of the board.
 
     ``wire`` is the parameter that carries it, empty when the driver derives it. ``words`` are the words of the wire in
-    the order of ``labels``. ``decimals`` are the parameters that tell how many decimals the unit shows (the first one
-    this firmware knows counts), ``digits`` is what holds when none does.
+    the order of ``labels``. ``resolution`` and ``decimals`` are the parameters that tell its smallest step and how many
+    decimals the unit shows (the first one this firmware knows counts), ``digits`` is what holds when none does.
 
     ``needs`` are the parameters without which it has no reading, ``context`` are settings that it also depends on,
     asked for when they have not been read yet, and ``constants`` what is read once.
@@ -35,6 +35,7 @@ class Quantity(Signal):
 
     wire: str = ""
     words: tuple[str, ...] = ()
+    resolution: tuple[str, ...] = ()
     decimals: tuple[str, ...] = ()
     digits: int = 0
     needs: tuple[str, ...] = ()
@@ -46,25 +47,18 @@ class Quantity(Signal):
 class Setting(Quantity):
     """One setting, which is the signal of its demand; the others are ``.RBV``, of numbers ``.HI .LO .RES``.
 
-    ``low``, ``high``, ``resolution`` and ``decimals`` name the parameters with the unit's own answer, best
-    first: the two profiles use different names for the same thing. ``moved_by`` is the parameter of another setting
-    on which its limit depends.
+    ``low`` and ``high`` are the parameters with the unit's own limits, best first: the two profiles use different names
+    for the same thing. ``limited_with`` are the settings that its limit needs, its own first.
     """
 
     low: tuple[str, ...] = ()
     high: tuple[str, ...] = ()
-    resolution: tuple[str, ...] = ()
-    moved_by: str = ""
+    limited_with: tuple[str, ...] = ()
 
     @property
     def numeric(self) -> bool:
         """Whether the setting is a number with limits, not a choice of words."""
         return not self.labels
-
-    @property
-    def limited_with(self) -> tuple[str, ...]:
-        """The settings that a limit needs, its own first."""
-        return (self.wire, self.moved_by) if self.moved_by else (self.wire,)
 
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""
@@ -94,7 +88,7 @@ _NO_YES = ("NO", "YES")
 def _number(name: str, wire: str, unit: str, stem: str = "", digits: int = 0) -> Setting:
     """Return a number whose limits, resolution and decimals have the names of the wire with an ending."""
     low, high, resolution, decimals = ((f"{stem or wire}{end}",) for end in ("MIN", "MAX", "RES", "DEC"))
-    given = Setting(name, Kind.FLOAT, True, unit, wire=wire, needs=(wire,), digits=digits)
+    given = Setting(name, Kind.FLOAT, True, unit, wire=wire, needs=(wire,), digits=digits, limited_with=(wire,))
     return replace(given, low=low, high=high, resolution=resolution, decimals=decimals)
 
 
@@ -104,12 +98,12 @@ def _choice(name: str, wire: str, labels: tuple[str, ...], words: tuple[str, ...
 
 CHANNEL_SETTINGS: tuple[Setting, ...] = (
     Setting(
-        "VSET", Kind.FLOAT, True, "V", wire="VSET", needs=("VSET",), low=("VMIN",), high=("VMAX",), moved_by="MAXV",
-        resolution=("VSRES",), decimals=("VSDEC", "VDEC"), digits=1,
+        "VSET", Kind.FLOAT, True, "V", wire="VSET", needs=("VSET",), low=("VMIN",), high=("VMAX",),
+        limited_with=("VSET", "MAXV"), resolution=("VSRES",), decimals=("VSDEC", "VDEC"), digits=1,
     ),
     Setting(
         "ISET", Kind.FLOAT, True, "uA", wire="ISET", needs=("ISET",), low=("IMIN",), high=("IMAXH", "IMAXL", "IMAX"),
-        moved_by="IMRANGE", resolution=("ISRES",), decimals=("ISDEC",), digits=2,
+        limited_with=("ISET", "IMRANGE"), resolution=("ISRES",), decimals=("ISDEC",), digits=2,
     ),
     _number("MAXV", "MAXV", "V", "MV"),
     _number("RAMPUP", "RUP", "V/s"),
@@ -141,7 +135,7 @@ _VDEC = ("VMDEC", "VSDEC", "VDEC")
 _RANGES = ("IMRESH", "IMRESL", "IMDECH", "IMDECL", "IMDEC")
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
-    _number_read("VMON", "V", "VMON", wire="VMON", decimals=_VDEC, digits=1),
+    _number_read("VMON", "V", "VMON", wire="VMON", resolution=("VMRES",), decimals=_VDEC, digits=1),
     _number_read("VMON.RES", "V", constants=("VMRES", *_VDEC), digits=1),
     _number_read("IMON", "uA", "IMON", wire="IMON", context=("ISET",), decimals=("IMDEC",), digits=3),
     _number_read("IMON.RES", "uA", context=("IMRANGE",), constants=_RANGES, digits=3),

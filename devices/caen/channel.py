@@ -193,7 +193,7 @@ class CaenChannel:
     def leaves_range(self) -> bool:
         """Whether the current is about to leave the low range."""
         imon, end = self._number("IMON"), self.limits.low_range_end()
-        return self.limits.low_range() and imon is not None and end is not None and imon > _LOW_RANGE_WARNING * end
+        return self.limits.range() == "L" and imon is not None and end is not None and imon > _LOW_RANGE_WARNING * end
 
 
 _DOUBTS: Mapping[str, Callable[[CaenChannel], bool]] = {

@@ -36,19 +36,13 @@ class ChannelLimits:
                 return float(cell.value), parameter
         return None
 
-    def low_range(self) -> bool:
-        """Whether the current meter is in its low range."""
+    def range(self) -> str:
+        """Return the range of the current meter as names of parameters end: L for the low one, H for the high one."""
         cell = self._known.get("IMRANGE")
-        return cell is not None and cell.value == LOW_RANGE
-
-    def _by_range(self, stem: str) -> str:
-        """Return the name that a parameter has for the present range of the current meter."""
-        return f"{stem}{'L' if self.low_range() else 'H'}"
+        return "L" if cell is not None and cell.value == LOW_RANGE else "H"
 
     def _highest(self, setting: Setting) -> tuple[str, ...]:
-        if setting.name != "ISET":
-            return setting.high
-        return self._by_range("IMAX"), "IMAX"
+        return (f"IMAX{self.range()}", "IMAX") if setting.name == "ISET" else setting.high
 
     def of_unit(self, setting: Setting) -> tuple[float, float] | None:
         """Return the range that the unit itself gives a setting, None while it is not known."""
@@ -88,15 +82,12 @@ class ChannelLimits:
 
     def decimals(self, suffix: str) -> int | None:
         """Return the decimals that the unit shows for a quantity given by its suffix, None when it does not tell."""
-        parameters = (self._by_range("IMDEC"), "IMDEC") if suffix == "IMON" else CHANNEL[suffix].decimals
-        found = self._first(parameters)
+        found = self._first((f"IMDEC{self.range()}", "IMDEC") if suffix == "IMON" else CHANNEL[suffix].decimals)
         return None if found is None or not 0 <= found[0] <= 9 else int(found[0])
 
     def resolution(self, suffix: str) -> float:
         """Return the smallest step of a quantity given by its suffix, in its own unit."""
-        own = {"VMON": "VMRES", "IMON": self._by_range("IMRES")}.get(suffix)
-        parameters = (own,) if own else SETTINGS[suffix].resolution
-        found = self._first(parameters)
+        found = self._first((f"IMRES{self.range()}",) if suffix == "IMON" else CHANNEL[suffix].resolution)
         if found is not None and found[0] > 0:
             return found[0]
         decimals = self.decimals(suffix)
