@@ -131,20 +131,20 @@ def _command(name: str, act: str) -> Quantity:
     return Quantity(name, Kind.ENUM, True, labels=("IDLE", act))
 
 
-_VDEC = ("VMDEC", "VSDEC", "VDEC")
+_VDEC, _IDEC = ("VMDEC", "VSDEC", "VDEC"), ("IMDEC",)
 _RANGES = ("IMRESH", "IMRESL", "IMDECH", "IMDECL", "IMDEC")
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
     _number_read("VMON", "V", "VMON", wire="VMON", resolution=("VMRES",), decimals=_VDEC, digits=1),
-    _number_read("VMON.RES", "V", constants=("VMRES", *_VDEC), digits=1),
-    _number_read("IMON", "uA", "IMON", wire="IMON", context=("ISET",), decimals=("IMDEC",), digits=3),
-    _number_read("IMON.RES", "uA", context=("IMRANGE",), constants=_RANGES, digits=3),
+    _number_read("VMON.RES", "V", constants=("VMRES", *_VDEC), decimals=_VDEC, digits=1),
+    _number_read("IMON", "uA", "IMON", wire="IMON", context=("ISET",), decimals=_IDEC, digits=3),
+    _number_read("IMON.RES", "uA", context=("IMRANGE",), constants=_RANGES, decimals=_IDEC, digits=3),
     Quantity("STAT", Kind.INT, wire="STAT", needs=("STAT",)),
     _derived("ON", _OFF_ON, "STAT", settable=True),
     _derived("ON.RBV", _OFF_ON, "STAT"),
     _derived("STATE", STATES, "STAT"),
     _derived("MOVING", ("STEADY", "RAMPING"), "STAT"),
-    _number_read("VDIFF", "V", "VMON", "STAT", context=("VSET",), digits=1),
+    _number_read("VDIFF", "V", "VMON", "STAT", context=("VSET",), decimals=_VDEC, digits=1),
     _number_read("EFFLOAD", "Mohm", "VMON", "IMON", digits=2),
     _derived("FROZEN", _NO_YES, "VMON", "IMON", "STAT"),
     _derived("SETTLED", _NO_YES, "VMON", "STAT", context=("VSET",)),
@@ -152,8 +152,8 @@ CHANNEL_MONITORS: tuple[Quantity, ...] = (
     _derived("TRIP", ("OK", "TRIPPED"), "STAT"),
     Quantity("TRIP.COUNT", Kind.INT, needs=("STAT",)),
     Quantity("TRIP.TIME", Kind.TEXT, needs=("STAT",)),
-    _number_read("TRIP.V", "V", "STAT", digits=1),
-    _number_read("TRIP.I", "uA", "STAT", digits=3),
+    _number_read("TRIP.V", "V", "STAT", decimals=_VDEC, digits=1),
+    _number_read("TRIP.I", "uA", "STAT", decimals=_IDEC, digits=3),
     _command("TRIP.ACK.CMD", "ACK"),
     _command("CLR.CMD", "CLEAR"),
     _word_read("ZCDTC", _OFF_ON, "ZCDTC"),

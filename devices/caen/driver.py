@@ -32,7 +32,6 @@ _LIVE = frozenset(LIVE)
 _SETTINGS = frozenset({"POL", *(setting.wire for setting in CHANNEL_SETTINGS)})
 _OF_BOARD = frozenset(row.wire for row in BOARD.values())
 _NUMBERS = {setting.name: setting for setting in CHANNEL_SETTINGS if setting.numeric}
-_SHOWN_LIKE = {"VDIFF": "VMON", "TRIP.V": "VMON", "TRIP.I": "IMON", "VMON.RES": "VMON", "IMON.RES": "IMON"}
 
 
 class CaenDriver(ChannelDriver[CaenChannel]):
@@ -208,9 +207,7 @@ class CaenDriver(ChannelDriver[CaenChannel]):
         channel, suffix = self.find(name)
         if channel is None:
             return None
-        base = suffix.rpartition(".")[0]
-        shown = _SHOWN_LIKE.get(suffix, base if base in SETTINGS else suffix)
-        return channel.limits.decimals(shown) if CHANNEL[shown].unit else None
+        return channel.limits.decimals(suffix) if CHANNEL[suffix].unit else None
 
 
 def _urgency(parameters: tuple[str, ...]) -> int:

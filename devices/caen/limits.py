@@ -82,7 +82,8 @@ class ChannelLimits:
 
     def decimals(self, suffix: str) -> int | None:
         """Return the decimals that the unit shows for a quantity given by its suffix, None when it does not tell."""
-        found = self._first((f"IMDEC{self.range()}", "IMDEC") if suffix == "IMON" else CHANNEL[suffix].decimals)
+        parameters = CHANNEL[suffix].decimals
+        found = self._first((f"IMDEC{self.range()}", *parameters) if "IMDEC" in parameters else parameters)
         return None if found is None or not 0 <= found[0] <= 9 else int(found[0])
 
     def resolution(self, suffix: str) -> float:
