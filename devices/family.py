@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from urllib.parse import parse_qsl
 
 from devices.model import DeviceSettings, Driver, Signal
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from devices.simulation.simulation import Simulation, Simulator
 
 log = logging.getLogger("labioc")
+
+T = TypeVar("T")
 
 GROUP = "labioc.families"
 """Group of the entry points of families in other packages: the name is the type, the object a Family."""
@@ -98,6 +100,12 @@ def numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     return isinstance(value, list) and len(value) == count and all(isinstance(one, int | float) for one in value)
 
 
+def _named(what: str | T) -> T:
+    """Return what ``module:NAME`` is the name of, and anything else as it is."""
+    found: T = resolve_name(what) if isinstance(what, str) else what
+    return found
+
+
 def _none(_device: Keys) -> Iterator[tuple[str, str]]:
     return iter(())
 
@@ -137,7 +145,7 @@ class Family:
     place: Callable[[Keys], Place | None] = alone
     address: str = "tcp://HOST:PORT or serial:///dev/NAME?baudrate=9600"
     read_address: str | Callable[[str], object] = ""
-    signals_by: str = ""
+    signals_by: str | Callable[[DeviceSettings], Mapping[str, Signal]] = ""
     required: tuple[str, ...] = ("address",)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     timeout: float = 1.0
@@ -147,8 +155,8 @@ class Family:
     registers: bool = False
     measurement: str = ""
     mistakes: Callable[[Keys], Iterator[tuple[str, str]]] = _none
-    load_by: str = ""
-    found_by: str = ""
+    load_by: str | Callable[[DeviceSettings], float] = ""
+    found_by: str | Discovery = ""
 
     @property
     def page(self) -> str:
@@ -157,24 +165,18 @@ class Family:
 
     def make_driver(self, settings: DeviceSettings) -> Driver:
         """Return a driver, not connected yet; raises ValueError when the address is not one of this family."""
-        make = resolve_name(self.driver) if isinstance(self.driver, str) else self.driver
-        driver: Driver = make(settings)
-        return driver
+        return _named(self.driver)(settings)
 
     def check_address(self, address: str) -> None:
         """Raise ValueError when an address is not one of this family."""
-        if not self.read_address:
-            self.make_driver(DeviceSettings("", self.type, address, channels=1))
+        if self.read_address:
+            _named(self.read_address)(address)
         else:
-            read = resolve_name(self.read_address) if isinstance(self.read_address, str) else self.read_address
-            read(address)
+            self.make_driver(DeviceSettings("", self.type, address, channels=1))
 
     def signals(self, settings: DeviceSettings) -> Mapping[str, Signal]:
         """Return the signals that a device with these settings has, by name. Raises ValueError as ``make_driver``."""
-        if not self.signals_by:
-            return self.make_driver(settings).signals()
-        found: Mapping[str, Signal] = resolve_name(self.signals_by)(settings)
-        return found
+        return _named(self.signals_by)(settings) if self.signals_by else self.make_driver(settings).signals()
 
     def example_settings(self, **more: Any) -> DeviceSettings:
         """Return the settings of the example, with others in place of some of them."""
@@ -184,23 +186,17 @@ class Family:
 
     def load(self, settings: DeviceSettings) -> float | None:
         """Return the share of the time of its wire that reading a device takes, None when that is not known."""
-        return float(resolve_name(self.load_by)(settings)) if self.load_by else None
+        return _named(self.load_by)(settings) if self.load_by else None
 
     def discovery(self) -> Discovery | None:
         """Return how devices of this family are looked for, None when they cannot be."""
-        if not self.found_by:
-            return None
-        discovery: Discovery = resolve_name(self.found_by)
-        return discovery
+        return _named(self.found_by) if self.found_by else None
 
     def simulation(self) -> Simulation[Any]:
         """Return how this family is simulated; raises LookupError when it is not."""
         if not self.simulated_by:
             raise LookupError(f"there is no simulator for {self.type}")
-        if not isinstance(self.simulated_by, str):
-            return self.simulated_by()
-        simulation: Simulation[Any] = resolve_name(self.simulated_by)
-        return simulation
+        return _named(self.simulated_by) if isinstance(self.simulated_by, str) else self.simulated_by()
 
     def make_simulator(self, settings: DeviceSettings, port: int) -> Simulator:
         """Return a simulated device that answers a driver with these settings; ``port`` 0 is a free one."""

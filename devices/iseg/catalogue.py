@@ -16,15 +16,10 @@ from devices.rules.hv_channel import STATES
 
 
 @dataclass(frozen=True, slots=True)
-class Quantity:
+class Quantity(Signal):
     """One signal; ``items`` are the EDCP items without which it has no reading, ``setting`` is what it belongs to."""
 
-    suffix: str
-    kind: Kind
     items: tuple[str, ...] = ()
-    unit: str = ""
-    labels: tuple[str, ...] = ()
-    settable: bool = False
     setting: str = ""
 
 
@@ -49,13 +44,13 @@ class Setting:
     def quantities(self) -> Iterator[Quantity]:
         """Yield the signals of this setting."""
         kind = Kind.ENUM if self.labels else Kind.INT if self.whole else Kind.FLOAT
-        demand = Quantity(self.suffix, kind, (self.item,), self.unit, self.labels, True, self.suffix)
+        demand = Quantity(self.suffix, kind, True, self.unit, self.labels, (self.item,), self.suffix)
         yield demand
-        yield replace(demand, suffix=f"{self.suffix}.RBV", settable=False)
+        yield replace(demand, name=f"{self.suffix}.RBV", settable=False)
         if self.limited:
-            yield replace(demand, suffix=f"{self.suffix}.HI", items=(), settable=False)
+            yield replace(demand, name=f"{self.suffix}.HI", items=(), settable=False)
         if self.lowest:
-            yield replace(demand, suffix=f"{self.suffix}.LO", items=(), settable=False)
+            yield replace(demand, name=f"{self.suffix}.LO", items=(), settable=False)
 
 
 MICRO = 1e6
@@ -112,34 +107,34 @@ LIVE = ("VoltageMeasure", "CurrentMeasure", "ChannelStatus")
 """What one fast scan reads; the status last, so that the values are those from before it."""
 
 CHANNEL_MONITORS: tuple[Quantity, ...] = (
-    Quantity("VMON", Kind.FLOAT, ("VoltageMeasure",), "V"),
-    Quantity("IMON", Kind.FLOAT, ("CurrentMeasure",), "uA"),
-    Quantity("STAT", Kind.INT, _STATUS),
-    Quantity("EVT", Kind.INT, ("ChannelEventStatus",)),
-    Quantity("ON", Kind.ENUM, _STATUS, labels=_OFF_ON, settable=True),
-    Quantity("ON.RBV", Kind.ENUM, _STATUS, labels=_OFF_ON),
-    Quantity("STATE", Kind.ENUM, _STATUS, labels=STATES),
-    Quantity("MOVING", Kind.ENUM, _STATUS, labels=("STEADY", "RAMPING")),
-    Quantity("VDIFF", Kind.FLOAT, ("VoltageMeasure", "ChannelStatus"), "V"),
-    Quantity("EFFLOAD", Kind.FLOAT, ("VoltageMeasure", "CurrentMeasure"), "Mohm"),
-    Quantity("FROZEN", Kind.ENUM, ("CurrentMeasure", "ChannelStatus"), labels=_NO_YES),
-    Quantity("SETTLED", Kind.ENUM, ("VoltageMeasure", "ChannelStatus"), labels=_NO_YES),
-    Quantity("POL", Kind.ENUM, ("VoltageNominal",), labels=("+", "-")),
-    Quantity("VNOM", Kind.FLOAT, ("VoltageNominal",), "V"),
-    Quantity("INOM", Kind.FLOAT, ("CurrentNominal",), "uA"),
-    Quantity("TRIP", Kind.ENUM, _STATUS, labels=("OK", "TRIPPED")),
-    Quantity("TRIP.COUNT", Kind.INT, _STATUS),
-    Quantity("TRIP.TIME", Kind.TEXT, _STATUS),
-    Quantity("TRIP.V", Kind.FLOAT, _STATUS, "V"),
-    Quantity("TRIP.I", Kind.FLOAT, _STATUS, "uA"),
+    Quantity("VMON", Kind.FLOAT, items=("VoltageMeasure",), unit="V"),
+    Quantity("IMON", Kind.FLOAT, items=("CurrentMeasure",), unit="uA"),
+    Quantity("STAT", Kind.INT, items=_STATUS),
+    Quantity("EVT", Kind.INT, items=("ChannelEventStatus",)),
+    Quantity("ON", Kind.ENUM, items=_STATUS, labels=_OFF_ON, settable=True),
+    Quantity("ON.RBV", Kind.ENUM, items=_STATUS, labels=_OFF_ON),
+    Quantity("STATE", Kind.ENUM, items=_STATUS, labels=STATES),
+    Quantity("MOVING", Kind.ENUM, items=_STATUS, labels=("STEADY", "RAMPING")),
+    Quantity("VDIFF", Kind.FLOAT, items=("VoltageMeasure", "ChannelStatus"), unit="V"),
+    Quantity("EFFLOAD", Kind.FLOAT, items=("VoltageMeasure", "CurrentMeasure"), unit="Mohm"),
+    Quantity("FROZEN", Kind.ENUM, items=("CurrentMeasure", "ChannelStatus"), labels=_NO_YES),
+    Quantity("SETTLED", Kind.ENUM, items=("VoltageMeasure", "ChannelStatus"), labels=_NO_YES),
+    Quantity("POL", Kind.ENUM, items=("VoltageNominal",), labels=("+", "-")),
+    Quantity("VNOM", Kind.FLOAT, items=("VoltageNominal",), unit="V"),
+    Quantity("INOM", Kind.FLOAT, items=("CurrentNominal",), unit="uA"),
+    Quantity("TRIP", Kind.ENUM, items=_STATUS, labels=("OK", "TRIPPED")),
+    Quantity("TRIP.COUNT", Kind.INT, items=_STATUS),
+    Quantity("TRIP.TIME", Kind.TEXT, items=_STATUS),
+    Quantity("TRIP.V", Kind.FLOAT, items=_STATUS, unit="V"),
+    Quantity("TRIP.I", Kind.FLOAT, items=_STATUS, unit="uA"),
     Quantity("TRIP.ACK.CMD", Kind.ENUM, labels=("IDLE", "ACK"), settable=True),
     Quantity("CLR.CMD", Kind.ENUM, labels=("IDLE", "CLEAR"), settable=True),
     Quantity("EMCY.CMD", Kind.ENUM, labels=("IDLE", "OFF"), settable=True),
     *(
-        Quantity(f"STAT.{name}", Kind.ENUM, _STATUS, labels=_OFF_ON if name == "ON" else _NO_YES)
+        Quantity(f"STAT.{name}", Kind.ENUM, items=_STATUS, labels=_OFF_ON if name == "ON" else _NO_YES)
         for name, _ in STATUS_BITS
     ),
-    *(Quantity(f"EVT.{name}", Kind.ENUM, ("ChannelEventStatus",), labels=_NO_YES) for name, _ in EVENT_BITS),
+    *(Quantity(f"EVT.{name}", Kind.ENUM, items=("ChannelEventStatus",), labels=_NO_YES) for name, _ in EVENT_BITS),
 )
 
 MODULE_SETTINGS: tuple[Setting, ...] = (
@@ -151,25 +146,25 @@ MODULE_SETTINGS: tuple[Setting, ...] = (
 )
 
 MODULE_MONITORS: tuple[Quantity, ...] = (
-    Quantity("MOD.NAME", Kind.TEXT, ("FirmwareName",)),
-    Quantity("MOD.SERIAL", Kind.TEXT, ("SerialNumber",)),
-    Quantity("MOD.FW", Kind.TEXT, ("FirmwareRelease",)),
-    Quantity("MOD.ARTICLE", Kind.TEXT, ("ArticleDescription",)),
+    Quantity("MOD.NAME", Kind.TEXT, items=("FirmwareName",)),
+    Quantity("MOD.SERIAL", Kind.TEXT, items=("SerialNumber",)),
+    Quantity("MOD.FW", Kind.TEXT, items=("FirmwareRelease",)),
+    Quantity("MOD.ARTICLE", Kind.TEXT, items=("ArticleDescription",)),
     Quantity("MOD.NCH", Kind.INT),
-    Quantity("MOD.STAT", Kind.INT, ("ModuleStatus",)),
-    Quantity("MOD.CTRL", Kind.INT, ("ModuleControl",)),
-    Quantity("MOD.EVT", Kind.INT, ("ModuleEventStatus",)),
-    Quantity("MOD.SAFELOOP", Kind.ENUM, ("ModuleStatus",), labels=("OPEN", "CLOSED")),
-    Quantity("MOD.TEMPOK", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SUPPLYOK", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SERVICE", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.SUMERR", Kind.ENUM, ("ModuleStatus",), labels=_NO_YES),
-    Quantity("MOD.TEMP", Kind.FLOAT, ("BoardTemperature",), "C"),
-    Quantity("MOD.P24", Kind.FLOAT, ("Supply24",), "V"),
-    Quantity("MOD.P5", Kind.FLOAT, ("Supply5",), "V"),
-    Quantity("MOD.VMAX", Kind.FLOAT, ("VoltageMax",), "%"),
-    Quantity("MOD.IMAX", Kind.FLOAT, ("CurrentMax",), "%"),
-    Quantity("MOD.RAMPV.VPS", Kind.FLOAT, ("VoltageRampSpeed",), "V/s"),
+    Quantity("MOD.STAT", Kind.INT, items=("ModuleStatus",)),
+    Quantity("MOD.CTRL", Kind.INT, items=("ModuleControl",)),
+    Quantity("MOD.EVT", Kind.INT, items=("ModuleEventStatus",)),
+    Quantity("MOD.SAFELOOP", Kind.ENUM, items=("ModuleStatus",), labels=("OPEN", "CLOSED")),
+    Quantity("MOD.TEMPOK", Kind.ENUM, items=("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SUPPLYOK", Kind.ENUM, items=("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SERVICE", Kind.ENUM, items=("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.SUMERR", Kind.ENUM, items=("ModuleStatus",), labels=_NO_YES),
+    Quantity("MOD.TEMP", Kind.FLOAT, items=("BoardTemperature",), unit="C"),
+    Quantity("MOD.P24", Kind.FLOAT, items=("Supply24",), unit="V"),
+    Quantity("MOD.P5", Kind.FLOAT, items=("Supply5",), unit="V"),
+    Quantity("MOD.VMAX", Kind.FLOAT, items=("VoltageMax",), unit="%"),
+    Quantity("MOD.IMAX", Kind.FLOAT, items=("CurrentMax",), unit="%"),
+    Quantity("MOD.RAMPV.VPS", Kind.FLOAT, items=("VoltageRampSpeed",), unit="V/s"),
     Quantity("MOD.CLR.CMD", Kind.ENUM, labels=("IDLE", "CLEAR"), settable=True),
     Quantity("BUS.STATE", Kind.ENUM, labels=("ACTIVE", "PASSIVE", "OFF")),
     Quantity("BUS.RX", Kind.FLOAT, unit="1/s"),
@@ -180,7 +175,7 @@ MODULE_MONITORS: tuple[Quantity, ...] = (
 
 def _rows(settings: tuple[Setting, ...], monitors: tuple[Quantity, ...]) -> dict[str, Quantity]:
     rows = [*monitors, *(row for setting in settings for row in setting.quantities())]
-    return {row.suffix: row for row in rows}
+    return {row.name: row for row in rows}
 
 
 CHANNEL: dict[str, Quantity] = _rows(CHANNEL_SETTINGS, CHANNEL_MONITORS)

@@ -255,7 +255,7 @@ class IsegChannel:
 
     def _derived_now(self, row: Quantity, _: float) -> Reading | None:
         """Return what has been derived, with the time at which it was measured."""
-        found, cell = self.hv.derived.get(row.suffix), self._cell(row.items[0])
+        found, cell = self.hv.derived.get(row.name), self._cell(row.items[0])
         return found if found is None or cell is None else replace(found, time=cell.time)
 
     def _measured(self, row: Quantity, _: float) -> Reading | None:
@@ -277,7 +277,7 @@ class IsegChannel:
 
     def _limit(self, row: Quantity, now: float) -> Reading | None:
         limits = self._limits.limits(SETTINGS[row.setting], self.number)
-        return None if limits is None else Reading(limits.high if row.suffix.endswith(".HI") else limits.low, now)
+        return None if limits is None else Reading(limits.high if row.name.endswith(".HI") else limits.low, now)
 
     def _read_back(self, row: Quantity, _: float) -> Reading | None:
         setting = SETTINGS[row.setting]
@@ -292,7 +292,7 @@ class IsegChannel:
         cell = self._cell(row.items[0])
         if cell is None or not isinstance(cell.value, int):
             return None
-        bit = _EVENT_BITS.get(row.suffix)
+        bit = _EVENT_BITS.get(row.name)
         return Reading(cell.value if bit is None else int(bool(cell.value & bit)), cell.time)
 
     def _take_status(self, word: int, time: float) -> None:

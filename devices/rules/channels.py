@@ -11,29 +11,9 @@ from typing import Final, Generic, Protocol, TypeVar
 from devices import permit
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Refused
-from devices.model import DeviceSettings, Kind, LinkStats, Reading, Signal, Value
+from devices.model import DeviceSettings, LinkStats, Reading, Signal, Value
 from devices.rules.hv_channel import HvChannel
 from devices.rules.settings import Demand, check_writable, choice_asked, moved
-
-
-class Row(Protocol):
-    """One quantity of a catalogue, with what a signal says of it."""
-
-    @property
-    def kind(self) -> Kind:
-        """Type of its value."""
-
-    @property
-    def settable(self) -> bool:
-        """Whether a user can set it."""
-
-    @property
-    def unit(self) -> str:
-        """Unit of a number."""
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Texts of a choice."""
 
 
 class Board(Protocol):
@@ -85,10 +65,10 @@ def place_of(name: str) -> str:
     return place if dot else ""
 
 
-def supply_signals(of_board: Mapping[str, Row], of_channel: Mapping[str, Row], channels: int) -> dict[str, Signal]:
+def supply_signals(of_board: Mapping[str, Signal], of_channel: Mapping[str, Signal], count: int) -> dict[str, Signal]:
     """Return the signals of a supply with so many channels, by their full names."""
     rows = dict(of_board)
-    for number in range(channels):
+    for number in range(count):
         rows |= {channel_prefix(number) + suffix: row for suffix, row in of_channel.items()}
     return {name: Signal(name, row.kind, row.settable, row.unit, row.labels) for name, row in rows.items()}
 
@@ -108,8 +88,8 @@ class ChannelDriver(Generic[C]):
         clock: DriverClock,
         board: Board,
         channels: Sequence[C],
-        of_board: Mapping[str, Row],
-        of_channel: Mapping[str, Row],
+        of_board: Mapping[str, Signal],
+        of_channel: Mapping[str, Signal],
     ) -> None:
         self.settings: Final = settings
         self.stats: Final = stats

@@ -20,14 +20,14 @@ UNITLESS = {"MOD.NCH"}
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_every_quantity_is_sound(row):
-    assert re.fullmatch(r"[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*", row.suffix)
+    assert re.fullmatch(r"[A-Z][A-Z0-9]*(\.[A-Z0-9]+)*", row.name)
     assert bool(row.labels) == (row.kind is Kind.ENUM)
     assert row.kind is not Kind.FLOAT or row.unit
     for item in row.items:
         scope = BY_NAME[item].scope
-        assert scope is (Scope.MODULE if row.suffix in MODULE else Scope.CHANNEL)
-    if row.settable and not row.suffix.endswith(".CMD"):
-        assert f"{row.suffix}.RBV" in ROWS
+        assert scope is (Scope.MODULE if row.name in MODULE else Scope.CHANNEL)
+    if row.settable and not row.name.endswith(".CMD"):
+        assert f"{row.name}.RBV" in ROWS
 
 
 def test_every_setting_can_be_written_on_the_wire():
