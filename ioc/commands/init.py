@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from devices.discovery import Found
+from devices.discovery import Discovery, Found
 from devices.registry import FAMILIES
 from ioc.errors import MistakesError
 from ioc.site.draft import NewDevice, draft, free_name
@@ -49,7 +49,7 @@ def init_arguments(parser: argparse.ArgumentParser) -> None:
 def _device(text: str) -> tuple[str, str]:
     """Read TYPE=PLACE. Raises ArgumentTypeError."""
     type_, _, place = text.partition("=")
-    if not place or type_ not in FAMILIES or FAMILIES[type_].discovery() is None:
+    if not place or type_ not in _types():
         raise argparse.ArgumentTypeError(f"{text!r} is not TYPE=PLACE; types: {', '.join(_types())}")
     return type_, place
 
@@ -61,8 +61,7 @@ def _types() -> list[str]:
 def init(args: argparse.Namespace) -> int:
     """Make the file; exit status 1 when nothing was found. Raises InitError, SiteError or OSError."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="  %(message)s")
-    questions = Questions()
-    if not args.device and not questions.possible:
+    if not args.device and not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise InitError(
             ["no terminal to ask at: say where to look with --device TYPE=PLACE, e.g. PLACE tcp://192.168.1.50:1470"]
         )
@@ -71,15 +70,15 @@ def init(args: argparse.Namespace) -> int:
     file = args.output or Path(_DEFAULT_FILE)
     if args.output is not None or args.device:
         _check_new(file)
-    found = _of_arguments(args.device) if args.device else None
-    if found is None:
-        print("This makes a site file. It only looks: nothing is written to any device. Ctrl-C ends it without a file.")
-        prefix = args.prefix or questions.ask("First part of every PV name", _DEFAULT_PREFIX, check=_prefix_mistake)
-        found = _asked(questions)
-        if args.output is None and found:
-            file = Path(questions.ask("File", _DEFAULT_FILE, check=_file_mistake))
-    else:
+    if args.device:
+        found = _of_arguments(args.device)
         prefix = args.prefix or _DEFAULT_PREFIX
+    else:
+        print("This makes a site file. It only looks: nothing is written to any device. Ctrl-C ends it without a file.")
+        prefix = args.prefix or _ask("First part of every PV name", _DEFAULT_PREFIX, check=_prefix_mistake)
+        found = _asked()
+        if args.output is None and found:
+            file = Path(_ask("File", _DEFAULT_FILE, check=_file_mistake))
     if not found:
         print("labioc: no device to serve, no file was written", file=sys.stderr)
         return 1
@@ -127,13 +126,17 @@ def _of_arguments(places: Sequence[tuple[str, str]]) -> list[NewDevice]:
 
 def _look(type_: str, place: str) -> Sequence[Found]:
     """Return what is at a place, and show it. Raises ValueError for a place that is none."""
-    discovery = FAMILIES[type_].discovery()
-    if discovery is None:
-        raise ValueError(f"devices of type {type_} cannot be looked for")
-    found = asyncio.run(discovery.look(place, lambda line: print(f"  {line}", file=sys.stderr)))
+    found = asyncio.run(_discovery(type_).look(place, lambda line: print(f"  {line}", file=sys.stderr)))
     for one in found:
         print(f"found: {one.text}")
     return found
+
+
+def _discovery(type_: str) -> Discovery:
+    """Return how devices of one of ``_types`` are looked for."""
+    discovery = FAMILIES[type_].discovery()
+    assert discovery is not None
+    return discovery
 
 
 def _add(devices: list[NewDevice], type_: str, found: Sequence[Found]) -> None:
@@ -142,75 +145,66 @@ def _add(devices: list[NewDevice], type_: str, found: Sequence[Found]) -> None:
         devices.append(NewDevice(name, type_, one))
 
 
-def _asked(questions: Questions) -> list[NewDevice]:
+def _asked() -> list[NewDevice]:
     """Ask for devices until there are no more."""
     devices: list[NewDevice] = []
     kinds = {name: FAMILIES[name].title for name in _types()}
-    while True:
-        type_ = questions.choose(f"{'Another' if devices else 'Which'} kind of device", kinds, end="no more")
-        if not type_:
-            return devices
-        discovery = FAMILIES[type_].discovery()
-        if discovery is None:
-            continue
+    while type_ := _choose(f"{'Another' if devices else 'Which'} kind of device", kinds, end="no more"):
+        discovery = _discovery(type_)
         print(f"Where? {discovery.where}")
-        place = questions.choose("Place", dict.fromkeys(discovery.places(), ""), end="none", free=True)
+        place = _choose("Place", dict.fromkeys(discovery.places(), ""), end="none", free=True)
         if not place:
             continue
         try:
             _add(devices, type_, _look(type_, place))
         except ValueError as error:
             print(error, file=sys.stderr)
+    return devices
 
 
-class Questions:
-    """Asks at the terminal of this process; with prompt-toolkit answers are completed and can be edited.
+def _ask(
+    question: str, default: str = "", words: Iterable[str] = (), check: Callable[[str], str] = lambda _: ""
+) -> str:
+    """Ask at the terminal; return an answer, or the default when there was none or no more can come.
 
-    ``possible`` says that there is a terminal.
+    ``check`` returns what is wrong with an answer, which is then asked for again. Raises KeyboardInterrupt.
     """
+    while True:
+        try:
+            answer = _line(f"{question}{f' [{default}]' if default else ''}: ", list(words)).strip() or default
+        except EOFError:
+            print()
+            return default
+        mistake = check(answer)
+        if not mistake:
+            return answer
+        print(f"  {mistake}")
 
-    def __init__(self) -> None:
-        self.possible = sys.stdin.isatty() and sys.stdout.isatty()
 
-    def ask(
-        self, question: str, default: str = "", words: Iterable[str] = (), check: Callable[[str], str] = lambda _: ""
-    ) -> str:
-        """Return an answer, or the default when there was none or no more can come.
+def _choose(question: str, choices: Mapping[str, str], end: str, free: bool = False) -> str:
+    """Return one of the choices, given by its number or as it is written; empty for the ``end`` of the questions.
 
-        ``check`` returns what is wrong with an answer, which is then asked for again. Raises KeyboardInterrupt.
-        """
-        while True:
-            try:
-                answer = _line(f"{question}{f' [{default}]' if default else ''}: ", list(words)).strip() or default
-            except EOFError:
-                print()
-                return default
-            mistake = check(answer)
-            if not mistake:
-                return answer
-            print(f"  {mistake}")
+    ``choices`` have a few words about each; with ``free`` any other answer is taken too.
+    """
+    for number, (choice, about) in enumerate(choices.items(), 1):
+        print(f"  {number}  {choice}{f'  {about}' if about else ''}")
 
-    def choose(self, question: str, choices: Mapping[str, str], end: str, free: bool = False) -> str:
-        """Return one of the choices, given by its number or as it is written; empty for the ``end`` of the questions.
+    def chosen(answer: str) -> str:
+        numbered = answer.isdecimal() and 1 <= int(answer) <= len(choices)
+        return list(choices)[int(answer) - 1] if numbered else answer
 
-        ``choices`` have a few words about each; with ``free`` any other answer is taken too.
-        """
-        for number, (choice, about) in enumerate(choices.items(), 1):
-            print(f"  {number}  {choice}{f'  {about}' if about else ''}")
+    def mistake(answer: str) -> str:
+        good = free or chosen(answer) in choices or not answer
+        return "" if good else f"found {answer!r}, allowed: a number, {', '.join(choices)}, or nothing"
 
-        def chosen(answer: str) -> str:
-            numbered = answer.isdecimal() and 1 <= int(answer) <= len(choices)
-            return list(choices)[int(answer) - 1] if numbered else answer
-
-        def mistake(answer: str) -> str:
-            good = free or chosen(answer) in choices or not answer
-            return "" if good else f"found {answer!r}, allowed: a number, {', '.join(choices)}, or nothing"
-
-        return chosen(self.ask(f"{question} (Enter: {end})", "", choices, mistake))
+    return chosen(_ask(f"{question} (Enter: {end})", "", choices, mistake))
 
 
 def _line(prompt: str, words: list[str]) -> str:
-    """Return a line of the terminal. Raises EOFError and KeyboardInterrupt."""
+    """Return a line of the terminal, with prompt-toolkit one that is completed and can be edited.
+
+    Raises EOFError and KeyboardInterrupt.
+    """
     try:
         from prompt_toolkit import prompt as ask  # noqa: PLC0415  an extra, and it takes long to import
         from prompt_toolkit.completion import WordCompleter  # noqa: PLC0415
