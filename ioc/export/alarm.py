@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote, urlencode
 
 from ioc.database.dbfile import DatabaseError, RecordDef
@@ -46,73 +46,73 @@ class Alarm:
     command: tuple[str, str] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """What the alarms of one device, channel, server or group have in common; ``words`` begin their descriptions."""
+
+    path: Sequence[str]
+    words: str
+    filter: str
+    screen: tuple[str, dict[str, str]]
+
+    def alarm(self, record: RecordDef, command: tuple[str, str] | None = None) -> Iterator[Alarm]:
+        """Yield the alarm of a record that has one. Raises DatabaseError for a tag that is wrong."""
+        tag = record.info.get("alarm")
+        if tag is None:
+            return
+        match = _TAG.fullmatch(tag)
+        if match is None:
+            found = f"{record.name}: info alarm: found {tag!r}, allowed: spoken [N s]: WORDS or shown [N s]: WORDS"
+            raise DatabaseError([found])
+        yield Alarm(
+            pv=record.name,
+            path=self.path,
+            description=f"{self.words}: {match['words']}" if self.words else match["words"],
+            spoken=match["how"] == "spoken",
+            delay=int(match["delay"] or _USUAL_DELAY),
+            filter=self.filter,
+            guidance=record.info.get("guidance", ""),
+            screen=self.screen,
+            command=command,
+        )
+
+
 def alarms(plant: Plant) -> Iterator[Alarm]:
     """Yield every PV with an ``alarm`` tag, from servers to devices. Raises DatabaseError for a tag that is wrong."""
+    macros = {"P": plant.prefix}
+    runs = {name: f"'{plant.prefix}:{name}:HEARTBEAT' >= 0" for name in plant.servers}
     for name, records in plant.servers.items():
-        heartbeat = f"'{plant.prefix}:{name}:HEARTBEAT' >= 0"
-        screen = "server.bob", {"P": plant.prefix}
+        server = _Subject(["Server", name], "", runs[name], ("server.bob", macros))
         for suffix, record in records.items():
-            yield from _alarm(record, ["Server", name], "", "" if suffix == "HEARTBEAT" else heartbeat, screen)
+            yield from (replace(server, filter="") if suffix == "HEARTBEAT" else server).alarm(record)
         for record in plant.all_off(name)[1].values():
-            yield from _alarm(record, ["Server", name], "", heartbeat, screen)
-    for name, records in plant.archivers.items():  # without its IOC it has nothing to write: the alarm of the IOC
-        needs = f"'{plant.prefix}:{next(iter(plant.servers))}:HEARTBEAT' >= 0"
+            yield from server.alarm(record)
+    for name, records in plant.archivers.items():
         shard = name.rpartition(":")[0]
-        path = ["Server", " ".join(["Archiver", shard]).strip()]
+        path = ["Server", f"Archiver {shard}".strip()]
+        # without its IOC it has nothing to write: the alarm of the IOC
+        bridge = _Subject(path, shard, next(iter(runs.values())), ("server.bob", macros))
         for record in records.values():
-            yield from _alarm(record, path, shard, needs, ("server.bob", {"P": plant.prefix}))
+            yield from bridge.alarm(record)
     for part in plant.parts:
-        needs = f"'{plant.prefix}:{part.ioc}:HEARTBEAT' >= 0"
-        for group in part.groups:
-            screen = f"group-{group.name}.bob", {"P": plant.prefix}
-            for record in plant.groups[group.name].values():
-                yield from _alarm(record, ["Groups", group.name], f"group {group.name}", needs, screen)
-        for interlock in part.interlocks:
-            name, screen = interlock.name, ("overview.bob", {"P": plant.prefix})
+        for name in (one.name for one in part.groups):
+            group = _Subject(["Groups", name], f"group {name}", runs[part.ioc], (f"group-{name}.bob", macros))
+            for record in plant.groups[name].values():
+                yield from group.alarm(record)
+        for name in (one.name for one in part.interlocks):
+            path = ["Interlocks", name]
+            interlock = _Subject(path, f"interlock {name}", runs[part.ioc], ("overview.bob", macros))
             command = f"{plant.prefix}:ILK:{name}:ACK:CMD", "Acknowledge that it was not OK"
             for suffix, record in plant.interlocks[name].items():
-                given = command if suffix == "OK" else None
-                yield from _alarm(record, ["Interlocks", name], f"interlock {name}", needs, screen, given)
+                yield from interlock.alarm(record, command if suffix == "OK" else None)
     for device, channel, records in plant.walk():
         link = f"{plant.prefix}:{device.name}:COMM"
         path = [device.area, device.name, *([channel.key] if channel else [])]
-        file, macros = screen_of(device, channel)
-        screen = file, {"P": plant.prefix, **macros}
+        file, own = screen_of(device, channel)
+        subject = _Subject(path, words_for(device, channel), f"'{link}' == 1", (file, macros | own))
         for record in records.values():
-            needs = f"'{link}' == 1"
-            if record.name == link:
-                needs = f"'{plant.prefix}:{device.server}:HEARTBEAT' >= 0"
-            yield from _alarm(
-                record, path, words_for(device, channel), needs, screen, _acknowledge(record, device, plant)
-            )
-
-
-def _alarm(
-    record: RecordDef,
-    path: Sequence[str],
-    subject: str,
-    needs: str,
-    screen: tuple[str, dict[str, str]],
-    command: tuple[str, str] | None = None,
-) -> Iterator[Alarm]:
-    tag = record.info.get("alarm")
-    if tag is None:
-        return
-    match = _TAG.fullmatch(tag)
-    if match is None:
-        found = f"{record.name}: info alarm: found {tag!r}, allowed: spoken [N s]: WORDS or shown [N s]: WORDS"
-        raise DatabaseError([found])
-    yield Alarm(
-        pv=record.name,
-        path=path,
-        description=f"{subject}: {match['words']}" if subject else match["words"],
-        spoken=match["how"] == "spoken",
-        delay=int(match["delay"] or _USUAL_DELAY),
-        filter=needs,
-        guidance=record.info.get("guidance", ""),
-        screen=screen,
-        command=command,
-    )
+            one = replace(subject, filter=runs[device.server]) if record.name == link else subject
+            yield from one.alarm(record, _acknowledge(record, device, plant))
 
 
 def _acknowledge(record: RecordDef, device: Device, plant: Plant) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ import json
 from typing import Any, Final
 
 from ioc.export import grafana
-from ioc.export.nodes import bridges, device_nodes, only
+from ioc.export.nodes import bridges, device_nodes, servers
 from ioc.export.plant import Plant
 from ioc.site.config import Site
 from ioc.version import release
@@ -44,8 +44,7 @@ _VOLUMES: Final = ("state", "archive", "influxdb", "grafana")
 
 
 def _services(plant: Plant, database: str) -> dict[str, Any]:
-    alone = len(plant.parts) == 1
-    services = {"ioc" if alone else part.ioc.lower(): _ioc(part, alone) for part in plant.parts}
+    services = {name.removeprefix("-") or "ioc": _ioc(part, words) for part, name, words in servers(plant)}
     needed = [*services, "influxdb"]
     for name, words in bridges(plant):
         services[f"archiver{name}"] = {**_labioc("archive", words, "archive"), "depends_on": needed}
@@ -69,8 +68,8 @@ def _services(plant: Plant, database: str) -> dict[str, Any]:
     return services
 
 
-def _ioc(part: Site, alone: bool) -> dict[str, Any]:
-    service = _labioc("run", [] if alone else only(part), "state")
+def _ioc(part: Site, words: list[str]) -> dict[str, Any]:
+    service = _labioc("run", words, "state")
     if part.access.acf is not None:  # it lies beside the site file
         service["volumes"].append(f"./{part.access.acf.name}:{_FOLDER}/{part.access.acf.name}:ro")
     nodes = device_nodes(part.devices)

@@ -20,17 +20,22 @@ def can_interfaces(devices: Iterable[DeviceSettings]) -> list[str]:
     return sorted({str(bus["channel"]) for bus in buses if bus.get("interface") == "socketcan" and "channel" in bus})
 
 
-def only(part: Site) -> list[str]:
-    """Return the words of a command line for a part of a site that is served beside others."""
-    return ["--only", ",".join(device.name for device in part.devices)]
+def servers(plant: Plant) -> Iterator[tuple[Site, str, list[str]]]:
+    """Yield what each server of a site serves, what follows its name, ``-ioc2``, and the words of its command line."""
+    for part in plant.parts:
+        yield (part, f"-{part.ioc.lower()}", _only(part)) if len(plant.parts) > 1 else (part, "", [])
 
 
 def bridges(plant: Plant) -> Iterator[tuple[str, list[str]]]:
     """Yield for each bridge of a site what follows its name, ``-2``, and the words of its command line."""
-    shares = [word for part in plant.parts for word in only(part)] if len(plant.parts) > 1 else []
+    shares = [word for part in plant.parts for word in _only(part)] if len(plant.parts) > 1 else []
     count = len(plant.archivers) or 1
     for number in range(1, count + 1):
         yield (f"-{number}", [*shares, "--shard", f"{number}/{count}"]) if count > 1 else ("", shares)
+
+
+def _only(part: Site) -> list[str]:
+    return ["--only", ",".join(device.name for device in part.devices)]
 
 
 def _nodes(device: DeviceSettings) -> Iterator[str]:

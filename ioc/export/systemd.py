@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ioc.export.nodes import bridges, can_interfaces, device_nodes, only
+from ioc.export.nodes import bridges, can_interfaces, device_nodes, servers
 from ioc.export.plant import Plant
 from ioc.site.config import Site
 
@@ -45,10 +45,8 @@ CapabilityBoundingSet=
 
 def write(plant: Plant) -> dict[str, str]:
     """Return the units by file name."""
-    alone = len(plant.parts) == 1
-    names = {part.ioc: "labioc" if alone else f"labioc-{part.ioc.lower()}" for part in plant.parts}
-    files = {f"{names[part.ioc]}.service": _service(part, [] if alone else only(part)) for part in plant.parts}
-    services = [f"{service}.service" for service in names.values()]
+    files = {f"labioc{name}.service": _service(part, words) for part, name, words in servers(plant)}
+    services = list(files)
     for name, words in bridges(plant):
         files[f"labioc-archive{name}.service"] = _archiver(plant, services, words)
     return files

@@ -117,13 +117,13 @@ def _each(
                 text = f"found {seen.text}, which is outside what the device can show, {low:g} to {high:g}"
                 yield Finding(Result.WARNING, "signals", base + suffix, text)
         rate = PERIODS.get(record.fields.get("SCAN", ""))
-        if rate and record.rtyp not in OUTPUTS and (age := now - seen.stamp) > _oldest(max(rate, period)):
+        if (
+            rate
+            and record.rtyp not in OUTPUTS
+            and (age := now - seen.stamp) > LATE_PERIODS * max(rate, period) + LATE_SECONDS
+        ):
             derived = Result.NOTE if number is not None and suffix.endswith("EFFLOAD") else Result.WARNING
             yield Finding(derived, "signals", base + suffix, f"not read for {age:.0f} s, it should be each {rate:g} s")
-
-
-def _oldest(rate: float) -> float:
-    return LATE_PERIODS * rate + LATE_SECONDS
 
 
 def _limits(base: str, suffix: str, record: RecordDef, seen: Seen) -> Iterator[Finding]:

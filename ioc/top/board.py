@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,8 +121,11 @@ class Board:
 
     def spark(self, pv: str, now: float, seconds: float, width: int) -> str:
         """Draw what a PV was during the last seconds as a line of bars, blank where nothing is known."""
-        step = seconds / width
-        values = list(self._at(pv, [now - seconds + (place + 0.5) * step for place in range(width)]))
+        points, step = list(self._trends.get(pv, ())), seconds / width
+        times, values = [time for time, _ in points], []
+        for place in range(width):
+            before = bisect(times, now - seconds + (place + 0.5) * step)
+            values.append(points[before - 1][1] if before else None)
         known = [value for value in values if value is not None]
         if not known:
             return " " * width
@@ -133,16 +137,6 @@ class Board:
             " " if value is None else _BARS[min(int((value - low) / span * len(_BARS)), len(_BARS) - 1)]
             for value in values
         )
-
-    def _at(self, pv: str, moments: Sequence[float]) -> Iterator[float | None]:
-        """Yield what a PV was at moments in their order."""
-        points = self._trends.get(pv, ())
-        coming = iter(points)
-        value, following = None, next(coming, None)
-        for moment in moments:
-            while following is not None and following[0] <= moment:
-                value, following = following[1], next(coming, None)
-            yield value
 
 
 def in_order(board: Board, rows: Sequence[Row], column: str, backwards: bool) -> list[Row]:
