@@ -13,11 +13,30 @@ import {
 
 ensureWidgetsRegistered();
 const { file, ...macros } = Object.fromEntries(new URLSearchParams(location.search));
-const settings = { PVWS_SOCKET: location.host, PVWS_SSL: false, THROTTLE_PERIOD: 50 };
+const PERIOD = 50; // ms between two updates of what is shown
+const settings = { PVWS_SOCKET: location.host, PVWS_SSL: false, THROTTLE_PERIOD: PERIOD };
+const all = store(settings);
+
+// The library gathers new values for this time, but has every widget look at each connection and subscription anew.
+function subscribe(look) {
+  let waiting = 0;
+  const later = () => {
+    waiting ||= setTimeout(() => {
+      waiting = 0;
+      look();
+    }, PERIOD);
+  };
+  const leave = all.subscribe(later);
+  return () => {
+    clearTimeout(waiting);
+    leave();
+  };
+}
+
 const whole = new RelativePosition("0", "0", "100%", "100%");
 
 createRoot(document.getElementById("screen")).render(
-  <Provider store={store(settings)}>
+  <Provider store={{ ...all, subscribe }}>
     <BrowserRouter>
       <FileProvider initialPageState={{ main: { path: file, macros, defaultProtocol: "ca" } }} initialTabState={{}}>
         <DynamicPageWidget location="main" position={whole} scroll={true} showCloseButton={false} />
