@@ -200,13 +200,13 @@ def server_page() -> str:
     lines += pv_table(everything)
     group = {
         record.name.removeprefix("P:GRP:NAME:"): record
-        for record in template("group").expand({**MACROS, "NAME": "NAME"})
+        for record in template("group").expand({**MACROS, "GROUP": "NAME"})
     }
     lines += ["", "## Groups: `LAB:GRP:NAME:...`", ""]
     lines += ["For each [`[[group]]`](../how-to/groups.md) of the site file.", "", *pv_table(group)]
     interlock = {
         record.name.removeprefix("P:ILK:NAME:"): record
-        for record in template("interlock").expand({**MACROS, "NAME": "NAME"})
+        for record in template("interlock").expand({**MACROS, "INTERLOCK": "NAME"})
     }
     lines += ["", "## Interlocks: `LAB:ILK:NAME:...`", ""]
     lines += ["For each [`[[interlock]]`](../how-to/interlocks.md) of the site file.", "", *pv_table(interlock)]

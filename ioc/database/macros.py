@@ -18,6 +18,7 @@ _NAMED_ESCAPES = {"0": "\0", "a": "\a", "b": "\b", "f": "\f", "n": "\n", "r": "\
 _TO_ESCAPE = {"\\": "\\\\", '"': '\\"', **{char: f"\\{key}" for key, char in _NAMED_ESCAPES.items() if key != "0"}}
 _TOKEN = re.compile(r"(?:\\.|\$(?![({])|[^$\\=,(){}])+|\$[({]|[=,(){}]", re.DOTALL)
 _CLOSING = {"$(": ")", "${": "}"}
+_HARMFUL = re.compile(r'["\\\x00-\x1f]')
 MACRO_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -106,7 +107,7 @@ def _unescape_one(match: re.Match[str]) -> str:
 
 def harmless(value: str) -> bool:
     """Say whether a macro value can stand inside a quoted string as it is."""
-    return not any(char in '"\\' or char < " " for char in value)
+    return _HARMFUL.search(value) is None
 
 
 def resolve(text: Text, macros: Macros) -> str:

@@ -79,12 +79,12 @@ def expand(site: Site) -> Database:
         names = ["ALL", *(group.name for group in site.groups)]
         signals[GROUPS] = frozenset(f"{name}.{signal}" for name in names for signal in GROUP_SIGNALS)
     for group in site.groups:
-        definitions += template("group").expand({"P": site.prefix, "NAME": group.name})
+        definitions += template("group").expand({"P": site.prefix, "GROUP": group.name})
     if site.interlocks:
         names = [interlock.name for interlock in site.interlocks]
         signals[INTERLOCKS] = frozenset(f"{name}.{signal}" for name in names for signal in INTERLOCK_SIGNALS)
         for name in names:
-            definitions += template("interlock").expand({"P": site.prefix, "NAME": name})
+            definitions += template("interlock").expand({"P": site.prefix, "INTERLOCK": name})
     if off_all:
         definitions += template("all-off").expand({"P": site.prefix, "PART": site.ioc.removeprefix(SERVER)})
     errors: list[str] = []

@@ -37,8 +37,8 @@ class Templates:
 
 @cache
 def template(name: str) -> Template:
-    """Return a template of no family: ``ioc``, ``all-off``, ``group``, ``interlock`` or ``archiver``."""
-    return parse_template(FOLDER / f"{name}.template", parsed=_PARSED)
+    """Return what belongs to no family, from ``db/NAME.substitutions``: ioc, all-off, group, interlock, archiver."""
+    return parse_template(FOLDER / f"{name}.substitutions", parsed=_PARSED)
 
 
 @cache

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import socket
 import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
 from archiver.status import BridgeState
 from ioc.archiver_status import ArchiverPvs
 from ioc.site.config import ServerSettings
+from ioc.site.templates import template
 from tests.archiver.status.test_snapshot import SERVER, SNAPSHOT
 from tests.libca import Context
 from tests.softioc import free_port
@@ -142,6 +141,5 @@ async def test_a_port_that_is_taken_is_named(search_port: int) -> None:
 
 
 def test_the_template_holds_what_is_shown() -> None:
-    text = (Path(__file__).parents[2] / "db" / "archiver.template").read_text()
-    names = re.findall(r'record\(\w+, "\$\(P\):ARCH:(\w+)"\)', text)
+    names = [record.name.removeprefix("LAB:ARCH:") for record in template("archiver").expand({"P": "LAB"})]
     assert names == ["STATE", "QUEUE", "SPOOL", "LOST", "LAG", "RATE", "REFUSED", "CONFLICTS", "MSG"]

@@ -299,7 +299,9 @@ def test_base_reads_a_nasty_file_as_we_do(tmp_path: Path):
 @pytest.mark.parametrize(
     "name",
     [
-        "ioc.template",
+        "ioc.substitutions",
+        "all-off.substitutions",
+        "archiver.substitutions",
         "caen-dt55xx.substitutions",
         "caen-dt55xx-channel.substitutions",
         "hv-channel.substitutions",

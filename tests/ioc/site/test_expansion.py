@@ -167,14 +167,16 @@ def test_every_record_can_be_made():
 
 
 def test_broken_templates_are_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    (tmp_path / "ioc.template").write_text('record(ai, "$(P):IOC:X") { field(DESC, "$(NOBODY)") }')
+    (tmp_path / "ioc.substitutions").write_text("file x.template {{}}")
+    (tmp_path / "x.template").write_text('record(ai, "$(P):IOC:X") { field(DESC, "$(NOBODY)") }')
     template.cache_clear()
     monkeypatch.setattr(templates, "FOLDER", tmp_path)
     try:
         found = errors()
     finally:
         template.cache_clear()
-    assert found == [f"{tmp_path}/ioc.template:1: record LAB:IOC:X: field DESC: macro NOBODY is not defined"]
+    wrong = f"{tmp_path}/x.template:1: record LAB:IOC:X: field DESC: macro NOBODY is not defined"
+    assert found == [f"{tmp_path}/ioc.substitutions:1: {wrong}"]
 
 
 def test_a_thousand_channels_expand_and_every_one_has_its_alias():
