@@ -10,6 +10,8 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+from jsonschema import Draft202012Validator
+
 from devices.family import Place, line_of, numbers
 from devices.registry import FAMILIES
 from ioc.access.policy import EVERYBODY, LOCAL, host_mistake
@@ -20,10 +22,9 @@ from ioc.site.groups import groups_of
 from ioc.site.interlocks import interlocks_of
 from ioc.site.recovery import recovery_of
 from ioc.site.schema import BINARY_FIELDS, LIMIT_FIELDS, RISING_LIMITS, STATE_FIELDS, site_schema
-from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of
+from ioc.site.sentences import Found, Mistake, device_label, did_you_mean, in_words, key_of, schema_mistakes
 from ioc.site.source import KeyPath
 from ioc.site.templates import family_records, full_only
-from ioc.site.validation import schema_mistakes
 
 MAX_NAME = 60
 """Longest PV name in characters."""
@@ -39,8 +40,8 @@ _ALARM_FIELDS = {
 
 def mistakes(data: Table) -> list[Mistake]:
     """Return every mistake, in the order of the keys; none when the file is good."""
-    schema = _schema(_types(data))
-    found = schema_mistakes(data, schema, schema["$defs"])
+    errors = _validator(_types(data)).iter_errors(data)
+    found = [mistake for error in errors for mistake in schema_mistakes(error)]
     for section, rule in _RULES:
         if not section or section in data:
             found += rule(data)
@@ -50,8 +51,8 @@ def mistakes(data: Table) -> list[Mistake]:
 
 
 @cache
-def _schema(types: tuple[str, ...]) -> Mapping[str, Any]:
-    return site_schema(types)
+def _validator(types: tuple[str, ...]) -> Draft202012Validator:
+    return Draft202012Validator(site_schema(types))
 
 
 def _types(data: Table) -> tuple[str, ...]:

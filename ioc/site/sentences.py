@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jsonschema.exceptions import ValidationError
+
 from ioc.site.source import KeyPath
 
 Found = Iterator[tuple[KeyPath, str]]
@@ -17,6 +19,15 @@ Found = Iterator[tuple[KeyPath, str]]
 _NAMED = ("device", "group", "interlock")
 """Sections that are lists of tables with a name."""
 
+_TYPES = {
+    "object": "a table",
+    "array": "a list",
+    "string": "a text in quotes",
+    "number": "a number",
+    "integer": "a whole number",
+    "boolean": "true or false",
+}
+_ENDS = {"minimum": "from", "exclusiveMinimum": "above", "maximum": "to", "exclusiveMaximum": "below"}
 _HOST = re.compile(r"[\w.-]+(:\d+)?|\[[0-9a-fA-F:]+\](:\d+)?")
 
 
@@ -81,4 +92,60 @@ def meant_address(text: str) -> str:
         return f"; did you mean serial:///dev/{text}?" if text.startswith("tty") else ""
     if _HOST.fullmatch(text) and ("." in text or ":" in text):
         return f"; did you mean tcp://{text}{'' if re.search(r':[0-9]+$', text) else ':PORT'}?"
+    return ""
+
+
+def schema_mistakes(error: ValidationError) -> Found:
+    """Turn one error of the validator into sentences."""
+    path: KeyPath = tuple(error.absolute_path)
+    schema = error.schema if isinstance(error.schema, dict) else {}
+    about = schema.get("description", "")
+    found: Any = error.instance
+    rule: Any = error.validator_value
+    match error.validator:
+        case "additionalProperties":
+            known = [*schema.get("properties", ()), *_channel_numbers(schema)]
+            for key in found:
+                if key not in schema.get("properties", ()) and not _matches(key, schema.get("patternProperties", {})):
+                    yield (*path, key), f"unknown key, allowed: {', '.join(known)}{did_you_mean(key, known)}"
+        case "required":
+            for key in rule:
+                if key not in found:
+                    allowed = _about_key(schema, key)
+                    yield (*path, key), "missing" + (f", allowed: {allowed}" if allowed else "")
+        case "enum" | "const":
+            values = rule if error.validator == "enum" else [rule]
+            hint = did_you_mean(found, map(str, values)) if isinstance(found, str) else ""
+            yield path, f"found {in_words(found)}, allowed: {', '.join(map(in_words, values))}{hint}"
+        case "type":
+            types = " or ".join(_TYPES[kind] for kind in ([rule] if isinstance(rule, str) else rule))
+            yield path, f"found {in_words(found)}, allowed: {types}{f' ({about})' if about else ''}"
+        case _:
+            hint = meant_address(found) if path[-1:] == ("address",) and isinstance(found, str) else ""
+            yield path, f"found {in_words(found)}, allowed: {_bound(error, schema) or about}{hint}"
+
+
+def _channel_numbers(schema: Mapping[str, Any]) -> list[str]:
+    return ["channel numbers 0 to 99"] if "patternProperties" in schema else []
+
+
+def _matches(key: str, patterns: Mapping[str, Any]) -> bool:
+    return any(re.search(pattern, key) for pattern in patterns)
+
+
+def _about_key(schema: Mapping[str, Any], key: str) -> str:
+    about = schema.get("properties", {}).get(key, {})
+    text = about.get("description") or ", ".join(map(in_words, about.get("enum", ())))
+    return str(text)
+
+
+def _bound(error: ValidationError, schema: Mapping[str, Any]) -> str:
+    """Say the range or size that was missed; nothing for the other keywords."""
+    match error.validator:
+        case keyword if keyword in _ENDS:
+            return " ".join(f"{word} {schema[end]}" for end, word in _ENDS.items() if end in schema)
+        case "minLength":
+            return "a text that is not empty"
+        case "maxLength":
+            return f"at most {error.validator_value} characters"
     return ""

@@ -200,7 +200,7 @@ sys.exit(main(sys.argv[2:]))
 """
 
 
-@pytest.mark.parametrize("module", ["argparse", "ioc.commands", "lark", "ioc.database.dbfile"])
+@pytest.mark.parametrize("module", ["argparse", "ioc.commands", "lark", "jsonschema", "ioc.database.dbfile"])
 def test_ctrl_c_while_modules_are_imported_is_no_traceback(module: str):
     command = [sys.executable, "-c", INTERRUPTED, module, "check", EXAMPLE]
     done = subprocess.run(command, capture_output=True, timeout=30, check=False)
