@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from ioc.clock import Clock
 from ioc.database.support import PERIODS
@@ -48,38 +48,19 @@ class InputState:
     choices: tuple[str, ...] = ()
 
 
-class Input(Protocol):
-    """One PV that is looked at."""
-
-    name: str
-    remote: bool
-
-    def state(self) -> InputState:
-        """Return what the PV says now."""
-
-    def unit(self) -> str | None:
-        """Return its unit as EGU has it, None while that is not known."""
-
-
 class Inputs:
     """The inputs of a server. Add them all, then ``start``; ``prefix`` is that of the site.
 
     ``env`` replaces the EPICS_CA_* variables of the environment, with which PVs of other servers are found.
     """
 
-    def __init__(
-        self,
-        records: RecordSet,
-        clock: Clock,
-        prefix: str = "",
-        env: dict[str, str] | None = None,
-    ) -> None:
+    def __init__(self, records: RecordSet, clock: Clock, prefix: str = "", env: dict[str, str] | None = None) -> None:
         self._records = records
         self._clock = clock
         self._prefix = prefix
         self._env = env
-        self._local: list[_Local] = []
-        self._remote: dict[str, _Remote] = {}
+        self._local: list[LocalInput] = []
+        self._remote: dict[str, RemoteInput] = {}
         self._subscriber: Subscriber | None = None
 
     def add(self, name: str, on_update: Callable[[], object], unit: bool = False) -> Input:
@@ -92,7 +73,7 @@ class Inputs:
         name = name.removesuffix(".VAL")
         record = self._records.find(name) or self._records.find(f"{self._prefix}:{name}")
         if record is not None:
-            self._local.append(local := _Local(record, self._clock, on_update))
+            self._local.append(local := LocalInput(record, self._clock, on_update))
             return local
         remote = self._remote_input(name)
         remote.on_update.append(on_update)
@@ -101,8 +82,8 @@ class Inputs:
             remote.egu.on_update.append(on_update)
         return remote
 
-    def _remote_input(self, name: str) -> _Remote:
-        return self._remote.setdefault(name, _Remote(name))
+    def _remote_input(self, name: str) -> RemoteInput:
+        return self._remote.setdefault(name, RemoteInput(name))
 
     async def start(self) -> None:
         """Look for the PVs of other servers, if there are any. Raises OSError, and ValueError for a bad environment."""
@@ -130,7 +111,7 @@ class Inputs:
             self._remote[event.pv].take(event)
 
 
-class _Local:
+class LocalInput:
     """A record of this server; also the monitor of its value and alarm."""
 
     remote = False
@@ -177,7 +158,7 @@ class _Local:
         return ""
 
 
-class _Remote:
+class RemoteInput:
     """A PV of another server; ``event`` is the last one since it was connected."""
 
     remote = True
@@ -185,7 +166,7 @@ class _Remote:
     def __init__(self, name: str) -> None:
         self.name = name
         self.event: Event | None = None
-        self.egu: _Remote | None = None
+        self.egu: RemoteInput | None = None
         self.on_update: list[Callable[[], object]] = []
         self._last: Event | None = None
 
@@ -220,3 +201,7 @@ class _Remote:
         if last.severity >= INVALID:
             return f"INVALID ({STATUS_NAMES[last.status] if last.status < len(STATUS_NAMES) else last.status})"
         return "" if value is not None else "not a number or a text"
+
+
+Input = LocalInput | RemoteInput
+"""One PV that is looked at: its ``state`` says what it shows now."""

@@ -147,15 +147,12 @@ class PutPath(NotedSource):
             self.notes.applied(entry, f"set to {request.value}" if request.value else "sent")
             return shown
 
-        order = Order(
-            scanner.name,
-            name,
-            request.way,
-            lambda: denied or self._closed_to_writes(scanner, losses),
-            work,
-            partial(self.notes.refused, scanner, entry),
-        )
-        lines: Sequence[str] = await self._submit(order, context)
+        def objection() -> str | None:
+            return denied or self._closed_to_writes(scanner, losses)
+
+        note = partial(self.notes.refused, scanner, entry)
+        lines: Sequence[str]
+        lines = await self._submit(Order(scanner.name, name, request.way, objection, work, note), context)
         return lines
 
     async def _submit(self, order: Order, context: PutContext, patient: bool = False) -> Any:

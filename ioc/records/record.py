@@ -122,12 +122,12 @@ class Record(Fields):
             return
         if value is None:
             if severity:
-                self._lost(status, severity)
+                self.lose(status, severity)
             return
         try:
             accepted = self._accept(value)
         except (ValueError, TypeError, OverflowError):
-            self._lost(st.alarm_status("READ"), st.INVALID)
+            self.lose(st.alarm_status("READ"))
             return
         if self._disabled():
             return
@@ -141,11 +141,8 @@ class Record(Fields):
             self._repeats = self._can_repeat()
         self._settled = not self._repeats
 
-    def lose(self, status: int) -> None:
-        """Mark the record INVALID with this alarm status; the value and its time stay what they were."""
-        self._lost(status, st.INVALID)
-
-    def _lost(self, status: int, severity: int) -> None:
+    def lose(self, status: int, severity: int = st.INVALID) -> None:
+        """Show this alarm; the value and its time stay what they were."""
         self._device_severity, self._device_status = severity, status
         self._settled = False
         if not self._disabled():

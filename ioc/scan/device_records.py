@@ -212,13 +212,12 @@ class DeviceStatus:
 
     def note_late(self, text: str) -> None:
         """Show that a write whose outcome was unknown has come true."""
-        log.warning("%s: %s", self._driver.settings.name, text)
-        now = local_time(self._clock.time())
-        self.refusal, self.message = f"{text} [{now}]", f"{now} {text}"
-        self.post("PUT.MSG", "COMM.MSG")
+        self.refusal = f"{text} [{local_time(self._clock.time())}]"
+        self.post("PUT.MSG")
+        self.note_change(text)
 
     def note_change(self, text: str) -> None:
-        """Show that a setting has changed without a put."""
+        """Show that a setting has changed when no put was under way."""
         log.warning("%s: %s", self._driver.settings.name, text)
         self.message = f"{local_time(self._clock.time())} {text}"
         self.post("COMM.MSG")

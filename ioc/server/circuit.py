@@ -53,7 +53,6 @@ class Circuit(Connection):
         self.user = self.host = ""
         self.channels: dict[int, Channel] = {}
         self.guests: dict[int, GuestChannel] = {}
-        self._of_guests: set[asyncio.Task[None]] = set()
         self.subscriptions: dict[int, Subscription] = {}
         self._puts: dict[asyncio.Task[None], tuple[Channel, PutContext]] = {}
         self._busy: dict[Record, asyncio.Task[None]] = {}
@@ -127,16 +126,6 @@ class Circuit(Connection):
             cid = channel.cid if channel is not None else wire.NO_CHANNEL
             self.failed(message, cid, wire.ECA_INTERNAL, "internal error, see the log of the server")
 
-    def keep(self, task: asyncio.Task[None]) -> None:
-        """Count a request that a guest has under way among those of this client."""
-        self._of_guests.add(task)
-        self._throttle()
-        task.add_done_callback(self._guest_done)
-
-    def _guest_done(self, task: asyncio.Task[None]) -> None:
-        self._of_guests.discard(task)
-        self._one_less()
-
     def failed(self, message: Message, cid: int, status: int, text: str) -> None:
         """Answer a request that failed."""
         self.send(failure(message, cid, status, text))
@@ -145,9 +134,6 @@ class Circuit(Connection):
     def channel_count(self) -> int:
         """Channels that this client has open."""
         return len(self.channels) + len(self.guests)
-
-    def _under_way(self) -> int:
-        return len(self._puts) + len(self._of_guests)
 
     async def finish_puts(self) -> None:
         """Wait for the puts under way; used when the server stops."""
@@ -315,7 +301,7 @@ class Circuit(Connection):
         )
         self._puts[task] = channel, context
         self._busy[channel.record] = task
-        self._throttle()
+        self.keep(task)
         task.add_done_callback(lambda done: self._put_done(done, channel.record))
 
     def _leave_puts(self, left: Channel | None = None) -> None:
@@ -326,7 +312,6 @@ class Circuit(Connection):
 
     def _put_done(self, task: asyncio.Task[None], record: Record) -> None:
         self._puts.pop(task, None)
-        self._one_less()
         if self._busy.get(record) is task:
             del self._busy[record]
 

@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         self._flushing = False
         self._paused = False
         self._events_off = False
+        self._tasks: set[asyncio.Task[None]] = set()
         self.events = 0
         """Events for this client since it connected, those included that a newer one has replaced."""
 
@@ -81,7 +82,7 @@ class Connection(asyncio.Protocol):
         """Read requests only while the client takes its answers and does not ask too much at once."""
         if self._transport is None:
             return
-        if self._paused or self._unserved or self._under_way() >= MOST_PUTS:
+        if self._paused or self._unserved or len(self._tasks) >= MOST_PUTS:
             self._transport.pause_reading()
         else:
             self._transport.resume_reading()
@@ -135,9 +136,17 @@ class Connection(asyncio.Protocol):
         """Serve one request. Raises BrokenStream when it is none."""
         raise NotImplementedError
 
-    def _under_way(self) -> int:
-        """Return how many requests have begun and are not answered."""
-        raise NotImplementedError
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Count a request that has begun and is not answered; too many hold back those that come."""
+        self._tasks.add(task)
+        self._throttle()
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """Go on with requests that had to wait because too many were under way."""
+        self._tasks.discard(task)
+        if len(self._tasks) == MOST_PUTS - 1 and not self._unserved:
+            self._serve_on()
 
     def data_received(self, data: bytes) -> None:
         """Handle the requests that have arrived."""
@@ -153,7 +162,7 @@ class Connection(asyncio.Protocol):
         try:
             for message in self._reader.feed(data):
                 self._handle(message)
-                if self._paused or self._under_way() >= MOST_PUTS:
+                if self._paused or len(self._tasks) >= MOST_PUTS:
                     break
                 if time.perf_counter() > end:
                     self._unserved = True
@@ -172,8 +181,3 @@ class Connection(asyncio.Protocol):
         self._throttle()
         if not self._paused:
             self._serve(b"")
-
-    def _one_less(self) -> None:
-        """Go on with requests that had to wait because too many were under way."""
-        if self._under_way() == MOST_PUTS - 1 and not self._unserved:
-            self._serve_on()

@@ -12,6 +12,7 @@ import logging
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from ioc.access import Policy
@@ -76,12 +77,12 @@ class Server:
     async def start(self) -> None:
         """Open the sockets and serve until ``stop``. Raises OSError when an address or port can't be had."""
         loop = asyncio.get_running_loop()
-        self.service.port, sockets = self._bind()
+        sockets, service = self._bind(), self.service
+        circuit = partial(Circuit, service)
+        responder = partial(SearchResponder, service.knows, self.port, service.local_only, self.network.ignored)
         try:
             for sock in sockets:
-                self._listeners.append(
-                    await loop.create_server(lambda: Circuit(self.service), sock=sock, backlog=BACKLOG)
-                )
+                self._listeners.append(await loop.create_server(circuit, sock=sock, backlog=BACKLOG))
             for address, port in self._search_addresses():
                 try:
                     sock = search_socket(address, port)
@@ -90,35 +91,22 @@ class Server:
                         raise
                     log.info("no broadcasts to %s:%d: %s", address, port, error.strerror)
                     continue
-                transport, _ = await loop.create_datagram_endpoint(
-                    lambda: SearchResponder(
-                        self.service.knows, self.port, self.service.local_only, self.network.ignored
-                    ),
-                    sock=sock,
-                )
+                transport, _ = await loop.create_datagram_endpoint(responder, sock=sock)
                 self._responders.append(transport)
         except OSError:
             await self.stop()
             raise
         self._beacons = loop.create_task(self._send_beacons(), name="beacons")
-        log.info(
-            "serving %d records on TCP port %d, searches on UDP port %d",
-            len(self.service.records),
-            self.port,
-            self.udp_port,
-        )
+        served, ports = len(service.records), (self.port, self.udp_port)
+        log.info("serving %d records on TCP port %d, searches on UDP port %d", served, *ports)
 
-    def _bind(self) -> tuple[int, list[socket.socket]]:
+    def _bind(self) -> list[socket.socket]:
         """Bind TCP on every interface: on the wanted port if it is free, else on any, as a C IOC does."""
-        wanted = self.network.port
-        if self._guest_port is not None:
-            sockets = _listening_sockets(self.network.interfaces, self._guest_port)
-            self.udp_port = wanted
-            return sockets[0].getsockname()[1], sockets
+        wanted, guest = self.network.port, self._guest_port
         try:
-            sockets = _listening_sockets(self.network.interfaces, wanted)
+            sockets = _listening_sockets(self.network.interfaces, wanted if guest is None else guest)
         except OSError as error:
-            if not wanted or error.errno not in (errno.EADDRINUSE, errno.EACCES):
+            if guest is not None or not wanted or error.errno not in (errno.EADDRINUSE, errno.EACCES):
                 raise
             log.warning(
                 "%s; another TCP port is used, searches stay on UDP port %d "
@@ -127,9 +115,9 @@ class Server:
                 wanted,
             )
             sockets = _listening_sockets(self.network.interfaces, 0)
-        port = sockets[0].getsockname()[1]
-        self.udp_port = wanted or port
-        return port, sockets
+        self.service.port = sockets[0].getsockname()[1]
+        self.udp_port = wanted or self.port
+        return sockets
 
     def _search_addresses(self) -> list[tuple[str, int]]:
         """Return where searches arrive: at an interface's own address and its broadcast address.

@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import caproto as ca
-from caproto import AccessRights, ChannelData, ChannelType, RecordModifiers
+from caproto import ChannelData, ChannelType, RecordModifiers
 from caproto._commands import extract_data, extract_metadata
 from caproto._dbr import _LongStringChannelType
 from caproto.asyncio.server import AsyncioAsyncLayer
@@ -23,7 +23,7 @@ from caproto.server.common import Context, SubscriptionSpec
 from ioc.access import Policy
 from ioc.records import PutContext, PutRefused
 from ioc.server import wire
-from ioc.server.channel import completion
+from ioc.server.channel import READABLE, WRITABLE, completion
 from ioc.server.connection import READ_AFTER_WRITE
 from ioc.server.subscription import mask_of
 from ioc.server.wire import Command, Message
@@ -90,10 +90,7 @@ class Guests:
     def open(self, connection: Circuit, name: str, cid: int, sid: int) -> GuestChannel | None:
         """Return a channel of a client, None when no group has this name."""
         entry = self.find(name)
-        if entry is None:
-            return None
-        field = ca.parse_record_field(name).field or ""
-        return GuestChannel(self, connection, entry, name, field, cid, sid)
+        return None if entry is None else GuestChannel(self, connection, entry, name, cid, sid)
 
 
 async def _finished(tasks: Collection[asyncio.Task[None]], seconds: float) -> None:
@@ -115,17 +112,16 @@ async def _watched(name: str, work: Awaitable[None]) -> None:
 class GuestChannel:
     """One channel of one client to a PV of a group. Its requests are answered in their order."""
 
-    def __init__(
-        self, guests: Guests, connection: Circuit, entry: ChannelData, name: str, field: str, cid: int, sid: int
-    ) -> None:
+    def __init__(self, guests: Guests, connection: Circuit, entry: ChannelData, name: str, cid: int, sid: int) -> None:
         self.cid = cid
+        self.connection = connection
+        self.entry = entry
         self._guests = guests
-        self._connection = connection
-        self._entry = entry
         self._name = name
-        self._field = field
         self._sid = sid
-        self._long = name.endswith("$") and RecordModifiers.long_string in (ca.parse_record_field(name).modifiers or ())
+        parsed = ca.parse_record_field(name)
+        self._field = parsed.field or ""
+        self._long = name.endswith("$") and RecordModifiers.long_string in (parsed.modifiers or ())
         self._monitors: dict[int, _Monitor] = {}
         self._last: asyncio.Task[None] | None = None
         self._puts: dict[asyncio.Task[None], PutContext] = {}
@@ -135,32 +131,32 @@ class GuestChannel:
     def greeting(self) -> bytes:
         """Return the answer to the request for the channel: rights, type and number of elements."""
         self._rights = self._rights_now()
-        kind, count = self._entry.data_type, self._entry.max_length
+        kind, count = self.entry.data_type, self.entry.max_length
         if self._long and kind == ChannelType.STRING:
-            kind, count = ChannelType.CHAR, self._entry.long_string_max_length
+            kind, count = ChannelType.CHAR, self.entry.long_string_max_length
         return wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights) + wire.pack(
             Command.CREATE_CHAN, int(kind), count, self.cid, self._sid
         )
 
     def _rights_now(self) -> int:
-        client, policy = self._connection.client(), self._guests.policy
-        rights = int(self._entry.check_access(client.host, client.user))
+        client, policy = self.connection.client(), self._guests.policy
+        rights = int(self.entry.check_access(client.host, client.user))
         if not policy.may_read_group(self._field, client):
-            rights &= ~int(AccessRights.READ)
+            rights &= ~READABLE
         if policy.may_put_group(self._field, client) is not None:
-            rights &= ~int(AccessRights.WRITE)
+            rights &= ~WRITABLE
         return rights
 
     @property
     def readable(self) -> bool:
         """Whether the client may read the PV."""
-        return bool(self._rights & int(AccessRights.READ))
+        return bool(self._rights & READABLE)
 
     def update_rights(self) -> None:
         """Report the access rights if they have changed; monitors show that a value may not be read, or may again."""
         before, self._rights = self._rights, self._rights_now()
         if self._rights != before:
-            self._connection.send(wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights))
+            self.connection.send(wire.pack(Command.ACCESS_RIGHTS, 0, 0, self.cid, self._rights))
             for monitor in self._monitors.values():
                 self._follow(self._begin, monitor.message)
 
@@ -168,7 +164,7 @@ class GuestChannel:
         """Serve one request of the channel, after those before it."""
         match message.command:
             case Command.WRITE | Command.WRITE_NOTIFY:
-                self._put(message, self._connection.client(message.command == Command.WRITE_NOTIFY))
+                self._put(message, self.connection.client(message.command == Command.WRITE_NOTIFY))
             case Command.READ | Command.READ_NOTIFY:
                 self._follow(self._read, message)
             case Command.EVENT_ADD:
@@ -176,7 +172,7 @@ class GuestChannel:
             case Command.EVENT_CANCEL:
                 self._follow(self._cancel, message)
             case Command.CLEAR_CHANNEL:
-                self._connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
+                self.connection.send(wire.pack(Command.CLEAR_CHANNEL, 0, 0, message.parameter1, message.parameter2))
 
     def close(self) -> None:
         """Forget the channel: its monitors end, reads that wait are dropped, puts that have begun are finished.
@@ -197,7 +193,7 @@ class GuestChannel:
         task.add_done_callback(self._puts.pop)
         self._guests.puts.add(task)
         task.add_done_callback(self._guests.puts.discard)
-        self._connection.keep(task)
+        self.connection.keep(task)
 
     def _follow(self, work: Callable[[Message], Awaitable[None]], message: Message) -> None:
         """Do something when all before it is done; a put is waited for, but not for long."""
@@ -216,7 +212,7 @@ class GuestChannel:
                 self._failed(message, wire.ECA_GETFAIL, error)
 
         self._last = asyncio.get_running_loop().create_task(after(), name=self._name)
-        self._connection.keep(self._last)
+        self.connection.keep(self._last)
 
     def _kind(self, dbr: int) -> Any:
         """Return the type that a value is read as. Raises ValueError."""
@@ -227,16 +223,16 @@ class GuestChannel:
 
     async def _read(self, message: Message) -> None:
         if not self.readable:
-            self._connection.failed(message, self.cid, wire.ECA_NORDACCESS, f"{self._name} may not be read")
+            self.connection.failed(message, self.cid, wire.ECA_NORDACCESS, f"{self._name} may not be read")
             return
-        connection = self._connection
-        metadata, data = await self._entry.auth_read(
+        connection = self.connection
+        metadata, data = await self.entry.auth_read(
             connection.host, connection.user, self._kind(message.data_type), user_address=connection.address
         )
         if message.elements:
             data = data[: message.elements]
         arguments = {
-            "data": data, "data_type": message.data_type, "data_count": self._entry.calculate_length(data),
+            "data": data, "data_type": message.data_type, "data_count": self.entry.calculate_length(data),
             "ioid": message.parameter2, "metadata": metadata,
         }  # fmt: skip
         if message.command == Command.READ_NOTIFY:
@@ -246,21 +242,21 @@ class GuestChannel:
         connection.send(bytes(answer))
 
     async def _write(self, message: Message, context: PutContext) -> None:
-        connection = self._connection
+        connection = self.connection
         denied = self._guests.policy.may_put_group(self._field, context)
         try:
             data = extract_data(message.payload, message.data_type, message.elements)
             metadata = extract_metadata(message.payload, message.data_type)
 
             async def apply() -> None:
-                await self._entry.auth_write(
+                await self.entry.auth_write(
                     connection.host, connection.user, data, message.data_type, metadata, user_address=connection.address
                 )
 
             await self._guests.put(self._name, _shown(data), context, denied, apply)
         except PutRefused as refusal:
             status = wire.ECA_PUTFAIL if denied is None else wire.ECA_NOWTACCESS
-            self._connection.failed(message, self.cid, status, str(refusal))
+            self.connection.failed(message, self.cid, status, str(refusal))
         except Exception as error:
             self._failed(message, wire.ECA_PUTFAIL, error)
         else:
@@ -268,7 +264,7 @@ class GuestChannel:
                 connection.send(completion(message, wire.ECA_NORMAL))
 
     async def _subscribe(self, message: Message) -> None:
-        monitor = _Monitor(self, self._connection, self._entry, self._kind(message.data_type), message)
+        monitor = _Monitor(self, self._kind(message.data_type), message)
         if (old := self._monitors.pop(message.parameter2, None)) is not None:
             old.end()
         self._monitors[message.parameter2] = monitor
@@ -282,37 +278,33 @@ class GuestChannel:
     async def _cancel(self, message: Message) -> None:
         if (monitor := self._monitors.pop(message.parameter2, None)) is not None:
             monitor.end()
-        self._connection.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, self.cid, message.parameter2))
+        self.connection.send(wire.pack(Command.EVENT_ADD, message.data_type, 0, self.cid, message.parameter2))
 
     def _failed(self, message: Message, status: int, error: Exception) -> None:
         log.info("%s: request %d failed: %s: %s", self._name, message.command, type(error).__name__, error)
-        self._connection.failed(message, self.cid, status, f"{self._name}: {type(error).__name__}: {error}")
+        self.connection.failed(message, self.cid, status, f"{self._name}: {type(error).__name__}: {error}")
 
 
 class _Monitor:
     """One subscription of a client. It is the queue that caproto puts updates into, and sends them on at once."""
 
-    def __init__(
-        self, channel: GuestChannel, connection: Circuit, entry: ChannelData, kind: Any, message: Message
-    ) -> None:
+    def __init__(self, channel: GuestChannel, kind: Any, message: Message) -> None:
         self._channel = channel
-        self._connection = connection
-        self._entry = entry
         self.message = message
-        self._spec = SubscriptionSpec(entry, kind.name, mask_of(message.payload), _NO_FILTER)
+        self._spec = SubscriptionSpec(channel.entry, kind.name, mask_of(message.payload), _NO_FILTER)
         self._ended = False
 
     async def begin(self) -> None:
         """Send the present value, or that it may not be read, and every update from now on."""
-        await self._entry.subscribe(self, self._spec, self)
+        await self._channel.entry.subscribe(self, self._spec, self)
         if not self._channel.readable:
             denied = Command.EVENT_ADD, self.message.data_type, 0, wire.ECA_NORDACCESS, self.message.parameter2
-            self._connection.send_event(self, wire.pack(*denied))
+            self._channel.connection.send_event(self, wire.pack(*denied))
 
     def end(self) -> None:
         """Send nothing any more."""
         self._ended = True
-        self._entry._queues.pop(self, None)
+        self._channel.entry._queues.pop(self, None)
 
     async def put(self, update: Any) -> None:
         """Take an update from the PV."""
@@ -323,7 +315,7 @@ class _Monitor:
             data=update.values[:count], data_type=self.message.data_type, data_count=min(count, len(update.values)),
             status=1, subscriptionid=self.message.parameter2, metadata=update.metadata,
         )  # fmt: skip
-        self._connection.send_event(self, bytes(event))
+        self._channel.connection.send_event(self, bytes(event))
 
 
 def _shown(data: Any) -> str:

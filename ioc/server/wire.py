@@ -87,15 +87,8 @@ def pack(command: int, data_type: int, count: int, parameter1: int, parameter2: 
 
 def error(message: Message, cid: int, status: int, text: str) -> bytes:
     """Report a request that failed to its client: the header of the request comes back with the reason."""
-    size = min(len(message.payload), _EXTENDED_SIZE - 1)
-    echo = HEADER.pack(
-        message.command,
-        size,
-        message.data_type,
-        min(message.elements, _EXTENDED_SIZE - 1),
-        message.parameter1,
-        message.parameter2,
-    )
+    size, count = (min(number, _EXTENDED_SIZE - 1) for number in (len(message.payload), message.elements))
+    echo = HEADER.pack(message.command, size, message.data_type, count, message.parameter1, message.parameter2)
     return pack(Command.ERROR, 0, 0, cid, status, echo + text.encode("utf-8", "replace")[:500] + b"\0")
 
 

@@ -296,7 +296,7 @@ async def test_a_flood_of_requests_waits_in_the_socket_and_is_answered_in_the_en
         async def watch() -> None:
             nonlocal most
             while True:
-                most = max(most, *(len(circuit._of_guests) for circuit in app._server.service.circuits), 0)
+                most = max(most, *(len(circuit._tasks) for circuit in app._server.service.circuits), 0)
                 await asyncio.sleep(0.001)
 
         watching = asyncio.create_task(watch())

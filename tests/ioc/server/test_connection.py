@@ -37,9 +37,6 @@ class Slow(Connection):
         self.now += SLICE / 4
         self.served.append(message.parameter1)
 
-    def _under_way(self) -> int:
-        return 0
-
 
 async def test_GIVEN_many_requests_at_once_WHEN_a_slice_is_over_THEN_the_others_have_their_turn(
     monkeypatch: pytest.MonkeyPatch,
