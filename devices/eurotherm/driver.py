@@ -13,15 +13,7 @@ from typing import Final
 
 from devices.clock import DriverClock
 from devices.errors import DeviceError, Garbled, LinkDown, Refused
-from devices.eurotherm.catalogue import (
-    QUANTITIES,
-    SETTING_OF,
-    SETTINGS,
-    Rate,
-    registers_of,
-    shown_decimals,
-    signals,
-)
+from devices.eurotherm.catalogue import QUANTITIES, SETTING_OF, SETTINGS, Rate, registers_of, shown_decimals, signals
 from devices.eurotherm.furnace import INCOMPLETE, RANGE, Furnace
 from devices.eurotherm.memory import Computer, FurnaceMemory
 from devices.eurotherm.raw import USAGE, RawWriter, eurotherm_request

@@ -14,15 +14,7 @@ from dataclasses import dataclass
 from devices.clock import DriverClock
 from devices.errors import Garbled, Refused
 from devices.eurotherm.blocks import Block, Planner, reads_twin
-from devices.eurotherm.registers import (
-    FILLER,
-    REGISTERS,
-    Form,
-    Register,
-    Scale,
-    decimals_in,
-    decimals_of,
-)
+from devices.eurotherm.registers import FILLER, REGISTERS, Form, Register, Scale, decimals_in, decimals_of
 from devices.links.modbus import ModbusUnit
 from devices.links.modbus_frames import ModbusRefusal, float_from, number_from, seconds_from, word_from
 from devices.rules.settings import BadAnswers

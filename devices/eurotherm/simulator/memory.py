@@ -7,6 +7,7 @@ from collections import Counter
 
 from devices.eurotherm.registers import (
     BY_ADDRESS,
+    CONFIGURATION,
     ENDURANCE,
     FILLER,
     REGISTERS,
@@ -43,7 +44,7 @@ class WriteError(Exception):
     """The parameter refuses the value; the argument is the Modbus exception code."""
 
 
-class Memory:
+class Memory(dict[str, float]):
     """All parameters by the names of the handbook, as numbers in C, percent, seconds and so on.
 
     ``wear`` counts the changes of each non-volatile parameter by clients of the wire, ``segments`` is how many the
@@ -51,18 +52,15 @@ class Memory:
     """
 
     def __init__(self, segments: int = 8) -> None:
+        super().__init__(dict.fromkeys(REGISTERS, 0.0) | FACTORY)
         self.segments = segments
         self.wear: Counter[str] = Counter()
         self.endurance = ENDURANCE
-        self._values: dict[str, float] = dict.fromkeys(REGISTERS, 0.0) | FACTORY
-
-    def __getitem__(self, name: str) -> float:
-        return self._values[name]
 
     def __setitem__(self, name: str, value: float) -> None:
-        if name not in self._values:
+        if name not in self:
             raise KeyError(name)
-        self._values[name] = value
+        super().__setitem__(name, value)
 
     @property
     def worn_out(self) -> bool:
@@ -71,8 +69,7 @@ class Memory:
 
     def forget_volatile(self) -> None:
         """Lose what a mains failure takes."""
-        for name in VOLATILE:
-            self._values[name] = 0.0
+        self.update(dict.fromkeys(VOLATILE, 0.0))
 
     def present(self, address: int) -> Register | None:
         """Return the parameter at an address; None when this instrument has none there."""
@@ -125,22 +122,17 @@ class Memory:
 
     def store(self, register: Register, value: float) -> None:
         """Take a value from a client; raises WriteError for what the instrument would refuse."""
-        self._check(register, value)
+        low, high = self._range(register)
+        locked = register.access is Access.READ or (register.access is Access.CONFIG and self["IM"] != CONFIGURATION)
+        # Also what is not a number is outside.
+        if locked or not low <= value <= high or (register.labels and register.labels[int(value)] == "?"):
+            raise WriteError(3)
         name = register.name
         if name == "TG.SP":  # the setpoint in use is what this one stands for
             name = "SP2" if self["SP.SEL"] else "SP1"
         if REGISTERS[name].nonvolatile and self[name] != value:
             self.wear[name] += 1
         self[name] = value
-
-    def _check(self, register: Register, value: float) -> None:
-        if register.access is Access.READ or (register.access is Access.CONFIG and self["IM"] != 2):
-            raise WriteError(3)
-        low, high = self._range(register)
-        if not low <= value <= high:  # also when it is not a number
-            raise WriteError(3)
-        if register.labels and register.labels[int(value)] == "?":
-            raise WriteError(3)
 
     def _range(self, register: Register) -> tuple[float, float]:
         name = register.name
@@ -154,6 +146,6 @@ class Memory:
             return 0.0, 100.0
         if name == "PB":
             return 0.1, 3000.0
-        if register.form in (Form.TIME,) or register.scale is Scale.RATE:
+        if register.form is Form.TIME or register.scale is Scale.RATE:
             return 0.0, 360_000.0
         return {"ADDR": (1, 254)}.get(name, (-FULL_SCALE, 0xFFFF))

@@ -19,7 +19,7 @@ SUBSTEP = 0.25  # seconds; how exactly a long step is followed
 BOOT = 3.0  # seconds of silence after power-up
 CONFIG_RESTART = 5.0  # seconds of silence after leaving configuration mode
 TUNE = 120.0  # seconds that an autotune takes
-TUNED = {"PB": 45.0, "Ti": 240.0, "Td": 40.0}
+TUNED = {"A.TUNE": 0.0, "PB": 45.0, "Ti": 240.0, "Td": 40.0}
 ABSOLUTE = (1, 2)  # alarm types low and high
 AUTOMATIC, MANUAL = 1, 2  # latching of alarms
 ALARM_BITS = (Status.ALARM_1, Status.ALARM_2, Status.ALARM_3, Status.ALARM_4)
@@ -197,27 +197,21 @@ class EurothermModel:
             self._measure()
             return
         self._remote_age += dt
-        self._tune(dt)
-        self._control(dt)
-
-    def _tune(self, dt: float) -> None:
         if self._tune_left > 0:
             self._tune_left = max(0.0, self._tune_left - dt)
             if self._tune_left == 0:
-                self.memory["A.TUNE"] = 0
-                for name, value in TUNED.items():
-                    self.memory[name] = value
+                self.memory.update(TUNED)
+        self._control(dt)
 
     def _measure(self) -> None:
-        memory, before = self.memory, self.memory["PV.IN"]
+        memory, high = self.memory, self.memory["RNG.HI"]
         value = self.furnace.measured + self.offset + memory["PV.OFS"] if self.held is None else self.held
-        if self.sensor_broken:
-            high = memory["RNG.HI"]
-            rail = high + 0.06 * (high - memory["RNG.LO"])
-            value = {BreakReading.RAIL: rail, BreakReading.FROZEN: before, BreakReading.NAN: math.nan}[
-                self.break_reading
-            ]
-        memory["PV.IN"] = value
+        broken = {
+            BreakReading.RAIL: high + 0.06 * (high - memory["RNG.LO"]),
+            BreakReading.FROZEN: memory["PV.IN"],
+            BreakReading.NAN: math.nan,
+        }
+        memory["PV.IN"] = broken[self.break_reading] if self.sensor_broken else value
 
     def _control(self, dt: float) -> None:
         memory, before = self.memory, self.memory["PV.IN"]
