@@ -48,7 +48,7 @@ class RegisterWriter:
             raise Refused(f"{what}: this instrument has no value there")
         asked, demand = Asked(what, value, device="controller"), Demand()
         if goal is not None:
-            asked, demand = self._furnace.asked(SETTINGS[what], goal), self._furnace.demand(what)
+            asked, demand = self._furnace.asked(SETTINGS[what], goal), self._furnace.demands[what]
         asked = replace(asked, step=self._step(register, value))
 
         def shown(found: float | None) -> float | None:

@@ -23,8 +23,8 @@ from devices.eurotherm.unit import ABSENT_CODES, EurothermUnit
 from devices.eurotherm.writer import SAFE_SIGNALS, TIMER_COMMANDS, EurothermWriter
 from devices.links.modbus import ModbusUnit, open_unit
 from devices.links.modbus_frames import ModbusRefusal
-from devices.model import DeviceSettings, Kind, Limits, LinkStats, RawRequest, Reading, Signal, Value, Way
-from devices.rules.settings import LOST_AFTER_SCANS
+from devices.model import DeviceSettings, Kind, Limits, RawRequest, Reading, Signal, Value, Way
+from devices.rules.settings import LOST_AFTER_SCANS, moved
 
 CHECK_EVERY = 30.0  # seconds; the decimals can be changed at the front panel at any time
 _FAST = frozenset(r for row in QUANTITIES.values() if row.rate is Rate.FAST for r in registers_of(row.name))
@@ -55,6 +55,7 @@ class EurothermDriver:
         self._clock = clock or DriverClock()
         number = int(settings.options.get("unit", 1))
         self._link = link or open_unit(settings.address, number, settings.timeout)
+        self.stats: Final = self._link.stats
         self._unit = EurothermUnit(settings.name, self._link, self._clock, settings.options.get("decimals"))
         self._memory = FurnaceMemory(settings, computer)
         self._furnace = Furnace(self._unit, settings, self._memory, self._clock)
@@ -64,11 +65,6 @@ class EurothermDriver:
         self._checked = 0.0
         self._reminded = False
         self._reported: float | None = None  # decimals as the instrument reported them when they were last checked
-
-    @property
-    def stats(self) -> LinkStats:
-        """Counters of the link."""
-        return self._link.stats
 
     def signals(self) -> Mapping[str, Signal]:
         """Every signal of this controller in the detail of the site file."""
@@ -144,7 +140,7 @@ class EurothermDriver:
             raise self._noted(error) from error
         answers, needs = self._unit.answers, self._furnace.registers
         self._owed = {name for name in wanted if not answered or (answers.counts and answers.missed(*needs(name)))}
-        return readings_of(self._furnace, [*wanted, *self._furnace.moved()]) if answered else {}
+        return readings_of(self._furnace, [*wanted, *moved(self._furnace.demands)]) if answered else {}
 
     async def _poll(self, wanted: dict[str, None]) -> bool:
         """Read registers, the fast ones first; returns False when those were asked for and none of them answered."""

@@ -31,10 +31,9 @@ from devices.eurotherm.unit import EurothermUnit
 from devices.eurotherm.watch import FurnaceWatch
 from devices.links.modbus_frames import FULL_SCALE
 from devices.model import DeviceSettings, Kind, Level, Limits, Reading, state_reading
-from devices.rules.settings import Asked, Demand, moved, tightened
+from devices.rules.settings import Asked, Demand, tightened
 
 NONE, GOING, DONE, INCOMPLETE = range(len(SAFE_STATES))  # states of SAFE:CMD
-OTHER_UNITS = (1, 2)  # of register 516: Fahrenheit, kelvin
 OUT_OF_SENSE = Status.SENSOR_BREAK | Status.OUT_OF_RANGE
 TARGETS = ("TSET", "SP1", "SP2", "SPSEL")
 """Settings that move each other."""
@@ -79,7 +78,10 @@ class SafeReport:
 
 
 class Furnace:
-    """Demands, alarms and memory on top of the registers that ``unit`` keeps."""
+    """Demands, alarms and memory on top of the registers that ``unit`` keeps.
+
+    ``demands`` are what was last accepted from a user, or found at the first connection, by setting.
+    """
 
     def __init__(
         self, unit: EurothermUnit, settings: DeviceSettings, memory: FurnaceMemory, clock: DriverClock
@@ -87,7 +89,7 @@ class Furnace:
         self.settings, self.unit, self.memory, self.clock = settings, unit, memory, clock
         self.watch = FurnaceWatch(settings.options)
         self._safe = SafeReport()
-        self._demands = {name: Demand() for name in SETTINGS}
+        self.demands = {name: Demand() for name in SETTINGS}
         self._first = True
         self._remote_failed: bool | None = None
         self._held: tuple[Sample, float] | None = None  # a reading that may end an interruption, and when it was taken
@@ -97,7 +99,7 @@ class Furnace:
         self._first = True
         self._remote_failed = None
         self.watch = FurnaceWatch(self.settings.options)
-        for demand in self._demands.values():
+        for demand in self.demands.values():
             demand.link_lost()
 
     # What is known
@@ -136,42 +138,30 @@ class Furnace:
         return self.indexed(QUANTITIES[name])
 
     @property
-    def other_unit(self) -> bool:
-        """Whether the instrument measures in Fahrenheit or kelvin, while everything is published as C."""
-        return self.unit.value("UNITS") in OTHER_UNITS
-
-    @property
     def program_runs(self) -> bool:
         """Whether timer or programmer are running or in hold."""
         return bool(self.unit.value("TM.CFG")) and self.unit.value("T.STAT") in (1.0, 2.0)
 
-    def inputs(self) -> Inputs:
-        """Return the word of the digital inputs and the mains flag as last read; nothing when it was not."""
-        return Inputs(int(self.unit.value("Di.IP") or 0))
-
-    def demand(self, name: str) -> Demand:
-        """Return the demand of a setting: what was last accepted from a user, or found at the first connection."""
-        return self._demands[name]
+    @property
+    def mains_failed(self) -> bool:
+        """The flag of the mains as last read; False when it was not."""
+        return bool(int(self.unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED)
 
     def accept(self, *names: str) -> None:
         """Take the values that the instrument has now as what was asked for."""
         for name in names:
             found = self.setting(name)
             if found is not None:
-                self._demands[name].accept(found)
+                self.demands[name].accept(found)
 
     def asked(self, setting: Setting, value: float) -> Asked:
         """Describe what a put asks of a setting, of a choice by the index of its label."""
         step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
         return Asked(setting.name, value, setting.unit, step, setting.labels, "controller")
 
-    def moved(self) -> list[str]:
-        """Return the settings whose demand has changed without a put."""
-        return moved(self._demands)
-
     def registers(self, name: str) -> tuple[str, ...]:
         """Return what has to be read for a signal now."""
-        if name in SETTINGS and self._demands[name].value is not None:
+        if name in SETTINGS and self.demands[name].value is not None:
             return ()
         if name in ("TSET", "TSET.RBV") and self.remote:
             return ("TG.SP", "Rm.SP")
@@ -241,7 +231,7 @@ class Furnace:
         self._remote_failed = failed
 
     def _compare(self, setting: Setting) -> None:
-        demand, found = self._demands[setting.name], self.setting(setting.name)
+        demand, found = self.demands[setting.name], self.setting(setting.name)
         if found is None:
             return
         if setting.follows:
@@ -266,7 +256,7 @@ class Furnace:
         unit = self.unit
         return Sample(
             time=unit.cells["PV.IN"].time,
-            flag=Inputs.MAINS_FAILED in self.inputs(),
+            flag=self.mains_failed,
             temp=self.temperature,
             target=self.setting("TSET"),
             working=unit.value("WKG.SP"),

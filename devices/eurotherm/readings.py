@@ -12,6 +12,7 @@ from devices.eurotherm.watch import FINE, Alarm
 from devices.model import Cause, Kind, Level, Reading
 from devices.rules.settings import instead
 
+OTHER_UNITS = (1, 2)  # of register 516: Fahrenheit, kelvin
 MINOR, MAJOR = (Level.MINOR, Cause.STATE), (Level.MAJOR, Cause.STATE)
 
 Known = tuple[float | str | None, Alarm]
@@ -38,7 +39,7 @@ def _read_back(name: str) -> Reader:
         if furnace.outside_site(name, value):
             return value, MAJOR
         no_ramp = name == "RATE" and not value and not furnace.settings.options.get("allow_no_ramp", False)
-        return value, (MINOR if furnace.demand(name).lasting or no_ramp else FINE)
+        return value, (MINOR if furnace.demands[name].lasting or no_ramp else FINE)
 
     return read
 
@@ -110,7 +111,7 @@ def readings_of(furnace: Furnace, names: Collection[str]) -> dict[str, Reading]:
     now = furnace.clock.time()
     kept = furnace.memory.readings(now, furnace.clock.monotonic()) | furnace.safe.readings(now)
     # Published in C, and wrong by a lot. The register of the unit is inferred: so the value itself is kept.
-    alarm = MAJOR if furnace.other_unit else FINE
+    alarm = MAJOR if furnace.unit.value("UNITS") in OTHER_UNITS else FINE
     found = {name: kept.get(name) or _reading(furnace, name, now, alarm) for name in names}
     return {name: reading for name, reading in found.items() if reading is not None}
 
@@ -120,7 +121,7 @@ def _reading(furnace: Furnace, name: str, now: float, of_unit: Alarm) -> Reading
     row, unit = QUANTITIES[name], furnace.unit
     if name.endswith(".CMD"):
         return Reading(0, now)
-    if name in SETTINGS and (demand := furnace.demand(name)).value is not None and (memory := demand.reading(now)):
+    if name in SETTINGS and (demand := furnace.demands[name]).value is not None and (memory := demand.reading(now)):
         return replace(memory, value=typed(row, demand.value))
     needs = furnace.registers(name)
     invalid = Reading(None, now, Level.INVALID, Cause.READ)

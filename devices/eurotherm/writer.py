@@ -12,7 +12,7 @@ from devices.errors import DeviceError, NotReady, Refused, ReplyTimeout
 from devices.eurotherm.apply import RegisterWriter
 from devices.eurotherm.catalogue import QUANTITIES, SETTINGS, Setting, registers_of
 from devices.eurotherm.furnace import TARGETS, Furnace
-from devices.eurotherm.registers import CONFIGURATION, REGISTERS, SEGMENTS, Inputs, Status
+from devices.eurotherm.registers import CONFIGURATION, REGISTERS, SEGMENTS, Status
 from devices.eurotherm.remote import RemoteKeeper
 from devices.eurotherm.safe import MOVED, SafeMaker
 from devices.model import Limits, Value
@@ -185,7 +185,7 @@ class EurothermWriter:
         fresh = await self._follow_up(name)
         self._furnace.accept(*_MOVED.get(name, ()), name)
         if name == "TSET" and not permit.current().ended:  # what has overtaken it has set another one
-            self._furnace.demand(name).accept(number)
+            self._furnace.demands[name].accept(number)
         return _signals_of({setting.register, "Rm.SP", *fresh}) | {name, f"{name}.RBV", *_MOVED.get(name, ())}
 
     async def _follow_up(self, name: str) -> set[str]:
@@ -271,7 +271,7 @@ class EurothermWriter:
         """Acknowledge every alarm in the controller, and with them the mains failure."""
         answered = await self.registers.send("acknowledge", REGISTERS["Ac.ALL"], 1.0)
         fresh = await self._follow_up("ACK.CMD")
-        still = Status.NEW_ALARM in self._furnace.status or int(self._unit.value("Di.IP") or 0) & Inputs.MAINS_FAILED
+        still = Status.NEW_ALARM in self._furnace.status or self._furnace.mains_failed
         if not answered and not {"StAt", "Di.IP"} <= fresh:
             raise ReplyTimeout("acknowledge: outcome unknown, no answer")
         if still and not answered:
