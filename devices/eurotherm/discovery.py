@@ -111,20 +111,18 @@ async def _identified(link: ModbusUnit, where: ModbusAddress) -> Found:
     }
     if high is not None and low is not None:
         keys["limits"] = {"TSET": (low, high)}
+    hints = [
+        ("safe_temperature = 20", "where SAFE:CMD goes, in C"),
+        ("slope_limit = 15", "C/min that the tube stands"),
+        ("deviation = [5, 20]", "C from the setpoint that are MINOR and MAJOR"),
+    ]
+    if unit.decimals is None and not unit.planner.floats:
+        hints.append(("decimals = 1", "of the temperature: it does not tell"))
     return Found(
         text=text,
         keys=keys,
         remarks={"limits": "C that the controller allows: make it what tube and crucible stand"},
-        hints=(
-            ("safe_temperature = 20", "where SAFE:CMD goes, in C"),
-            ("slope_limit = 15", "C/min that the tube stands"),
-            ("deviation = [5, 20]", "C from the setpoint that are MINOR and MAJOR"),
-            *(
-                (("decimals = 1", "of the temperature: it does not tell"),)
-                if unit.decimals is None and not unit.planner.floats
-                else ()
-            ),
-        ),
+        hints=hints,
         number=link.unit,
     )
 

@@ -51,7 +51,7 @@ async def test_GIVEN_another_bit_rate_WHEN_looked_for_THEN_the_line_is_found_at_
         def at_19200(reply: bytes) -> bytes:
             terminal = furnaces._terminal
             assert terminal is not None
-            good = termios.tcgetattr(terminal.terminal.ours)[5] == termios.B19200
+            good = termios.tcgetattr(terminal.ours)[5] == termios.B19200
             return reply if good else bytes(byte | 0x80 for byte in reply)
 
         furnaces.faults.mangle = at_19200
