@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import os
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import unavailable
+from tests.debian import CACHE
 from tests.softioc import ServerProcess
 
 JCA = "2.4.11"
@@ -27,18 +30,23 @@ def _run(*command: str, seconds: float = 120.0) -> str:
 
 
 @pytest.fixture(scope="session")
-def java_put(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Class path of the program that puts."""
+def java_put() -> str:
+    """Class path of the program that puts, built once on this computer."""
     missing = [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
     if missing:
         unavailable(f"no {', '.join(missing)} here: the Java client is not tested")
-    folder = tmp_path_factory.mktemp("java")
+    source = _HERE / "JavaPut.java"
+    folder = CACHE / f"jca-{JCA}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     library = folder / f"jca-{JCA}.jar"
-    try:
-        _run("mvn", "-q", "-B", _COPY, f"-Dartifact=org.epics:jca:{JCA}", f"-DoutputDirectory={folder}")
-        _run("javac", "-cp", str(library), "-d", str(folder), str(_HERE / "JavaPut.java"))
-    except (RuntimeError, subprocess.TimeoutExpired) as error:
-        unavailable(f"the Java client cannot be built: {error}")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "jca.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "JavaPut.class").exists():
+            try:
+                _run("mvn", "-q", "-B", _COPY, f"-Dartifact=org.epics:jca:{JCA}", f"-DoutputDirectory={folder}")
+                _run("javac", "-cp", str(library), "-d", str(folder), str(source))
+            except (RuntimeError, subprocess.TimeoutExpired) as error:
+                unavailable(f"the Java client cannot be built: {error}")
     return os.pathsep.join((str(folder), str(library)))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ def tolerated(scenario: str, lines: list[str]) -> list[str]:
     return lines
 
 
+@cache
 def tolerated_field(key: str) -> bool:
     """Whether a field may differ in this aspect."""
     return any(fnmatchcase(key, difference.keys) for difference in FIELDS)

@@ -26,9 +26,10 @@ def _answer(reply: Reply) -> tuple[object, ...]:
     """What a reply says, without its time stamp; as text, because NaN differs from itself."""
     if reply.status != ECA_NORMAL:
         return (f"ECA {reply.status}",)
-    facts = dbr.decode(reply.dbr_type, reply.count, reply.canonical)
+    raw = reply.canonical
+    facts = dbr.decode(reply.dbr_type, reply.count, raw)
     shown = {name: value for name, value in vars(facts).items() if value not in (None, ()) and name != "stamp"}
-    return (reply.count, str(shown), reply.canonical)
+    return (reply.count, str(shown), raw)
 
 
 def _compare(expected: _Facts, got: _Facts) -> None:
