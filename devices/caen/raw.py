@@ -125,7 +125,7 @@ class CaenRaw:
             raise Refused(f"{what}: the supply has only {self._unit.channels.count} channels")
         if not self._unit.link.connected:
             raise LinkDown(f"{what}: not connected, nothing was sent")
-        answered = await self._writer.send_raw(parameter, channel, text)
+        answered = await self._writer.send(parameter, parameter, channel, text)
         answer = "acknowledged" if answered else "no answer"
         try:
             found = (await self._unit.monitor(parameter, channel)).word()

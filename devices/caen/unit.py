@@ -75,7 +75,7 @@ class Channels:
         self.number: int | None = None  # of the request for all channels, when it is not the number of channels
         self._found: int | None = None  # values in the last answer of the wrong length
         self._refusals = 0
-        self._grouped: set[str] = set()  # parameters that have been read for all channels at once
+        self.grouped: set[str] = set()  # parameters that have been read for all channels at once
         self._wrong_counts: dict[str, int] = {}
         self._given_up: dict[str, float] = {}  # parameter, or "" for all of them, and the monotonic time of that
 
@@ -122,11 +122,6 @@ class Channels:
             count -= 1
         return count
 
-    @property
-    def proven(self) -> bool:
-        """Whether any group read has worked."""
-        return bool(self._grouped)
-
     def allowed(self, parameter: str) -> bool:
         """Return whether a parameter is to be asked for all channels now."""
         # A group of one would be the request for the second channel, where the unit has more than answer.
@@ -137,7 +132,7 @@ class Channels:
 
     def worked(self, parameter: str) -> None:
         """Note a good answer."""
-        self._grouped.add(parameter)
+        self.grouped.add(parameter)
         self._wrong_counts.pop(parameter, None)
         self._refusals = 0
         self._given_up.pop("", None)
@@ -146,7 +141,7 @@ class Channels:
     def refused(self, parameter: str) -> None:
         """Note that the unit refused a group and answered for single channels."""
         self._refusals += 1
-        if parameter not in self._grouped or self._refusals >= _REFUSALS:
+        if parameter not in self.grouped or self._refusals >= _REFUSALS:
             self._give_up(parameter)
 
     def wrong_count(self, parameter: str, found: int) -> bool:
@@ -154,14 +149,14 @@ class Channels:
         self._found = found
         self._wrong_counts[parameter] = self._wrong_counts.get(parameter, 0) + 1
         # As long as no group answer was ever good, the unit as a whole is suspected, else this parameter.
-        seen = self._wrong_counts[parameter] if self._grouped else sum(self._wrong_counts.values())
+        seen = self._wrong_counts[parameter] if self.grouped else sum(self._wrong_counts.values())
         if seen < _WRONG_COUNTS:
             return False
         self._give_up(parameter)
         return True
 
     def _give_up(self, parameter: str) -> None:
-        single = self._grouped and (parameter not in self._grouped or parameter in self._wrong_counts)
+        single = self.grouped and (parameter not in self.grouped or parameter in self._wrong_counts)
         key = parameter if single else ""
         if key not in self._given_up:
             what = "{} is not answered for all channels at once" if single else "no group reads ({})"
@@ -368,7 +363,7 @@ class CaenUnit:
                     return False, False
                 raise error
         except ErrorReply as refusal:
-            if refusal.word == "PAR" and self.channels.proven and parameter not in self._known:
+            if refusal.word == "PAR" and self.channels.grouped and parameter not in self._known:
                 self._refused(parameter, None, refusal)
                 return True, True
             # Either groups or this parameter are unknown to the unit: asking for one channel decides.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from devices import permit
@@ -40,15 +39,6 @@ _AFFECTED = {
 """What else may change with a setting, beside its own read-back."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where a request goes: a parameter of a channel, or of the board, and how people call it."""
-
-    what: str
-    parameter: str
-    channel: int | None
-
-
 class CaenWriter:
     """Writes to one supply; in which order writes come is settled before they get here."""
 
@@ -76,13 +66,6 @@ class CaenWriter:
             return await self._switch(name, channel, bool(choice_asked(suffix, value, _OUTPUT)))
         return await self._set(name, SETTINGS[suffix], channel, value)
 
-    async def send_raw(self, parameter: str, channel: int | None, text: str | None) -> bool:
-        """Send a SET of any parameter, once; return whether it was acknowledged, False when only reading back can tell.
-
-        Raises Refused, or ReplyTimeout when the outcome is not known.
-        """
-        return await self._send(_Target(parameter, parameter, channel), text)
-
     # Settings
 
     async def _set(self, name: str, setting: Setting, channel: CaenChannel | None, value: Value) -> list[str]:
@@ -92,12 +75,12 @@ class CaenWriter:
             asked, text = await self._number(setting, channel, value)
         else:
             asked, text = await self._choice(setting, channel, value)
-        target = _Target(setting.name, setting.wire, number)
+        place = (setting.name, setting.wire, number)
 
         async def look() -> float | None:
             return self._unit.number(setting.wire, number)
 
-        send, read_back = partial(self._send, target, text), partial(self._read_back, target)
+        send, read_back = partial(self.send, *place, text), partial(self._read_back, *place)
         await apply(asked, demands[setting.name], look, send, read_back)
         if setting.name == "IRANGE" and number is not None:
             await self._refresh_range(number)
@@ -170,10 +153,9 @@ class CaenWriter:
         if not on:
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
         switch = self._unit.layout.switch
-        target = _Target(word, switch or word, channel.number)
         try:
-            answered = await self._send(target, word if switch else None)
-            status = await self._await_output(target, channel, on)
+            answered = await self.send(word, switch or word, channel.number, word if switch else None)
+            status = await self._await_output(word, channel, on)
         except (Refused, LinkDown):
             self._still(channel, on, before)
             raise
@@ -195,14 +177,13 @@ class CaenWriter:
         if not on:
             channel.hv.demand_on = before
 
-    async def _await_output(self, target: _Target, channel: CaenChannel, on: bool) -> int:
+    async def _await_output(self, what: str, channel: CaenChannel, on: bool) -> int:
         """Read STAT until the on bit has followed, a few times at most; return the last word."""
-        place = _Target(target.what, "STAT", channel.number)
         status = 0
         for look in range(STATUS_LOOKS):
             if look:
                 await self._clock.sleep(STATUS_PAUSE)
-            status = int(await self._read_back(place))
+            status = int(await self._read_back(what, "STAT", channel.number))
             if self._unit.layout.has("ON", status) == on:
                 break
         return status
@@ -215,17 +196,17 @@ class CaenWriter:
 
     async def _sample_zero(self, name: str, channel: CaenChannel) -> list[str]:
         self._require("ZCDTC", channel.number, "ZCDTC")
-        target = _Target("ZCDTC", "ZCDTC", channel.number)
-        if not await self._send(target, "ON") and not await self._read_back(target):
+        place = ("ZCDTC", "ZCDTC", channel.number)
+        if not await self.send(*place, "ON") and not await self._read_back(*place):
             raise Refused("ZCDTC: no answer, and the zero current is not being sampled")
-        await self._read_back(target)
+        await self._read_back(*place)
         return [name, f"{channel.prefix}ZCDTC"]
 
     async def _clear(self, name: str) -> list[str]:
         """Clear the alarms of the board; there is no form for one channel (DT55xxE manual, BDCLR)."""
         patience = max(CLEAR_PATIENCE, 3 * self._settings.timeout)
         await self._latch_trips()
-        answered = await self._send(_Target("clear", "BDCLR", None), None, patience)
+        answered = await self.send("clear", "BDCLR", None, None, patience)
         await self._look_at_alarms()
         names = [name, "BD.ALARM"]
         tripped = False
@@ -273,49 +254,55 @@ class CaenWriter:
         if channel is not None and 0 < self._unit.channels.count <= channel:
             raise Refused(f"{what}: the supply has only {self._unit.channels.count} channels")
 
-    async def _send(self, target: _Target, text: str | None, timeout: float | None = None) -> bool:
-        """Send one SET, once; return whether it was acknowledged, False when only reading back can tell."""
+    async def send(
+        self, what: str, parameter: str, channel: int | None, text: str | None, timeout: float | None = None
+    ) -> bool:
+        """Send one SET, once; return whether it was acknowledged, False when only reading back can tell.
+
+        ``what`` is the name for people. Raises Refused, Withdrawn or LinkDown when nothing has changed, ReplyTimeout
+        when the outcome is not known.
+        """
         if not self._unit.link.connected:
-            raise LinkDown(f"{target.what}: not connected, nothing was sent")
+            raise LinkDown(f"{what}: not connected, nothing was sent")
         try:
-            await self._unit.set(target.parameter, target.channel, text, timeout)
+            await self._unit.set(parameter, channel, text, timeout)
         except ErrorReply as error:
             self._board.refused_as_local = error.word == "LOC" or self._board.refused_as_local
-            raise Refused(f"{target.what}: {error.explained}") from error
+            raise Refused(f"{what}: {error.explained}") from error
         except (Garbled, ReplyTimeout) as error:
-            log.warning("%s: %s: %s; reading back", self._settings.name, target.what, error)
+            log.warning("%s: %s: %s; reading back", self._settings.name, what, error)
             return False
         except LinkDown as error:
-            log.warning("%s: %s: %s; reconnecting to read back", self._settings.name, target.what, error)
-            await self._reopen(target, error)
+            log.warning("%s: %s: %s; reconnecting to read back", self._settings.name, what, error)
+            await self._reopen(what, error)
             return False
         self._board.refused_as_local = False
         return True
 
-    async def _reopen(self, target: _Target, lost: LinkDown) -> None:
+    async def _reopen(self, what: str, lost: LinkDown) -> None:
         """Get a connection to the same supply again, only to read."""
         serial = self._unit.value("BDSNUM")
         try:
             await self._unit.link.connect()
             same = serial is None or (await self._unit.monitor("BDSNUM")).word() == serial
         except DeviceError as error:
-            raise ReplyTimeout(f"{target.what}: outcome unknown, {lost}") from error
+            raise ReplyTimeout(f"{what}: outcome unknown, {lost}") from error
         if not same:
             await self._unit.link.close()
-            raise ReplyTimeout(f"{target.what}: outcome unknown, another supply answers at this address now")
+            raise ReplyTimeout(f"{what}: outcome unknown, another supply answers at this address now")
 
-    async def _read_back(self, target: _Target) -> float:
+    async def _read_back(self, what: str, parameter: str, channel: int | None) -> float:
         """Read a parameter after a SET. Raises ReplyTimeout when it cannot be learnt."""
         failure: DeviceError = Garbled("no answer")
         for _ in range(READ_BACKS):
             try:
-                return float(await self._unit.read_back(target.parameter, target.channel))
+                return float(await self._unit.read_back(parameter, channel))
             except Garbled as error:
                 failure = error
             except DeviceError as error:
                 failure = error
                 break
-        raise ReplyTimeout(f"{target.what}: outcome unknown, cannot be read back: {failure}") from failure
+        raise ReplyTimeout(f"{what}: outcome unknown, cannot be read back: {failure}") from failure
 
 
 def _status_signals(channel: CaenChannel) -> list[str]:

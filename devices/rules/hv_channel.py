@@ -32,20 +32,8 @@ class State(IntEnum):
     UNKNOWN = 11
 
 
-STATES: tuple[str, ...] = (
-    "OFF",
-    "ON",
-    "RAMP UP",
-    "RAMP DOWN",
-    "LIMITING",
-    "DEVIATING",
-    "RECOVERING",
-    "INHIBITED",
-    "KILLED / EMERGENCY OFF",
-    "TRIPPED",
-    "FAULT",
-    "UNKNOWN",
-)
+_SHOWN = {State.KILLED: "KILLED / EMERGENCY OFF"}
+STATES = tuple(_SHOWN.get(state, state.name.replace("_", " ")) for state in State)
 """Texts of State, in its order."""
 
 SETTLE = 5.0  # s after a ramp before VDIFF and a current limit count, unless the site says otherwise
