@@ -23,7 +23,7 @@ from devices.iseg.edcp.bits import (
     ModuleStatus,
     bit_names,
 )
-from devices.iseg.exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange, Target, bits
+from devices.iseg.exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange
 from devices.iseg.limits import IsegLimits
 from devices.iseg.unit import IsegUnit
 from devices.rules.channels import channel_prefix
@@ -68,53 +68,56 @@ class IsegOutput:
         return [name, *self._changed(channel)]
 
     async def _off(self, channel: IsegChannel) -> None:
-        status = Target("OFF", _STATUS, channel.number)
+        exchange = self._exchange.about("OFF", channel.number)
         before = channel.hv.demand_on
         try:
-            if not await self._switched_off("OFF", channel):
+            if not await self._switched_off(exchange, channel):
                 raise Refused("OFF: the module did not follow, its control word still says on")
-            if not await self._follows(status, False):
+            if not await self._follows(exchange, False):
                 raise Refused("OFF: the module took the command, but the output is still on")
         except Refused:
             channel.hv.demand_on = before
             raise
 
-    async def _switched_off(self, what: str, channel: IsegChannel) -> bool:
+    async def _switched_off(self, exchange: IsegExchange, channel: IsegChannel) -> bool:
         """Take the on bit away, twice if there is no trace of it, and return whether it is gone.
 
         An emergency off must not be released by the control word, be it that of another host or the one that overtakes
         this write, so the word is looked at before each sending. The status shows it, too, and an output that is to go
         off does not depend on one answer.
         """
-        control, status = (Target(what, item, channel.number) for item in (_CONTROL, _STATUS))
         for _ in range(SENDINGS):
             cuts = self._cuts[channel.number]
             try:
-                held = bool(await self._exchange.read_before(control) & ChannelControl.EMERGENCY_OFF)
+                held = bool(await exchange.read_before(_CONTROL) & ChannelControl.EMERGENCY_OFF)
             except NotReady:
-                held = bool(await self._exchange.read_before(status) & ChannelStatus.EMERGENCY_OFF)
+                held = bool(await exchange.read_before(_STATUS) & ChannelStatus.EMERGENCY_OFF)
             held = held or self._cuts[channel.number] != cuts
-            self._exchange.send(control, int(ChannelControl.EMERGENCY_OFF) if held else 0)
+            exchange.send(_CONTROL, int(ChannelControl.EMERGENCY_OFF) if held else 0)
             channel.hv.demand_on = False  # at once, or an output that obeys would look like one that was lost
-            if await self._exchange.look(control, lambda found: not bits(found) & ChannelControl.ON):
+            if await exchange.look(_CONTROL, lambda found: not found & ChannelControl.ON):
                 return True
         return False
 
     async def _on(self, channel: IsegChannel) -> None:
-        seen = await self._look_before_on(channel)
+        exchange = self._exchange.about("ON", channel.number)
+        seen = await self._look_before_on(exchange, channel)
         try:
-            accepted = await self._control_on(channel.number, seen)
-            if not accepted or not await self._follows(Target("ON", _STATUS, channel.number), True):
-                reason = await self._why_off(channel.number)
-                if accepted:
-                    await self._take_back(channel)
+            accepted = await self._control_on(exchange, seen)
+            if not accepted or not await self._follows(exchange, True):
+                reason = await self._why_off(exchange)
+                if accepted and not await self._switched_off(exchange, channel):
+                    # Or what was accepted but not followed might come true after it was refused.
+                    raise ReplyTimeout(
+                        "ON: outcome unknown, the module does not follow and cannot be switched off again"
+                    )
                 raise Refused(f"ON: the module did not follow: {reason}")
         except ReplyTimeout:
             place = channel_prefix(channel.number)
             channel.hv.demands["ON"].doubt(Asked("output", 1, labels=("OFF", "ON"), device="module", place=place))
             raise
 
-    async def _look_before_on(self, channel: IsegChannel) -> int:
+    async def _look_before_on(self, exchange: IsegExchange, channel: IsegChannel) -> int:
         """Return the events of the channel.
 
         Raises Refused when it has tripped, is in emergency off, or would go to where it must not.
@@ -123,7 +126,7 @@ class IsegOutput:
         settings = [SETTINGS[suffix] for suffix in ("VSET", "ISET")]
         limits = [cell for setting in settings for cell in self._limits.depends_on(setting, number)]
         items = (_CONTROL, _STATUS, _EVENTS, *(setting.item for setting in settings))
-        await self._exchange.look_before("ON", *((item, number) for item in items), *limits, groups=True)
+        await exchange.look_before(*((item, number) for item in items), *limits, groups=True)
         control, status, events = (self._unit.word(item, number) for item in (_CONTROL, _STATUS, _EVENTS))
         if (status | events) & ChannelStatus.TRIP:
             raise Refused("ON: tripped, clear it with CLR:CMD first")
@@ -141,48 +144,35 @@ class IsegOutput:
                 check_limits(f"ON: {setting.suffix}", found[0], setting.unit, limit)
         return events
 
-    async def _control_on(self, number: int, seen: int) -> bool:
+    async def _control_on(self, exchange: IsegExchange, seen: int) -> bool:
         """Write the control word and see whether it sticks; ``seen`` are the events from before."""
-        target = Target("ON", _CONTROL, number)
         for attempt in range(SENDINGS):
-            if attempt and not await self._may_be_sent_again(number, seen):
+            if attempt and not await self._may_be_sent_again(exchange.about("events", exchange.channel), seen):
                 return False
-            self._exchange.send(target, int(ChannelControl.ON))
-            if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelControl.ON)):
+            exchange.send(_CONTROL, int(ChannelControl.ON))
+            if await exchange.look(_CONTROL, lambda found: bool(found & ChannelControl.ON)):
                 return True
         return False
 
-    async def _may_be_sent_again(self, number: int, seen: int) -> bool:
+    async def _may_be_sent_again(self, exchange: IsegExchange, seen: int) -> bool:
         """Whether on was only blocked by bounds events of a past ramp, which one of the rules blames; clears them."""
-        target = Target("events", _EVENTS, number)
-        pending = bits(await self._exchange.read_back(target))
+        pending = await exchange.read_back(_EVENTS)
         if pending & ~seen & _REACTIONS or not pending & HARMLESS:
             return False
-        self._exchange.send(target, int(pending & HARMLESS))
+        exchange.send(_EVENTS, int(pending & HARMLESS))
         return True
 
-    async def _follows(self, target: Target, on: bool) -> bool:
-        if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelStatus.ON) == on, FOLLOW_LOOKS):
+    async def _follows(self, exchange: IsegExchange, on: bool) -> bool:
+        if await exchange.look(_STATUS, lambda found: bool(found & ChannelStatus.ON) == on, FOLLOW_LOOKS):
             return True
         # Whether the on bit is already gone while the output ramps down is not documented.
-        return not on and bool(self._unit.word(_STATUS, target.channel) & ChannelStatus.RAMPING)
+        return not on and bool(self._unit.word(_STATUS, exchange.channel) & ChannelStatus.RAMPING)
 
-    async def _take_back(self, channel: IsegChannel) -> None:
-        """Withdraw an on that was accepted but not followed, so that it does not come true after it was refused."""
-        if not await self._switched_off("ON", channel):
-            raise ReplyTimeout("ON: outcome unknown, the module does not follow and cannot be switched off again")
-
-    async def _why_off(self, channel: int) -> str:
-        status, module, pending, of_module = [
-            bits(await self._exchange.read_back(Target("ON", item, number)))
-            for item, number in (
-                (_STATUS, channel),
-                ("ModuleStatus", None),
-                (_EVENTS, channel),
-                ("ModuleEventStatus", None),
-            )
-        ]
-        of_module &= ~_NO_REASON
+    async def _why_off(self, exchange: IsegExchange) -> str:
+        board = self._exchange.about("ON")
+        status, module = await exchange.read_back(_STATUS), await board.read_back("ModuleStatus")
+        pending = await exchange.read_back(_EVENTS)
+        of_module = await board.read_back("ModuleEventStatus") & ~_NO_REASON
         events, module_events = bit_names(ChannelEvent(pending)), bit_names(ModuleEvent(of_module))
         of_a_ramp = ChannelEvent.CURRENT_CONTROL | ChannelEvent.VOLTAGE_CONTROL | ChannelEvent.END_OF_RAMP
         reasons = (
@@ -200,18 +190,18 @@ class IsegOutput:
 
     def cut(self, channel: IsegChannel) -> None:
         """Send an emergency off and wait for nothing. Raises LinkDown when nothing can be sent."""
-        target = Target("emergency off", _CONTROL, channel.number)
-        self._exchange.send(target, int(ChannelControl.EMERGENCY_OFF))
+        exchange = self._exchange.about("emergency off", channel.number)
+        exchange.send(_CONTROL, int(ChannelControl.EMERGENCY_OFF))
         self._cuts[channel.number] += 1
 
     async def emergency_off(self, name: str, channel: IsegChannel) -> list[str]:
         """Cut the output without ramp; it stays so until cleared. Raises Refused when the channel does not follow."""
         before = channel.hv.demand_on
-        target = Target("emergency off", _STATUS, channel.number)
+        exchange = self._exchange.about("emergency off", channel.number)
         for looks in (LOOKS, FOLLOW_LOOKS):
             self.cut(channel)
             channel.hv.demand_on = False  # see _switched_off
-            if await self._exchange.look(target, lambda found: bool(bits(found) & ChannelStatus.EMERGENCY_OFF), looks):
+            if await exchange.look(_STATUS, lambda found: bool(found & ChannelStatus.EMERGENCY_OFF), looks):
                 channel.hv.accept_on(False)
                 channel.polled({_STATUS}, self._clock.monotonic())
                 # Some boards also forget their set point: the next scan shows it.
@@ -224,23 +214,22 @@ class IsegOutput:
 
         Raises Refused when events stay.
         """
-        number, exchange = channel.number, self._exchange
-        control, events = Target("clear", _CONTROL, number), Target("clear", _EVENTS, number)
-        status = await exchange.read_before(Target("clear", _STATUS, number))
-        await exchange.read_before(events)
+        exchange = self._exchange.about("clear", channel.number)
+        status = await exchange.read_before(_STATUS)
+        await exchange.read_before(_EVENTS)
         # What no scan has seen yet is latched before its marks go.
         channel.polled({_STATUS, _EVENTS}, self._clock.monotonic())
-        word = await exchange.read_before(control)
+        word = await exchange.read_before(_CONTROL)
         waiting = word & ChannelControl.ON and not status & ChannelStatus.ON
         if word & ChannelControl.EMERGENCY_OFF or waiting:
             held = int(ChannelControl.EMERGENCY_OFF | ChannelControl.ON)
-            if not await exchange.apply(control, 0, lambda found: not bits(found) & held):
+            if not await exchange.apply(_CONTROL, 0, lambda found: not found & held):
                 raise Refused("clear: the emergency off cannot be released, or the output does not stay off")
         gone = int(ChannelEvent.TRIP | ChannelEvent.EMERGENCY_OFF)
-        cleared = await exchange.apply(events, CLEARABLE_EVENTS, lambda found: not bits(found) & gone)
-        await exchange.read_back(Target("clear", _STATUS, number))
+        cleared = await exchange.apply(_EVENTS, CLEARABLE_EVENTS, lambda found: not found & gone)
+        await exchange.read_back(_STATUS)
         channel.polled({_STATUS, _EVENTS}, self._clock.monotonic())
         if not cleared:
-            left = bit_names(ChannelEvent(self._unit.word(_EVENTS, number)))
+            left = bit_names(ChannelEvent(self._unit.word(_EVENTS, channel.number)))
             raise Refused(f"clear: events are still pending ({', '.join(left)})")
         return [name, *self._changed(channel)]

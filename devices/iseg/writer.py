@@ -10,7 +10,7 @@ from devices.errors import NotReady, OutOfLimits, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANNEL, MODULE_RAMP, RAMPS, SETTINGS, Setting
 from devices.iseg.channel import IsegChannel
 from devices.iseg.edcp.bits import KEPT_CONTROL, ChannelEvent, ModuleControl, ModuleStatus
-from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange, Target, bits
+from devices.iseg.exchange import FOLLOW_LOOKS, IsegExchange
 from devices.iseg.limits import IsegLimits
 from devices.iseg.module import IsegModule
 from devices.iseg.output import IsegOutput
@@ -20,6 +20,7 @@ from devices.rules.channels import channel_prefix
 from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
+_CONTROL = "ModuleControl"
 
 
 class IsegWriter:
@@ -130,25 +131,22 @@ class IsegWriter:
         """Look at the setting and at what limits it, check, send once, read back, decide."""
         number = channel.number if channel else None
         found = partial(channel.found if channel else self._module.found, setting)
-        of_module = self._limits.shares_ramp(setting)
-        target = Target(setting.suffix, MODULE_RAMP) if of_module else Target(setting.suffix, setting.item, number)
+        item, place = (MODULE_RAMP, None) if self._limits.shares_ramp(setting) else (setting.item, number)
+        exchange = self._exchange.about(setting.suffix, place)
         self._check(setting, asked, number or 0)  # what is known to be outside needs no look
-        await self._exchange.look_before(
-            setting.suffix,
-            (target.item, target.channel),
-            *self._limits.depends_on(setting, number),
-            groups=setting.item in COPIED,
+        await exchange.look_before(
+            (item, place), *self._limits.depends_on(setting, number), groups=setting.item in COPIED
         )
         self._check(setting, asked, number or 0)
         before = found()
 
-        def agrees(_: Value) -> bool:
+        def agrees(_: int) -> bool:
             now = found()
             return now is not None and asked.same(now[0], asked.value)
 
-        self._exchange.send(target, self._wire(setting, asked.value, channel))
+        exchange.send(item, self._wire(setting, asked.value, channel))
         try:
-            agreed = await self._exchange.look(target, agrees)
+            agreed = await exchange.look(item, agrees)
             reason = "" if agreed or number is None else await self._input_error(number)
         except ReplyTimeout:
             demand.doubt(asked)
@@ -178,18 +176,17 @@ class IsegWriter:
 
     async def _set_kill(self, asked: Asked, demand: Demand) -> None:
         """Change one bit of ModuleControl; a write replaces the whole word, so it is read just before."""
-        on, setting = bool(asked.value), SETTINGS["MOD.KILLEN"]
-        target, status = Target("MOD.KILLEN", "ModuleControl"), Target("MOD.KILLEN", setting.item)
-        await self._exchange.look_before(target.what, (status.item, None))
-        old, before = self._unit.word(target.item), self._module.found(setting)
+        on, setting, exchange = bool(asked.value), SETTINGS["MOD.KILLEN"], self._exchange.about("MOD.KILLEN")
+        await exchange.look_before((setting.item, None))
+        old, before = self._unit.word(_CONTROL), self._module.found(setting)
         word = int((old | KEPT_CONTROL) & ~ModuleControl.CLEAR & ~ModuleControl.KILL_ENABLE)
         word |= int(ModuleControl.KILL_ENABLE) if on else 0
-        self._exchange.send(target, word)
+        exchange.send(_CONTROL, word)
         try:
-            written = await self._exchange.look(target, lambda found: found == word)
+            written = await exchange.look(_CONTROL, lambda found: found == word)
             # The status follows the control word, perhaps only with the next round of the board.
-            followed = await self._exchange.look(
-                status, lambda found: bool(bits(found) & ModuleStatus.KILL_ENABLE) == on, FOLLOW_LOOKS if written else 1
+            followed = await exchange.look(
+                setting.item, lambda found: bool(found & ModuleStatus.KILL_ENABLE) == on, FOLLOW_LOOKS if written else 1
             )
             reason = "" if followed else await self._withdraw_kill(int((old | KEPT_CONTROL) & ~ModuleControl.CLEAR))
         except ReplyTimeout:
@@ -200,32 +197,30 @@ class IsegWriter:
 
     async def _withdraw_kill(self, before: int) -> str:
         """Restore a control word that the module does not follow, so that it cannot change the mode later."""
-        target = Target("MOD.KILLEN", "ModuleControl")
-        if self._unit.word(target.item) == before or await self._exchange.apply(
-            target, before, lambda found: found == before
-        ):
+        exchange = self._exchange.about("MOD.KILLEN")
+        if self._unit.word(_CONTROL) == before or await exchange.apply(_CONTROL, before, lambda found: found == before):
             return ", its status does not follow"
         return ", its status does not follow, and ModuleControl stays changed"
 
     async def _input_error(self, channel: int) -> str:
         """Say whether the module found a value not plausible, and clear the mark that this write has left."""
         had = self._unit.word("ChannelEventStatus", channel) & ChannelEvent.INPUT_ERROR
-        target = Target("events", "ChannelEventStatus", channel)
-        if not bits(await self._exchange.read_back(target)) & ChannelEvent.INPUT_ERROR:
+        events = self._exchange.about("events", channel)
+        if not await events.read_back("ChannelEventStatus") & ChannelEvent.INPUT_ERROR:
             return ""
         if not had:
-            self._exchange.send(target, int(ChannelEvent.INPUT_ERROR))
-            await self._exchange.read_back(target)
-            await self._exchange.read_back(Target("status", "ChannelStatus", channel))
+            events.send("ChannelEventStatus", int(ChannelEvent.INPUT_ERROR))
+            await events.read_back("ChannelEventStatus")
+            await self._exchange.about("status", channel).read_back("ChannelStatus")
         return ", it found the value not plausible (input error)"
 
     # Commands
 
     async def _clear_module(self, name: str) -> list[str]:
-        target = Target("clear", "ModuleEventStatus")
-        pending = await self._exchange.read_before(target)
+        exchange = self._exchange.about("clear")
+        pending = await exchange.read_before("ModuleEventStatus")
         if pending:
             # An event whose cause persists comes back at once, which is no reason to complain here.
-            await self._exchange.apply(target, pending, lambda found: bits(found) != pending)
-        await self._exchange.read_back(Target("clear", "ModuleStatus"))
+            await exchange.apply("ModuleEventStatus", pending, lambda found: found != pending)
+        await exchange.read_back("ModuleStatus")
         return [name, "MOD.STAT", "MOD.EVT"]
