@@ -77,11 +77,7 @@ class Flux:
     def query(self, query: Query) -> str:
         """Return the script."""
         fields = " or ".join(f'r._field == "{field}"' for field in query.fields)
-        lines = [
-            *_source(query.measurement),
-            f"  |> filter(fn: (r) => {fields})",
-            *(f"  |> filter(fn: (r) => r.{tag} =~ /^${{{tag}:regex}}$/)" for tag in query.by),
-        ]
+        lines = _source(query.measurement, fields, *(f"r.{tag} =~ /^${{{tag}:regex}}$/" for tag in query.by))
         if query.steps:
             empty = "true" if query.keep else "false"
             lines.append(f"  |> aggregateWindow(every: v.windowPeriod, fn: {query.function}, createEmpty: {empty})")
@@ -93,8 +89,7 @@ class Flux:
 
     def annotation(self, measurement: str, field: str) -> dict[str, Any]:
         """Return what marks the texts of one field."""
-        lines = [*_source(measurement), f'  |> filter(fn: (r) => r._field == "{field}")']
-        text = "\n".join([*lines, "  |> filter(fn: (r) => r.device =~ /^${device:regex}$/)"])
+        text = "\n".join(_source(measurement, f'r._field == "{field}"', "r.device =~ /^${device:regex}$/"))
         return {"target": {"refId": "A", **self.target(text)}}
 
     def values(self, measurement: str, tag: str) -> str:
@@ -104,8 +99,7 @@ class Flux:
 
     def alert(self, measurement: str, field: str, by: Sequence[str], where: Where) -> str:
         """Return the query of an alert rule, which knows no variables."""
-        lines = [*_source(measurement), f'  |> filter(fn: (r) => r._field == "{field}")']
-        lines += [f'  |> filter(fn: (r) => r.{tag} == "{value}")' for tag, value in where]
+        lines = _source(measurement, f'r._field == "{field}"', *(f'r.{tag} == "{value}"' for tag, value in where))
         columns = ", ".join(f'"{tag}"' for tag in by)
         return "\n".join([*lines, f"  |> group(columns: [{columns}])", '  |> sort(columns: ["_time"])', "  |> last()"])
 
@@ -118,9 +112,11 @@ Language = InfluxQl | Flux
 LANGUAGES: Final[Sequence[Language]] = (InfluxQl(), Flux())
 
 
-def _source(measurement: str) -> list[str]:
+def _source(measurement: str, *conditions: str) -> list[str]:
+    """Return the lines that a script begins with: a measurement in the span of the dashboard, by conditions of rows."""
+    wanted = f'r._measurement == "{measurement}"', *conditions
     return [
         "from(bucket: v.defaultBucket)",
         "  |> range(start: v.timeRangeStart, stop: v.timeRangeStop)",
-        f'  |> filter(fn: (r) => r._measurement == "{measurement}")',
+        *(f"  |> filter(fn: (r) => {condition})" for condition in wanted),
     ]

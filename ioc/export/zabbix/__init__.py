@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
@@ -29,9 +29,8 @@ _OLDER_KEYS: Final[Mapping[str, str]] = {
 }
 """Keys of the items that users of the older furnace server have, with the signal that each is."""
 
-_FLOAT, _CHAR, _UNSIGNED, _TEXT = "FLOAT", "CHAR", "UNSIGNED", "TEXT"
+_FLOAT, _UNSIGNED, _TEXT = "FLOAT", "UNSIGNED", "TEXT"
 _TEXTS: Final = frozenset({"lsi", "lso", "stringin", "stringout"})
-_WHOLE: Final = frozenset({"bi", "bo", "mbbi", "mbbo", "longin", "longout"})
 
 
 def write(plant: Plant) -> dict[str, str]:
@@ -39,7 +38,7 @@ def write(plant: Plant) -> dict[str, str]:
     watched = list(alarms(plant))
     records = _records(plant, watched)
     return {
-        "template.yaml": json.dumps(_template(plant, watched, records), indent=1) + "\n",
+        "template.yaml": json.dumps(_Template(plant).export(watched, records), indent=1) + "\n",
         "labioc.conf": "\n".join(_parameters(plant)) + "\n",
         "labioc_pvs.txt": "\n".join(_name(record) for record in records.values()) + "\n",
         "labioc_zabbix.py": files(__name__).joinpath("item.py").read_text(encoding="utf-8"),
@@ -49,14 +48,10 @@ def write(plant: Plant) -> dict[str, str]:
 def _records(plant: Plant, watched: list[Alarm]) -> dict[str, RecordDef]:
     """Return what is asked for: every PV of the alarm tree, rows of furnaces, and their power interruptions."""
     names = {alarm.pv for alarm in watched}
-    for device in plant.devices:
-        if device.heats:
-            wanted = {*_OLDER_KEYS.values(), *(suffix for suffix in device.records if suffix.startswith("PWR:"))}
-            names |= {
-                device.records[suffix].name
-                for suffix in wanted
-                if suffix in device.records and not suffix.endswith(":CMD")
-            }
+    for device in (device for device in plant.devices if device.heats):
+        for suffix, record in device.records.items():
+            if suffix in _OLDER_KEYS.values() or (suffix.startswith("PWR:") and not suffix.endswith(":CMD")):
+                names.add(record.name)
     served = (*plant.records.values(), *(r for records in plant.archivers.values() for r in records.values()))
     return {record.name: record for record in served if record.name in names}
 
@@ -80,87 +75,84 @@ def _parameters(plant: Plant) -> Iterator[str]:
         yield f"UserParameter={key}[*],{device}"
 
 
-def _template(plant: Plant, watched: list[Alarm], records: Mapping[str, RecordDef]) -> dict[str, Any]:
-    name = f"labioc {plant.prefix}"
-    master = {"uuid": _uuid(name, _MASTER), "name": "All PVs", "key": _MASTER, "delay": "1m", "history": "1h",
-              "trends": "0", "value_type": _TEXT}  # fmt: skip
-    items: list[dict[str, Any]] = [master]
-    causes = {alarm.pv: alarm for alarm in watched}
-    for record in records.values():
-        items.append(_item(name, record, "value"))
-    for alarm in watched:
-        items.append({**_item(name, records[alarm.pv], "sevr"), "triggers": [_trigger(name, alarm, causes)]})
-    for pv, record in records.items():
-        if pv.endswith(":PWR:COUNT"):
-            item = next(item for item in items if item["key"] == _key(record, "value"))
-            item["triggers"] = [_interruption(name, record)]
-    group = {"uuid": _uuid("group"), "name": "Templates/Laboratory"}
-    template = {
-        "uuid": _uuid(name),
-        "template": name,
-        "name": name,
-        "groups": [{"name": group["name"]}],
-        "items": items,
-    }
-    return {"zabbix_export": {"version": "6.0", "groups": [group], "templates": [template]}}
+class _Template:
+    """The template of a site; its name is part of every expression in it."""
 
+    def __init__(self, plant: Plant) -> None:
+        self._name = f"labioc {plant.prefix}"
 
-def _item(template: str, record: RecordDef, what: str) -> dict[str, Any]:
-    """One part of the answer of the master item; null, which is no value, is left out."""
-    kind = _UNSIGNED if what == "sevr" else _TEXT if record.rtyp in _TEXTS else _FLOAT
-    title = record.fields.get("DESC", "") + (" (severity)" if what == "sevr" else "")
-    path = {"type": "JSONPATH", "parameters": [f"$['{_name(record)}'].{what}"]}
-    item: dict[str, Any] = {
-        "uuid": _uuid(template, record.name, what),
-        "name": f"{record.name}: {title}",
-        "type": "DEPENDENT",
-        "key": _key(record, what),
-        "delay": "0",
-        "value_type": kind,
-        "description": record.info.get("guidance", ""),
-        "preprocessing": [path, {"type": "NOT_MATCHES_REGEX", "parameters": ["^null$"],
-                                 "error_handler": "DISCARD_VALUE"}],
-        "master_item": {"key": _MASTER},
-    }  # fmt: skip
-    if kind == _TEXT:
-        item["trends"] = "0"
-    elif record.fields.get("EGU") and what == "value":
-        item["units"] = "!" + record.fields["EGU"]  # no prefixes: 1.5 kC is no temperature
-    return item
+    def export(self, watched: Sequence[Alarm], records: Mapping[str, RecordDef]) -> dict[str, Any]:
+        """Return it with an item for each record, and one for the severity of each alarm, with its trigger."""
+        master = {"uuid": _uuid(self._name, _MASTER), "name": "All PVs", "key": _MASTER, "delay": "1m", "history": "1h",
+                  "trends": "0", "value_type": _TEXT}  # fmt: skip
+        causes = {alarm.pv: alarm for alarm in watched}
+        values = [self._value(record) for record in records.values()]
+        severities = [
+            self._item(records[alarm.pv], "sevr", _UNSIGNED) | {"triggers": [self._trigger(alarm, causes)]}
+            for alarm in watched
+        ]
+        group = {"uuid": _uuid("group"), "name": "Templates/Laboratory"}
+        template = {
+            "uuid": _uuid(self._name),
+            "template": self._name,
+            "name": self._name,
+            "groups": [{"name": group["name"]}],
+            "items": [master, *values, *severities],
+        }
+        return {"zabbix_export": {"version": "6.0", "groups": [group], "templates": [template]}}
 
+    def _value(self, record: RecordDef) -> dict[str, Any]:
+        item = self._item(record, "value", _TEXT if record.rtyp in _TEXTS else _FLOAT)
+        if record.rtyp in _TEXTS:
+            item["trends"] = "0"
+        elif record.fields.get("EGU"):
+            item["units"] = "!" + record.fields["EGU"]  # no prefixes: 1.5 kC is no temperature
+        if record.name.endswith(":PWR:COUNT"):
+            item["triggers"] = [self._interruption(record)]
+        return item
 
-def _key(record: RecordDef, what: str) -> str:
-    return f"labioc.{what}[{record.name}]"
+    def _item(self, record: RecordDef, what: str, kind: str) -> dict[str, Any]:
+        """One part of the answer of the master item; null, which is no value, is left out."""
+        title = record.fields.get("DESC", "") + (" (severity)" if what == "sevr" else "")
+        path = {"type": "JSONPATH", "parameters": [f"$['{_name(record)}'].{what}"]}
+        return {
+            "uuid": _uuid(self._name, record.name, what),
+            "name": f"{record.name}: {title}",
+            "type": "DEPENDENT",
+            "key": f"labioc.{what}[{record.name}]",
+            "delay": "0",
+            "value_type": kind,
+            "description": record.info.get("guidance", ""),
+            "preprocessing": [path, {"type": "NOT_MATCHES_REGEX", "parameters": ["^null$"],
+                                     "error_handler": "DISCARD_VALUE"}],
+            "master_item": {"key": _MASTER},
+        }  # fmt: skip
 
+    def _trigger(self, alarm: Alarm, causes: Mapping[str, Alarm]) -> dict[str, Any]:
+        """Let a severity of MAJOR or INVALID that lasts be a problem, unless its link or server has one."""
+        trigger: dict[str, Any] = {
+            "uuid": _uuid(self._name, alarm.pv, "trigger"),
+            "expression": self._lasting(alarm.pv),
+            "name": alarm.description,
+            "priority": "HIGH" if alarm.spoken else "WARNING",
+            "description": alarm.guidance,
+        }
+        cause = causes.get(alarm.filter.lstrip("'").partition("'")[0])
+        if cause is not None:
+            trigger["dependencies"] = [{"name": cause.description, "expression": self._lasting(cause.pv)}]
+        return trigger
 
-def _trigger(template: str, alarm: Alarm, causes: Mapping[str, Alarm]) -> dict[str, Any]:
-    """Let a severity of MAJOR or INVALID that lasts be a problem, unless its link or server has one."""
-    trigger: dict[str, Any] = {
-        "uuid": _uuid(template, alarm.pv, "trigger"),
-        "expression": _lasting(template, alarm.pv),
-        "name": alarm.description,
-        "priority": "HIGH" if alarm.spoken else "WARNING",
-        "description": alarm.guidance,
-    }
-    cause = causes.get(alarm.filter.lstrip("'").partition("'")[0])
-    if cause is not None:
-        trigger["dependencies"] = [{"name": cause.description, "expression": _lasting(template, cause.pv)}]
-    return trigger
+    def _lasting(self, pv: str) -> str:
+        return f"min(/{self._name}/labioc.sevr[{pv}],#2)>=2"
 
-
-def _lasting(template: str, pv: str) -> str:
-    return f"min(/{template}/labioc.sevr[{pv}],#2)>=2"
-
-
-def _interruption(template: str, record: RecordDef) -> dict[str, Any]:
-    device = record.name.split(":")[-3]
-    return {
-        "uuid": _uuid(template, record.name, "interruption"),
-        "expression": f"change(/{template}/{_key(record, 'value')})>0",
-        "name": f"{device}: power was interrupted, read PWR:MSG",
-        "priority": "WARNING",
-        "manual_close": "YES",
-    }
+    def _interruption(self, record: RecordDef) -> dict[str, Any]:
+        return {
+            "uuid": _uuid(self._name, record.name, "interruption"),
+            "expression": f"change(/{self._name}/labioc.value[{record.name}])>0",
+            "name": f"{record.name.split(':')[-3]}: power was interrupted, read PWR:MSG",
+            "priority": "WARNING",
+            "manual_close": "YES",
+        }
 
 
 def _uuid(*parts: str) -> str:
