@@ -15,9 +15,8 @@ from functools import partial
 from typing import Protocol
 
 from ioc.app import App
-from ioc.console.devices import details, overview, raw_request
+from ioc.console.devices import Places, Put, details, overview, raw_request
 from ioc.console.pvs import CommandError, Line, Watch, all_fields, find, names, put, targets, value_line
-from ioc.console.verbs import Places, Put
 from ioc.records import AccessDenied, Cancelled, PutContext, PutRefused, fields_of
 from ioc.scan.scanner import DeviceScanner
 
