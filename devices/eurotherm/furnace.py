@@ -168,10 +168,9 @@ class Furnace:
         needs = registers_of(name)
         if len(needs) == 1 or _UNITS.isdisjoint(needs):
             return needs
-        register, unit = needs
         # An instrument without the register of a unit has the usual one, and a twin is in milliseconds always.
-        known = unit in self.unit.missing or (unit == UNIT_OF[Scale.TIMER] and self.unit.planner.floats)
-        return (register,) if known else needs
+        known = needs[1] in self.unit.missing or (needs[1] == UNIT_OF[Scale.TIMER] and self.unit.planner.floats)
+        return needs[:1] if known else needs
 
     # Limits
 

@@ -67,8 +67,6 @@ class EurothermUnit:
         if cell is None or cell.value is None:
             return None
         register = REGISTERS[name]
-        if register.scale is not Scale.RATE and register.scale is not Scale.TIMER:
-            return cell.value
         if register.scale is Scale.TIMER and reads_twin(register, self.planner.floats):
             return cell.value
         factor = self.factor(register)
@@ -150,19 +148,15 @@ class EurothermUnit:
 
     async def _ask(self, start: int, count: int, refusals: int) -> tuple[int, ...]:
         """Read words; a refusal is believed once it came so many times in a row. Raises ModbusRefusal and Garbled."""
-        before: ModbusRefusal | None = None
-        while True:
-            try:
-                words = await self.link.read_registers(start, count)
-            except ModbusRefusal as refusal:
-                refusals -= 1
-                if not refusals:
-                    raise
-                before = refusal
-                continue
-            if before is not None:
-                self._count(str(before))
-            return words
+        try:
+            return await self.link.read_registers(start, count)
+        except ModbusRefusal as refusal:
+            if refusals == 1:
+                raise
+            first = refusal
+        words = await self._ask(start, count, refusals - 1)
+        self._count(str(first))
+        return words
 
     async def _has_floats(self, refusals: int) -> bool:
         try:
@@ -262,13 +256,10 @@ class EurothermUnit:
         return set() if name is None else await self.read_block(Planner(self.planner.floats).blocks((name,))[0])
 
     async def _refused(self, block: Block, refusal: ModbusRefusal, seen: bool) -> set[str]:
-        if refusal.code not in ABSENT_CODES or seen:
-            self._count(str(refusal))  # what was there before has not ceased to exist
-            self.answers.bad(*block.names)
-            return set()
-        if self.planner.learn(block):
+        absent = refusal.code in ABSENT_CODES and not seen  # what was there before has not ceased to exist
+        if absent and self.planner.learn(block):
             return await self.read(block.names)
-        if block.names[0] in _ALWAYS:
+        if not absent or block.names[0] in _ALWAYS:
             self._count(str(refusal))
             self.answers.bad(*block.names)
             return set()
