@@ -127,15 +127,11 @@ class NumberRecord(Record):
         if not (like_value or spec.name in self.shown_like_value):
             disp = type_range(spec.dbf)
         ctrl = self._control() if like_value else type_range(spec.dbf)
-        meta = Meta(disp_high=disp[0], disp_low=disp[1], ctrl_high=ctrl[0], ctrl_low=ctrl[1])
-        if spec.dbf == self.value_type and spec.name not in self.no_units:
-            meta.units = str(self.get("EGU"))
-        meta.precision = self._precision(spec)
-        if spec.name == "VAL":
-            meta.hihi, meta.lolo, meta.high, meta.low = (
-                self.number(limit) if self._fields.get(severity) else NAN for limit, severity, _, _ in _LIMITS
-            )
-        return meta
+        has_units = spec.dbf == self.value_type and spec.name not in self.no_units
+        counts = self._fields if spec.name == "VAL" else {}
+        hihi, lolo, high, low = (self.number(limit) if counts.get(by) else NAN for limit, by, _, _ in _LIMITS)
+        units = str(self.get("EGU")) if has_units else ""
+        return Meta(units, self._precision(spec), *disp, hihi, high, low, lolo, *ctrl)
 
     def text_precision(self, spec: FieldSpec) -> int:
         """PREC, for all fields."""

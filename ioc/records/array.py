@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ioc.records import status as st
 from ioc.records.convert import check_range
-from ioc.records.fields import Meta, Value, default_precision, type_range
+from ioc.records.fields import NAN, Meta, Value, default_precision, type_range
 from ioc.records.fieldtable import FLOAT_TYPES, FieldSpec, fields_of
 from ioc.records.put import PutRefused, from_client
 from ioc.records.record import Record
@@ -97,12 +97,7 @@ class Waveform(Record):
             disp = (float(self.capacity) if spec.name == "NORD" else 1.0), 0.0
         else:
             disp = type_range(spec.dbf)
+        units = str(self.get("EGU")) if spec.name in ("VAL", "HOPR", "LOPR") else ""
         precision = int(self.number("PREC"))
-        return Meta(
-            units=str(self.get("EGU")) if spec.name in ("VAL", "HOPR", "LOPR") else "",
-            precision=precision if spec.name == "VAL" else default_precision(spec.dbf, precision),
-            disp_high=disp[0],
-            disp_low=disp[1],
-            ctrl_high=disp[0],
-            ctrl_low=disp[1],
-        )
+        shown = precision if spec.name == "VAL" else default_precision(spec.dbf, precision)
+        return Meta(units, shown, *disp, NAN, NAN, NAN, NAN, *disp)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from ioc.records.fieldtable import FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
+from ioc.records.fieldtable import ENUM_TYPES, FLOAT_TYPES, LINK_TYPES, FieldSpec, FieldValue
 
 DBR_STRING, DBR_SHORT, DBR_FLOAT, DBR_ENUM, DBR_CHAR, DBR_LONG, DBR_DOUBLE = range(7)
 
@@ -16,37 +16,24 @@ STRING_SIZE: Final = 40
 
 #: Plain DBR type under which a field of each type is offered to clients (mapDBFToDBR of db_access).
 NATIVE: Final = {
-    "STRING": DBR_STRING,
-    "CHAR": DBR_CHAR,
-    "UCHAR": DBR_CHAR,
+    **dict.fromkeys(("STRING", *LINK_TYPES), DBR_STRING),
+    **dict.fromkeys(("CHAR", "UCHAR"), DBR_CHAR),
     "SHORT": DBR_SHORT,
-    "USHORT": DBR_LONG,
-    "LONG": DBR_LONG,
-    "ULONG": DBR_DOUBLE,
-    "INT64": DBR_DOUBLE,
-    "UINT64": DBR_DOUBLE,
+    **dict.fromkeys(("USHORT", "LONG"), DBR_LONG),
     "FLOAT": DBR_FLOAT,
-    "DOUBLE": DBR_DOUBLE,
-    "ENUM": DBR_ENUM,
-    "MENU": DBR_ENUM,
-    "DEVICE": DBR_ENUM,
-    "INLINK": DBR_STRING,
-    "OUTLINK": DBR_STRING,
-    "FWDLINK": DBR_STRING,
+    **dict.fromkeys(("ULONG", "INT64", "UINT64", "DOUBLE"), DBR_DOUBLE),
+    **dict.fromkeys(ENUM_TYPES, DBR_ENUM),
 }
 
 INTEGER_RANGES: Final = {
     "CHAR": (-(2**7), 2**7 - 1),
     "UCHAR": (0, 2**8 - 1),
     "SHORT": (-(2**15), 2**15 - 1),
-    "USHORT": (0, 2**16 - 1),
+    **dict.fromkeys(("USHORT", *ENUM_TYPES), (0, 2**16 - 1)),
     "LONG": (-(2**31), 2**31 - 1),
     "ULONG": (0, 2**32 - 1),
     "INT64": (-(2**63), 2**63 - 1),
     "UINT64": (0, 2**64 - 1),
-    "ENUM": (0, 2**16 - 1),
-    "MENU": (0, 2**16 - 1),
-    "DEVICE": (0, 2**16 - 1),
 }
 
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Final, Protocol
+from typing import ClassVar, Final, NamedTuple, Protocol
 
 from ioc.database.dbfile import RecordDef
 from ioc.records import status as st
@@ -25,9 +24,8 @@ _NOTHING: frozenset[str] = frozenset()
 NAN: Final = math.nan
 
 
-@dataclass(slots=True)
-class Meta:
-    """Metadata of one field; alarm limits that do not count are NaN, as in base."""
+class Meta(NamedTuple):
+    """Metadata of one field, limits in the order of the wire; alarm limits that do not count are NaN, as in base."""
 
     units: str = ""
     precision: int = 0

@@ -86,13 +86,8 @@ def _head(record: Record, spec: FieldSpec, kind: int, plain: int) -> bytes:
     if kind == STS or plain == DBR_STRING:
         return status + bytes(_STATUS_PAD.get(plain, 0))
     if plain == DBR_ENUM:
-        return status + _enum_head(states(record, spec))
+        return status + _enum_head(record.enum_strings() if spec.dbf == "ENUM" else spec.choices)
     return status + _numeric_head(record.meta(spec), plain, kind == CTRL)
-
-
-def states(record: Record, spec: FieldSpec) -> Sequence[str]:
-    """Texts of an enumerated field: those of the record's states, or the choices of a menu."""
-    return record.enum_strings() if spec.dbf == "ENUM" else spec.choices
 
 
 def _enum_head(texts: Sequence[str]) -> bytes:
@@ -106,9 +101,7 @@ def _numeric_head(meta: Meta, plain: int, control: bool) -> bytes:
     if plain in (DBR_FLOAT, DBR_DOUBLE):
         head = struct.pack(">hxx", meta.precision)
     head += _cut(meta.units, UNITS_SIZE)
-    limits = [meta.disp_high, meta.disp_low, meta.hihi, meta.high, meta.low, meta.lolo]
-    if control:
-        limits += [meta.ctrl_high, meta.ctrl_low]
+    limits = meta[2:] if control else meta[2:-2]
     head += struct.pack(f">{len(limits)}{CODES[plain]}", *(_limit(value, plain) for value in limits))
     return head + b"\0" if plain == DBR_CHAR else head
 
@@ -119,8 +112,7 @@ def _limit(value: float, plain: int) -> float | int:
         return value
     if plain == DBR_FLOAT:
         return to_float32(value)
-    low, high = INTEGER_RANGES["LONG"]
-    number = int(min(max(value, low), high)) if not math.isnan(value) else 0
+    number = to_integer(value, DBR_LONG)
     if plain == DBR_LONG:
         return number
     return number & 0xFF if plain == DBR_CHAR else (number + 0x8000) % 0x10000 - 0x8000
