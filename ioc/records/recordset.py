@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Final
 
@@ -109,19 +109,14 @@ class RecordSet(dict[str, Record]):
             record.database = self
 
     @classmethod
-    def build(
-        cls,
-        definitions: Iterable[RecordDef],
-        aliases: Mapping[str, str] | None = None,
-        time: Callable[[], float] = time.time,
-    ) -> RecordSet:
+    def build(cls, definitions: Iterable[RecordDef], time: Callable[[], float] = time.time) -> RecordSet:
         """Make all records; soft ones are stamped with ``time`` when they are processed.
 
         Raises DatabaseError with every mistake of every record: unknown types and fields, bad values, duplicate names.
         """
         errors: list[str] = []
         records: dict[str, Record] = {}
-        names = dict(aliases or {})
+        aliases: dict[str, str] = {}
         for defn in definitions:
             record = make_record(defn, errors)
             if defn.name in records:
@@ -131,9 +126,9 @@ class RecordSet(dict[str, Record]):
                 )
             elif record is not None:
                 records[defn.name] = record
-            names.update(dict.fromkeys(defn.aliases, defn.name))
-        errors += [f"alias {alias}: there is a record of that name" for alias in names if alias in records]
-        whole = cls(records, names, time)
+            aliases.update(dict.fromkeys(defn.aliases, defn.name))
+        errors += [f"alias {alias}: there is a record of that name" for alias in aliases if alias in records]
+        whole = cls(records, aliases, time)
         for record in records.values():
             if not LINK_FIELDS.isdisjoint(record.defn.fields):
                 errors += whole._load_links(record)
