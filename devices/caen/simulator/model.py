@@ -29,13 +29,18 @@ class _RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A numeric setting of a channel: its attribute, format and range, and the names of its limits."""
+    """A numeric setting of a channel: its attribute, format and range.
+
+    ``limit`` is what the names of its limits begin with, ``step`` the same for resolution and decimals.
+    """
 
     attribute: str
     digits: int
     decimals: int
     low: float
     high: float
+    limit: str
+    step: str
 
     def show(self, value: float) -> str:
         """Return the value in the unit's fixed format."""
@@ -43,12 +48,12 @@ class Setting:
 
 
 SETTINGS: Mapping[str, Setting] = {
-    "VSET": Setting("vset", 4, 1, 0.0, 4000.0),
-    "ISET": Setting("iset", 4, 2, 0.0, 3000.0),
-    "MAXV": Setting("maxv", 4, 0, 0.0, 4100.0),
-    "RUP": Setting("rup", 3, 0, 1.0, 500.0),
-    "RDW": Setting("rdw", 3, 0, 1.0, 500.0),
-    "TRIP": Setting("trip", 4, 1, 0.0, 1000.0),
+    "VSET": Setting("vset", 4, 1, 0.0, 4000.0, "V", "VS"),
+    "ISET": Setting("iset", 4, 2, 0.0, 3000.0, "I", "IS"),
+    "MAXV": Setting("maxv", 4, 0, 0.0, 4100.0, "MV", "MV"),
+    "RUP": Setting("rup", 3, 0, 1.0, 500.0, "RUP", "RUP"),
+    "RDW": Setting("rdw", 3, 0, 1.0, 500.0, "RDW", "RDW"),
+    "TRIP": Setting("trip", 4, 1, 0.0, 1000.0, "TRIP", "TRIP"),
 }
 
 CHOICES: Mapping[str, tuple[str, tuple[str, str]]] = {
@@ -59,6 +64,7 @@ CHOICES: Mapping[str, tuple[str, tuple[str, str]]] = {
 }
 
 ONLY_A = {"ZCADJ", "ZCDTC"}
+STEPS_A = {"VMRES": "0.1", "VMDEC": "1", "IMRESH": "0.01", "IMDECH": "2", "IMRESL": "0.001", "IMDECL": "3"}
 MEASURED = {"VMON", "IMON", "STAT", "POL"}
 
 NETWORK: Mapping[str, str] = {
@@ -81,33 +87,18 @@ def fixed(value: float, digits: int, decimals: int) -> str:
     return f"{value:0{digits + (decimals + 1 if decimals else 0)}.{decimals}f}"
 
 
-_STEMS = {"VSET": ("V", "VS"), "ISET": ("I", "IS"), "MAXV": ("MV", "MV")}
-"""What the names of limits, and those of resolution and decimals, begin with, where it is not the setting."""
-
-
 def _constants(profile: Profile) -> dict[str, str]:
     """Return the limits, resolutions and decimals that a channel of this profile tells."""
     table: dict[str, str] = {}
-    for par, setting in SETTINGS.items():
-        limit, step = _STEMS.get(par, (par, par))
-        table |= {f"{limit}MIN": setting.show(setting.low), f"{limit}MAX": setting.show(setting.high)}
-        table |= {
-            f"{step}RES": fixed(10.0**-setting.decimals, 1, setting.decimals),
-            f"{step}DEC": str(setting.decimals),
-        }
+    for one in SETTINGS.values():
+        table |= {f"{one.limit}MIN": one.show(one.low), f"{one.limit}MAX": one.show(one.high)}
+        table[f"{one.step}DEC"] = str(one.decimals)
+        if profile is Profile.A:
+            table[f"{one.step}RES"] = fixed(10.0**-one.decimals, 1, one.decimals)
     if profile is Profile.B:
-        table["VDEC"] = table.pop("VSDEC")
-        return {par: text for par, text in table.items() if not par.endswith("RES")}
-    table["IMAXH"], table["IMAXL"] = table.pop("IMAX"), fixed(SETTINGS["ISET"].high * LOW_RANGE, 4, 2)
-    measured = {
-        "VMRES": "0.1",
-        "VMDEC": "1",
-        "IMRESH": "0.01",
-        "IMDECH": "2",
-        "IMRESL": "0.001",
-        "IMDECL": "3",
-    }
-    return {**table, **measured}
+        return {"VDEC": table.pop("VSDEC"), **table}
+    low_range = fixed(SETTINGS["ISET"].high * LOW_RANGE, 4, 2)
+    return {"IMAXH": table.pop("IMAX"), "IMAXL": low_range, **table, **STEPS_A}
 
 
 class CaenModel:
@@ -206,12 +197,10 @@ class CaenModel:
         return f"#{prefix}CMD:OK{'' if value is None else f',VAL:{value}{end}'}\r\n".encode("ascii")
 
     def _execute(self, request: str) -> str | None:
-        fields: dict[str, str] = {}
-        for field in request.split(","):
-            key, colon, text = field.partition(":")
-            if not colon or key not in ("CMD", "CH", "PAR", "VAL") or key in fields:
-                raise _RefusedError("CMD")
-            fields[key] = text.strip()
+        parts = [field.partition(":") for field in request.split(",")]
+        fields = {key: text.strip() for key, colon, text in parts if colon}
+        if len(fields) < len(parts) or not fields.keys() <= {"CMD", "CH", "PAR", "VAL"}:
+            raise _RefusedError("CMD")
         command, par, value = fields.get("CMD"), fields.get("PAR", ""), fields.get("VAL")
         if command not in ("MON", "SET"):
             raise _RefusedError("CMD")
@@ -226,22 +215,21 @@ class CaenModel:
             return None
         if par not in (self._readable if command == "MON" else self._settable):
             raise _RefusedError("PAR")
-        numbers = self._addressed(fields.get("CH", ""), reading=command == "MON")
-        channels = [self.channels[number] for number in numbers]
+        channels = self._addressed(fields.get("CH", ""), reading=command == "MON")
         if command == "MON":
             return ";".join(self._channel_value(par, channel) for channel in channels)
         self._set_channels(par, value, channels)
         return None
 
-    def _addressed(self, text: str, *, reading: bool) -> range:
+    def _addressed(self, text: str, *, reading: bool) -> Sequence[SimulatedOutput]:
         """Return the channels meant: one, or all of them for the number behind the last."""
         match = _CHANNEL.fullmatch(text)
         number = int(match[1]) if match else -1
         if number == len(self.channels) and not (reading and self.refuse_groups):
-            return range(number)
+            return self.channels
         if not 0 <= number < len(self.channels):
             raise _RefusedError("CH")
-        return range(number, number + 1)
+        return self.channels[number : number + 1]
 
     def _channel_value(self, par: str, channel: SimulatedOutput) -> str:
         if setting := SETTINGS.get(par):
