@@ -156,17 +156,23 @@ class ArchivePages:
         return [{"meta": _meta(pv), "data": data}]
 
 
-class ArchiveServer:
+class ArchiveServer(ThreadingHTTPServer):
     """Serves the pages, in threads of its own: reading the log must not hold up the bridge."""
 
+    daemon_threads = True
+    block_on_close = False
+
     def __init__(self, pages: ArchivePages, host: str, port: int) -> None:
-        self._server = _Server((host, port), _handler(pages))
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="archive over HTTP")
+        self.pages = pages
+        self.turn = threading.Semaphore(_MOST_ANSWERS)
+        self._clients = threading.Semaphore(_MOST_CLIENTS)
+        super().__init__((host, port), _Handler)
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.1,), name="archive over HTTP")
 
     @property
     def address(self) -> tuple[str, int]:
         """Where it listens."""
-        host, port = self._server.server_address[:2]
+        host, port = self.server_address[:2]
         return str(host), int(port)
 
     def start(self) -> None:
@@ -176,19 +182,9 @@ class ArchiveServer:
     def stop(self) -> None:
         """Answer nothing more; what is under way is given up."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            self.shutdown()
             self._thread.join()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler]) -> None:
-        self.turn = threading.Semaphore(_MOST_ANSWERS)
-        self._clients = threading.Semaphore(_MOST_CLIENTS)
-        super().__init__(address, handler)
+        self.server_close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a thread for a client, unless there are too many."""
@@ -209,37 +205,35 @@ class _Server(ThreadingHTTPServer):
         log.debug("archive over HTTP: %s", client_address, exc_info=True)
 
 
-def _handler(pages: ArchivePages) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        timeout = _REQUEST_SECONDS
+class _Handler(BaseHTTPRequestHandler):
+    server: ArchiveServer
+    timeout = _REQUEST_SECONDS
 
-        def log_message(self, format: str, *args: Any) -> None:
-            log.debug("archive over HTTP: %s", format % args)
+    def log_message(self, format: str, *args: Any) -> None:
+        log.debug("archive over HTTP: %s", format % args)
 
-        def do_GET(self) -> None:
-            try:
-                with self.server.turn:  # type: ignore[attr-defined]
-                    body = _encoded(pages.page(self.path))
-                self._send(200, body, "application/json")
-            except NotFound as error:
-                self._send(404, f"{error}\n".encode(), "text/plain")
-            except (BadRequest, ValueError) as error:
-                self._send(400, f"{error}\n".encode(), "text/plain")
-            except (HistoryError, OSError) as error:
-                log.warning("archive over HTTP: %s: %s", self.path, error)
-                self._send(503, f"{error}\n".encode(), "text/plain")
+    def do_GET(self) -> None:
+        try:
+            with self.server.turn:
+                body = _encoded(self.server.pages.page(self.path))
+            self._send(200, body, "application/json")
+        except NotFound as error:
+            self._send(404, f"{error}\n".encode(), "text/plain")
+        except (BadRequest, ValueError) as error:
+            self._send(400, f"{error}\n".encode(), "text/plain")
+        except (HistoryError, OSError) as error:
+            log.warning("archive over HTTP: %s: %s", self.path, error)
+            self._send(503, f"{error}\n".encode(), "text/plain")
 
-        def _send(self, status: int, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", f"{kind}; charset=utf-8")
-            if len(body) >= _SMALLEST_GZIP and "gzip" in self.headers.get("Accept-Encoding", ""):
-                body = gzip.compress(body, 1)
-                self.send_header("Content-Encoding", "gzip")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-    return Handler
+    def _send(self, status: int, body: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", f"{kind}; charset=utf-8")
+        if len(body) >= _SMALLEST_GZIP and "gzip" in self.headers.get("Accept-Encoding", ""):
+            body = gzip.compress(body, 1)
+            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
 
 
 def _encoded(page: Any) -> bytes:
