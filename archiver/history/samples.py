@@ -166,12 +166,9 @@ def combined(
 
 def _in_force(earlier: Iterable[Sample]) -> list[Sample]:
     """Return what held after some samples: the last value with its severity, and what has ended it since."""
-    value = _newest(earlier, lambda sample: sample.value is not None)
-    severity = _newest(earlier, lambda sample: sample.severity is not None)
-    connection = _newest(earlier, lambda sample: sample.connected is not None)
+    value, before, severity, connection = _newest(earlier)
     found = []
     if value is not None:
-        before = _newest(earlier, lambda sample: sample.severity is not None and sample.time <= value.time)
         found.append(Sample(value.time, value.value, before.severity if before is not None else None))
     if severity is not None and (value is None or severity.time > value.time):
         found.append(Sample(severity.time, severity=severity.severity))
@@ -182,18 +179,19 @@ def _in_force(earlier: Iterable[Sample]) -> list[Sample]:
 
 def _that_counts(earlier: Iterable[Sample]) -> list[Sample]:
     """Return of some samples those that ``_in_force`` needs, also when older ones are added."""
-    value = _newest(earlier, lambda sample: sample.value is not None)
-    found = [
-        value,
-        _newest(earlier, lambda sample: sample.severity is not None),
-        _newest(earlier, lambda sample: sample.connected is not None),
-        _newest(earlier, lambda s: s.severity is not None and (value is None or s.time <= value.time)),
-    ]
-    return list(dict.fromkeys(sample for sample in found if sample is not None))
+    return list(dict.fromkeys(sample for sample in _newest(earlier) if sample is not None))
 
 
-def _newest(samples: Iterable[Sample], wanted: Callable[[Sample], bool]) -> Sample | None:
-    return max(filter(wanted, samples), key=lambda sample: sample.time, default=None)
+def _newest(samples: Iterable[Sample]) -> tuple[Sample | None, Sample | None, Sample | None, Sample | None]:
+    """Return the newest value, the severity that it had, the newest severity, and the newest change of connection."""
+
+    def newest(wanted: Callable[[Sample], bool]) -> Sample | None:
+        return max(filter(wanted, samples), key=lambda sample: sample.time, default=None)
+
+    value = newest(lambda sample: sample.value is not None)
+    severity = newest(lambda sample: sample.severity is not None)
+    before = newest(lambda one: one.severity is not None and (value is None or one.time <= value.time))
+    return value, before, severity, newest(lambda sample: sample.connected is not None)
 
 
 def _series(known: Catalogue, pv: str) -> Series:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 _CONNECT_SECONDS = 5.0
 _LEAST_SECONDS = 0.001
@@ -59,7 +58,7 @@ class HttpClient:
         self._timeout = timeout
         self._lock = threading.Lock()
         self._interrupted = False
-        self._socket: _DeadlineSocket | None = None
+        self._socket: _Socket | None = None
         self._connection: http.client.HTTPConnection | None = None
 
     def request(
@@ -106,15 +105,19 @@ class HttpClient:
         """End an exchange that is under way in another thread, and every later one, with NoAnswer."""
         with self._lock:
             self._interrupted = True
-            if self._socket is not None:
-                self._socket.interrupt()
+            self._shut_down()
 
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         with self._lock:
             old, self._socket, self._connection = self._socket, None, None
         if old is not None:
-            old.really_close()
+            old.close()
+
+    def _shut_down(self) -> None:
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
 
     def _exchange(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes, limit: int, deadline: float
@@ -153,23 +156,24 @@ class HttpClient:
         left = min(_CONNECT_SECONDS, deadline - time.monotonic())
         plain = socket.create_connection((self._host, self._port), timeout=max(left, _LEAST_SECONDS))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        wire: socket.socket = plain
-        if self._tls is not None:
+        if self._tls is None:
+            wire = _Socket(fileno=plain.detach())
+        else:
             try:
-                wire = self._tls.wrap_socket(plain, server_hostname=self._host)
+                wire = cast("_TlsSocket", self._tls.wrap_socket(plain, server_hostname=self._host))
             except BaseException:
                 plain.close()
                 raise
         with self._lock:
-            self._socket = _DeadlineSocket(wire, deadline)
-            self._connection = _Connection(self._host, self._port, self._socket)
+            self._socket, self._connection = wire, _Connection(self._host, self._port, wire)
             if self._interrupted:
-                self._socket.interrupt()
+                self._shut_down()
             return self._connection
 
 
 def _tls_context(ca_file: str, verify: bool) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=ca_file or None)
+    context.sslsocket_class = _TlsSocket
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -181,54 +185,30 @@ class _Connection(http.client.HTTPConnection):
 
     auto_open = 0
 
-    def __init__(self, host: str, port: int, wire: _DeadlineSocket) -> None:
+    def __init__(self, host: str, port: int, wire: socket.socket) -> None:
         super().__init__(host, port)
         self.sock = wire
 
 
-class _DeadlineSocket:
-    """What ``http.client`` needs of a socket, with one deadline (monotonic seconds) for everything."""
+class _Socket(socket.socket):
+    """A socket with one deadline (monotonic seconds) for everything."""
 
-    def __init__(self, wire: socket.socket, deadline: float) -> None:
-        self.deadline = deadline
-        self._wire = wire
+    deadline = 0.0
 
-    def sendall(self, data: bytes) -> None:
+    def sendall(self, data: ReadableBuffer, flags: int = 0) -> None:
         self._arm()
-        self._wire.sendall(data)
+        super().sendall(data, flags)
 
-    def recv_into(self, buffer: WriteableBuffer) -> int:
+    def recv_into(self, buffer: WriteableBuffer, nbytes: int | None = None, flags: int = 0) -> int:
         self._arm()
-        return self._wire.recv_into(buffer)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Reader(self), 65_536)
-
-    def close(self) -> None:
-        """Stay open: http.client closes its socket while the answer is still to be read from it."""
-
-    def interrupt(self) -> None:
-        with contextlib.suppress(OSError):
-            self._wire.shutdown(socket.SHUT_RDWR)
-
-    def really_close(self) -> None:
-        self._wire.close()
+        return super().recv_into(buffer, nbytes or 0, flags)
 
     def _arm(self) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._wire.settimeout(max(left, _LEAST_SECONDS))
+        self.settimeout(max(left, _LEAST_SECONDS))
 
 
-class _Reader(io.RawIOBase):
-    """The receiving side as a raw stream."""
-
-    def __init__(self, wire: _DeadlineSocket) -> None:
-        self._wire = wire
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int:
-        return self._wire.recv_into(buffer)
+class _TlsSocket(_Socket, ssl.SSLSocket):
+    """The same with TLS."""

@@ -11,6 +11,7 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -37,10 +38,22 @@ class Found:
     payload: bytes
 
 
-def pack(payload: bytes, points: int, oldest_ns: int, newest_ns: int) -> bytes:
-    """Make a block."""
+def write_block(fd: int, start: int, payload: bytes, points: int, oldest_ns: int, newest_ns: int) -> int:
+    """Write a block at the end of a file, an offset; return where that is now.
+
+    Raises OSError, and leaves the file as it was then, with a whole block at its end.
+    """
     fields = _FIELDS.pack(MARK, len(payload), points, oldest_ns, newest_ns)
-    return fields + _CRC.pack(zlib.crc32(payload, zlib.crc32(fields))) + payload
+    block = memoryview(fields + _CRC.pack(zlib.crc32(payload, zlib.crc32(fields))) + payload)
+    done = 0
+    try:
+        while done < len(block):
+            done += os.pwrite(fd, block[done:], start + done)
+    except OSError:
+        with suppress(OSError):
+            os.ftruncate(fd, start)
+        raise
+    return start + len(block)
 
 
 def read_block(fd: int, start: int, end: int) -> Found | None:

@@ -14,7 +14,6 @@ When the disk fails in another way, a new file is tried: once it is mounted agai
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import logging
 import os
@@ -26,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from archiver.log import blocks
-from archiver.log.ageing import DOUBT, Ageing
 from archiver.log.files import (
     Position,
     Segment,
@@ -53,6 +51,12 @@ SMALLEST_SEGMENT: Final = 64 << 10
 LARGEST_SEGMENT: Final = 64 << 20
 RETRY: Final = 0.5
 """Seconds between attempts to write to a full disk."""
+
+JUMP: Final = 3600.0
+"""Seconds by which the clock may differ from the time that has passed; more, and one of the two times was wrong."""
+
+DOUBT: Final = 86400.0
+"""Seconds for which nothing is dropped for its age after the clock has jumped, so that there is time to look."""
 
 _NS: Final = 1_000_000_000
 _NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
@@ -94,9 +98,8 @@ class SegmentLog:
         self._max_bytes, self._max_age = max_bytes, max_age
         self._flush_after, self._sync_after = flush_after, sync_after
         self._segment_bytes = min(max(max_bytes // 16, SMALLEST_SEGMENT), LARGEST_SEGMENT)
-        self._clock = clock
-        self._buffer: deque[bytes] = deque()
-        self._counts: deque[int] = deque()
+        self._clock, self._monotonic = clock, monotonic
+        self._buffer: deque[tuple[bytes, int]] = deque()
         self._buffered = 0
         self._oldest_ns = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -104,15 +107,22 @@ class SegmentLog:
         self._unsynced: dict[int, int] = {}
         self._syncing = threading.Lock()
         now = clock()
-        self._ageing = Ageing(now, monotonic, self._report_doubt)
+        self._looked = (now, monotonic())
+        self._ages_from = float("-inf")
         directory.mkdir(parents=True, exist_ok=True)
         self._guard = take_directory(directory)
         self._fd = -1
         try:
             self.segments = open_segments(directory)
             if self.segments and now - self.segments[-1].newest_ns > max_age * _NS:
-                self._ageing.doubt()  # all of it would be too old
-            self._begin_or_continue()
+                self._doubt_age()  # all of it would be too old
+            try:
+                self._begin_segment()
+            except OSError as error:  # there is no room for one: go on with the last
+                if not self.segments:
+                    raise
+                self._fd = os.open(self.segments[-1].path, os.O_RDWR)
+                self._failed(error)
         except BaseException:
             os.close(self._guard)
             raise
@@ -130,7 +140,7 @@ class SegmentLog:
     @property
     def waiting(self) -> int:
         """Points in memory that could not be written yet."""
-        return sum(self._counts)
+        return sum(points for _, points in self._buffer)
 
     def append(self, batch: bytes, points: int) -> None:
         """Take whole lines; they are written at most ``flush_after`` later (while ``run`` runs).
@@ -151,8 +161,7 @@ class SegmentLog:
         with self.lock:
             if not self._buffer:
                 self._oldest_ns = self._clock()
-            self._buffer.append(batch)
-            self._counts.append(points)
+            self._buffer.append((batch, points))
             self._buffered += len(batch)
             if self._cannot_write:
                 self._shrink_buffer()
@@ -254,24 +263,18 @@ class SegmentLog:
     def _write(self) -> bool:
         """Write the buffer as one block; whatever goes wrong, the file ends with a whole block."""
         segment = self.segments[-1]
-        payload, points, now = b"".join(self._buffer), self.waiting, self._clock()
-        block = memoryview(blocks.pack(payload, points, self._oldest_ns, now))
+        payload, points, now = b"".join(batch for batch, _ in self._buffer), self.waiting, self._clock()
         try:
-            done = 0
-            while done < len(block):
-                done += os.pwrite(self._fd, block[done:], segment.end + done)
+            end = blocks.write_block(self._fd, segment.end, payload, points, self._oldest_ns, now)
         except OSError as error:
             self._failed(error)
-            with contextlib.suppress(OSError):
-                os.ftruncate(self._fd, segment.end)
             return False
         if self._cannot_write:
             log.warning("durable log %s: writing again", self.directory)
             self._cannot_write = self._report(_NOT_WRITTEN)
         self._buffer.clear()
-        self._counts.clear()
         self._buffered = 0
-        segment.end += len(block)
+        segment.end = end
         segment.newest_ns = now
         if segment.points is not None:
             segment.points += points
@@ -293,8 +296,9 @@ class SegmentLog:
 
     def _shrink_buffer(self, limit: int = MEMORY) -> None:
         while self._buffered > limit:
-            self._buffered -= len(self._buffer.popleft())
-            self.lost += self._counts.popleft()
+            batch, points = self._buffer.popleft()
+            self._buffered -= len(batch)
+            self.lost += points
 
     def _limit(self) -> None:
         """Begin a new segment when it is time, drop what is more or older than allowed."""
@@ -303,7 +307,7 @@ class SegmentLog:
         full = last.end >= self._segment_bytes
         if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
             self._try_new_segment()
-        ageing = len(self.segments) > 1 and self._ageing.counts(now)
+        ageing = len(self.segments) > 1 and self._age_counts(now)
         while len(self.segments) > 1 and (
             self.size > self._max_bytes or (ageing and now - self.segments[0].newest_ns > self._max_age * _NS)
         ):
@@ -340,16 +344,24 @@ class SegmentLog:
         while len(self.segments) > 1 and not self.segments[0].path.exists():
             self._drop(self.segments[0])
 
-    def _report_doubt(self) -> None:
+    def _age_counts(self, now: int) -> bool:
+        """Whether something may be dropped for its age: a clock wrong for a second must not cost the archive."""
+        (before, seen), passed = self._looked, self._monotonic()
+        self._looked = (now, passed)
+        if (now - before) / _NS - (passed - seen) > JUMP:
+            self._doubt_age()
+        return passed >= self._ages_from
+
+    def _doubt_age(self) -> None:
+        self._ages_from = self._monotonic() + DOUBT
         text = "the clock is far ahead of the newest data; nothing is dropped for its age for %.0f h"
         log.warning(f"durable log %s: {text}", self.directory, DOUBT / 3600)
 
     def _drop_delivered(self) -> bool:
         """Remove the oldest segment when each reader has got it; without a reader the log is the archive and stays."""
         oldest = self.segments[0]
-        if len(self.segments) < 2 or not self.readers:
-            return False
-        if any(reader.position < Position(oldest.number, oldest.end) for reader in self.readers):
+        end = Position(oldest.number, oldest.end)
+        if len(self.segments) < 2 or not self.readers or any(reader.position < end for reader in self.readers):
             return False
         return self._drop(oldest)
 
@@ -373,16 +385,6 @@ class SegmentLog:
         self.expired += held - max((points for _, points in behind), default=0)
         self.segments.remove(segment)
         return True
-
-    def _begin_or_continue(self) -> None:
-        """Begin the segment of this run; on a disk without room for it, go on with the last one."""
-        try:
-            self._begin_segment()
-        except OSError as error:
-            if not self.segments:
-                raise
-            self._fd = os.open(self.segments[-1].path, os.O_RDWR)
-            self._failed(error)
 
     def _begin_segment(self) -> None:
         """Begin a file; where the folder is another one by now (removed, mounted again), as its only writer again."""

@@ -222,7 +222,7 @@ class PointBuilder:
         lines = []
         now = self._monotonic()
         for group in self._groups.values():
-            group.look()
+            group.reached_ns, group.seen_ns = group.seen_ns, group.newest_ns
         for row in self._rows.values():
             if line := row.due(now, last_received):
                 lines.append(line)

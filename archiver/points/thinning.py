@@ -153,19 +153,18 @@ class Thinner:
         return not abs(new - old) <= deadband  # a NaN has moved
 
 
+@dataclass(slots=True)
 class Group:
     """PVs whose stamps come from one clock: those of one device.
 
-    ``newest_ns`` is the newest stamp, ``arrived_ns`` when it came (monotonic), ``reached_ns`` the newest at the last
-    look but one: everything that the device had to report until then has arrived.
+    ``newest_ns`` is the newest stamp, ``arrived_ns`` when it came (monotonic), ``seen_ns`` the newest at the last look
+    for what is due, ``reached_ns`` at the last but one: all that the device had to report until then has arrived.
     """
 
-    def __init__(self) -> None:
-        self.newest_ns = self.arrived_ns = self.reached_ns = self._before_ns = 0
-
-    def look(self) -> None:
-        """Note what has been reached; to be called at each look for what is due."""
-        self.reached_ns, self._before_ns = self._before_ns, self.newest_ns
+    newest_ns: int = 0
+    arrived_ns: int = 0
+    seen_ns: int = 0
+    reached_ns: int = 0
 
 
 class Row:
