@@ -21,7 +21,7 @@ from archiver.kafka.writer import KafkaWriter
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
 from archiver.points.builder import PointBuilder
-from archiver.points.catalogue import Catalogue, catalogue, load
+from archiver.points.catalogue import catalogue, load
 from archiver.points.occurrences import MAJOR, occurrence
 from archiver.points.series import channel_name, field_types
 from archiver.status import BridgeState, ServerStatus, Snapshot, missing, prometheus, status_pages
@@ -99,8 +99,8 @@ class Bridge:
         self._started = clock()
         self.log = SegmentLog(config.directory, max_bytes=config.max_bytes, max_age=config.max_age)
         self._archived_until = max((segment.newest_ns for segment in self.log.segments[:-1]), default=0)
-        self._catalogue: Catalogue | None = catalogue(pvs, config.schema)
-        self._catalogue_reported = False
+        self._catalogue = catalogue(pvs, config.schema)
+        self._catalogue_saved = self._catalogue_reported = False
         try:
             self.builder = PointBuilder(pvs, config.schema, append=self.log.append)
             self.subscriber = Subscriber((channel_name(pv) for pv in pvs), self.builder.take, _environment(config, env))
@@ -120,7 +120,6 @@ class Bridge:
         self.page = status_pages(config.directory, self._full_status, lambda: prometheus(self.snapshot))
         self._sink = sink
         self.archive: ArchiveServer | None = None
-        self._known = catalogue(pvs, config.schema)
         self._count = len(pvs)
         self._seen = (time.monotonic(), 0, 0)
         self._paces = {server.name: Pace() for server in config.servers}
@@ -180,12 +179,13 @@ class Bridge:
         """Serve the archive over HTTP; that its port is taken is no reason not to archive."""
         if self.config.archive_http is None:
             return
+        known = self._catalogue
         with contextlib.suppress(FileNotFoundError, ValueError):  # PVs of earlier runs are known, too
-            self._known = load(self.config.directory)
+            known = load(self.config.directory)
         server = next((one for one in self.config.servers if one.version in (1, 2, 3)), None)
-        history = partial(combined, self.config.directory, server, self._known)
+        history = partial(combined, self.config.directory, server, known)
         try:
-            pages = ArchivePages(self._known, history, self.config.prefix, time.time_ns)
+            pages = ArchivePages(known, history, self.config.prefix, time.time_ns)
             self.archive = ArchiveServer(pages, *self.config.archive_http)
         except OSError as error:
             log.error("the archive is not served over HTTP at %s:%d: %s", *self.config.archive_http, error)
@@ -209,11 +209,11 @@ class Bridge:
 
     def _save_catalogue(self) -> None:
         """Leave beside the log what its PVs are; on a full disk, which is no reason not to archive, later."""
-        if self._catalogue is None:
+        if self._catalogue_saved:
             return
         try:
             self._catalogue.save(self.config.directory)
-            self._catalogue = None
+            self._catalogue_saved = True
         except OSError as error:
             if not self._catalogue_reported:
                 self._catalogue_reported = True

@@ -54,7 +54,7 @@ class NameServer:
         self._found = found
         self._ready = ready
         self._writer: asyncio.StreamWriter | None = None
-        self._told = ""
+        self._trouble = ""
 
     def search(self, requests: bytes) -> None:
         """Send search requests, if it takes any now."""
@@ -75,11 +75,11 @@ class NameServer:
                     self._writer = None
                     writer.transport.abort()
             except TimeoutError:
-                self._tell("no answer")
+                self._report("no answer")
             except EOFError:
-                self._tell("closed by the server")
+                self._report("closed by the server")
             except (OSError, ValueError) as error:
-                self._tell(str(error))
+                self._report(str(error))
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
 
@@ -96,7 +96,7 @@ class NameServer:
                 if count < _SINCE:
                     raise ValueError(f"takes no searches by TCP (protocol version 4.{count})")
                 self._writer = writer
-                self._tell("")
+                self._report("")
                 self._ready(self)
             elif command == caproto.SearchResponse.ID and kind:
                 host = self.address[0] if address in _ITS_OWN else socket.inet_ntoa(address.to_bytes(4, "big"))
@@ -112,11 +112,11 @@ class NameServer:
         async with asyncio.timeout(ECHO_TIMEOUT):
             return await reader.readexactly(_HEADER.size)
 
-    def _tell(self, trouble: str) -> None:
+    def _report(self, trouble: str) -> None:
         """Log a change for the worse or for the better, once."""
-        if trouble == self._told:
+        if trouble == self._trouble:
             return
-        self._told = trouble
+        self._trouble = trouble
         if trouble:
             log.warning("name server %s:%d: %s, trying again", *self.address, trouble)
         else:

@@ -38,7 +38,16 @@ class DeadLetters:
             self.path.replace(older)
             self.lost += pushed_out
         with self.path.open("a+b", buffering=0) as file:
-            _append(file.fileno(), comment.encode() + line + b"\n")
+            end = file.seek(0, os.SEEK_END)
+            torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"  # by a loss of power
+            data = b"\n" * torn + comment.encode() + line + b"\n"
+            try:
+                if os.pwrite(file.fileno(), data, end) != len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            except OSError:
+                with contextlib.suppress(OSError):
+                    file.truncate(end)
+                raise
         self._unsynced = True
 
     def sync(self) -> None:
@@ -48,20 +57,6 @@ class DeadLetters:
         with self.path.open("r+b") as file:
             os.fdatasync(file.fileno())
         self._unsynced = False
-
-
-def _append(fd: int, data: bytes) -> None:
-    """Write at the end of a file, on a line of its own also behind one that a loss of power has torn."""
-    end = os.fstat(fd).st_size
-    if end and os.pread(fd, 1, end - 1) != b"\n":
-        data = b"\n" + data
-    try:
-        if os.pwrite(fd, data, end) != len(data):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, end)
-        raise
 
 
 def _letters(path: Path) -> int:
