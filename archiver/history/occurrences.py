@@ -8,8 +8,7 @@ from pathlib import Path
 
 from archiver.config import ServerConfig
 from archiver.history.moments import local
-from archiver.history.query import HistoryError, everything
-from archiver.history.samples import SEVERITIES
+from archiver.history.samples import SEVERITIES, HistoryError
 from archiver.influx.database import Database
 from archiver.log.reader import lines
 from archiver.points.lineprotocol import parse
@@ -42,7 +41,7 @@ def occurrences_in_log(directory: Path, since: int, until: int) -> list[Occurren
 def occurrences_in_influxdb(server: ServerConfig, since: int, until: int) -> list[Occurrence]:
     """Return the events that an InfluxDB has between two times (Unix ns), in their order. Raises HistoryError."""
     with Database(server, HistoryError) as database:
-        return sorted(_occurrence(int(row["time"]), row) for row in everything(database, MEASUREMENT, since, until))
+        return sorted(_occurrence(int(row["time"]), row) for row in database.everything(MEASUREMENT, since, until))
 
 
 def event_lines(found: Iterable[Occurrence]) -> Iterator[str]:

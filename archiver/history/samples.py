@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from archiver.config import ServerConfig
-from archiver.history.query import HistoryError, last_before, select, source_of
 from archiver.influx.database import Database
 from archiver.log.reader import begins_ns, earlier_lines, lines
 from archiver.points.catalogue import Catalogue
@@ -29,6 +28,10 @@ _WILD = frozenset("*?[")
 
 _SORTED_AT_ONCE = 20_000
 """Samples of a PV that are held to bring them into the order of their stamps."""
+
+
+class HistoryError(Exception):
+    """There is no history to be had; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,12 @@ def from_influxdb(server: ServerConfig, known: Catalogue, pv: str, since: int, u
         earlier: list[Sample] = []
         for head, field, connection in ((series.head, series.field, False), (series.connection, pv, True)):
             point = parse(f"{head}x=0 0".encode())
-            source = source_of(database, point.measurement)
+            source = database.source(point.measurement)
             columns = [field] if connection else [field, f"{field}_sev"]
-            rows = select(database, source, columns, point.tags, since, until)
+            rows = database.select(source, columns, point.tags, since, until)
             streams.append(_of_rows(rows, field, connection))
             for column in columns:
-                found = last_before(database, source, column, point.tags, since)
+                found = database.last_before(source, column, point.tags, since)
                 if found is not None:
                     earlier += _sample(found[0], {column: found[1]}, field, connection)
         yield from _in_force(earlier)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from archiver.config import ServerConfig
-from archiver.history.query import HistoryError, everything
+from archiver.history.samples import HistoryError
 from archiver.influx.database import Database
 from archiver.log.reader import windows
 from archiver.points.lineprotocol import FieldValue, parse
@@ -49,7 +49,7 @@ def verify(directory: Path, server: ServerConfig, since: int, until: int) -> Ver
         for begin, lines in windows(directory, since, until, _WINDOW_NS):
             end = min(begin + _WINDOW_NS - 1, until)
             for measurement, points in _logged(lines).items():
-                rows = everything(database, measurement, begin, end)
+                rows = database.everything(measurement, begin, end)
                 _compare(result, measurement, points, _stored(rows, points))
     return result
 

@@ -6,7 +6,7 @@ Questions are in InfluxQL, which InfluxDB v1 and v2 understand at ``/query`` and
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Final, Self
@@ -15,6 +15,7 @@ from archiver.config import ServerConfig
 from archiver.influx.api import authorization, connect
 from archiver.influx.http import Answer, NoAnswer
 
+PAGE: Final = 10_000
 _LARGEST_ANSWER: Final = 100_000_000
 _NS: Final = 1_000_000_000
 
@@ -68,6 +69,43 @@ class Database:
         words = {"db": server.bucket if server.version == 2 else server.database, "q": query, "epoch": "ns"}
         return self._result(self.ask("GET", "/query", words))
 
+    def source(self, measurement: str) -> str:
+        """Return what to select from."""
+        policy = self.server.retention_policy
+        return f"{identifier(policy)}.{identifier(measurement)}" if policy else identifier(measurement)
+
+    def everything(self, measurement: str, since: int, until: int) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a measurement between two times (Unix ns), page by page."""
+        query = f"SELECT * FROM {self.source(measurement)} WHERE time >= {since} AND time <= {until} LIMIT {PAGE}"
+        count = 0
+        while page := self.rows(f"{query} OFFSET {count}"):
+            yield from page
+            count += len(page)
+
+    def select(
+        self, source: str, columns: Sequence[str], tags: Mapping[str, str], since: int, until: int
+    ) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Ask for one series page by page; yields time (Unix ns) and the fields that have a value."""
+        where = _where(tags)
+        while True:
+            rows = self.rows(
+                f"SELECT {', '.join(map(identifier, columns))} FROM {source}"
+                f" WHERE time >= {since} AND time <= {until}{where} ORDER BY time LIMIT {PAGE}"
+            )
+            for row in rows:
+                time = int(row.pop("time"))
+                yield time, {key: value for key, value in row.items() if value is not None}
+            if len(rows) < PAGE:
+                return
+            since = time + 1
+
+    def last_before(self, source: str, column: str, tags: Mapping[str, str], moment: int) -> tuple[int, Any] | None:
+        """Return the newest value of a column before a moment (Unix ns), with its time; None when there is none."""
+        rows = self.rows(
+            f"SELECT {identifier(column)} FROM {source} WHERE time < {moment}{_where(tags)} ORDER BY time DESC LIMIT 1"
+        )
+        return (int(rows[0]["time"]), rows[0][column]) if rows and rows[0].get(column) is not None else None
+
     def run(self, statement: str, tolerated: str = "") -> list[dict[str, Any]]:
         """Run a statement of InfluxDB 1 that changes something; an error with the tolerated words is none."""
         return self._result(self.ask("POST", "/query", {"q": statement}), f" ({statement})", tolerated)
@@ -90,6 +128,14 @@ class Database:
 def identifier(text: str) -> str:
     """Write a name for InfluxQL."""
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _where(tags: Mapping[str, str]) -> str:
+    return "".join(f" AND {identifier(key)} = {_string(value)}" for key, value in tags.items())
+
+
+def _string(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _nanoseconds(stamp: str | int) -> int:

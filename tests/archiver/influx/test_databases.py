@@ -248,7 +248,7 @@ def test_verify_names_what_is_missing_and_what_differs(influxd: Influx1, tmp_pat
 def test_history_is_read_from_influxdb_page_by_page(
     influxd: Influx1, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archiver.history.query.PAGE", 7)
+    monkeypatch.setattr("archiver.influx.database.PAGE", 7)
     pv = PvSpec("LAB:HV1:CH01:VMON", "HV1", "caen-dt55xx", "01", "VMON", "monitor", "ai")
     with piping(tmp_path, influxd.url, database="lab") as pipe:
         pipe.add(lines(0, 200))
