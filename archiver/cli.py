@@ -20,8 +20,7 @@ from archiver.history.formats import as_lines, write_csv
 from archiver.history.moments import local, moments, zone
 from archiver.history.occurrences import event_lines, occurrences_in_influxdb, occurrences_in_log
 from archiver.history.verify import verify
-from archiver.influx.downsample import backfill
-from archiver.influx.setup import SetupError, set_up
+from archiver.influx.setup import SetupError, backfill, set_up
 from archiver.log.files import LogInUse
 from archiver.points.catalogue import Catalogue
 from archiver.status import as_text, fetch_status

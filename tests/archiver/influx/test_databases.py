@@ -15,8 +15,7 @@ from archiver.config import PvSpec, ServerConfig
 from archiver.history.samples import Sample, from_influxdb
 from archiver.history.verify import verify
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.downsample import backfill
-from archiver.influx.setup import SetupError, set_up
+from archiver.influx.setup import SetupError, backfill, set_up
 from archiver.influx.writers import State, Writer
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog

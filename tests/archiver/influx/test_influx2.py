@@ -14,8 +14,7 @@ from archiver.config import PvSpec
 from archiver.history.samples import Sample, from_influxdb
 from archiver.history.verify import verify
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.downsample import backfill
-from archiver.influx.setup import set_up
+from archiver.influx.setup import backfill, set_up
 from archiver.influx.writers import Writer
 from archiver.log.reader import Reader
 from archiver.log.segments import SegmentLog
