@@ -1,8 +1,11 @@
 """Finding servers: name searches with a pause that doubles, begun again when a beacon tells of a new server.
 
-Searches go by UDP to the addresses, and by TCP to the name servers, of the settings.
+Searches go by UDP to the addresses, and by TCP to the name servers, of the settings: servers of EPICS_CA_NAME_SERVERS,
+gateways, IOCs that no broadcast reaches.
 
-Messages: Channel Access Protocol Specification, "CA_PROTO_SEARCH", "CA_PROTO_RSRV_IS_UP", "CA_REPEATER_REGISTER".
+Messages: Channel Access Protocol Specification, "CA_PROTO_SEARCH", "CA_PROTO_RSRV_IS_UP", "CA_REPEATER_REGISTER". By
+TCP a search is answered since protocol version 4.12, with the port of the IOC in the place of the data type and its
+address, or all ones for that of the server, in the place of the first parameter.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+import socket
 import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,8 +21,7 @@ from typing import Final, cast
 
 import caproto
 
-from labioc_ca.environment import Address, Settings
-from labioc_ca.name_servers import NameServer
+from labioc_ca.environment import CONNECT_TIMEOUT, ECHO_TIMEOUT, Address, Settings
 
 log = logging.getLogger("labioc.ca")
 
@@ -34,6 +37,106 @@ VERSION: Final = 13
 _VERSION_REQUEST: Final = bytes(caproto.VersionRequest(0, VERSION))
 _HEADER: Final = struct.Struct(">HHHHII")
 _SENDER: Final = "255.255.255.255"
+
+FIRST_RETRY: Final = 0.2
+LONGEST_RETRY: Final = 15.0
+"""Seconds between attempts to connect; doubled each time, up to the longest."""
+
+LARGEST_BACKLOG: Final = 1 << 20
+"""Bytes that wait for a name server that does not read; what is searched meanwhile is searched again later."""
+
+_TCP_SINCE: Final = 12
+_ITS_OWN: Final = (0xFFFFFFFF, 0)
+_LARGEST_PAYLOAD: Final = 0x4000
+_ECHO: Final = bytes(caproto.EchoRequest())
+
+
+class NameServer:
+    """One name server; ``found`` gets the number of a name and who serves it.
+
+    ``ready`` is called when it takes searches, at first and after each loss. ``timeout`` is how long a silent one is
+    waited for, in seconds, before it is asked whether it lives.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        timeout: float,
+        found: Callable[[int, Address], None],
+        ready: Callable[[NameServer], None],
+    ) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._found = found
+        self._ready = ready
+        self._writer: asyncio.StreamWriter | None = None
+        self._trouble = ""
+
+    def search(self, requests: bytes) -> None:
+        """Send search requests, if it takes any now."""
+        if self._writer is not None and self._writer.transport.get_write_buffer_size() < LARGEST_BACKLOG:
+            self._writer.write(requests)
+
+    async def run(self) -> None:
+        """Stay connected until cancelled."""
+        pause = FIRST_RETRY
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    reader, writer = await asyncio.open_connection(*self.address)
+                try:
+                    await self._talk(reader, writer)
+                finally:
+                    pause = FIRST_RETRY if self._writer is not None else pause
+                    self._writer = None
+                    writer.transport.abort()
+            except TimeoutError:
+                self._report("no answer")
+            except EOFError:
+                self._report("closed by the server")
+            except (OSError, ValueError) as error:
+                self._report(str(error))
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_RETRY)
+
+    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Take answers. Raises TimeoutError, EOFError, OSError, ValueError."""
+        writer.write(_VERSION_REQUEST)
+        while True:
+            command, size, kind, count, address, number = _HEADER.unpack(await self._read(reader, writer))
+            if size > _LARGEST_PAYLOAD:
+                raise ValueError(f"message {command} with {size} bytes is no answer to a search")
+            async with asyncio.timeout(ECHO_TIMEOUT):
+                await reader.readexactly(size)
+            if command == caproto.VersionResponse.ID and self._writer is None:
+                if count < _TCP_SINCE:
+                    raise ValueError(f"takes no searches by TCP (protocol version 4.{count})")
+                self._writer = writer
+                self._report("")
+                self._ready(self)
+            elif command == caproto.SearchResponse.ID and kind:
+                host = self.address[0] if address in _ITS_OWN else socket.inet_ntoa(address.to_bytes(4, "big"))
+                self._found(number, (host, kind))
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        """Wait for a header; ask a server that is silent for long, and give it up when it stays so."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await reader.readexactly(_HEADER.size)
+        except TimeoutError:
+            writer.write(_ECHO)
+        async with asyncio.timeout(ECHO_TIMEOUT):
+            return await reader.readexactly(_HEADER.size)
+
+    def _report(self, trouble: str) -> None:
+        """Log a change for the worse or for the better, once."""
+        if trouble == self._trouble:
+            return
+        self._trouble = trouble
+        if trouble:
+            log.warning("name server %s:%d: %s, trying again", *self.address, trouble)
+        else:
+            log.info("name server %s:%d takes searches", *self.address)
 
 
 @dataclass(slots=True)

@@ -64,9 +64,8 @@ def _v1(database: Database, server: ServerConfig) -> Iterator[str]:
         database.run(f"CREATE RETENTION POLICY {coarse} DURATION INF REPLICATION 1")
         # Dropped first, because one that is there is never changed.
         database.run(f"DROP CONTINUOUS QUERY {coarse}", "not found")
-        database.run(
-            f"CREATE CONTINUOUS QUERY {coarse} RESAMPLE FOR {_overlap(every)}s BEGIN {_select_windows(server, every)} END"
-        )
+        windows = _select_windows(server, every)
+        database.run(f"CREATE CONTINUOUS QUERY {coarse} RESAMPLE FOR {_overlap(every)}s BEGIN {windows} END")
         yield f"mean, min, max and last of {every} in retention policy {_coarse_policy(every)}"
 
 

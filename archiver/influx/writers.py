@@ -21,9 +21,8 @@ from typing import Any
 
 from archiver.config import ServerConfig
 from archiver.influx.api import Outcome, Verdict, authorization, connect, judge, write_request
-from archiver.influx.conflicts import ConflictScreen, fields_of
 from archiver.influx.deadletter import DeadLetters
-from archiver.influx.fields import Fields, FieldsUnknown, other_types
+from archiver.influx.fields import ConflictScreen, Fields, FieldsUnknown, fields_of, other_types
 from archiver.influx.http import NoAnswer, NotTrusted
 from archiver.log.reader import Block, Reader
 from archiver.points.lineprotocol import split_lines

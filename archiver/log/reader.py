@@ -17,13 +17,21 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
-from archiver.log import blocks
-from archiver.log.files import Position, Segment, points_behind, segment_files, sync_directory
+from archiver.log.files import (
+    START,
+    Found,
+    Position,
+    Segment,
+    points_behind,
+    read_block,
+    segment_files,
+    sync_directory,
+    walk,
+)
 from archiver.log.segments import SegmentLog
 
 log = logging.getLogger("labioc.archiver")
 
-START: Final = len(blocks.MAGIC)
 COUNTED_AT_ONCE: Final = 100_000_000
 """Bytes; what waits beyond that is counted in a thread, for the bridge must not wait for a slow disk."""
 
@@ -187,7 +195,7 @@ class Reader:
                 if segment.number >= position.segment
             ]
 
-    def _blocks(self, position: Position) -> Iterator[tuple[blocks.Found, int]]:
+    def _blocks(self, position: Position) -> Iterator[tuple[Found, int]]:
         for segment, start, end in self._places(position):
             if start >= end:
                 continue
@@ -200,7 +208,7 @@ class Reader:
                 continue  # dropped meanwhile, and counted
             at = start
             with file:
-                for block in blocks.walk(file.fileno(), start, end):
+                for block in walk(file.fileno(), start, end):
                     if at < block.start:
                         self._skipped(segment, at, block.start)
                     yield block, segment.number
@@ -274,19 +282,19 @@ def windows(directory: Path, since_ns: int, until_ns: int, width_ns: int) -> Ite
         yield since_ns + window * width_ns, found
 
 
-def _written_since(directory: Path, earliest: int) -> Iterator[tuple[Path, blocks.Found]]:
+def _written_since(directory: Path, earliest: int) -> Iterator[tuple[Path, Found]]:
     """Yield the blocks that were written since a time (Unix ns), in their order."""
     for _, path in segment_files(directory):
         for block in _blocks_of(path, earliest):
             yield path, block
 
 
-def _blocks_of(path: Path, earliest: int = 0) -> Iterator[blocks.Found]:
+def _blocks_of(path: Path, earliest: int = 0) -> Iterator[Found]:
     """Yield the blocks of a segment that were written since a time (Unix ns); none if it was dropped meanwhile."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         status = os.fstat(file.fileno())
         if status.st_mtime_ns >= earliest:
-            found = blocks.walk(file.fileno(), START, status.st_size)
+            found = walk(file.fileno(), START, status.st_size)
             yield from (block for block in found if block.newest_ns >= earliest)
 
 
@@ -295,7 +303,7 @@ def _read_at(path: Path, starts: Sequence[int]) -> Iterator[bytes]:
     with suppress(FileNotFoundError), path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         for start in starts:
-            if (block := blocks.read_block(file.fileno(), start, size)) is not None:
+            if (block := read_block(file.fileno(), start, size)) is not None:
                 yield block.payload
 
 

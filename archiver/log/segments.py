@@ -24,8 +24,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from archiver.log import blocks
 from archiver.log.files import (
+    LARGEST_BLOCK,
+    START,
     Position,
     Segment,
     begin_segment,
@@ -34,6 +35,7 @@ from archiver.log.files import (
     points_behind,
     segment_files,
     take_directory,
+    write_block,
 )
 
 if TYPE_CHECKING:
@@ -90,9 +92,7 @@ class SegmentLog:
         self.lock = threading.RLock()
         self.segments: list[Segment] = []
         self.readers: list[Reader] = []
-        self.written = 0
-        self.lost = 0
-        self.expired = 0
+        self.written = self.lost = self.expired = 0
         self._cannot_write, self._errno = "", 0
         self._reported: dict[str, str] = {}
         self._max_bytes, self._max_age = max_bytes, max_age
@@ -149,7 +149,7 @@ class SegmentLog:
         """
         if len(batch) > MEMORY:  # big texts came together
             end = batch.rfind(b"\n", 0, MEMORY) + 1 or batch.find(b"\n") + 1 or len(batch)
-            if end > blocks.LARGEST - FLUSH_BYTES:
+            if end > LARGEST_BLOCK - FLUSH_BYTES:
                 raise ValueError(f"a line of {end} bytes")
             if end < len(batch):
                 first = batch.count(b"\n", 0, end)
@@ -265,7 +265,7 @@ class SegmentLog:
         segment = self.segments[-1]
         payload, points, now = b"".join(batch for batch, _ in self._buffer), self.waiting, self._clock()
         try:
-            end = blocks.write_block(self._fd, segment.end, payload, points, self._oldest_ns, now)
+            end = write_block(self._fd, segment.end, payload, points, self._oldest_ns, now)
         except OSError as error:
             self._failed(error)
             return False
@@ -304,8 +304,7 @@ class SegmentLog:
         """Begin a new segment when it is time, drop what is more or older than allowed."""
         now = self._clock()
         last = self.segments[-1]
-        full = last.end >= self._segment_bytes
-        if full or (last.end > len(blocks.MAGIC) and now - last.begun_ns > self._max_age * _NS / 16):
+        if last.end >= self._segment_bytes or (last.end > START and now - last.begun_ns > self._max_age * _NS / 16):
             self._try_new_segment()
         ageing = len(self.segments) > 1 and self._age_counts(now)
         while len(self.segments) > 1 and (
@@ -322,7 +321,7 @@ class SegmentLog:
         if self._errno in (*_NO_ROOM, errno.EFBIG):
             return False
         last = self.segments[-1]
-        return last.end > len(blocks.MAGIC) or self._clock() - last.begun_ns > _RETRY_NEW_NS
+        return last.end > START or self._clock() - last.begun_ns > _RETRY_NEW_NS
 
     def _try_new_segment(self) -> bool:
         """Begin a new segment, or go on with the one there is, which holds everything just as well."""
@@ -367,7 +366,7 @@ class SegmentLog:
 
     def _drop(self, segment: Segment) -> bool:
         """Remove the oldest segment and count what a reader had not got; False when it cannot be removed."""
-        following = Position(self.segments[1].number, len(blocks.MAGIC))
+        following = Position(self.segments[1].number, START)
         behind = [
             (reader, points_behind(segment, reader.position)) for reader in self.readers if reader.position < following
         ]
@@ -397,4 +396,4 @@ class SegmentLog:
             os.close(self._fd)
         self._fd = fd
         now = self._clock()
-        self.segments.append(Segment(number, path, len(blocks.MAGIC), now, now, 0))
+        self.segments.append(Segment(number, path, START, now, now, 0))

@@ -131,7 +131,7 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
         names.deaf = True
         async with searching(["A"], names.address, CONN_TMO="0.2") as watch:
             with pytest.MonkeyPatch.context() as patch:
-                patch.setattr("labioc_ca.name_servers.ECHO_TIMEOUT", 0.2)
+                patch.setattr("labioc_ca.search.ECHO_TIMEOUT", 0.2)
                 await until(lambda: names.accepted >= 2 and names.echoes >= 1, 5)
             names.deaf = False
             await watch.connected("A")

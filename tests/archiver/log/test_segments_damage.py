@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from archiver.log import blocks
+from archiver.log import files
 from archiver.log.files import Position
 from archiver.log.reader import Reader, lines
 from archiver.log.segments import SegmentLog
@@ -60,8 +60,8 @@ def test_a_torn_tail_costs_only_what_was_torn(tmp_path_factory: pytest.TempPathF
     keep = data.draw(st.integers(0, size))
     rest = data.draw(st.binary(max_size=100))
     path.write_bytes(path.read_bytes()[:keep] + rest)
-    block = (size - len(blocks.MAGIC)) // 10
-    whole = max(keep - len(blocks.MAGIC), 0) // block
+    block = (size - len(files.MAGIC)) // 10
+    whole = max(keep - len(files.MAGIC), 0) // block
     log = SegmentLog(directory)
     reader = Reader(log, "server")
     put(log, 10)
@@ -94,9 +94,9 @@ def test_a_flipped_bit_costs_one_block_at_most(tmp_path_factory: pytest.TempPath
 def test_garbage_holds_no_blocks(garbage: bytes) -> None:
     fd = os.memfd_create("segment")
     try:
-        os.write(fd, blocks.MAGIC + garbage)
-        assert list(blocks.walk(fd, len(blocks.MAGIC), len(blocks.MAGIC) + len(garbage))) == []
-        assert blocks.count_points(fd, len(blocks.MAGIC), len(blocks.MAGIC) + len(garbage)) >= 0
+        os.write(fd, files.MAGIC + garbage)
+        assert list(files.walk(fd, len(files.MAGIC), len(files.MAGIC) + len(garbage))) == []
+        assert files.count_points(fd, len(files.MAGIC), len(files.MAGIC) + len(garbage)) >= 0
     finally:
         os.close(fd)
 
