@@ -140,7 +140,7 @@ async def test_GIVEN_a_silent_name_server_WHEN_it_does_not_echo_THEN_it_is_conne
 async def test_GIVEN_a_name_server_that_stops_in_the_middle_of_a_message_WHEN_time_is_up_THEN_it_is_connected_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("labioc_ca.name_servers.ECHO_TIMEOUT", 0.2)
+    monkeypatch.setattr("labioc_ca.search.ECHO_TIMEOUT", 0.2)
     async with FakeCaServer(["A"]) as ioc, FakeNameServer(ioc) as names:
         names.deaf = True
         async with searching(["A"], names.address) as watch:
