@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from devices.family import Family
-from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BAND, flag, key, text
+from devices.rules.options import HV_DISABLED_SEVERITY, HV_SETTLE, HV_SETTLED_BAND, between, flag, text
 
 FAMILY = Family(
     type="caen-dt55xx",
@@ -22,9 +22,7 @@ FAMILY = Family(
     demo=True,
     measurement="DT5533E",
     options={
-        "board": key(
-            "integer", "Address set at the unit; units without addresses ignore it", minimum=0, maximum=31, default=0
-        ),
+        "board": between(0, 31, "Address set at the unit; units without addresses ignore it", 0, "integer"),
         "serial": text("Serial number expected, leading zeros included; another one raises a MAJOR alarm"),
         "settle": HV_SETTLE,
         "settled_band": HV_SETTLED_BAND,

@@ -15,8 +15,7 @@ from devices.eurotherm.registers import REGISTERS, firmware_text
 from devices.eurotherm.unit import EurothermUnit
 from devices.links.modbus import UNITS, ModbusPort, ModbusUnit
 from devices.links.modbus_frames import READ, ModbusRefusal, Request
-from devices.links.modbus_line import RtuLine
-from devices.links.modbus_serial import ModbusAddress, SerialWire, parse_modbus_address
+from devices.links.modbus_serial import ModbusAddress, parse_modbus_address
 
 ADDRESSES: Final = "1-8"
 """Asked when the place does not say which."""
@@ -36,11 +35,11 @@ async def look(place: str, report: Report) -> Sequence[Found]:
     units = _units(options.get("units", ADDRESSES))
     for where in _lines(line):
         report(f"asking addresses {units[0]} to {units[-1]} at {where.baudrate} baud, parity {where.parity}")
-        port = ModbusPort(RtuLine(SerialWire(where)), where)
+        port = ModbusPort(where)
         opened = ModbusUnit(port, units[0], TIMEOUT)
         try:
             await opened.connect()
-            found = [one for unit in units if (one := await _ask(port, where, unit, report)) is not None]
+            found = [one for unit in units if (one := await _ask(port, unit, report)) is not None]
         except LinkDown as error:
             report(str(error))
             return []
@@ -63,15 +62,12 @@ def _units(text: str) -> range:
 def _lines(place: str) -> Iterator[ModbusAddress]:
     """Yield what to try. Raises ValueError."""
     where = parse_modbus_address(place)
-    tried = [replace(where, baudrate=rate, parity=parity) for rate, parity in LINES]
-    if "baudrate=" in place:
-        tried = [replace(one, baudrate=where.baudrate) for one in tried]
-    if "parity=" in place:
-        tried = [replace(one, parity=where.parity) for one in tried]
-    return iter(dict.fromkeys(tried))
+    given: dict[str, Any] = {key: getattr(where, key) for key in ("baudrate", "parity") if f"{key}=" in place}
+    tried = (ModbusAddress(where.device, rate, parity) for rate, parity in LINES)
+    return iter(dict.fromkeys(replace(one, **given) for one in tried))
 
 
-async def _ask(port: ModbusPort, where: ModbusAddress, number: int, report: Report) -> Found | None:
+async def _ask(port: ModbusPort, number: int, report: Report) -> Found | None:
     """Return the instrument at an address of an open port, None when there is none. Raises LinkDown."""
     status = Request(number, READ, REGISTERS["StAt"].address, 2)
     try:
@@ -84,7 +80,7 @@ async def _ask(port: ModbusPort, where: ModbusAddress, number: int, report: Repo
     link = ModbusUnit(port, number, TIMEOUT)
     try:
         await link.connect()
-        return await _identified(link, where)
+        return await _identified(link, port.address)
     except (ReplyTimeout, Garbled, ModbusRefusal) as error:
         report(f"unit {number} does not answer as a controller of this family: {error}")
         return None

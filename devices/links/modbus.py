@@ -44,9 +44,9 @@ T = TypeVar("T")
 class ModbusPort:
     """One line and the thread that uses it; the thread lives and the port is open as long as a unit has joined."""
 
-    def __init__(self, line: RtuLine, address: ModbusAddress | None = None) -> None:
-        self.line = line
+    def __init__(self, address: ModbusAddress) -> None:
         self.address = address
+        self.line = RtuLine(SerialWire(address))
         self._turns = Precedence()
         self._users: set[ModbusUnit] = set()
         self._worker: ThreadPoolExecutor | None = None
@@ -210,7 +210,7 @@ def open_unit(address: str, unit: int, timeout: float, proof: range = PROOF) -> 
         raise ValueError(f"unit {unit}: allowed is {UNITS[0]} to {UNITS[-1]}")
     port = _PORTS.get(where.device)
     if port is None:
-        port = _PORTS[where.device] = ModbusPort(RtuLine(SerialWire(where)), where)
+        port = _PORTS[where.device] = ModbusPort(where)
     elif port.address != where:
         raise ValueError(f"address {address!r}: another unit on that port has {port.address}")
     port.line.prove_with(unit, proof)

@@ -202,8 +202,7 @@ class SimulatedFurnaces:
         sent = arrived + (len(frame) + SILENCE) * self._character if self.realtime else arrived
         if self.faults.echo:
             terminal.write(frame)
-        if self.realtime:
-            await _until(sent)
+        await _until(sent)
         reply = self.answer(frame)
         if self.faults.delay:
             await asyncio.sleep(self.faults.delay)
