@@ -12,6 +12,7 @@ from pathlib import Path
 
 from devices.discovery import Discovery, Found
 from devices.registry import FAMILIES
+from ioc.commands.output import complain
 from ioc.errors import MistakesError
 from ioc.site.draft import NewDevice, draft, free_name
 from ioc.site.schema import site_schema
@@ -80,7 +81,7 @@ def init(args: argparse.Namespace) -> int:
         if args.output is None and found:
             file = Path(_ask("File", _DEFAULT_FILE, check=_file_mistake))
     if not found:
-        print("labioc: no device to serve, no file was written", file=sys.stderr)
+        complain("no device to serve, no file was written")
         return 1
     text = draft(prefix, found, str(file))
     _check_new(file)
@@ -118,7 +119,7 @@ def _of_arguments(places: Sequence[tuple[str, str]]) -> list[NewDevice]:
         except ValueError as error:
             raise InitError([f"--device {type_}={place}: {error}"]) from error
         if not found:
-            print(f"labioc: nothing was found at {place}", file=sys.stderr)
+            complain(f"nothing was found at {place}")
             return []
         _add(devices, type_, found)
     return devices

@@ -21,6 +21,7 @@ from ioc.automation import trip_files
 from ioc.automation.trip_files import Trip
 from ioc.clock import local_time
 from ioc.commands.arguments import add_shares, add_span, shares_of, span_of
+from ioc.commands.output import complain
 from ioc.logs import printable
 from ioc.services.journal import APPLIED, REFUSED, Entry, Follower, journal_files, stored
 from ioc.services.state import state_folder
@@ -189,7 +190,7 @@ def _draw(path: str, trip: Trip) -> int:
     try:
         plot.figure(Path(path), histories, pvs, since, until)
     except plot.PlotError as error:
-        print(f"labioc: {error}", file=sys.stderr)
+        complain(str(error))
         return 1
     print(f"plot of the trip of {trip.pv} at {local_time(trip.time)} in {path}", file=sys.stderr)
     return 0

@@ -15,6 +15,7 @@ from pathlib import Path
 from ioc.app import run as run_app
 from ioc.commands.arguments import add_logging, begin_logging, device_names, part_of, port_number
 from ioc.commands.demo_site import site_at
+from ioc.commands.output import complain
 from ioc.console.client import Console, Lost
 from ioc.console.server import consoles
 from ioc.console.wire import connect, socket_path
@@ -85,7 +86,7 @@ def console(args: argparse.Namespace) -> int:
         try:
             return Console(sock, attached=True).run()
         except Lost:
-            print("labioc: the server has ended", file=sys.stderr)
+            complain("the server has ended")
             return 1
 
 
@@ -111,11 +112,10 @@ def _none_runs(site: Site) -> int:
     name = f"{site.prefix.replace(':', '.')}.*-console"
     others = [path for mine in _paths(site) for path in mine.parent.glob(name) if path != mine]
     parts = ", ".join(path.name.removesuffix("-console") for path in others)
-    print(
-        f"labioc: no server of {site.prefix} has a console at {' or '.join(map(str, _paths(site)))}\n"
+    complain(
+        f"no server of {site.prefix} has a console at {' or '.join(map(str, _paths(site)))}\n"
         "  labioc run SITE starts one, labioc console --serve SITE one for this console alone"
-        + (f"\n  there are consoles of {parts}: give --only as those servers have it" if parts else ""),
-        file=sys.stderr,
+        + (f"\n  there are consoles of {parts}: give --only as those servers have it" if parts else "")
     )
     return 1
 
