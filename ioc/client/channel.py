@@ -94,7 +94,7 @@ class Channel:
             if refusal := _refusal(response):
                 raise ReadError(refusal)
         self.meta = Meta.of(responses[1].metadata) if len(responses) > 1 else Meta()
-        return reading_of(responses[0], self.long_string).with_meta(self.meta)
+        return reading_of(responses[0], self.long_string, self.meta)
 
     async def put(self, value: Scalar | tuple[Scalar, ...], timeout: float) -> None:
         """Put and wait until the server has done it. Text is converted by the server. Raises PutError.
@@ -149,7 +149,7 @@ class Channel:
     def event(self, response: Any) -> None:
         """Take a change."""
         if self._on_event is not None and not _refusal(response):
-            self._on_event(self, reading_of(response, self.long_string).with_meta(self.meta or Meta()))
+            self._on_event(self, reading_of(response, self.long_string, self.meta or Meta()))
 
     # ----
 

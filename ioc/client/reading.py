@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import caproto
@@ -92,10 +92,6 @@ class Reading:
         """Return how old the value is, ``12.3 s``; ``never read`` when it never had one."""
         return duration(now - self.stamp) if self.stamp else "never read"
 
-    def with_meta(self, meta: Meta) -> Reading:
-        """Return the same reading with unit, limits and states."""
-        return replace(self, meta=meta)
-
     def as_json(self) -> dict[str, Any]:
         """Return what a program wants to know; NaN and infinity, which JSON does not have, become null."""
         values = self.value if isinstance(self.value, tuple) else (self.value,)
@@ -119,7 +115,7 @@ class Reading:
         return states[value] if 0 <= value < len(states) and states[value] else str(value)
 
 
-def reading_of(response: Any, long_string: bool) -> Reading:
+def reading_of(response: Any, long_string: bool, meta: Meta) -> Reading:
     """Make a reading of a response with a ``dbr_time_*`` structure; ``long_string`` for characters that are a text."""
     about, data = response.metadata, response.data
     native = int(response.data_type) % 7
@@ -134,7 +130,7 @@ def reading_of(response: Any, long_string: bool) -> Reading:
         value = tuple(one.item() if hasattr(one, "item") else one for one in data)
     if isinstance(value, tuple) and len(value) == 1:
         value = value[0]
-    return Reading(value, stamp, int(about.severity), int(about.status))
+    return Reading(value, stamp, int(about.severity), int(about.status), meta)
 
 
 def encoded(value: Scalar | tuple[Scalar, ...], native: int, count: int) -> tuple[Any, int, int]:
