@@ -14,9 +14,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from tests import dbr
 from tests import libca_calls as calls
@@ -290,7 +291,7 @@ class Context:
         self._token = next(calls.tokens)
         calls.targets[self._token] = lambda args: self.exceptions.append((args.stat, (args.ctx or b"").decode()))
         calls.detach_context()
-        with _environment(environment):
+        with patch.dict(os.environ, environment):
             code = calls.context_create(1)
             if code != ECA_NORMAL:
                 raise CaError(code, "create context")
@@ -386,21 +387,6 @@ class Context:
         for token in tokens:
             calls.targets.pop(token, None)
         return [answers[index] for index in range(len(requests))]
-
-
-@contextlib.contextmanager
-def _environment(settings: Mapping[str, str]) -> Iterator[None]:
-    """The library reads the process environment; give it back as it was."""
-    before = {key: os.environ.get(key) for key in settings}
-    os.environ.update(settings)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
 
 
 def _keep(answers: dict[int, Reply], index: int, args: calls.EventArgs) -> None:

@@ -9,7 +9,7 @@ import math
 
 from tests import dbr
 from tests.parity.player import Player
-from tests.parity.scenarios import SCENARIOS, scenario
+from tests.parity.server_scenarios import SCENARIOS, scenario
 
 __all__ = ["SCENARIOS"]
 

@@ -6,7 +6,6 @@ import asyncio
 import math
 import threading
 import time
-from dataclasses import dataclass, field
 
 import can
 import pytest
@@ -18,85 +17,9 @@ from devices.iseg.simulator.bus import simulated_bus
 from devices.iseg.simulator.module import E16C1, SimulatedIsegModule
 from devices.links import can_bus
 from devices.links.can_bus import join
-from devices.links.can_frame import ControllerState, Frame, controller_error
 from tests.devices.iseg.bench import fresh_channel
+from tests.devices.links.can_bench import Adapter, Ear, opened, threads
 from tests.fair_time import until
-
-
-@dataclass
-class Ear:
-    address: int
-    frames: list[Frame] = field(default_factory=list)
-    stamps: list[float] = field(default_factory=list)
-    lost: list[LinkDown] = field(default_factory=list)
-
-    @property
-    def identifiers(self) -> frozenset[int]:
-        return frozenset(base | self.address << 3 | read for base in (0, 0x200) for read in (0, 1))
-
-    def received(self, frame: Frame, stamp: float) -> None:
-        self.frames.append(frame)
-        self.stamps.append(stamp)
-
-    def bus_lost(self, error: LinkDown) -> None:
-        self.lost.append(error)
-
-
-class Adapter(can.BusABC):
-    """Does what a test tells it to; ``plan`` is called for each receive."""
-
-    def __init__(self, channel, **kwargs):
-        super().__init__(channel=channel, **kwargs)
-        self.sent: list[can.Message] = []
-        self.closed = False
-        self.controller = can.BusState.ACTIVE
-
-    def plan(self, timeout):
-        time.sleep(timeout)
-
-    def _recv_internal(self, timeout):
-        return self.plan(timeout), True
-
-    def send(self, msg, timeout=None):
-        self.sent.append(msg)
-
-    @property
-    def state(self):
-        return self.controller
-
-    def shutdown(self):
-        super().shutdown()
-        self.closed = True
-
-
-@pytest.fixture
-def adapters(monkeypatch):
-    """Replace python-can's factory; returns the list of adapters made and a way to change the next ones."""
-    made: list[Adapter] = []
-
-    def make(**options):
-        adapter = Adapter(options["channel"])
-        for name, value in make.changes.items():
-            setattr(adapter, name, value)
-        made.append(adapter)
-        return adapter
-
-    make.changes = {}
-    made_by = make
-    monkeypatch.setattr(can_bus.can, "Bus", make)
-    return made, made_by.changes
-
-
-OPTIONS = {"interface": "virtual", "channel": "fake"}
-
-
-async def opened(name="main", address=5):
-    ear = Ear(address)
-    return await join(name, OPTIONS, ear), ear
-
-
-def threads():
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("can ")]
 
 
 async def test_GIVEN_two_listeners_WHEN_they_join_by_name_THEN_they_share_one_adapter_until_the_last_leaves(adapters):
@@ -299,40 +222,6 @@ async def test_GIVEN_an_own_frame_that_came_back_in_time_WHEN_the_loop_sees_it_l
     await bus.leave(ear)
 
 
-async def test_GIVEN_a_controller_that_was_passive_WHEN_it_only_warns_THEN_it_is_active(adapters):
-    made, _ = adapters
-    bus, ear = await opened()
-    frames = [can.Message(arbitration_id=0x004, data=data, is_error_frame=True) for data in (b"\0\x08", b"\0\x20")]
-    made[0].plan = lambda timeout: frames.pop() if frames else time.sleep(timeout)
-    await until(lambda: bus.counters.errors == 2)
-    assert bus.state is ControllerState.ACTIVE
-    await bus.leave(ear)
-
-
-@pytest.mark.parametrize(("data", "identifier", "state"), [(b"\0\x30", 0x004, "PASSIVE"), (b"\0\0", 0x040, "OFF")])
-async def test_GIVEN_error_frames_WHEN_received_THEN_the_controller_state_follows(adapters, data, identifier, state):
-    made, _ = adapters
-    bus, ear = await opened()
-    frames = [can.Message(arbitration_id=identifier, data=data, is_error_frame=True)]
-    made[0].plan = lambda timeout: frames.pop() if frames else time.sleep(timeout)
-    await until(lambda: bus.state is ControllerState[state])
-    assert bus.counters.errors == 1
-    if state == "OFF":
-        await until(lambda: bool(ear.lost))
-        assert "bus off" in str(ear.lost[0])
-    await bus.leave(ear)
-
-
-@pytest.mark.parametrize(("reported", "state"), [(can.BusState.PASSIVE, "PASSIVE"), (can.BusState.ERROR, "OFF")])
-async def test_GIVEN_an_adapter_that_tells_its_state_WHEN_it_changes_THEN_so_does_ours(adapters, reported, state):
-    made, _ = adapters
-    bus, ear = await opened()
-    made[0].controller = reported
-    await until(lambda: bus.state is ControllerState[state])
-    await until(lambda: bool(ear.lost) == (state == "OFF"))
-    await bus.leave(ear)
-
-
 async def test_GIVEN_silence_WHEN_modules_keep_being_asked_THEN_the_adapter_is_opened_anew(adapters, monkeypatch):
     monkeypatch.setattr(can_bus, "SILENCE", 0.1)
     bus, ear = await opened()
@@ -416,23 +305,3 @@ async def test_GIVEN_frames_that_no_node_acknowledges_WHEN_they_are_given_up_THE
     bus.discard()  # a node is there, so it has acknowledged everything
     await bus.leave(ear)
     assert flushed == [1, 1]  # and once more when it is closed
-
-
-@pytest.mark.parametrize(
-    ("identifier", "controller", "state", "reason"),
-    [
-        (0x040, 0, ControllerState.OFF, "bus off"),
-        (0x004, 0x10, ControllerState.PASSIVE, "controller error passive"),
-        (0x004, 0x20, ControllerState.PASSIVE, "controller error passive"),
-        (0x004, 0x40, ControllerState.ACTIVE, "controller back to error active"),
-        (0x100, 0, ControllerState.ACTIVE, "controller back to error active"),
-        (0x020, 0, None, "no node acknowledges"),
-        (0x0A8, 0, None, "no node acknowledges, protocol violation (wrong bit rate?), bus error"),
-        (0x004, 0x08, ControllerState.ACTIVE, "controller warning"),
-        (0x004, 0x01, None, "controller"),
-        (0, 0, None, "unspecified error"),
-    ],
-)
-def test_error_frames(identifier, controller, state, reason):
-    error = Frame(identifier, bytes((0, controller, 0, 0, 0, 0, 0, 0)), error=True)
-    assert controller_error(error) == (reason, state)
