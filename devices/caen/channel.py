@@ -20,6 +20,7 @@ _COMPUTED = frozenset({"VDIFF", "SETTLED"})  # with VSET, which is read at its o
 _BITS = {name: f"STAT.{name}" for name in STATUS_BITS}
 """The signal of each bit of the status word."""
 
+_DOUBTFUL = frozenset({"MAXV", "TRIPTIME", "IRANGE"})
 _LOW_RANGE_WARNING = 0.95  # share of the low range above which the current is about to leave it
 
 
@@ -133,10 +134,6 @@ class CaenChannel:
     def _missed(self, parameter: str) -> int:
         return self._unit.answers.missed((parameter, self.number))
 
-    def command(self, suffix: str, now: float) -> Reading:
-        """Return the rest position of a command."""
-        return Reading(0, now)
-
     def plain(self, suffix: str, now: float) -> Reading | None:
         """Return a parameter as it was read."""
         cell = self._cells.get(CHANNEL[suffix].wire)
@@ -178,29 +175,19 @@ class CaenChannel:
             return Level.MAJOR
         if self.hv.demands[base].lasting:
             return Level.MINOR
-        doubtful = _DOUBTS.get(base)
-        return Level.MINOR if doubtful is not None and doubtful(self) else Level.OK
+        return Level.MINOR if base in _DOUBTFUL and self._doubtful(base) else Level.OK
 
-    def below_setting(self) -> bool:
-        """Whether MAXV holds the output below VSET."""
-        maxv, vset = self._number("MAXV"), self._number("VSET")
-        return maxv is not None and vset is not None and maxv < vset
-
-    def never_trips(self) -> bool:
-        """Whether the overcurrent protection is switched off although the site file does not allow that."""
-        return not self._infinite_trip_allowed and (self._number("TRIP") or 0.0) >= TRIP_INFINITE
-
-    def leaves_range(self) -> bool:
-        """Whether the current is about to leave the low range."""
+    def _doubtful(self, base: str) -> bool:
+        """Whether a setting, as it is, is likely to surprise."""
+        match base:
+            case "MAXV":  # it holds the output below VSET
+                maxv, vset = self._number("MAXV"), self._number("VSET")
+                return maxv is not None and vset is not None and maxv < vset
+            case "TRIPTIME":  # the overcurrent protection is off although the site file does not allow that
+                return not self._infinite_trip_allowed and (self._number("TRIP") or 0.0) >= TRIP_INFINITE
+        # The current is about to leave the low range.
         imon, end = self._number("IMON"), self.limits.low_range_end()
         return self.limits.range() == "L" and imon is not None and end is not None and imon > _LOW_RANGE_WARNING * end
-
-
-_DOUBTS: Mapping[str, Callable[[CaenChannel], bool]] = {
-    "MAXV": CaenChannel.below_setting,
-    "TRIPTIME": CaenChannel.never_trips,
-    "IRANGE": CaenChannel.leaves_range,
-}
 
 
 def _invalid(suffix: str, now: float) -> Reading:
@@ -210,7 +197,7 @@ def _invalid(suffix: str, now: float) -> Reading:
 _Reader = Callable[[CaenChannel, str, float], Reading | None]
 
 _BY_ENDING: Mapping[str, _Reader] = {
-    "CMD": CaenChannel.command,
+    "CMD": lambda channel, suffix, now: Reading(0, now),
     "HI": CaenChannel.highest,
     "LO": CaenChannel.lowest,
     "RES": CaenChannel.resolution,

@@ -20,7 +20,6 @@ BAUDRATES: Final = (9600, 115200, 57600, 38400, 19200)
 """What units can be set to (N1470 manual); 9600 is how they are delivered."""
 
 _MOST_CHANNELS: Final = 100
-_SETTINGS: Final = {"VSET": "V", "ISET": "uA"}
 
 
 async def look(place: str, report: Report) -> Sequence[Found]:
@@ -61,8 +60,8 @@ async def _ask(address: str, board: int) -> Found:
     )
     try:
         await driver.connect()
-        about = await driver.read(("BD.NAME", "BD.SERIAL", "BD.FW", "BD.NCH", "BD.LOCAL"))
-        value = {name: about[name].value for name in _TEXTS if name in about and about[name].value is not None}
+        about = await driver.read(_ABOUT)
+        value = {name: reading.value for name, reading in about.items() if reading.value is not None}
         if "BD.NCH" not in value:
             raise Garbled("a supply answers, but not how many channels it has")
         count = int(str(value["BD.NCH"]))
@@ -81,7 +80,7 @@ async def _ask(address: str, board: int) -> Found:
         keys["limits"] = limits[0]
     elif not same:
         keys["channel"] = {str(number): {"limits": one} for number, one in limits.items() if one}
-    name, serial, firmware = (value.get(one, "unknown") for one in _TEXTS[:3])
+    name, serial, firmware = (value.get(one, "unknown") for one in _ABOUT[:3])
     text = f"{name}, serial {serial}, firmware {firmware}, {count} channels"
     return Found(
         text=text + ("; its front panel is in LOCAL: it will refuse settings" if value.get("BD.LOCAL") == 1 else ""),
@@ -94,13 +93,13 @@ async def _ask(address: str, board: int) -> Found:
     )
 
 
-_TEXTS: Final = ("BD.NAME", "BD.SERIAL", "BD.FW", "BD.NCH", "BD.LOCAL")
+_ABOUT: Final = ("BD.NAME", "BD.SERIAL", "BD.FW", "BD.NCH", "BD.LOCAL")
 _LIMITS: Final = (("VSET", "HI"), ("VSET", "LO"), ("ISET", "HI"))
 
 
 def _limits(driver: CaenDriver, channel: str) -> Mapping[str, tuple[float, float]]:
     """Return the limits in force for the settings of a channel, as far as they are known."""
-    found = {name: driver.limits(f"{channel}.{name}") for name in _SETTINGS}
+    found = {name: driver.limits(f"{channel}.{name}") for name in ("VSET", "ISET")}
     return {
         name: (limits.low, limits.high)
         for name, limits in found.items()
