@@ -10,7 +10,7 @@ class MistakesError(Exception):
 
     subject: ClassVar[str]
     """What cannot be used; ``{site}`` stands for the name of the site file."""
-    status: ClassVar[int]
+    status: ClassVar[int] = 2
     """Exit status of the command."""
 
     def __init__(self, errors: list[str]) -> None:

@@ -36,7 +36,6 @@ class AcfError(MistakesError):
     """An access security file cannot be used; ``errors`` holds one ``file:line: reason`` each."""
 
     subject = "the access security file"
-    status = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,6 @@ class SettingsError(MistakesError):
     """A variable of Channel Access that cannot be used."""
 
     subject = "the environment"
-    status = 2
 
 
 class Client(BaseClient):

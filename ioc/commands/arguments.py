@@ -15,7 +15,6 @@ class ArgumentsError(MistakesError):
     """Arguments that do not go together, or with which nothing can be done."""
 
     subject = "the arguments"
-    status = 2
 
 
 def add_shares(parser: argparse.ArgumentParser) -> None:

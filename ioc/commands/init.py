@@ -24,7 +24,6 @@ class InitError(MistakesError):
     """No site file can be made; the file is not touched."""
 
     subject = "labioc init"
-    status = 2
 
 
 def init_arguments(parser: argparse.ArgumentParser) -> None:

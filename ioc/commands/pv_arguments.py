@@ -31,7 +31,6 @@ class NamesError(MistakesError):
     """Names of PVs that nothing can be done with."""
 
     subject = "the PVs"
-    status = 2
 
 
 @dataclass(frozen=True, slots=True)

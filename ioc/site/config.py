@@ -41,7 +41,6 @@ class SiteError(MistakesError):
     """
 
     subject = "the site file {site}"
-    status = 2
 
     def __init__(self, errors: list[str], details: list[dict[str, Any]] | None = None) -> None:
         super().__init__(errors)

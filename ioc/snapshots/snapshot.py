@@ -31,7 +31,6 @@ class SnapshotError(MistakesError):
     """A snapshot cannot be made, read or restored; ``errors`` holds one sentence for each reason."""
 
     subject = "the snapshot"
-    status = 2
 
 
 @dataclass(frozen=True, slots=True)
