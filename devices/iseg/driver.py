@@ -62,7 +62,7 @@ class IsegDriver(ChannelDriver[IsegChannel]):
         channels = [IsegChannel(self._unit, number, self._limits, settings, activity) for number in range(count)]
         super().__init__(settings, self._link.stats, clock, self._module, channels, MODULE, CHANNEL)
         self._writer: IsegWriter = IsegWriter(self._unit, self._module, channels, self._limits, settings, clock)
-        self._raw = IsegRaw(self._unit, self._writer, settings, clock)
+        self._raw = IsegRaw(self._unit, settings, clock)
         self._limits_found: dict[str, Limits | None] = {}
         self._limits_of = 0  # revision of the unit
         self._report: Callable[[Collection[str]], None] = lambda _: None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 
-from devices.clock import DriverClock
 from devices.errors import NotReady, Refused, ReplyTimeout
 from devices.iseg.catalogue import CHANGED_BY_EVENTS, SETTINGS
 from devices.iseg.channel import IsegChannel
@@ -25,7 +24,6 @@ from devices.iseg.edcp.bits import (
 )
 from devices.iseg.exchange import FOLLOW_LOOKS, LOOKS, SENDINGS, IsegExchange
 from devices.iseg.limits import IsegLimits
-from devices.iseg.unit import IsegUnit
 from devices.rules.channels import channel_prefix
 from devices.rules.settings import Asked, check_limits
 
@@ -44,11 +42,10 @@ _CONTROL, _STATUS, _EVENTS = "ChannelControl", "ChannelStatus", "ChannelEventSta
 class IsegOutput:
     """Switches the outputs of one module; each method returns the names of signals that may have changed."""
 
-    def __init__(self, unit: IsegUnit, exchange: IsegExchange, limits: IsegLimits, clock: DriverClock) -> None:
-        self._unit = unit
+    def __init__(self, exchange: IsegExchange, limits: IsegLimits) -> None:
+        self._unit = exchange.unit
         self._exchange = exchange
         self._limits = limits
-        self._clock = clock
         self._cuts: Counter[int] = Counter()  # emergency offs that were sent, by channel
 
     @staticmethod
@@ -64,7 +61,7 @@ class IsegOutput:
         """
         await (self._on(channel) if on else self._off(channel))
         channel.hv.accept_on(on)
-        channel.polled({_STATUS}, self._clock.monotonic())
+        channel.polled({_STATUS}, self._exchange.clock.monotonic())
         return [name, *self._changed(channel)]
 
     async def _off(self, channel: IsegChannel) -> None:
@@ -203,7 +200,7 @@ class IsegOutput:
             channel.hv.demand_on = False  # see _switched_off
             if await exchange.look(_STATUS, lambda found: bool(found & ChannelStatus.EMERGENCY_OFF), looks):
                 channel.hv.accept_on(False)
-                channel.polled({_STATUS}, self._clock.monotonic())
+                channel.polled({_STATUS}, self._exchange.clock.monotonic())
                 # Some boards also forget their set point: the next scan shows it.
                 return [name, f"{channel_prefix(channel.number)}ON", *self._changed(channel)]
         channel.hv.demand_on = before
@@ -218,7 +215,7 @@ class IsegOutput:
         status = await exchange.read_before(_STATUS)
         await exchange.read_before(_EVENTS)
         # What no scan has seen yet is latched before its marks go.
-        channel.polled({_STATUS, _EVENTS}, self._clock.monotonic())
+        channel.polled({_STATUS, _EVENTS}, self._exchange.clock.monotonic())
         word = await exchange.read_before(_CONTROL)
         waiting = word & ChannelControl.ON and not status & ChannelStatus.ON
         if word & ChannelControl.EMERGENCY_OFF or waiting:
@@ -228,7 +225,7 @@ class IsegOutput:
         gone = int(ChannelEvent.TRIP | ChannelEvent.EMERGENCY_OFF)
         cleared = await exchange.apply(_EVENTS, CLEARABLE_EVENTS, lambda found: not found & gone)
         await exchange.read_back(_STATUS)
-        channel.polled({_STATUS, _EVENTS}, self._clock.monotonic())
+        channel.polled({_STATUS, _EVENTS}, self._exchange.clock.monotonic())
         if not cleared:
             left = bit_names(ChannelEvent(self._unit.word(_EVENTS, channel.number)))
             raise Refused(f"clear: events are still pending ({', '.join(left)})")

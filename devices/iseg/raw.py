@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from devices.clock import DriverClock
@@ -15,10 +14,10 @@ from devices.iseg.edcp.protocol import read
 from devices.iseg.exchange import LOOKS, PAUSE
 from devices.iseg.question import Question
 from devices.iseg.unit import IsegUnit
-from devices.iseg.writer import IsegWriter
 from devices.model import DeviceSettings, RawRequest, Value, Way
 from devices.rules.channels import channel_prefix
 from devices.rules.raw_words import number_in, whole_number
+from devices.rules.settings import check_writable
 
 USAGE = "ITEM [INDEX] [= VALUE]; ITEM is a name or a number like 0x4100, INDEX a channel, group, offset or sensor"
 
@@ -49,10 +48,9 @@ _SENSORS = 16  # more than any board has; what does not answer is not there
 class IsegRaw:
     """Raw access to the items of one module."""
 
-    def __init__(self, unit: IsegUnit, writer: IsegWriter, settings: DeviceSettings, clock: DriverClock) -> None:
+    def __init__(self, unit: IsegUnit, settings: DeviceSettings, clock: DriverClock) -> None:
         self._unit = unit
-        self._may_configure = bool(settings.options.get("allow_configuration", False))
-        self._writer = writer
+        self._settings = settings
         self._clock = clock
 
     async def access(self, item: str | int, index: int | None, value: Value | None) -> dict[int | None, Value]:
@@ -69,11 +67,11 @@ class IsegRaw:
             raise LinkDown(f"{self._unit.link}: not connected")
         if value is None:
             return await self._read(found, index)
-        self._writer.require_writable()
+        check_writable(self._settings)
         if isinstance(value, float) and value.is_integer() and found.type not in (Type.R4, Type.R4_UI1):
             value = int(value)  # 64.0 is a word too
         _check(found, value)
-        if found.name in _CONFIGURATION and not self._may_configure:
+        if found.name in _CONFIGURATION and not self._settings.options.get("allow_configuration"):
             raise Refused(f"{found.name}: the module may be lost by it; the site file has no allow_configuration")
         await self._unit.check_byte_order()
         return await self._write(found, index, value)
@@ -97,7 +95,7 @@ class IsegRaw:
         self._unit.write(item, value, index)
         if not item.readable:
             return {}
-        shown: dict[int | None, Value] = defaultdict(float)
+        shown: dict[int | None, Value] = {}
         for look in range(LOOKS):
             if look:
                 await self._clock.sleep(PAUSE)

@@ -17,7 +17,7 @@ from devices.iseg.output import IsegOutput
 from devices.iseg.unit import COPIED, IsegUnit
 from devices.model import DeviceSettings, Value
 from devices.rules.channels import channel_prefix
-from devices.rules.settings import Asked, Demand, check_limits, check_writable, choice_asked, decide, number_asked
+from devices.rules.settings import Asked, Demand, check_limits, choice_asked, decide, number_asked
 
 MODULE_PLACE = "MOD"
 _CONTROL = "ModuleControl"
@@ -39,9 +39,8 @@ class IsegWriter:
         self._module = module
         self._channels = channels
         self._limits = limits
-        self._settings = settings
         self._exchange = IsegExchange(unit, settings.name, clock)
-        self._output = IsegOutput(unit, self._exchange, limits, clock)
+        self._output = IsegOutput(self._exchange, limits)
 
     async def write(self, name: str, channel: IsegChannel | None, suffix: str, value: Value) -> list[str]:
         """Apply a setting or command; see devices.rules.channels.Writer."""
@@ -64,10 +63,6 @@ class IsegWriter:
         place, _, suffix = name.partition(".")
         shared = suffix in RAMPS and self._limits.shares_ramp(SETTINGS[suffix])
         return MODULE_PLACE if shared or not place.startswith("CH") else place
-
-    def require_writable(self) -> None:
-        """Raise Refused when the configuration forbids writing."""
-        check_writable(self._settings)
 
     def _too_few(self, what: str) -> Refused:
         return Refused(f"{what}: the module has only {self._unit.channels} channels")

@@ -84,7 +84,7 @@ def _obey(module: SimulatedIsegModule, message: object) -> list[Frame]:
         case GeneralRequest():
             module.idle = 0.0
             return [general(module.address, *module.general(), base=module.base)]
-    if module.dcp or (module.firmware.quiet_unregistered and not module.registered):
+    if module.dcp or not module.registered:
         return []
     frames: list[Frame] = []
     match message:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -368,9 +368,6 @@ def simulated_bus(
     *modules: SimulatedIsegModule, interface: str = "virtual", **options: Any
 ) -> Iterator[SimulatedIsegBus]:
     """Run modules on a bus for as long as the block lasts; arguments as of ``SimulatedIsegBus``."""
-    bus = SimulatedIsegBus(modules, interface, **options)
-    bus.open()
-    try:
+    with closing(SimulatedIsegBus(modules, interface, **options)) as bus:
+        bus.open()
         yield bus
-    finally:
-        bus.close()

@@ -63,8 +63,8 @@ class Firmware:
     """What a type of module is and can do.
 
     ``many`` is how far it understands requests for many channels, ``count_bytes`` the length of its channel number, 0
-    when it does not tell. ``ranges``: two current ranges, and the item that tells which. ``quiet_unregistered``: no
-    answers before it is registered. ``switched``: the polarity of each channel is chosen by software, while it is off.
+    when it does not tell. ``ranges``: two current ranges, and the item that tells which. ``switched``: the polarity of
+    each channel is chosen by software, while it is off.
     """
 
     name: str
@@ -82,8 +82,6 @@ class Firmware:
     channel_ramps: bool = False
     count_bytes: int = 4
     ranges: bool = False
-    quiet_unregistered: bool = True
-    signed: bool = True
     switched: bool = False
 
 
@@ -198,7 +196,7 @@ class SimulatedIsegModule:
         """Sign of set points and measured volts of a channel on the wire."""
         if self.firmware.switched:
             return float(channel.polarity)
-        return -1.0 if self.firmware.volts < 0 and self.firmware.signed else 1.0
+        return -1.0 if self.firmware.volts < 0 else 1.0
 
     @property
     def speed(self) -> float:
