@@ -102,18 +102,15 @@ class RegisterWriter:
             return False
         except LinkDown as error:
             log.warning("%s: %s: %s; reconnecting to read back", self._furnace.settings.name, what, error)
-            await self._reopen(what, error)
+            try:
+                await self._unit.link.connect()
+            except DeviceError as still:
+                raise ReplyTimeout(f"{what}: outcome unknown, {error}") from still
             return False
         except ModbusRefusal as error:
             reason = CODE_TEXTS.get(error.code, "exception")
             raise Refused(f"{what}: controller refused: {reason} (code {error.code:02d})") from error
         return True
-
-    async def _reopen(self, what: str, lost: LinkDown) -> None:
-        try:
-            await self._unit.link.connect()
-        except DeviceError as error:
-            raise ReplyTimeout(f"{what}: outcome unknown, {lost}") from error
 
     async def learn(self, what: str, *names: str) -> None:
         """Read what a write depends on, before anything is sent. Raises LinkDown when it cannot be read."""

@@ -146,8 +146,7 @@ class PowerRecord:
     moved: bool = False
     _paused: bool = False
     _lost: str = ""
-    _seen: bool = False
-    _seen_at: float = 0.0
+    _seen_at: float | None = None  # monotonic time of the newest reading of this program
     _watched: Interruption | None = None
 
     @property
@@ -162,7 +161,7 @@ class PowerRecord:
 
     def lost(self, reason: str) -> None:
         """Take note that the controller cannot be read; ``reason`` is a clause: ``the serial port was gone``."""
-        if self._seen and not self._lost:
+        if self._seen_at is not None and not self._lost:
             self._lost = reason
 
     def paused(self) -> None:
@@ -176,9 +175,10 @@ class PowerRecord:
     def observe(self, sample: Sample, now: float) -> None:
         """Take one reading; ``now`` is monotonic time in seconds."""
         self._date(sample)
-        before, lost, first, paused = self.last, self._lost, not self._seen, self._paused
-        gap = None if before is None else _gap(before, sample) if first else now - self._seen_at
-        self.last, self._lost, self._seen, self._paused, self._seen_at = sample, "", True, False, now
+        before, lost, seen, paused = self.last, self._lost, self._seen_at, self._paused
+        first = seen is None
+        gap = None if before is None else _gap(before, sample) if seen is None else now - seen
+        self.last, self._lost, self._paused, self._seen_at = sample, "", False, now
         silent = first or bool(lost) or (gap or 0.0) > self.quiet
         if before is not None and gap is not None and abs(sample.time - before.time - gap) > STEP:
             before = replace(before, time=sample.time - gap, dated=sample.dated)  # the clock was set in between

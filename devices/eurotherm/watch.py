@@ -80,12 +80,10 @@ class FurnaceWatch:
 
     def _deviation(self, difference: float) -> Alarm:
         minor, major = self._thresholds
-        for threshold, level, causes in (
-            (major, Level.MAJOR, (Cause.HIHI, Cause.LOLO)),
-            (minor, Level.MINOR, (Cause.HIGH, Cause.LOW)),
-        ):
-            if threshold is not None and abs(difference) > threshold:
-                return level, causes[difference < 0]
+        if major is not None and abs(difference) > major:
+            return Level.MAJOR, Cause.HIHI if difference > 0 else Cause.LOLO
+        if minor is not None and abs(difference) > minor:
+            return Level.MINOR, Cause.HIGH if difference > 0 else Cause.LOW
         return FINE
 
     def _observe_output(self, now: float, output: float | None) -> None:
