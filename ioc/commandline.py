@@ -7,6 +7,7 @@ standard output, everything else to standard error.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from collections.abc import Container, Sequence
@@ -50,7 +51,11 @@ which adds its arguments to a parser.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status; wrong usage ends in SystemExit(2) as argparse does it."""
     arguments = sys.argv[1:] if argv is None else argv
-    args = parser(arguments).parse_args(arguments)
+    gc.disable()  # what importing makes is no garbage, and looking it through takes a while
+    try:
+        args = parser(arguments).parse_args(arguments)
+    finally:
+        gc.enable()
     try:
         status: int = args.func(args)
         sys.stdout.flush()

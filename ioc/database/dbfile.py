@@ -239,10 +239,9 @@ class _Builder:
         """Return the value of a macro, or the name of a file."""
         token: Token = node.children[0]
         raw = token[1:-1] if token.type == "QUOTED" else token.strip()
-        text = self._split(raw, node)
-        if "\\" in raw or not all(harmless(piece) for piece in text if isinstance(piece, str)):
+        if not harmless(raw):
             self._error(node, f"{raw!r} cannot stand inside a database string")
-        return text
+        return self._split(raw, node)
 
     def _text(self, word: Any) -> Text:
         token: Token = word.children[0]
