@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
@@ -159,7 +159,7 @@ class PutQueue:
             running = self._running[wire]
             if len(running) >= order.way.room:
                 break
-            if _any_at(order, running) or _any_at(order, before):
+            if any(order.same_place(other) for other in (*running, *before)):
                 before.append(order)
             else:
                 self._waiting[wire].remove(order)
@@ -188,10 +188,6 @@ class PutQueue:
         finally:
             self._running[order.way.wire].remove(order)
             self._go_on(order.way.wire)
-
-
-def _any_at(order: Order, others: Iterable[Order]) -> bool:
-    return any(order.same_place(other) for other in others)
 
 
 class PutNotes:

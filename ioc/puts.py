@@ -316,13 +316,6 @@ def _losses(scanner: DeviceScanner, way: Way) -> int | None:
     return None if way.urgent else scanner.status.reconnects
 
 
-def _reason(error: DeviceError, permit: Permit) -> str:
-    """Say why a write was not applied, or what is known of it."""
-    if isinstance(error, Withdrawn):
-        return f"{error}; a part of it had been sent" if permit.begun else f"{error}; nothing was sent"
-    return f"{permit.ended}: {error}" if permit.ended else str(error)
-
-
 @contextmanager
 def _judged(entry: Entry, permit: Permit) -> Iterator[None]:
     """Note what a failure of a write leaves behind. Raises PutRefused in place of a DeviceError."""
@@ -335,6 +328,9 @@ def _judged(entry: Entry, permit: Permit) -> Iterator[None]:
             entry.outcome = OTHERWISE
         elif permit.begun and (isinstance(error, Withdrawn) or not isinstance(error, Refused)):
             entry.outcome = UNKNOWN
-        if isinstance(error, DeviceError):
-            raise PutRefused(_reason(error, permit)) from error
-        raise
+        if not isinstance(error, DeviceError):
+            raise
+        reason = f"{permit.ended}: {error}" if permit.ended else str(error)
+        if isinstance(error, Withdrawn):
+            reason = f"{error}; {'a part of it had been sent' if permit.begun else 'nothing was sent'}"
+        raise PutRefused(reason) from error
