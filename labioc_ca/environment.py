@@ -96,7 +96,11 @@ def _address(word: str, name: str, port: int) -> Address:
 
 
 def broadcast_addresses() -> list[str]:
-    """Return the broadcast address of each interface; of a machine without a network the loopback address."""
-    cards = psutil.net_if_addrs().values()
+    """Return the broadcast addresses of each interface that is up, also of one that has no cable at the moment.
+
+    On a machine without a network it is the loopback address.
+    """
+    up = {name for name, state in psutil.net_if_stats().items() if "up" in state.flags.split(",")}
+    cards = [card for name, card in psutil.net_if_addrs().items() if name in up]
     found = [one.broadcast for card in cards for one in card if one.family == socket.AF_INET and one.broadcast]
     return found or ["127.0.0.1"]

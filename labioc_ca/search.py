@@ -166,7 +166,6 @@ class Searcher(asyncio.DatagramProtocol):
         self._hurried = 0.0
         self._transport: asyncio.DatagramTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._register_timer: asyncio.TimerHandle | None = None
         self._name_servers = [
             NameServer(address, settings.connection_timeout, found, self._ask_for_all)
             for address in settings.name_servers
@@ -182,7 +181,7 @@ class Searcher(asyncio.DatagramProtocol):
             self._loop.create_task(server.run(), name="Channel Access name server {}:{}".format(*server.address))
             for server in self._name_servers
         ]
-        self._register()
+        self._tasks.append(self._loop.create_task(self._register(), name="Channel Access repeater"))
         self._schedule()
 
     async def stop(self) -> None:
@@ -190,9 +189,8 @@ class Searcher(asyncio.DatagramProtocol):
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for timer in (self._timer, self._register_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is not None:
             self._transport.close()
             await self._closed
@@ -260,13 +258,12 @@ class Searcher(asyncio.DatagramProtocol):
         if last is None or number < last:
             self.hurry()
 
-    def _register(self) -> None:
+    async def _register(self) -> None:
         """Ask the repeater of this machine for beacons; without one, servers are found by searching alone."""
-        if self._transport is None or self._broadcaster.registered:
-            return
-        request = self._broadcaster.send(self._broadcaster.register())
-        self._transport.sendto(request, ("127.0.0.1", self._settings.repeater_port))
-        self._register_timer = self._loop.call_later(REGISTER_PAUSE, self._register)
+        while self._transport is not None and not self._broadcaster.registered:
+            request = self._broadcaster.send(self._broadcaster.register())
+            self._transport.sendto(request, ("127.0.0.1", self._settings.repeater_port))
+            await asyncio.sleep(REGISTER_PAUSE)
 
     def _ask_for_all(self, server: NameServer) -> None:
         """Search at a name server that has just begun to listen."""

@@ -54,9 +54,7 @@ class Occurrences:
     def __init__(self, pvs: Iterable[PvSpec]) -> None:
         self._pvs = {pv.name: pv for pv in pvs}
         self._rules = {name: rule for name in self._pvs for rule in RULES if name.endswith(rule)}
-        self.watched = frozenset(
-            name for name in self._pvs if name in self._rules or any(name.endswith(end) for end in _DETAILS)
-        )
+        self.watched = frozenset(name for name in self._pvs if name.endswith((*RULES, *_DETAILS)))
         self._values: dict[str, Value] = {}
         self.announced: list[_Announced] = []
 
