@@ -100,13 +100,8 @@ class App:
         self.text: TextServer | None = None
         try:
             self.policy = make_policy(site.access, lambda: Inputs(self.records, self._clock, site.prefix))
-            self._server = Server(
-                self.records,
-                self.policy,
-                interfaces=site.server.interfaces,
-                port=site.server.port if port is None else port,
-                local_only=local_only,
-            )
+            wanted = site.server.port if port is None else port
+            self._server = Server(self.records, self.policy, site.server.interfaces, wanted, local_only)
         except AcfError as error:
             raise SiteError(error.errors) from error
         except NetworkError as error:

@@ -167,16 +167,15 @@ class Server:
                 count = max(number, 0) & 0xFFFFFFFF  # the first two beacons of a C IOC have number 0
                 beacon = HEADER.pack(Command.RSRV_IS_UP, 0, PROTOCOL_VERSION, self.port, count, 0)
                 for address in self.network.beacon_addresses():
-                    problem: OSError | None = None
                     try:
                         sock.sendto(beacon, address)
                     except OSError as error:
-                        problem = error
-                    if problem is not None and problem.errno != failed.get(address):
-                        log.warning("no beacons to %s:%d: %s", *address, problem.strerror)
-                    elif problem is None and failed.get(address):
-                        log.info("beacons to %s:%d are sent again", *address)
-                    failed[address] = problem.errno if problem is not None else None
+                        if error.errno != failed.get(address):
+                            log.warning("no beacons to %s:%d: %s", *address, error.strerror)
+                        failed[address] = error.errno
+                    else:
+                        if failed.pop(address, None):
+                            log.info("beacons to %s:%d are sent again", *address)
                 await asyncio.sleep(period)
                 period = min(period * 2, self.network.beacon_period)
 
