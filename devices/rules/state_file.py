@@ -52,9 +52,7 @@ class StateFile:
 
     async def load(self) -> dict[str, Any] | None:
         """Return what was saved; None when there is nothing, or nothing that can be read, which is put aside."""
-        if self.path is None:
-            return None
-        return await asyncio.to_thread(load_object, self.path)
+        return None if self.path is None else await asyncio.to_thread(load_object, self.path)
 
     def save(self, data: dict[str, Any]) -> None:
         """Have an object written soon; ``data`` must not be changed afterwards."""
