@@ -156,8 +156,7 @@ class Furnace:
 
     def asked(self, setting: Setting, value: float) -> Asked:
         """Describe what a put asks of a setting, of a choice by the index of its label."""
-        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
-        return Asked(setting.name, value, setting.unit, step, setting.labels, "controller")
+        return Asked(setting.name, value, setting.unit, self.resolution(setting), setting.labels, "controller")
 
     def registers(self, name: str) -> tuple[str, ...]:
         """Return what has to be read for a signal now."""
@@ -197,7 +196,9 @@ class Furnace:
         return -full if full is not None and bound.startswith("-") else full
 
     def resolution(self, setting: Setting) -> float:
-        """Return the step of a setting as the front panel shows it."""
+        """Return the step of a setting as the front panel shows it; 0 for what has no fractions."""
+        if setting.kind is not Kind.FLOAT:
+            return 0.0
         register = REGISTERS[setting.register]
         step = 10.0 ** -shown_decimals(register.scale, self.unit.decimals, setting.digits)
         return step * (self.unit.factor(register) or 1.0)
@@ -235,8 +236,7 @@ class Furnace:
             return
         if setting.follows:
             demand.value = found
-        step = self.resolution(setting) if setting.kind is Kind.FLOAT else 0.0
-        self.unit.link.stats.late += demand.observe(found, step)
+        self.unit.link.stats.late += demand.observe(found, self.resolution(setting))
 
     def _look(self) -> None:
         unit, now = self.unit, self.clock.monotonic()
