@@ -12,14 +12,13 @@ from devices.eurotherm.catalogue import SETTING_OF
 from devices.eurotherm.furnace import Furnace
 from devices.eurotherm.registers import CONFIGURATION, REGISTERS, Access, Form, Register, Scale, register_at
 from devices.eurotherm.writer import EurothermWriter
-from devices.links.modbus_frames import float_from, seconds_from, signed, twin_of
+from devices.links.modbus_frames import LAST_WORD, float_from, seconds_from, signed, twin_of
 from devices.model import Kind, RawRequest, Way
 from devices.rules.raw_words import number_in, whole_number
 from devices.rules.settings import check_limits, check_writable
 
 log = logging.getLogger("labioc.eurotherm")
 
-DISPLAY_PERMISSIONS = 0x4000  # first address where the family keeps the permissions of its display
 _LOSES_THE_DEVICE = frozenset({"ADDR", "BAUD", "PRTY"})  # it answers elsewhere, or otherwise, from then on
 _SWEEPING = frozenset({"RC.RCL", "RC.SAV"})  # a recipe changes many settings at once, past every limit
 _ROUNDING = 0.5  # an instrument without decimals may round a float to whole degrees
@@ -136,10 +135,8 @@ class RawWriter:
 def raw_allowed(address: int, value: float, configuration: bool) -> Register:
     """Return the register at an address that may be written. Raises Refused."""
     register = register_at(address)
-    if not 0 <= address < DISPLAY_PERMISSIONS:
-        raise Refused(
-            f"register {address}: never written, from {DISPLAY_PERMISSIONS} on lie permissions of the display"
-        )
+    if not 0 <= address <= LAST_WORD:
+        raise Refused(f"register {address}: never written, from {LAST_WORD + 1} on lie permissions of the display")
     if register.name == "IM" and value not in (0, 1, CONFIGURATION):
         raise Refused("register 199: other values than 0, 1 and 2 reach calibration and memory functions")
     if configuration:
