@@ -1,4 +1,4 @@
-"""One client's TCP connection.
+"""One client's TCP connection, and what all of them share.
 
 What a client does can't touch another: its requests are answered in order, its monitors are queued here, and no more
 requests are read while too many of its puts wait for a device.
@@ -7,12 +7,15 @@ requests are read while too many of its puts wait for a device.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from ioc.access import Policy
 from ioc.access.policy import is_own_address
-from ioc.records import AccessDenied, PutContext, PutRefused, Record, Value
+from ioc.records import AccessDenied, PutContext, PutRefused, Record, RecordSet, Value
 from ioc.server import wire
 from ioc.server.channel import (
     READABLE_TYPES,
@@ -29,12 +32,11 @@ from ioc.server.channel import (
 )
 from ioc.server.connection import READ_AFTER_WRITE, Connection
 from ioc.server.dbr import DBR_PUT_ACKS, DBR_PUT_ACKT
-from ioc.server.service import Service
 from ioc.server.subscription import Subscription, mask_of
 from ioc.server.wire import Command, Message
 
 if TYPE_CHECKING:
-    from ioc.server.guests import GuestChannel
+    from ioc.server.guests import GuestChannel, Guests
 
 log = logging.getLogger("labioc.server")
 
@@ -42,6 +44,51 @@ log = logging.getLogger("labioc.server")
 REPLY_WANTED: Final = 10
 #: Bytes in which a client may say who it is.
 LONGEST_NAME: Final = 512
+
+
+@dataclass(slots=True)
+class Service:
+    """What the circuits of a server have in common, and all that they know of it.
+
+    ``port`` is the TCP port, ``max_array_bytes`` the longest message that is taken. With ``local_only`` other computers
+    are not answered.
+    """
+
+    records: RecordSet
+    policy: Policy
+    max_array_bytes: int
+    local_only: bool = False
+    port: int = 0
+    guests: Guests | None = None
+    circuits: set[Circuit] = field(default_factory=set)
+    past_events: int = 0
+    _sids: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def knows(self, name: str) -> bool:
+        """Whether a channel of this name can be made."""
+        if name in self.records or resolve(self.records, name) is not None:
+            return True
+        return self.guests is not None and self.guests.find(name) is not None
+
+    @property
+    def channel_count(self) -> int:
+        """Channels that all clients have open."""
+        return sum(circuit.channel_count for circuit in self.circuits)
+
+    def forget(self, client: Circuit) -> None:
+        """Take note of a connection that has ended."""
+        if client in self.circuits:
+            self.circuits.discard(client)
+            self.past_events += client.events
+
+    @property
+    def events(self) -> int:
+        """Events for clients since the start."""
+        return self.past_events + sum(circuit.events for circuit in self.circuits)
+
+    def new_sid(self) -> int:
+        """Return a channel number that no circuit uses."""
+        return next(self._sids) & 0xFFFFFFFF
 
 
 class Circuit(Connection):

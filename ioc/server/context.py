@@ -17,10 +17,9 @@ from typing import Final
 
 from ioc.access import Policy
 from ioc.records import RecordSet
-from ioc.server.circuit import Circuit
+from ioc.server.circuit import Circuit, Service
 from ioc.server.network import ANY, LOOPBACK, LOOPBACK_BROADCAST, Network, broadcasts_of, network
 from ioc.server.search import SearchResponder, search_socket
-from ioc.server.service import Service
 from ioc.server.wire import HEADER, PROTOCOL_VERSION, Command
 
 log = logging.getLogger("labioc.server")

@@ -13,8 +13,7 @@ import pytest
 from ioc.access import Policy
 from ioc.database.dbfile import parse_template
 from ioc.records import RecordSet
-from ioc.server.circuit import Circuit
-from ioc.server.service import Service
+from ioc.server.circuit import Circuit, Service
 from ioc.server.wire import Command, pack
 from tests.conftest import rounds
 
