@@ -141,8 +141,7 @@ class ArchivePages:
         operator, number, name = match.groups()
         pv = self._pv(name)
         now = self._now()
-        since = _moment(query, "from", now - _HOUR_NS, now)
-        until = _moment(query, "to", now, now)
+        since, until = parse_moment(query.get("from", "1h"), now), parse_moment(query.get("to", "0s"), now)
         most = min(int(number), MOST_SAMPLES) if operator == "optimized" else 0 if operator else MOST_SAMPLES
         few, rest = self._history_up_to(name, since, until, most)
         if operator is not None and rest is not None and _numeric(few):
@@ -251,10 +250,6 @@ def _integer(query: Mapping[str, str], name: str, default: int) -> int:
         return int(query.get(name, default))
     except ValueError:
         raise BadRequest(f"{name}: {query[name]!r} is no whole number") from None
-
-
-def _moment(query: Mapping[str, str], name: str, default: int, now: int) -> int:
-    return parse_moment(query[name], now) if name in query else default
 
 
 def _numeric(samples: Sequence[Sample]) -> bool:
