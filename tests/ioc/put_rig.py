@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Self
 
 import pytest
 
@@ -15,7 +16,8 @@ from ioc.records.fieldtable import fields_of
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import Entry, Journal
 from ioc.services.statistics import IocStatistics
-from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, hv_records, hv_values, settle
+from tests.ioc.fakes import FakeClock, FakeDriver, alarm, build, definition, settle
+from tests.ioc.scan.scan_rig import Rig as ScanRig
 
 WHO = PutContext("olga", "desk1", ("127.0.0.1", 40000), callback=True)
 
@@ -36,14 +38,12 @@ class KeptJournal(Journal):
         self.entries.append(replace(entry))
 
 
-class Rig:
+class Rig(ScanRig):
     """One device, the switch ARMED and the put path between them."""
 
     def __init__(self, driver: type[FakeDriver] = FakeDriver) -> None:
-        self.clock = FakeClock()
+        super().__init__(driver=driver)
         self.journal = KeptJournal(self.clock)
-        self.driver = driver(self.clock, hv_values())
-        self.records = hv_records()
         server = build(
             [
                 definition("LAB:IOC:ARMED", "bo", "IOC ARMED", "E", ZNAM="NO", ONAM="YES"),
@@ -52,7 +52,6 @@ class Rig:
             ]
         )
         self.records |= {name.removeprefix("LAB:"): record for name, record in server.items()}
-        self.scanner = DeviceScanner(self.driver, hv_only(self.records), self.clock)
         self.statistics = IocStatistics(server.values(), self.clock, {"CFG.ID": "0123456789ab"}, self.journal)
         scanners: dict[str, DeviceScanner] = {}
         self.puts = PutPath(scanners, self.statistics, self.clock, journal=self.journal)
@@ -60,19 +59,11 @@ class Rig:
         for record in self.records.values():
             self.puts.attach(record)
 
-    def __getitem__(self, suffix: str) -> Record:
-        return self.records[suffix]
-
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Rig]:
-        task = asyncio.create_task(self.scanner.run())
+    async def running(self) -> AsyncIterator[Self]:
         self.statistics.post()
-        try:
-            await settle()
+        async with super().running():
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def put(self, suffix: str, value: float, context: PutContext = WHO) -> None:
         record = self.records[suffix]

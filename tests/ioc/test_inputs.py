@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from ioc.database.dbfile import RecordDef
 from ioc.inputs import SILENT_SECONDS, Input, Inputs
@@ -13,7 +14,7 @@ from ioc.records.status import INVALID, MAJOR
 from ioc.server import Server
 from tests.ioc.fakes import EPOCH, FakeClock, definition
 
-TEMP = definition("LAB:FURN1:TEMP", "ai", "FURN1 TEMP", SCAN="1 second", EGU="C")
+TEMP = replace(definition("LAB:FURN1:TEMP", "ai", "FURN1 TEMP", SCAN="1 second", EGU="C"), aliases=("CALO:OVEN:TEMP",))
 VALVE = definition("GAS:VALVE", "bi", ZNAM="SHUT", ONAM="OPEN")
 
 
@@ -22,7 +23,7 @@ class Looked:
 
     def __init__(self, name: str, *definitions: RecordDef) -> None:
         self.clock = FakeClock()
-        self.records = RecordSet.build(definitions, {"CALO:OVEN:TEMP": "LAB:FURN1:TEMP"}, self.clock.time)
+        self.records = RecordSet.build(definitions, self.clock.time)
         self.inputs = Inputs(self.records, self.clock, "LAB", env={})
         self.updates = 0
         self.input = self.inputs.add(name, self.note)

@@ -20,15 +20,14 @@ class Walk:
     writes: list[tuple[str, str, ET.Element]] = field(default_factory=list)
     seen: set[tuple[str, tuple[tuple[str, str], ...]]] = field(default_factory=set)
     _trees: dict[str, ET.Element] = field(default_factory=dict)
+    _used: dict[str, set[str]] = field(default_factory=dict)
 
     def open(self, file: str, macros: Mapping[str, str]) -> None:
         """Look at a file and at all that it opens or embeds."""
         todo = [(file, dict(macros))]
         while todo:
             name, inherited = todo.pop()
-            given = {
-                macro: value for macro, value in inherited.items() if macro == "P" or f"$({macro}" in self.text(name)
-            }
+            given = {macro: value for macro, value in inherited.items() if macro == "P" or macro in self._macros(name)}
             key = name, tuple(sorted(given.items()))
             if key not in self.seen:
                 self.seen.add(key)
@@ -44,6 +43,11 @@ class Walk:
         if file not in self._trees:
             self._trees[file] = ET.fromstring(self.text(file))
         return self._trees[file]
+
+    def _macros(self, file: str) -> set[str]:
+        if file not in self._used:
+            self._used[file] = {match[1] for match in _MACRO.finditer(self.text(file))}
+        return self._used[file]
 
     def _links(self, file: str, macros: dict[str, str]) -> Iterator[tuple[str, dict[str, str]]]:
         root = self.tree(file)

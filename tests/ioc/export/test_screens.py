@@ -6,7 +6,7 @@ import json
 import re
 import tomllib
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
@@ -57,10 +57,13 @@ def walk(files: dict[str, str]) -> Walk:
     return found
 
 
-def screens(files: Mapping[str, str]) -> Iterator[tuple[str, ET.Element]]:
-    for name, text in files.items():
-        if name.endswith(".bob"):
-            yield name, ET.fromstring(text)
+@pytest.fixture(scope="module")
+def screens(files: dict[str, str]) -> dict[str, ET.Element]:
+    return parsed(files)
+
+
+def parsed(files: Mapping[str, str]) -> dict[str, ET.Element]:
+    return {name: ET.fromstring(text) for name, text in files.items() if name.endswith(".bob")}
 
 
 def test_every_screen_is_reached_from_the_overview_without_macros(files: dict[str, str], walk: Walk) -> None:
@@ -100,8 +103,8 @@ def test_a_button_writes_one_value_to_one_pv_and_it_is_that_of_its_label(plant: 
                 assert text in (labels[int(value)], f"HV {labels[int(value)]} ALL"), f"{file}: {text}"
 
 
-def test_widgets_have_the_types_versions_and_properties_of_phoebus(files: dict[str, str]) -> None:
-    for name, root in screens(files):
+def test_widgets_have_the_types_versions_and_properties_of_phoebus(screens: dict[str, ET.Element]) -> None:
+    for name, root in screens.items():
         assert (root.tag, root.get("version")) == ("display", "2.0.0")
         for widget in root.iter("widget"):
             kind = widget.get("type", "")
@@ -112,9 +115,9 @@ def test_widgets_have_the_types_versions_and_properties_of_phoebus(files: dict[s
         assert not list(root.iter("script")), name
 
 
-def test_a_text_made_of_pvs_is_a_question_mark_until_all_of_them_are_known(files: dict[str, str]) -> None:
+def test_a_text_made_of_pvs_is_a_question_mark_until_all_of_them_are_known(screens: dict[str, ET.Element]) -> None:
     seen = set()
-    for name, root in screens(files):
+    for name, root in screens.items():
         for widget in root.iter("widget"):
             rule = widget.find("rules/rule[@prop_id='text']")
             if rule is not None:
@@ -126,18 +129,18 @@ def test_a_text_made_of_pvs_is_a_question_mark_until_all_of_them_are_known(files
     assert {"OK", "MINOR", "MAJOR", "INVALID", "0 on"} <= seen
 
 
-def test_colours_and_fonts_have_names(files: dict[str, str]) -> None:
+def test_colours_and_fonts_have_names(files: dict[str, str], screens: dict[str, ET.Element]) -> None:
     own = {line.split(" = ")[0] for line in files["color.def"].splitlines() if " = " in line}
     known = own | {"On", "MINOR", "MAJOR", "INVALID", "Attention"}
-    for name, root in screens(files):
+    for name, root in screens.items():
         assert {color.get("name") for color in root.iter("color") if color.attrib} <= known, name
         assert {font.get("name") for font in root.iter("font") if len(font.attrib)} <= {
             "Default", "Default Bold", "Header 1", "Header 2", "Header 3", "Fine Print",
         }, name  # fmt: skip
 
 
-def test_nothing_is_outside_its_screen_or_on_top_of_something_else(files: Mapping[str, str]) -> None:
-    for name, root in screens(files):
+def test_nothing_is_outside_its_screen_or_on_top_of_something_else(screens: dict[str, ET.Element]) -> None:
+    for name, root in screens.items():
         size = (int(root.findtext("width", "")), int(root.findtext("height", "")))
         boxes = [
             (*(int(w.findtext(tag, "")) for tag in ("x", "y", "width", "height")), w.findtext("name"))
@@ -153,8 +156,8 @@ def test_nothing_is_outside_its_screen_or_on_top_of_something_else(files: Mappin
                 assert apart, f"{name}: {widget} and {other}"
 
 
-def test_screens_fit_a_window_on_an_operators_monitor(files: dict[str, str]) -> None:
-    for name, root in screens(files):
+def test_screens_fit_a_window_on_an_operators_monitor(files: dict[str, str], screens: dict[str, ET.Element]) -> None:
+    for name, root in screens.items():
         assert int(root.findtext("width", "")) <= 1280, name
     for name in ("overview.bob", "HV1.bob", "ISEG1.bob", "hv-channel-caen-dt55xx.bob", "furnace-eurotherm-3200.bob"):
         assert "<height>770</height>" in files[name], name
@@ -184,7 +187,7 @@ def test_devices_of_one_type_with_other_records_have_screens_of_their_own(first:
     assert found.pvs <= site.records.keys() | {f"{name}$" for name in site.records}
     shown = {f"LAB:FURN{number}:TMR:STATE" for number in (1, 2)} & found.pvs
     assert shown == {"LAB:FURN1:TMR:STATE" if first else "LAB:FURN2:TMR:STATE"}
-    test_nothing_is_outside_its_screen_or_on_top_of_something_else(found.files)
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(parsed(found.files))
 
 
 BRIDGE = """
@@ -203,8 +206,8 @@ def test_the_archiver_is_shown_where_the_site_has_one(files: dict[str, str]) -> 
         assert "$(P=LAB):ARCH:STATE" in shown[name]
         assert "$(P=LAB):ARCH:MSG$" in shown[name]
         assert ":ARCH:" not in files[name]
-    test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
-    test_screens_fit_a_window_on_an_operators_monitor(shown)
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(parsed(shown))
+    test_screens_fit_a_window_on_an_operators_monitor(shown, parsed(shown))
 
 
 def test_each_of_several_bridges_to_databases_is_shown_alarmed_and_started() -> None:
@@ -214,7 +217,7 @@ def test_each_of_several_bridges_to_databases_is_shown_alarmed_and_started() -> 
     for name in ("overview.bob", "server.bob"):
         assert all(f"$(P=LAB):SHARD{number}:ARCH:STATE" in shown[name] for number in (1, 2, 3))
         assert "$(P=LAB):ARCH:" not in shown[name]
-    test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(parsed(shown))
     lamps = {one.pv: (one.path, one.description) for one in alarms(three) if one.pv.endswith(":ARCH:STATE")}
     about = "the archiver does not write, or is losing points"
     assert lamps == {
@@ -253,8 +256,8 @@ def test_groups_and_interlocks_are_shown_with_what_moves_and_acknowledges_them()
     for check in (test_every_pv_shown_is_served, test_only_what_may_be_written_is_and_what_is_dangerous_asks):
         check(site, walk)
     test_every_screen_is_reached_from_the_overview_without_macros(shown, walk)
-    test_nothing_is_outside_its_screen_or_on_top_of_something_else(shown)
-    test_widgets_have_the_types_versions_and_properties_of_phoebus(shown)
+    test_nothing_is_outside_its_screen_or_on_top_of_something_else(parsed(shown))
+    test_widgets_have_the_types_versions_and_properties_of_phoebus(parsed(shown))
     written = {pv for _, pv, _ in walk.writes}
     assert written >= {"LAB:GRP:CALO:GO", "LAB:GRP:CALO:HOLD:CMD", "LAB:ILK:HOT:ACK:CMD", "LAB:ILK:HOT:BYPASS"}
     assert "CALO1:PMT07" in shown["group-CALO.bob"]

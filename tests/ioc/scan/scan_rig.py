@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from typing import Self
 
 from ioc.records import Record
 from ioc.records.fieldtable import fields_of
@@ -15,9 +16,15 @@ from tests.ioc.fakes import FakeClock, FakeDriver, hv_records, hv_values, settle
 class Rig:
     """One device with its records under a fake clock."""
 
-    def __init__(self, clock: FakeClock | None = None, name: str = "HV1", **settings: object) -> None:
+    def __init__(
+        self,
+        clock: FakeClock | None = None,
+        name: str = "HV1",
+        driver: type[FakeDriver] = FakeDriver,
+        **settings: object,
+    ) -> None:
         self.clock = clock or FakeClock()
-        self.driver = FakeDriver(self.clock, hv_values(), name=name, **settings)
+        self.driver = driver(self.clock, hv_values(), name=name, **settings)
         self.records = hv_records(name)
         self.scanner = DeviceScanner(self.driver, self.records.values(), self.clock)
 
@@ -25,7 +32,7 @@ class Rig:
         return self.records[suffix]
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[Rig]:
+    async def running(self) -> AsyncIterator[Self]:
         task = asyncio.create_task(self.scanner.run())
         try:
             await settle()

@@ -16,6 +16,16 @@ from ioc.server.connection import HIGH_WATER, MOST_PUTS
 PUTS = 20_000
 
 
+async def _channel(server: Server) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, int]:
+    """Open a circuit and a channel of the record A on it, and return the server's number of that."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
+    writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
+    await reader.readexactly(16 + 16)  # version, access rights
+    (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+    return reader, writer, sid
+
+
 async def test_GIVEN_a_slow_device_WHEN_a_client_sends_puts_without_end_THEN_few_wait_here_and_none_is_lost() -> None:
     definitions = parse_text('record(ao, "A") { field(DTYP, "labioc") field(OUT, "@D A") }', "test").expand({})
     records = RecordSet.build(definitions)
@@ -34,11 +44,7 @@ async def test_GIVEN_a_slow_device_WHEN_a_client_sends_puts_without_end_THEN_few
     server = Server(records, interfaces=["127.0.0.1"], port=0)
     await server.start()
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
-        writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
-        await reader.readexactly(16 + 16)  # version, access rights
-        (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+        reader, writer, sid = await _channel(server)
         writer.writelines(
             wire.pack(wire.Command.WRITE, 6, 1, sid, number, struct.pack(">d", number)) for number in range(PUTS)
         )
@@ -127,11 +133,7 @@ async def test_GIVEN_a_refused_put_WHEN_answered_THEN_one_with_completion_gets_a
     await server.start()
     status = wire.ECA_NOWTACCESS if denied else wire.ECA_PUTFAIL
     try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.write(wire.pack(wire.Command.VERSION, 0, wire.PROTOCOL_VERSION, 0, 0))
-        writer.write(wire.pack(wire.Command.CREATE_CHAN, 0, 0, 7, wire.PROTOCOL_VERSION, b"A\0\0\0\0\0\0\0"))
-        await reader.readexactly(16 + 16)  # version, access rights
-        (sid,) = struct.unpack_from(">12xI", await reader.readexactly(16))
+        reader, writer, sid = await _channel(server)
         command = wire.Command.WRITE_NOTIFY if completion else wire.Command.WRITE
         writer.write(wire.pack(command, 6, 1, sid, 77, struct.pack(">d", 5000.0)))
         head = await reader.readexactly(16)
