@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import http.client
 import logging
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -103,7 +103,7 @@ class StatusPages:
                 answer = self._page((await reader.readuntil(b"\r\n\r\n")).split(b" ", 2))
                 body = answer.body.encode(errors="backslashreplace")
                 writer.write(
-                    f"HTTP/1.1 {answer.status} {http.client.responses[answer.status]}\r\n"
+                    f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}\r\n"
                     f"Content-Type: {answer.kind}; charset=utf-8\r\n"
                     f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n".encode()
                     + body
@@ -133,6 +133,8 @@ def fetch(address_file: Path, path: str, what: str) -> tuple[int, bytes]:
 
     Raises NotRunning, saying ``what`` is not running, when there is no note or no answer.
     """
+    import http.client  # noqa: PLC0415  takes long to import, and what reads a site file asks for no page
+
     try:
         url = address_file.read_text(encoding="ascii").strip()
     except OSError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from importlib import resources
+from pathlib import Path
 from typing import Final
 
 from ioc.database.support import DEVICE_TYPE
@@ -51,7 +51,7 @@ def _tables() -> tuple[dict[str, tuple[str, ...]], dict[str, list[list[str]]]]:
     menus: dict[str, tuple[str, ...]] = {}
     sections: dict[str, list[list[str]]] = {}
     current: list[list[str]] = []
-    text = resources.files("ioc.records").joinpath("fields.txt").read_text(encoding="ascii")
+    text = Path(__file__).with_name("fields.txt").read_text(encoding="ascii")
     for line in text.splitlines():
         if line.startswith("menu "):
             name, _, choices = line[5:].partition(" = ")
