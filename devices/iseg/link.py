@@ -64,7 +64,6 @@ class ModuleLink:
         self.bus: CanBus | None = None
         self.on_event: Callable[[], None] = lambda: None
         self.on_loss: Callable[[], None] = lambda: None
-        self.unexplained = 0
         self._can, self._options = can, options
         self._patience = PATIENCE * timeout
         self._clock = clock
@@ -293,7 +292,6 @@ class ModuleLink:
             case General():
                 self._dcp = True
             case Unexplained(reason, key):
-                self.unexplained += 1
                 self._count(f"{self}: {reason}")
                 if key is not None:
                     self._nonsense(key.data_id, key.index)

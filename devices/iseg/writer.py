@@ -79,21 +79,23 @@ class IsegWriter:
         if setting.labels:
             await self._set_kill(asked, demand)
             return [*names, "MOD.STAT", "MOD.CTRL"]
+        # Decided once: channels may turn out to have ramps of their own while this write is under way.
+        item = MODULE_RAMP if self._limits.shares_ramp(setting) else setting.item
         try:
-            await self._apply(setting, asked, demand, channel)
+            await self._apply(setting, item, asked, demand, channel)
         finally:
-            if self._limits.shares_ramp(setting):
+            if item == MODULE_RAMP:
                 names += self._share_ramp(demand)
         return names
 
-    def _wire(self, setting: Setting, value: float, channel: IsegChannel | None) -> Value:
-        """Return what stands for a value of a setting on the wire, made of what has just been read."""
+    def _wire(self, setting: Setting, item: str, value: float, channel: IsegChannel | None) -> Value:
+        """Return what stands for a value of a setting in an item, made of what has just been read."""
         if setting.whole:
             rest = self._unit.word(setting.item) & ~(0xFFFF << setting.first) if setting.first else 0
             return int(value) << setting.first | rest
         if channel is None:
             return value
-        if self._limits.shares_ramp(setting):
+        if item == MODULE_RAMP:
             nominal = self._limits.nominal("VoltageNominal", channel.number)
             if not nominal:
                 raise NotReady(f"{setting.suffix}: the nominal voltage has not been read yet")
@@ -122,11 +124,13 @@ class IsegWriter:
             raise NotReady(f"{setting.suffix}: its limits have not been read yet")
         check_limits(setting.suffix, asked.value, setting.unit, limits)
 
-    async def _apply(self, setting: Setting, asked: Asked, demand: Demand, channel: IsegChannel | None) -> None:
+    async def _apply(
+        self, setting: Setting, item: str, asked: Asked, demand: Demand, channel: IsegChannel | None
+    ) -> None:
         """Look at the setting and at what limits it, check, send once, read back, decide."""
         number = channel.number if channel else None
         found = partial(channel.found if channel else self._module.found, setting)
-        item, place = (MODULE_RAMP, None) if self._limits.shares_ramp(setting) else (setting.item, number)
+        place = None if item == MODULE_RAMP else number
         exchange = self._exchange.about(setting.suffix, place)
         self._check(setting, asked, number or 0)  # what is known to be outside needs no look
         await exchange.look_before(
@@ -139,7 +143,7 @@ class IsegWriter:
             now = found()
             return now is not None and asked.same(now[0], asked.value)
 
-        exchange.send(item, self._wire(setting, asked.value, channel))
+        exchange.send(item, self._wire(setting, item, asked.value, channel))
         try:
             agreed = await exchange.look(item, agrees)
             reason = "" if agreed or number is None else await self._input_error(number)

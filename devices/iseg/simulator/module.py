@@ -123,7 +123,7 @@ class SimulatedIsegModule:
     """
 
     __slots__ = (
-        "_active", "_announce", "_random", "_refresh", "address", "amps_max", "base", "bit_rate", "boots",
+        "_active", "_announce", "_random", "_refresh", "address", "amps_max", "base", "bit_rate",
         "channel_events", "channel_mask", "channels", "control", "dcp", "events", "firmware", "groups", "idle",
         "input_error", "mask", "measured", "noise_amps", "noise_volts", "prepared", "ramp_speed", "registered",
         "safety_loop", "serial", "service", "stored", "supply5", "supply24", "temperature", "temperatures", "unknown",
@@ -151,7 +151,6 @@ class SimulatedIsegModule:
         self.volts_max = self.amps_max = 100.0
         self.noise_volts = self.noise_amps = 0.0
         self.unknown: set[int] = set()
-        self.boots = 0
         self._random = random.Random(seed)
         self.power_cycle()
 
@@ -175,7 +174,6 @@ class SimulatedIsegModule:
         }
         self.input_error = self._active = False
         self.measured = [(0.0, 0.0)] * len(self.channels)
-        self.boots += 1
         self.reset_can()
 
     def reset_can(self) -> None:

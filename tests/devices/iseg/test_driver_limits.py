@@ -9,10 +9,13 @@ from dataclasses import replace
 
 import pytest
 
-from devices.errors import ReplyTimeout
+from devices.errors import OutOfLimits, ReplyTimeout
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME
-from devices.iseg.simulator.module import FLEX, OLD_MASK
+from devices.iseg.edcp.protocol import Request
+from devices.iseg.simulator import answers
+from devices.iseg.simulator.module import FLEX, OLD_MASK, SimulatedIsegModule
+from devices.links.can_frame import Frame
 from devices.model import Limits
 from tests.devices.iseg.bench import Bench, bench, make_module
 from tests.fair_time import until
@@ -98,3 +101,23 @@ async def test_GIVEN_limits_that_were_shown_WHEN_the_ramp_of_channels_answers_la
             await made.driver.read(made.everything())
             await until(made.driver._limits.ramp_is_own)
             await made.driver.read(made.everything())
+
+
+async def test_GIVEN_one_ramp_for_all_WHEN_the_nominal_voltage_of_a_limited_channel_comes_later_THEN_its_limit_holds(
+    monkeypatch,
+):
+    original, silent = answers._answers, [True]
+
+    def without_channel_5(module: SimulatedIsegModule, request: Request) -> list[Frame]:
+        found = original(module, request)
+        lost = silent[0] and request.item.name == "VoltageNominal"
+        return [frame for frame in found if not (lost and frame.data[2] == 5)]
+
+    monkeypatch.setattr(answers, "_answers", without_channel_5)
+    async with bench(**SITE) as made:
+        silent[0] = False
+        async with changing(made, "CH03.RAMPUP", "MOD.RAMPV"):
+            await made.driver.read(["CH05.VNOM"])
+        with pytest.raises(OutOfLimits, match=r"above 300 V/s \(site limit of CH05:RAMPUP\)"):
+            await made.driver.write("CH03.RAMPUP", 301.0)
+        assert made.written() == []

@@ -13,7 +13,7 @@ from devices.iseg.edcp.bits import ChannelControl, ModuleControl
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator import answers
-from devices.iseg.simulator.module import E16C1, F460N, NHR
+from devices.iseg.simulator.module import E16C1, F460N, FLEX, NHR
 from devices.links.can_frame import Frame
 from devices.model import Level
 from tests.devices.iseg.bench import Bench, bench
@@ -94,6 +94,30 @@ async def test_GIVEN_a_write_that_gets_lost_WHEN_put_THEN_it_is_not_sent_again_a
         with pytest.raises(Refused, match=r"reads back|did not follow"):
             await made.driver.write(name, value)
         assert len(sent) == 1
+
+
+async def test_GIVEN_a_shared_ramp_WHEN_channels_turn_out_to_have_their_own_during_a_put_THEN_the_module_gets_percent():
+    item = BY_NAME["VoltageRampSpeedUp"].id
+    async with bench(FLEX, connect=False) as made:
+        made.module.unknown.add(item)
+        await made.driver.connect()
+        await made.driver.read(made.everything())
+        unit = made.driver._unit
+        original = unit.read_now
+
+        async def learning(*cells: tuple[str, int | None]) -> list[str]:
+            """Find out at this moment that there are ramps of channels, as is tried after each connection."""
+            with made.segment.lock:
+                made.module.unknown.discard(item)
+            await unit._probe(["VoltageRampSpeedUp"])
+            return await original(*cells)
+
+        unit.read_now = learning
+        readings = await made.driver.write("CH03.RAMPUP", 15.0)
+        assert made.driver._limits.ramp_is_own()
+        assert frames(made, "VoltageRampSpeed") == [0.5]  # of 3000 V
+        assert readings["MOD.RAMPV"].value == 0.5
+        assert frames(made, "VoltageRampSpeedUp") == []
 
 
 def falls_silent(made: Bench, data_id: bytes) -> Callable[[], None]:

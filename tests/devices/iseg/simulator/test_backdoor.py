@@ -14,6 +14,7 @@ from devices.iseg.simulator.module import SimulatedIsegModule
 @pytest.fixture
 async def door():
     bus = SimulatedIsegBus([SimulatedIsegModule(5, channels=2)], channel=f"door {time.monotonic()}")
+    bus.modules[5].register(True)
     await bus.start()
     back = BackDoor(bus)
     await back.start()
@@ -40,7 +41,7 @@ async def test_GIVEN_a_port_WHEN_a_line_is_sent_THEN_a_line_comes_back(door):
         ("trip any 1", lambda bus: bus.modules[5].channels[1].status() & ChannelStatus.TRIP),
         ("inhibit 5 0 on", lambda bus: bus.modules[5].channels[0].inhibited),
         ("drift 5 0 -3", lambda bus: bus.modules[5].channels[0].error_volts == -3),
-        ("power 5", lambda bus: bus.modules[5].boots == 2),
+        ("power 5", lambda bus: not bus.modules[5].registered),
         ("pull 5", lambda bus: not bus.modules),
         ("unknown 5 410F on", lambda bus: 0x410F in bus.modules[5].unknown),
         ("silent 5 on", lambda bus: bus.faults.silent == {5}),

@@ -41,15 +41,18 @@ class Host:
         self.send(frame)
         return self.hear(count, seconds)
 
-    def hear(self, count, seconds=2.0):
+    def hear(self, count, seconds=2.0, kind=object):
         frames, end = [], time.monotonic() + seconds
         while len(frames) < count and (left := end - time.monotonic()) > 0:
             if (m := self.bus.recv(left)) is not None:
-                frames.append(Frame(m.arbitration_id, bytes(m.data), m.is_extended_id, error=m.is_error_frame))
+                frame = Frame(m.arbitration_id, bytes(m.data), m.is_extended_id, error=m.is_error_frame)
+                frames += [frame] if isinstance(decode(frame), kind) else []
         return frames
 
     def values(self, frame, count=1, seconds=2.0):
-        return [m.value for one in self.ask(frame, count, seconds) if isinstance(m := decode(one), Data)]
+        """Ask, and return so many values, whatever a module announces or reports meanwhile."""
+        self.send(frame)
+        return [decode(one).value for one in self.hear(count, seconds, Data)]
 
 
 @contextmanager
@@ -83,7 +86,7 @@ def test_GIVEN_the_virtual_bus_WHEN_many_channels_are_asked_THEN_each_answers(mo
 def test_GIVEN_two_modules_WHEN_each_is_asked_THEN_each_answers_itself(module):
     with virtual(module, SimulatedIsegModule(2, E08F2, channels=8)) as (_, h):
         h.send(registration(2, True))
-        assert [decode(h.ask(read(a, BY_NAME["ChannelNumber"]))[0]).value for a in (5, 2)] == [16, 8]
+        assert [h.values(read(a, BY_NAME["ChannelNumber"])) for a in (5, 2)] == [[16], [8]]
 
 
 def test_GIVEN_an_unregistered_module_WHEN_no_host_registers_it_THEN_it_announces_itself():

@@ -14,6 +14,7 @@ from devices.iseg.edcp.protocol import (
     General,
     decode,
 )
+from tests.devices.iseg.simulator.host import Host
 
 KEEP = ModuleControl.BIG_ENDIAN | ModuleControl.FINE_ADJUSTMENT
 
@@ -159,3 +160,15 @@ def test_GIVEN_an_interlock_WHEN_the_host_sets_it_THEN_every_channel_goes_off_wi
     host.set("ModuleControl", KEEP | ModuleControl.INTERLOCK)
     assert host.get("OnAll") == 0
     assert host.get("InhibitAll") == 0b1111
+
+
+def test_GIVEN_more_channels_than_a_word_of_all_has_bits_WHEN_it_is_read_or_cleared_THEN_it_is_about_those_it_reaches():
+    host = Host(channels=48)
+    for channel in (31, 32, 47):
+        host.module.channels[channel].events |= int(ChannelEvent.TRIP)
+    assert host.get("TripAll") == 1 << 31
+    host.set("ModuleControl", KEEP | ModuleControl.INTERLOCK)
+    assert host.get("InhibitAll") == 0xFFFFFFFF
+    host.set("TripAll", 0xFFFFFFFF)
+    assert [ChannelEvent.TRIP in host.events(channel) for channel in (31, 32, 47)] == [False, True, True]
+    assert host.get("TripAll") == 0
