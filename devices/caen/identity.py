@@ -6,7 +6,9 @@ alone, so that it is back soon.
 
 from __future__ import annotations
 
+from devices.caen.catalogue import CONSTANTS
 from devices.caen.protocol import Dialect, ErrorReply, Profile
+from devices.caen.status import layout_of
 from devices.caen.unit import IDENTITY, CaenUnit
 from devices.errors import Garbled, ReplyTimeout
 
@@ -33,11 +35,13 @@ class CaenIdentity:
         unit.answers.reset()
         unit.channels.begin(unit.channels.count)
         if await self._is_same():
-            unit.keep()
+            self._keep()
             return
         name = await self._detect()
         self._silences = 0
-        unit.begin(name)
+        unit.forget()
+        unit.store("BDNAME", None, name)
+        unit.layout = layout_of(name, unit.dialect.profile)
         count = await unit.read_board("BDNCH")
         if not isinstance(count, int) or not 1 <= count <= 100:
             raise Garbled(f"the supply does not tell its number of channels ({count})")
@@ -65,6 +69,15 @@ class CaenIdentity:
         if not same:
             unit.forget()
         return same
+
+    def _keep(self) -> None:
+        """Keep what does not change; it is confirmed as it is read."""
+        unit = self._unit
+        unit.unconfirmed = {*CONSTANTS, *unit.unsupported, "ISET"}  # ISET for the warning of IMON until it is read
+        kept = {*CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
+        for cells in unit.cells.values():
+            for parameter in cells.keys() - kept:
+                del cells[parameter]
 
     async def _detect(self) -> str:
         """Return the name of the unit that answers, in whatever dialect."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
-from devices.caen.catalogue import CONSTANTS, Plain, values_of
+from devices.caen.catalogue import Plain, values_of
 from devices.caen.protocol import Dialect, ErrorReply, Profile, Reply, monitor, parse_reply, set_value
 from devices.caen.status import layout_of
 from devices.clock import DriverClock
@@ -179,6 +179,8 @@ class CaenUnit:
         self.board = board
         self.channels = Channels(name, clock)
         self.unsupported: set[str] = set()
+        self.unconfirmed: set[str] = set()
+        """Parameters of which something is known from the last connection, not confirmed in this one."""
         self.answers = BadAnswers()
         self.cells: defaultdict[int | None, dict[str, Cell]] = defaultdict(dict)
         """What is known, by channel, with None for the board, and by parameter."""
@@ -187,7 +189,6 @@ class CaenUnit:
         self._configured = configured
         self._clock = clock
         self._known = set(_ALWAYS)
-        self._again: set[str] = set()  # of the last connection, not confirmed in this one
         self._understood = False
 
     def value(self, parameter: str, channel: int | None = None) -> Plain | None:
@@ -221,7 +222,7 @@ class CaenUnit:
 
     def outdated(self, parameter: str, channel: int) -> bool:
         """Return whether a parameter is not settled, or has not been confirmed since the link came back."""
-        return parameter in self._again or not self.settled(parameter, channel)
+        return parameter in self.unconfirmed or not self.settled(parameter, channel)
 
     # Talking
 
@@ -249,29 +250,13 @@ class CaenUnit:
         self.link.stats.errors += 1
         self.link.stats.last_error = str(error)
 
-    # After connecting
-
-    def begin(self, name: str) -> None:
-        """Begin with a unit of which nothing is known but its name and dialect."""
-        self.forget()
-        self._store("BDNAME", None, name)
-        self.layout = layout_of(name, self.dialect.profile)
-
     def forget(self) -> None:
         """Forget everything."""
-        self._again.clear()
+        self.unconfirmed.clear()
         self.unsupported.clear()
         for cells in self.cells.values():
             cells.clear()
         self._known = set(_ALWAYS)
-
-    def keep(self) -> None:
-        """Keep what does not change, because the unit is that of the last connection; it is confirmed as it is read."""
-        self._again = {*CONSTANTS, *self.unsupported, "ISET"}  # ISET for the warning of IMON until it is read
-        kept = {*CONSTANTS, *IDENTITY, "BDNAME", "BDNCH", "ISET"}
-        for cells in self.cells.values():
-            for parameter in cells.keys() - kept:
-                del cells[parameter]
 
     # Reading
 
@@ -298,11 +283,11 @@ class CaenUnit:
         if not done:
             await self._read_each(parameter, refused)
         if self._understood:
-            self._again.discard(parameter)
+            self.unconfirmed.discard(parameter)
         self.answers.exchanged(self._understood, self.link.stats.last_error)
 
     def _asks(self, parameter: str) -> bool:
-        return parameter in self._again or parameter not in self.unsupported
+        return parameter in self.unconfirmed or parameter not in self.unsupported
 
     async def _read_each(self, parameter: str, refused: bool) -> None:
         """Read one parameter channel by channel; ``refused`` says that it has just been refused for all of them."""
@@ -340,7 +325,7 @@ class CaenUnit:
         if channel is not None and channel > 1 and (reply.text or "").count(";") + 1 == channel:
             raise ErrorReply("CH")  # the number behind the last channel stands for all of them: this one is not there
         (value,) = self._values(parameter, reply, 1)
-        self._store(parameter, channel, value)
+        self.store(parameter, channel, value)
         return value
 
     def _values(self, parameter: str, reply: Reply, count: int) -> tuple[Plain, ...]:
@@ -373,7 +358,7 @@ class CaenUnit:
             return True, False
         self.channels.worked(parameter)
         for channel, value in enumerate(values):
-            self._store(parameter, channel, value)
+            self.store(parameter, channel, value)
         return True, False
 
     def _refused(self, parameter: str, channel: int | None, error: ErrorReply) -> None:
@@ -390,7 +375,8 @@ class CaenUnit:
         log.debug("%s: %s is not known to this firmware (%s)", self.name, parameter, error.word)
         self.unsupported.add(parameter)
 
-    def _store(self, parameter: str, channel: int | None, value: Plain) -> None:
+    def store(self, parameter: str, channel: int | None, value: Plain) -> None:
+        """Keep a value that has just been read."""
         self._understood = True
         self._known.add(parameter)
         self.unsupported.discard(parameter)

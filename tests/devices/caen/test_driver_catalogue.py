@@ -13,7 +13,7 @@ from devices.caen.catalogue import (
     STATUS_BITS,
 )
 from devices.caen.protocol import ChannelStatus
-from devices.model import Kind
+from devices.model import Kind, Level
 from tests.devices.caen.bench import bench
 
 ROWS = {**CHANNEL, **BOARD}
@@ -52,9 +52,18 @@ def test_every_quantity_is_sound(row):
         assert SETTINGS[row.name].high
 
 
-def test_every_signal_of_a_channel_is_read_in_some_way():
-    for row in CHANNEL.values():
-        assert row.needs or row.constants or row.name.endswith(".CMD")
+@pytest.mark.parametrize("row", CHANNEL.values(), ids=CHANNEL.keys())
+async def test_every_signal_of_a_channel_has_a_reading_after_what_it_needs_was_asked_for(row):
+    rig = bench()
+    await rig.driver.connect()
+    connected = len(rig.link.log)
+    found = await rig.driver.read([f"CH02.{row.name}"])
+    reading = found[f"CH02.{row.name}"]
+    asked = {line.rpartition("PAR:")[2] for line in rig.sent(connected)}
+    assert reading.value is not None
+    assert reading.level is not Level.INVALID
+    assert asked >= {*row.needs, *row.context, *row.constants}
+    assert asked or row.name.endswith(".CMD")
 
 
 def test_status_bits_are_those_of_the_protocol():
