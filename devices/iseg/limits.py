@@ -95,8 +95,10 @@ class IsegLimits:
         """Yield the fastest ramps that the site allows, in %/s of nominal, and whose they are."""
         if "MOD.RAMPV" in self._settings.limits:
             yield self._settings.limits["MOD.RAMPV"][1], "MOD:RAMPV"
-        for channel in self._unit.every:
-            nominal = self.nominal("VoltageNominal", channel)
+        nominals = {channel: self.nominal("VoltageNominal", channel) or 0.0 for channel in self._unit.every}
+        highest = max(nominals.values(), default=0.0)
+        for channel, own in nominals.items():
+            nominal = own or highest  # one that is not known, or reads 0, frees the other channels of no limit
             for site in self._settings.limits_of(channel):
                 for suffix in RAMPS:
                     if suffix in site and nominal:

@@ -121,7 +121,8 @@ class IsegWriter:
         """Raise OutOfLimits for what is outside the limits in force."""
         limits = self._limits.limits(setting, channel)
         if limits is None:
-            raise NotReady(f"{setting.suffix}: its limits have not been read yet")
+            missing = "the nominal voltage has" if setting.suffix in RAMPS else "its limits have"
+            raise NotReady(f"{setting.suffix}: {missing} not been read yet")
         check_limits(setting.suffix, asked.value, setting.unit, limits)
 
     async def _apply(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -13,13 +14,15 @@ from devices.errors import OutOfLimits, ReplyTimeout
 from devices.iseg.edcp.bits import ModuleControl
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import Request
+from devices.iseg.question import Many
 from devices.iseg.simulator import answers
-from devices.iseg.simulator.module import FLEX, OLD_MASK, SimulatedIsegModule
+from devices.iseg.simulator.module import E16C1, FLEX, OLD_MASK, SimulatedIsegModule
 from devices.links.can_frame import Frame
 from devices.model import Limits
 from tests.devices.iseg.bench import Bench, bench, make_module
 from tests.fair_time import until
 
+OLD_SINGLE = replace(E16C1, many=Many.SINGLE)
 SITE = {"limits": {"ISET": (0.0, 400.0)}, "channel_limits": {5: {"VSET": (10.0, 700.0), "RAMPUP": (1.0, 300.0)}}}
 
 
@@ -103,21 +106,44 @@ async def test_GIVEN_limits_that_were_shown_WHEN_the_ramp_of_channels_answers_la
             await made.driver.read(made.everything())
 
 
-async def test_GIVEN_one_ramp_for_all_WHEN_the_nominal_voltage_of_a_limited_channel_comes_later_THEN_its_limit_holds(
+@pytest.mark.parametrize("read_as", [None, 0.0])
+async def test_GIVEN_one_ramp_for_all_WHEN_the_nominal_voltage_of_a_limited_channel_is_missing_THEN_its_limit_holds(
+    read_as, monkeypatch
+):
+    original = answers._answers
+
+    def spoilt(module: SimulatedIsegModule, request: Request) -> list[Frame]:
+        frames = {frame.data[2]: frame for frame in original(module, request)}
+        if request.item.name == "VoltageNominal" and (frame := frames.pop(5, None)) and read_as is not None:
+            frames[5] = frame._replace(data=frame.data[:3] + struct.pack(">f", read_as))
+        return list(frames.values())
+
+    async with bench(**SITE) as made:
+        await made.driver.close()
+        monkeypatch.setattr(answers, "_answers", spoilt)
+        await made.driver.connect()  # the same module as before, so that its nominal voltages are read later
+        await made.driver.read(made.everything())
+    async with bench(**SITE) as other:
+        for driver in (made.driver, other.driver):
+            found = driver.limits("CH03.RAMPUP")
+            assert (found.high, found.high_from) == (300.0, "site limit of CH05:RAMPUP")
+        with pytest.raises(OutOfLimits, match=r"above 300 V/s \(site limit of CH05:RAMPUP\)"):
+            await other.driver.write("CH03.RAMPUP", 301.0)
+        assert other.written() == []
+
+
+async def test_GIVEN_one_ramp_for_all_WHEN_the_nominal_voltage_of_a_limited_channel_comes_later_THEN_the_limit_follows(
     monkeypatch,
 ):
-    original, silent = answers._answers, [True]
+    silent = [True]
 
-    def without_channel_5(module: SimulatedIsegModule, request: Request) -> list[Frame]:
-        found = original(module, request)
-        lost = silent[0] and request.item.name == "VoltageNominal"
-        return [frame for frame in found if not (lost and frame.data[2] == 5)]
+    def nominal(module: SimulatedIsegModule, channel: int) -> float | None:
+        return None if channel == 5 and silent[0] else 12000.0 if channel == 5 else 6000.0
 
-    monkeypatch.setattr(answers, "_answers", without_channel_5)
-    async with bench(**SITE) as made:
+    monkeypatch.setitem(answers._OF_CHANNEL, "VoltageNominal", nominal)
+    async with bench(OLD_SINGLE, **SITE) as made:
+        assert made.driver.limits("MOD.RAMPV").high == 5.0
         silent[0] = False
         async with changing(made, "CH03.RAMPUP", "MOD.RAMPV"):
             await made.driver.read(["CH05.VNOM"])
-        with pytest.raises(OutOfLimits, match=r"above 300 V/s \(site limit of CH05:RAMPUP\)"):
-            await made.driver.write("CH03.RAMPUP", 301.0)
-        assert made.written() == []
+        assert made.driver.limits("MOD.RAMPV").high == 2.5

@@ -219,6 +219,7 @@ async def test_GIVEN_a_module_turned_to_the_other_byte_order_WHEN_put_THEN_nothi
 async def test_GIVEN_a_board_of_24_channels_WHEN_the_upper_event_mask_is_put_THEN_the_lower_one_stays():
     async with bench(E16C1, 24) as made:
         await made.driver.write("MOD.EVT.CHMASK", 0x8001)
+        await made.driver.write("MOD.EVT.CHMASK16", 0x0052)
         readings = await made.driver.write("MOD.EVT.CHMASK16", 0x00A5)
         assert readings["MOD.EVT.CHMASK16.RBV"].value == 0xA5
         assert made.module.channel_mask == 0x00A58001
