@@ -157,9 +157,9 @@ def test_a_furnace_that_has_not_fallen_after_ten_minutes_is_not_followed_any_mor
     see(power, replace(HOT, time=1000.0, flag=True, temp=600.2))
     see_all(power, 1700.0, 600.1)
     assert power.changed
-    before = power.event
+    assert power.event is not None
+    before = replace(power.event)
     see_all(power, 1800.0, 400.0)
-    assert before is not None
     assert (power.event, before.back) == (before, None)
 
 
@@ -322,3 +322,37 @@ def test_the_history_is_bounded():
 )
 def test_durations_read_well(seconds: float, text: str):
     assert span(seconds) == text
+
+
+def test_a_link_lost_before_the_first_reading_of_this_program_says_nothing_about_the_cut_that_it_ends():
+    power = PowerRecord(quiet=5.0, last=HOT)
+    power.lost("the serial port was gone")
+    see(power, replace(HOT, time=1095.0, flag=True))
+    assert power.event is not None
+    assert power.event.link == ""
+
+
+@pytest.mark.parametrize(("before", "after"), [("REMOTE", "LOCAL"), ("LOCAL", "REMOTE")])
+def test_the_source_of_the_setpoint_is_reported_when_it_was_or_is_remote(before: str, after: str):
+    power = PowerRecord(quiet=5.0)
+    see(power, replace(HOT, remote=before))
+    see(power, replace(HOT, time=1095.0, flag=True, remote=after))
+    assert f"Setpoint source {before} before, {after} after." in message(power)
+
+
+def test_a_lost_link_during_which_the_furnace_fell_says_where_to_look():
+    power = record()
+    power.lost("no answer")
+    see(power, replace(HOT, time=1095.0, temp=500.0))
+    assert message(power).endswith(
+        "Temperature 600.0 C before, 500.0 C after; the temperature fell while the output was on: "
+        "look at the heater supply."
+    )
+
+
+@pytest.mark.parametrize(("program", "was"), [("RUN", "running"), ("HOLD", "in hold")])
+def test_what_the_programmer_was_doing_is_reported(program: str, was: str):
+    power = PowerRecord(quiet=5.0)
+    see(power, replace(HOT, program=program))
+    see(power, replace(HOT, time=1095.0, flag=True, program="RESET"))
+    assert f"The programmer was {was} with 80 min left and is reset now: start it by hand." in message(power)

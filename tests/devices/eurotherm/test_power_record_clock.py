@@ -109,3 +109,22 @@ def test_within_one_run_of_the_computer_its_uptime_tells_the_duration():
     assert power.event is not None
     assert power.event.lasted == 100.0
     assert "The computer was off" not in message(power)
+
+
+def test_the_time_of_recovery_is_corrected_too_when_the_clock_is_set():
+    power = PowerRecord(quiet=5.0, last=OLD)
+    see(power, replace(NEXT_BOOT, time=1049.0, uptime=30.0))
+    see(power, replace(NEXT_BOOT, time=1059.0, uptime=40.0, temp=OLD.temp))
+    assert power.event is not None
+    assert power.event.back == 1059.0
+    power.observe(replace(NEXT_BOOT, time=8243.0, uptime=43.0, temp=OLD.temp, dated=True), 1062.0)
+    assert (power.event.back, power.event.after.time) == (8240.0, 8230.0)
+
+
+def test_a_clock_that_is_set_in_a_later_run_of_the_computer_corrects_nothing_of_the_one_before():
+    power = PowerRecord(quiet=5.0, last=OLD)
+    see(power, replace(NEXT_BOOT, time=1049.0, uptime=30.0))
+    power = restarted(power)
+    see(power, replace(NEXT_BOOT, boot="third", time=9000.0, uptime=10.0, dated=True))
+    cut = power.history[0]
+    assert (cut.after.time, cut.after.dated, cut.lasted) == (1049.0, False, None)

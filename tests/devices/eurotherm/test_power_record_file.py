@@ -109,3 +109,16 @@ async def test_without_a_path_nothing_is_kept():
     file.save({})
     await file.flush()
     assert await file.load() is None
+
+
+def test_a_lower_temperature_is_to_be_saved_some_time_and_the_end_of_the_recovery_at_once():
+    power = record()
+    see(power, replace(HOT, time=1095.0, flag=True, temp=590.0))
+    power.changed = power.moved = False  # as by who saves them
+    see(power, replace(HOT, time=1096.0, flag=True, temp=580.0))
+    assert (power.changed, power.moved) == (False, True)
+    power.moved = False
+    see(power, replace(HOT, time=1097.0, flag=True, temp=585.0))
+    assert (power.changed, power.moved) == (False, False)
+    see(power, replace(HOT, time=1098.0, flag=True))
+    assert power.changed
