@@ -196,7 +196,7 @@ class _Builder:
         except UnexpectedInput:
             self._error(node, f"substitute: found {raw!r}, allowed: NAME=VALUE, NAME='VALUE, WITH COMMA'")
             return
-        for token in tree.scan_values(lambda _: True):
+        for token in tree.scan_values(lambda part: part is not None):  # None: a macro without a value
             token.line = _line(node)
         self.statements.append(Define(self._assignments(tree.children)))
 

@@ -220,8 +220,8 @@ def _aliases(data: Table) -> Found:
 def _owner(data: Table, alias: str) -> str:
     """Return the device one of whose channels has this name by itself; empty when there is none."""
     base, _, last = alias.rpartition(":")
-    named = (index for index, device in devices(data) if f"{prefix(data)}:{device.get('name')}" == base)
-    return "".join(device_label(data, index) for index in list(named)[-1:]) if _CHANNEL.fullmatch(last) else ""
+    owners = {f"{prefix(data)}:{device.get('name')}": device_label(data, index) for index, device in devices(data)}
+    return owners.get(base, "") if _CHANNEL.fullmatch(last) else ""
 
 
 def _text_interface(data: Table) -> Found:

@@ -41,4 +41,4 @@ def name(about: str, **rules: Any) -> Schema:
 
 def when(name: str, value: Any, then: Schema) -> Schema:
     """Return the rule that a table is so when a key has this value."""
-    return {"if": {"required": [name], "properties": {name: {"const": value}}}, "then": then}
+    return {"if": {"type": "object", "required": [name], "properties": {name: {"const": value}}}, "then": then}

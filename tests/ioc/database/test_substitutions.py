@@ -121,6 +121,17 @@ def test_substitute_lasts_to_the_end_of_its_file_and_of_what_includes_it(tmp_pat
     assert contents(by_msi(msi, tmp_path, "outer.template")) == contents(read)
 
 
+def test_a_macro_without_a_value_is_defined_no_more(tmp_path: Path):
+    include = '\ninclude "inner.template"\n'
+    text = f'substitute "NAME=A,DESC=one"{include}substitute "DESC,NAME=B"{include}'
+    write(tmp_path, **{"outer.template": text})
+    read = ours(tmp_path / "outer.template")
+    assert {name: record.fields["DESC"] for name, record in read.items()} == {"LAB:A": "one", "LAB:B": "none"}
+    assert errors('\nsubstitute "NAME,D.E"', tmp_path, "outer.template") == [
+        "outer.template:2: macro D.E: a name is letters, digits, _ and -"
+    ]
+
+
 def test_what_a_row_substitutes_is_forgotten_in_the_next(tmp_path: Path):
     text = 'record(ai, "$(P):$(N):$(LATE=first)")\nsubstitute "LATE=second"\nrecord(ai, "$(P):$(N):$(LATE)")\n'
     write(tmp_path, **{"late.template": text, "outer.substitutions": "file late.template {pattern {N} {1} {2}}"})
@@ -206,3 +217,9 @@ def test_values_stand_for_their_macros_where_they_are_used():
 def test_any_text_gives_records_or_a_database_error(text: str):
     with contextlib.suppress(DatabaseError):
         parse_text(text, "x.substitutions").expand({})
+
+
+@given(st.text(st.sampled_from("AB=,'\\$() "), max_size=20))
+def test_any_text_of_a_substitute_gives_macros_or_a_database_error(text: str):
+    with contextlib.suppress(DatabaseError):
+        parse_text(f'substitute "{text}"', "x.db").expand({})

@@ -27,3 +27,10 @@ def test_the_kinds_that_an_option_of_a_writer_may_be_are_named() -> None:
     server = {"url": "kafka://h:1", "version": "kafka", "topic": "t", "options": {"x": []}}
     (found,) = mistakes({"site": {"prefix": "LAB"}, "archiver": {"influxdb": [server], "pvs": ["LAB:A"]}})
     assert found.text == "found [], allowed: a text in quotes or a number or true or false"
+
+
+@pytest.mark.parametrize("device", [5, "HV1", ["HV1"]])
+def test_a_device_that_is_no_table_is_one_mistake(device: Any) -> None:
+    """The keys of a family are asked of a table with its type, and not of a value that has no keys."""
+    (found,) = mistakes({"site": {"prefix": "LAB"}, "device": [device]})
+    assert found.text.endswith("allowed: a table")
