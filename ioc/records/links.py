@@ -81,8 +81,6 @@ def checked(text: str, dbf: str, database: RecordSet) -> str:
 
 def read(link: Link, target: Record) -> tuple[int | None, int, int]:
     """Return the integer that a link leads to, None when it is no number, with status and severity handed on."""
-    if link.process:
-        target.process_passive()
     value = target.get(link.field)
     if not isinstance(value, (int, float)):
         return None, st.LINK, st.INVALID

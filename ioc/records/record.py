@@ -174,9 +174,13 @@ class Record(Fields):
             self._forward(str(self._fields["FLNK"]))
 
     def _forward(self, text: str) -> None:
-        """Process the record that FLNK names; a chain that comes back here ends here, as PACT ends it in base."""
-        _, target = links.follow(text, self.database)
-        if target is not None and not self._active:
+        """Process the record that FLNK names."""
+        if (target := links.follow(text, self.database)[1]) is not None:
+            self._drive(target)
+
+    def _drive(self, target: Record) -> None:
+        """Process a record that a link leads to; a chain that comes back here ends here, as PACT ends it in base."""
+        if not self._active:
             self._active = True
             try:
                 target.process_passive()
@@ -239,6 +243,8 @@ class Record(Fields):
         """Take DISA from where SDIS leads; a constant there counts when the database is loaded, as in base."""
         link, target = links.follow(text, self.database)
         if link is not None and target is not None:
+            if link.process:
+                self._drive(target)
             number, status, severity = links.read(link, target)
             self._alarm(status, severity)
             if number is not None:

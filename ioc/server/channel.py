@@ -166,7 +166,10 @@ class Channel:
 
     def without_right(self, command: int, dbr: int, count: int, number: int) -> bytes:
         """Return the answer to a client that may not read: the status, with zeros for the value as base has them."""
-        payload, elements = self.read(dbr, count)
+        try:
+            payload, elements = self.read(dbr, count)
+        except CannotConvert:
+            payload, elements = b"", 0
         return wire.pack(command, dbr, elements, wire.ECA_NORDACCESS, number, bytes(len(payload)))
 
     def _read_filtered(self, dbr: int, elements: int) -> tuple[bytes, int]:

@@ -68,8 +68,8 @@ class Server:
 
         def update_next() -> None:
             if circuits:
+                asyncio.get_running_loop().call_soon(update_next)  # before: a fault here must not spare the others
                 circuits.pop().update_rights()
-                asyncio.get_running_loop().call_soon(update_next)
 
         update_next()
 

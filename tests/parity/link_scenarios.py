@@ -30,6 +30,22 @@ def forward_loop(player: Player) -> None:
 
 
 @scenario
+def disable_loop(player: Player) -> None:
+    """SDIS processes what it leads to, and a chain of such links that comes back to its beginning ends there."""
+    player.watch("NEXT", "V")
+    player.watch("LINK", "VLAP")
+    player.put("LINK.SDIS", f"{player.prefix}LINK PP")
+    player.put("LINK", 2.0)
+    player.put("LINK.SDIS", f"{player.prefix}NEXT PP")
+    player.put("NEXT.SDIS", f"{player.prefix}LINK PP")
+    player.put("LINK", 3.0)
+    player.put("NEXT", 4)
+    player.put("NEXT.PROC", 1)
+    player.fields("LINK", ("PACT", "VAL", "SEVR", "DISA"))
+    player.fields("NEXT", ("PACT", "VAL", "SEVR", "DISA"))
+
+
+@scenario
 def forward_to_scanned(player: Player) -> None:
     """A forward link processes passive records only, whatever field it names."""
     player.watch("NEXT", "V")

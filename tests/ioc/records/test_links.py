@@ -62,6 +62,17 @@ def test_GIVEN_forward_links_in_a_circle_of_a_device_WHEN_a_reading_comes_THEN_e
     assert asked == ["B"], "what is scanned by itself is not read for a link"
 
 
+@pytest.mark.parametrize("circle", [{"A": "A PP"}, {"A": "B PP", "B": "A PP"}])
+def test_GIVEN_sdis_in_a_circle_WHEN_a_record_is_processed_THEN_each_is_processed_once(circle: dict[str, str]) -> None:
+    records = _records("".join(f'record(longin, "{name}") {{}}' for name in "AB"))
+    times = iter(range(1, 9))
+    records.time = lambda: float(next(times))
+    for name, text in circle.items():
+        records[name].put(fields_of("longin")["SDIS"], text)
+    records["A"].process()
+    assert next(times) == len(circle) + 1
+
+
 @pytest.mark.parametrize("rtyp", ["stringin", "lsi"])
 def test_GIVEN_a_text_of_a_device_that_was_never_read_WHEN_a_field_is_put_THEN_it_stays_undefined(rtyp: str) -> None:
     record = _records(f'record({rtyp}, "A") {{ field(DTYP, "labioc") field(INP, "@D A") }}')["A"]

@@ -184,3 +184,42 @@ async def test_GIVEN_a_put_that_waits_WHEN_its_client_clears_the_channel_THEN_on
         await writer.wait_closed()
     finally:
         await server.stop()
+
+
+class Secret(Policy):
+    """A policy under which nothing may be read, from when on ``closed`` is set."""
+
+    closed = False
+
+    def may_read(self, record: Record, field: str, client: PutContext) -> bool:
+        return not self.closed
+
+
+async def test_GIVEN_a_text_that_is_no_number_WHEN_it_may_not_be_read_THEN_each_client_loses_the_right() -> None:
+    records = RecordSet.build(parse_text('record(stringin, "A") { field(VAL, "abc") }', "test").expand({}))
+    policy = Secret()
+    server = Server(records, policy, interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        clients = [await _channel(server) for _ in range(2)]
+        for reader, writer, sid in clients:
+            for number, dbr in enumerate((6, 0)):
+                writer.write(wire.pack(wire.Command.EVENT_ADD, dbr, 1, sid, number, struct.pack(">12xH2x", 1)))
+            await reader.readexactly(16 + 16 + 40)
+        policy.closed = True
+        policy.changed()
+        for reader, writer, sid in clients:
+            assert await reader.readexactly(16) == wire.pack(wire.Command.ACCESS_RIGHTS, 0, 0, 7, 2)
+            expected = [
+                wire.pack(wire.Command.EVENT_ADD, 6, 0, wire.ECA_NORDACCESS, 0),
+                wire.pack(wire.Command.EVENT_ADD, 0, 1, wire.ECA_NORDACCESS, 1, bytes(40)),
+            ]
+            found = await reader.readexactly(16 + 16 + 40)
+            assert found in (b"".join(expected), b"".join(reversed(expected)))
+            writer.write(wire.pack(wire.Command.READ_NOTIFY, 6, 1, sid, 9))
+            denied = wire.pack(wire.Command.READ_NOTIFY, 6, 0, wire.ECA_NORDACCESS, 9)
+            assert await reader.readexactly(16) == denied
+            writer.close()
+            await writer.wait_closed()
+    finally:
+        await server.stop()
