@@ -35,6 +35,15 @@ class FullDisk:
         self.room -= done
         return done
 
+    def gets_room_when_a_file_goes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        unlink = Path.unlink
+
+        def freed(path: Path, missing_ok: bool = False) -> None:
+            unlink(path, missing_ok)
+            self.room += 70_000
+
+        monkeypatch.setattr(Path, "unlink", freed)
+
 
 def test_a_full_disk_keeps_the_newest_in_memory_and_goes_on_by_itself(
     make_log: Callable[..., SegmentLog], monkeypatch: pytest.MonkeyPatch
@@ -69,13 +78,7 @@ def test_a_full_disk_makes_room_with_what_all_readers_have(
     first = log.segments[0].path
     disk = FullDisk(0)
     monkeypatch.setattr(os, "pwrite", disk)
-    unlink = Path.unlink
-
-    def freed(path: Path, missing_ok: bool = False) -> None:
-        unlink(path, missing_ok)
-        disk.room += 70_000
-
-    monkeypatch.setattr(Path, "unlink", freed)
+    disk.gets_room_when_a_file_goes(monkeypatch)
     put(log, 4)
     assert not first.exists()
     assert read_all(reader) == [3, 4]
@@ -90,13 +93,7 @@ def test_a_full_disk_makes_room_also_when_the_newest_segment_is_empty(
     read_all(reader)
     disk = FullDisk(0)
     monkeypatch.setattr(os, "pwrite", disk)
-    unlink = Path.unlink
-
-    def freed(path: Path, missing_ok: bool = False) -> None:
-        unlink(path, missing_ok)
-        disk.room += 70_000
-
-    monkeypatch.setattr(Path, "unlink", freed)
+    disk.gets_room_when_a_file_goes(monkeypatch)
     put(log, 2)
     assert read_all(reader) == [2]
 
@@ -177,6 +174,9 @@ def test_GIVEN_a_disk_WHEN_it_is_not_full_but_takes_nothing_THEN_nothing_is_remo
     assert log.error == os.strerror(error)
     assert len(log.segments) <= len(before) + 1
     assert all(path.exists() for path in before)
+    monkeypatch.undo()
+    assert log.flush()
+    assert read_all(reader) == [3]
 
 
 def test_what_a_full_disk_keeps_from_the_log_to_the_end_is_counted_and_reported(
