@@ -73,4 +73,5 @@ $(VENV)/bench.stamp: pyproject.toml $(VENV)/test.stamp
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov site
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .coverage* htmlcov site
+	find . -name __pycache__ -prune -exec rm -rf {} +
