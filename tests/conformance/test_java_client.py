@@ -31,7 +31,7 @@ def _run(*command: str, seconds: float = 120.0) -> str:
 
 @pytest.fixture(scope="session")
 def java_put() -> str:
-    """Class path of the program that puts, built once on this computer."""
+    """Class path of the program that puts, built once on this computer for every Java that runs here later."""
     missing = [tool for tool in ("java", "javac", "mvn") if shutil.which(tool) is None]
     if missing:
         unavailable(f"no {', '.join(missing)} here: the Java client is not tested")
@@ -44,7 +44,7 @@ def java_put() -> str:
         if not (folder / "JavaPut.class").exists():
             try:
                 _run("mvn", "-q", "-B", _COPY, f"-Dartifact=org.epics:jca:{JCA}", f"-DoutputDirectory={folder}")
-                _run("javac", "-cp", str(library), "-d", str(folder), str(source))
+                _run("javac", "--release", "11", "-cp", str(library), "-d", str(folder), str(source))
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 unavailable(f"the Java client cannot be built: {error}")
     return os.pathsep.join((str(folder), str(library)))
