@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,7 @@ VSET = "LAB:HV1:CH00:VSET"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> str:
-    path = tmp_path / "site.toml"
-    path.write_text(
-        f'[site]\nprefix = "LAB"\n[server]\nstate_dir = "{tmp_path / "state"}"\n[[device]]\nname = "HV1"\n'
-        'type = "caen-dt55xx"\naddress = "tcp://hv1:23"\n'
-    )
+def site(tmp_path: Path, write_site: Callable[..., str]) -> str:
     (tmp_path / "state").mkdir()
     now = time.time()
     puts = tmp_path / "state" / "LAB.IOC-puts.jsonl"
@@ -34,7 +30,7 @@ def site(tmp_path: Path) -> str:
     puts.write_text(done.line() + "cut by a power fail\n" + took.line())
     refused = Entry(now - 40, f"{VSET}.HIGH", "ben", "desk2", "10.0.0.7", "0", "7", "", REFUSED, "no expert", 0.0)
     (tmp_path / "state" / "LAB.IOC-refused.jsonl").write_text(refused.line())
-    return str(path)
+    return write_site()
 
 
 def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[str]:

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from ioc.app import App
-from ioc.cli import main
 from ioc.clock import SystemClock
 from ioc.services.state import state_folder
 from ioc.site.config import load_site
@@ -55,19 +54,6 @@ async def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterat
         yield app
     finally:
         await app.stop()
-
-
-@pytest.fixture
-def labioc(capsys: pytest.CaptureFixture[str]) -> Any:
-    """Run a command in a thread; returns its exit status, its output and its complaints, as lines."""
-
-    async def run(*words: str) -> tuple[int, list[str], list[str]]:
-        capsys.readouterr()
-        status = await asyncio.to_thread(main, words)
-        out, err = capsys.readouterr()
-        return status, out.splitlines(), err.splitlines()
-
-    return run
 
 
 async def test_GIVEN_a_site_WHEN_PVs_are_read_THEN_unit_age_and_alarm_are_shown(

@@ -23,9 +23,6 @@ from ioc.snapshots.present import look
 from ioc.snapshots.snapshot import read
 from tests.fair_time import until
 from tests.ioc.app_rig import supply
-from tests.ioc.commands.test_pv_commands import labioc
-
-__all__ = ["labioc"]
 
 SITE = """\
 [site]

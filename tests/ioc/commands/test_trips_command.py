@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,13 +18,8 @@ NOW = time.time()
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> str:
-    path = tmp_path / "site.toml"
-    path.write_text(
-        f'[site]\nprefix = "LAB"\n[server]\nstate_dir = "{tmp_path / "state"}"\n[[device]]\nname = "HV1"\n'
-        'type = "caen-dt55xx"\naddress = "tcp://hv1:23"\n[device.channel.1]\nalias = "CALO:PMT07"\n'
-    )
-    return str(path)
+def site(write_site: Callable[..., str]) -> str:
+    return write_site('[device.channel.1]\nalias = "CALO:PMT07"\n')
 
 
 def trip(channel: str, ago: float, volts: float | None) -> Trip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,14 @@ import pytest
 from ioc.cli import main
 from ioc.records import PutContext, fields_of
 from tests.fair_time import until
-from tests.ioc.commands.test_pv_commands import labioc, served
-
-__all__ = ["labioc"]
+from tests.ioc.commands.test_pv_commands import served
 
 VMON = "LAB:HV1:CH00:VMON"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> str:
-    path = tmp_path / "site.toml"
-    path.write_text(
-        f'[site]\nprefix = "LAB"\n[server]\nstate_dir = "{tmp_path / "state"}"\n[[device]]\nname = "HV1"\n'
-        'type = "caen-dt55xx"\naddress = "tcp://hv1:23"\nalarms = { VMON = { HIHI = 1500 } }\n'
-    )
-    return str(path)
+def site(write_site: Callable[..., str]) -> str:
+    return write_site("alarms = { VMON = { HIHI = 1500 } }\n")
 
 
 def write(folder: Path, **sections: object) -> None:
