@@ -1,3 +1,5 @@
+"""The families of devices: their templates and options, their simulators, families of other packages."""
+
 from __future__ import annotations
 
 import re

@@ -52,9 +52,7 @@ class Reader:
         self.folder = folder
         self.ports = {"5025": str(free_port()), "5026": str(free_port())}
         self.running: list[tuple[subprocess.Popen[bytes], Path]] = []
-        shutil.copytree(
-            EXAMPLE, folder / "acme-t100", ignore=shutil.ignore_patterns("__pycache__", "build", "*.egg-info")
-        )
+        shutil.copytree(EXAMPLE, folder / "acme-t100", ignore=LEFT_BY_OTHERS)
         (folder / "scripts").symlink_to(ROOT / "scripts")
         site = folder / "acme-t100" / "site.toml"
         site.write_text(self.with_ports(site.read_text()))

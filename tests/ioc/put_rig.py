@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from ioc.puts import PutPath
-from ioc.records import PutContext, PutRefused, Record
+from ioc.records import PutContext, PutRefused
 from ioc.records.fieldtable import fields_of
 from ioc.scan.scanner import DeviceScanner
 from ioc.services.journal import Entry, Journal
@@ -87,10 +87,6 @@ class Rig(ScanRig):
             assert self.records["PUT:REFUSED"].val == count + 1  # type: ignore[operator]
             assert str(self.records["PUT:MSG"].val).startswith(f"{refused.value} [LAB:")
         return str(refused.value)
-
-
-def hv_only(records: dict[str, Record]) -> list[Record]:
-    return [record for record in records.values() if record.device == "HV1"]
 
 
 def newest_put(rig: Rig) -> str:

@@ -1,3 +1,5 @@
+"""The catalogue of signals of a CAEN supply against the lists of the manuals."""
+
 from __future__ import annotations
 
 import re

@@ -1,3 +1,5 @@
+"""The table of registers against the handbook: addresses, decimals, rights and wear."""
+
 import math
 
 import pytest

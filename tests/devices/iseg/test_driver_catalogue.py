@@ -1,3 +1,5 @@
+"""The catalogue of signals of an Iseg module against its items and its records."""
+
 from __future__ import annotations
 
 import re
@@ -15,7 +17,6 @@ from ioc.site.expansion import expand
 from ioc.site.templates import family_records
 
 ROWS = {**CHANNEL, **MODULE}
-UNITLESS = {"MOD.NCH"}
 
 
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())

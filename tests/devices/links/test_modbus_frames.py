@@ -1,3 +1,5 @@
+"""Frames of Modbus RTU, built and found among stray bytes, echoes and frames of others."""
+
 import struct
 
 import pytest

@@ -1,3 +1,5 @@
+"""The link of a Modbus unit on a line with faults: refusals, spoilt answers, echoes."""
+
 import asyncio
 import os
 import time

@@ -1,3 +1,5 @@
+"""Numbers, times and floats as words of Modbus, and those that do not fit."""
+
 import math
 
 import pytest

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 _MACRO = re.compile(r"\$\(([A-Z]+)(?:=([^)]*))?\)")
-WRITERS = {"textentry", "combo", "action_button", "bool_button"}
 
 
 @dataclass

@@ -10,8 +10,7 @@ import pytest
 
 from devices.errors import LinkDown, Refused
 from devices.model import Cause, Level, Limits, Reading
-from ioc.scan.scanner import DeviceScanner
-from tests.ioc.fakes import EPOCH, FakeClock, FakeDriver, alarm, hv_values, settle
+from tests.ioc.fakes import EPOCH, FakeClock, FakeDriver, alarm, settle
 from tests.ioc.scan.scan_rig import Rig, change
 
 
@@ -48,44 +47,38 @@ class PortionedDriver(FakeDriver):
 
 
 async def test_GIVEN_a_slow_line_WHEN_connected_THEN_fast_values_come_first_and_are_not_held_up_by_the_rest() -> None:
-    rig = Rig()
-    rig.scanner = DeviceScanner(portioned := PortionedDriver(rig.clock, hv_values()), rig.records.values(), rig.clock)
-    rig.driver = portioned
-    portioned.delay = 0.4
+    rig = Rig(driver=PortionedDriver)
+    rig.driver.delay = 0.4
     async with rig.running():
         await rig.clock.advance(0.9)
         assert alarm(rig["CH00:VMON"]) == ("NO_ALARM", 0)
         assert rig["CH00:VSET:RBV"].udf
         assert rig.scanner.ready
         await rig.clock.advance(3.0)
-        fast = [t for t, names in portioned.batches if names == ["CH00.IMON", "CH00.VMON"]]
+        fast = [t for t, names in rig.driver.batches if names == ["CH00.IMON", "CH00.VMON"]]
         assert all(later - earlier <= 1.5 for earlier, later in itertools.pairwise(fast))
         assert not rig["CH00:VSET:RBV"].udf
-        rest = [names for _, names in portioned.batches if len(names) == 1]
+        rest = [names for _, names in rig.driver.batches if len(names) == 1]
         assert sorted(rest) == [["BD.NAME"], ["CH00.ON"], ["CH00.VSET"], ["CH00.VSET.RBV"], ["CH01.VSET"]]
 
 
 async def test_GIVEN_a_fast_scan_that_fills_the_period_WHEN_scanning_THEN_the_rest_still_gets_a_portion_each() -> None:
-    rig = Rig()
-    rig.scanner = DeviceScanner(portioned := PortionedDriver(rig.clock, hv_values()), rig.records.values(), rig.clock)
-    rig.driver = portioned
-    portioned.delay = 1.2
+    rig = Rig(driver=PortionedDriver)
+    rig.driver.delay = 1.2
     async with rig.running():
         await rig.clock.advance(15.0)
-        assert {tuple(names) for _, names in portioned.batches} >= {("BD.NAME",), ("CH01.VSET",)}
+        assert {tuple(names) for _, names in rig.driver.batches} >= {("BD.NAME",), ("CH01.VSET",)}
 
 
 async def test_GIVEN_a_bad_answer_to_what_is_read_once_WHEN_time_passes_THEN_it_is_asked_again() -> None:
-    rig = Rig()
-    rig.scanner = DeviceScanner(portioned := PortionedDriver(rig.clock, hv_values()), rig.records.values(), rig.clock)
-    rig.driver = portioned
-    name = portioned.values.pop("BD.NAME")
+    rig = Rig(driver=PortionedDriver)
+    name = rig.driver.values.pop("BD.NAME")
     async with rig.running():
         await rig.clock.advance(2.0)
         assert rig["BD:NAME"].udf
-        asked = sum(names == ["BD.NAME"] for _, names in portioned.batches)
+        asked = sum(names == ["BD.NAME"] for _, names in rig.driver.batches)
         assert asked <= 2
-        portioned.values["BD.NAME"] = name
+        rig.driver.values["BD.NAME"] = name
         await rig.clock.advance(6.0)
         assert rig["BD:NAME"].val == name
 

@@ -1,3 +1,5 @@
+"""The simulated furnace: setpoints, ramps, output, alarms and what the controller keeps."""
+
 import math
 
 import pytest

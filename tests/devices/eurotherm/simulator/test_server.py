@@ -1,3 +1,5 @@
+"""Simulated furnaces on a serial line and over TCP, as foreign clients see them."""
+
 import asyncio
 import os
 import time

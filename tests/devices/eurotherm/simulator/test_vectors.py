@@ -1,3 +1,5 @@
+"""The simulated controller against the exchanges and status words of the handbook."""
+
 import pytest
 
 from devices.eurotherm.simulator.model import BreakReading, EurothermModel
