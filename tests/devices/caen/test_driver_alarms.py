@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from devices.caen.protocol import Profile
+from devices.caen.protocol import ChannelStatus, Profile
 from devices.caen.simulator.model import CaenModel
 from devices.caen.status import layout_of
 from devices.model import Cause, Level
@@ -185,6 +185,20 @@ async def test_settings_that_switch_a_protection_off_are_minor():
     allowed = bench(rig.model, options={"allow_infinite_trip": True})
     await allowed.start()
     assert (await allowed.driver.read(["CH00.TRIPTIME.RBV"]))["CH00.TRIPTIME.RBV"].level is Level.OK
+    alone = bench(rig.model)
+    await alone.driver.connect()
+    assert (await alone.driver.read(["CH00.MAXV.RBV"]))["CH00.MAXV.RBV"].level is Level.MINOR  # it asks for VSET, too
+
+
+async def test_the_board_is_asked_once_when_any_channel_begins_to_report_an_interlock():
+    rig = bench()
+    await rig.start()
+    rig.model.channels[1].forced = ChannelStatus.INTLCK
+    since = len(rig.link.log)
+    for _ in range(3):
+        rig.pass_time(1.0)
+        await rig.look("STATE", channel=1)
+    assert [line for line in rig.sent(since) if "BDILK" in line] == ["$CMD:MON,PAR:BDILK"]
 
 
 async def test_the_low_range_warns_before_it_ends():

@@ -101,6 +101,12 @@ async def test_a_unit_of_another_dialect_is_asked_before_the_silent_one_is_waite
     since = len(rig.link.log)
     await rig.driver.connect()
     assert rig.sent(since)[:2] == ["$CMD:MON,PAR:BDSNUM", "$BD:00,CMD:MON,PAR:BDNAME"]
+    rig.link.model.serial = "4711"
+    with pytest.raises(LinkDown, match="another unit"):
+        await rig.driver.read(["BD.SERIAL"])
+    since = len(rig.link.log)
+    await rig.driver.connect()
+    assert rig.sent(since)[0] == "$BD:00,CMD:MON,PAR:BDNAME"  # that silence is over: what it spoke last comes first
 
 
 async def test_a_unit_that_was_silent_for_long_is_back_after_one_question():
