@@ -90,8 +90,9 @@ class Sample:
 
 @dataclass(slots=True)
 class Interruption:
-    """One event; ``before`` is None when nothing is known of the time before. What it tells of the recovery is updated.
+    """One event; ``before`` is None when nothing is known of the time before.
 
+    It is updated in place: by how the temperature recovers, and its times once the computer's clock has been set.
     ``lasted`` is how many seconds it was at most, None when that is not known. ``restarted``: this program was not
     running throughout. ``computer``: nor was the computer, which started at that Unix time. ``link`` says how the link
     failed. ``lowest`` is the lowest temperature since, in C; ``back`` the Unix time at which the temperature was that
@@ -132,9 +133,8 @@ class PowerRecord:
     """Watches one furnace.
 
     ``quiet`` is how many seconds without a reading are silence. ``last`` is the newest sample, at the start one that
-    was kept on disk. ``changed`` is True when
-    history, counter or latch have to be saved at once, ``moved`` when they have to be saved some time; who saves them
-    clears both.
+    was kept on disk. ``changed`` is True when history, counter or latch have to be saved at once, ``moved`` when they
+    have to be saved some time; who saves them clears both.
     """
 
     quiet: float

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from devices.errors import Garbled
+from devices.errors import Garbled, Refused
 from devices.model import Level, Reading
 from devices.rules import state_file
 from tests.devices.eurotherm.bench import FAST, Bench
@@ -317,4 +317,16 @@ async def test_before_the_first_interruption_nothing_alarms():
     await bench.start()
     assert {reading.level for reading in (await bench.driver.read([*PWR, *FAST])).values()} == {Level.OK, Level.INVALID}
     assert {reading.level for reading in (await story(bench)).values()} == {Level.OK}
+    await bench.driver.close()
+
+
+async def test_an_acknowledge_that_did_not_clear_the_mains_flag_is_refused(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await bench.start()
+    bench.model.mains_off()
+    bench.model.mains_on()
+    bench.let_pass(10.0)
+    bench.link.lose_writes = True
+    with pytest.raises(Refused, match="acknowledge"):
+        await bench.driver.write("ACK.CMD", 1)
     await bench.driver.close()

@@ -160,6 +160,23 @@ async def test_without_a_line_nothing_is_sent(bench: Bench):
     assert bench.link.writes == []
 
 
+async def test_a_line_that_is_lost_behind_the_write_and_stays_lost_leaves_the_outcome_unknown(bench: Bench):
+    good = bench.link.write_float
+
+    async def write_and_go(address: int, number: float) -> None:
+        await good(address, number)
+        bench.link.plugged = bench.link.connected = False
+        raise LinkDown("port: lost: Input/output error")
+
+    bench.link.write_float = write_and_go  # type: ignore[method-assign]
+    with pytest.raises(ReplyTimeout, match="TSET: outcome unknown, port: lost: Input/output error"):
+        await bench.driver.write("TSET", 250.0)
+    await bench.driver.close()
+    bench.link.plugged = True
+    await bench.start()
+    assert "TSET 250 C, whose outcome was unknown, has come true" in bench.driver.stats.late
+
+
 async def test_a_value_that_the_instrument_clips_is_a_refusal(bench: Bench):
     good = bench.model.memory.store
     bench.model.memory.store = lambda register, value: good(register, min(value, 100.0))  # type: ignore[method-assign]
@@ -236,6 +253,18 @@ async def test_writes_are_counted_for_ever_and_limited_per_hour(tmp_path: Path):
     await bench.driver.close()
     bench.driver = bench.new_driver()
     assert (await bench.start())["WRITES"].value == 8
+    await bench.driver.close()
+
+
+async def test_the_alarm_of_too_many_writes_lasts_an_hour_whatever_the_clock_of_the_computer_does():
+    bench = Bench(options={"writes_per_hour": 1})
+    await bench.start()
+    await bench.driver.write("TSET", 100.0)
+    with pytest.raises(Refused, match="wears out the memory"):
+        await bench.driver.write("TSET", 200.0)
+    bench.wrong = 1e6
+    assert (await bench.scan(3590.0))["WRITES"].level is Level.MINOR
+    assert (await bench.scan(20.0))["WRITES"].level is Level.OK
     await bench.driver.close()
 
 
