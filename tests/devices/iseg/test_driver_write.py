@@ -347,3 +347,15 @@ def test_the_status_bits_that_switching_depends_on_are_those_of_the_event_word()
     assert int(ChannelStatus.TRIP) == int(ChannelEvent.TRIP)
     assert int(ChannelStatus.EMERGENCY_OFF) == int(ChannelEvent.EMERGENCY_OFF)
     assert BY_NAME["ChannelControl"].settable
+
+
+@pytest.mark.parametrize("had", [False, True])
+async def test_GIVEN_a_value_that_the_module_finds_not_plausible_WHEN_put_THEN_only_the_mark_it_left_is_cleared(had):
+    async with bench(E08F2, 8, options={"setpoints": "magnitude"}) as made:  # this board wants them signed
+        if had:
+            with made.segment.lock:
+                made.module.channels[3].events |= int(ChannelEvent.INPUT_ERROR)
+            await made.driver.read(["CH03.EVT"])
+        with pytest.raises(Refused, match=r"found the value not plausible \(input error\)"):
+            await made.driver.write("CH03.VSET", 250.0)
+        assert frames(made, "ChannelEventStatus") == ([] if had else [ChannelEvent.INPUT_ERROR])
