@@ -305,6 +305,8 @@ def test_base_reads_a_nasty_file_as_we_do(tmp_path: Path):
         "caen-dt55xx.substitutions",
         "caen-dt55xx-channel.substitutions",
         "hv-channel.substitutions",
+        "group.substitutions",
+        "interlock.substitutions",
         "iseg-edcp.substitutions",
         "eurotherm-3200.substitutions",
         "eurotherm-3200-full.substitutions",
@@ -312,7 +314,7 @@ def test_base_reads_a_nasty_file_as_we_do(tmp_path: Path):
 )
 def test_base_reads_our_templates_as_we_do(name: str, tmp_path: Path):
     path = FOLDER / name
-    macros = {"P": "LAB", "DEV": "HV1", "CH": "07", "FAST": ".5 second"}
+    macros = {"P": "LAB", "DEV": "HV1", "CH": "07", "FAST": ".5 second", "GROUP": "CALO", "INTERLOCK": "HOT"}
     ours = {record.name: record for record in parse_template(path).expand(macros)}
     base = dumped_by_base(path, tmp_path, macros)
     assert sorted(base) == sorted(ours)
