@@ -45,6 +45,7 @@ class SlaveLink:
         self.plugged = True
         self.requests: list[Request] = []
         self.lose_answers_to_writes = self.lose_writes = False
+        self.writes_until_silence: int | None = None  # after more than these nothing is read any more
         self.error: DeviceError | None = None
         self.refusal: Callable[[Request], int] = lambda _: 0  # code with which a request is refused, 0 to answer it
 
@@ -61,6 +62,8 @@ class SlaveLink:
         self.connected = False
 
     async def read_registers(self, start: int, count: int) -> tuple[int, ...]:
+        if self.writes_until_silence is not None and len(self.writes) > self.writes_until_silence:
+            raise ReplyTimeout("no reply")
         data = await self._exchange(Request(1, READ, start, count))
         return tuple(int.from_bytes(data[at : at + 2], "big") for at in range(3, 3 + 2 * count, 2))
 

@@ -141,14 +141,7 @@ async def test_what_is_not_answered_once_is_asked_for_again(bench: Bench, writes
 
 async def test_an_outcome_that_can_not_be_learnt_is_reported_as_such(bench: Bench):
     bench.link.lose_answers_to_writes = True
-    good = bench.link.read_registers
-
-    async def until_written(start: int, count: int) -> tuple[int, ...]:
-        if bench.link.writes:
-            raise ReplyTimeout("no reply")
-        return await good(start, count)
-
-    bench.link.read_registers = until_written  # type: ignore[method-assign]
+    bench.link.writes_until_silence = 0
     with pytest.raises(ReplyTimeout, match="outcome unknown"):
         await bench.driver.write("TSET", 250.0)
 
@@ -197,17 +190,10 @@ async def test_a_write_whose_outcome_was_unknown_and_that_comes_true_is_shown(
     """As behind a serial device server that keeps what it has got, and delivers it when the line is there again."""
     register = REGISTERS[SETTINGS[name].register].name
     bench.link.lose_writes = True
-    good = bench.link.read_registers
-
-    async def until_written(start: int, count: int) -> tuple[int, ...]:
-        if bench.link.writes:
-            raise ReplyTimeout("no reply")
-        return await good(start, count)
-
-    bench.link.read_registers = until_written  # type: ignore[method-assign]
+    bench.link.writes_until_silence = 0
     with pytest.raises(ReplyTimeout, match="outcome unknown"):
         await bench.driver.write(name, value)
-    bench.link.read_registers = good  # type: ignore[method-assign]
+    bench.link.writes_until_silence = None
     await bench.driver.close()
     bench.model.memory["SP1" if register == "TG.SP" else register] = value
     bench.model.settle()

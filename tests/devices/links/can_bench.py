@@ -50,6 +50,17 @@ class Adapter(can.BusABC):
     def send(self, msg, timeout=None):
         self.sent.append(msg)
 
+    def hold_up(self):
+        """Have what is sent wait; returns the event that lets it go on, and the data that went."""
+        gate, sent = threading.Event(), []
+
+        def hold(msg, timeout=None):
+            gate.wait(5)
+            sent.append(bytes(msg.data))
+
+        self.send = hold
+        return gate, sent
+
     @property
     def state(self):
         return self.controller

@@ -164,14 +164,8 @@ async def test_GIVEN_a_full_transmit_buffer_WHEN_sending_THEN_it_is_counted_and_
 
 async def test_GIVEN_an_adapter_that_is_held_up_WHEN_it_goes_on_THEN_what_was_given_up_meanwhile_is_not_sent(adapters):
     made, _ = adapters
-    gate, sent = threading.Event(), []
-
-    def hold(msg, timeout=None):
-        gate.wait(5)
-        sent.append(bytes(msg.data))
-
     bus, ear = await opened()
-    made[0].send = hold
+    gate, sent = made[0].hold_up()
     first, late, last = registration(5, True), write(5, BY_NAME["VoltageSet"], 1000.0, 3), read(5, BY_NAME["BitRate"])
     bus.send(first)
     bus.send(late, 0.01)
@@ -186,14 +180,8 @@ async def test_GIVEN_an_adapter_that_is_held_up_WHEN_it_goes_on_THEN_what_was_gi
 
 async def test_GIVEN_frames_waiting_WHEN_the_adapter_is_given_up_THEN_they_are_never_sent(adapters):
     made, _ = adapters
-    gate, sent = threading.Event(), []
-
-    def hold(msg, timeout=None):
-        gate.wait(5)
-        sent.append(bytes(msg.data))
-
     bus, ear = await opened()
-    made[0].send = hold
+    gate, sent = made[0].hold_up()
     bus.send(registration(5, True))
     bus.send(write(5, BY_NAME["VoltageSet"], 1000.0, 3), 5.0)
 
