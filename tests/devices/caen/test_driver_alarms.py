@@ -188,6 +188,8 @@ async def test_settings_that_switch_a_protection_off_are_minor():
     alone = bench(rig.model)
     await alone.driver.connect()
     assert (await alone.driver.read(["CH00.MAXV.RBV"]))["CH00.MAXV.RBV"].level is Level.MINOR  # it asks for VSET, too
+    rig.model.channels[0].maxv = 500.0
+    assert (await alone.driver.read(["CH00.MAXV.RBV"]))["CH00.MAXV.RBV"].level is Level.OK  # not below VSET
 
 
 async def test_the_board_is_asked_once_when_any_channel_begins_to_report_an_interlock():
