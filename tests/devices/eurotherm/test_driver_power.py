@@ -330,3 +330,16 @@ async def test_an_acknowledge_that_did_not_clear_the_mains_flag_is_refused(tmp_p
     with pytest.raises(Refused, match="acknowledge"):
         await bench.driver.write("ACK.CMD", 1)
     await bench.driver.close()
+
+
+async def test_the_alarm_of_an_interruption_is_kept_until_it_is_acknowledged(tmp_path: Path):
+    bench = Bench(tmp_path)
+    await bench.start()
+    bench.model.mains_off()
+    bench.model.mains_on()
+    bench.let_pass(10.0)
+    await bench.scan()
+    assert bench.driver.latched()["PWR.COUNT"].level is Level.MAJOR
+    await bench.driver.write("PWR.ACK.CMD", 1)
+    assert bench.driver.latched() == {}
+    await bench.driver.close()
