@@ -274,8 +274,9 @@ class Top(App[None]):
                 cell = Cell(f"{reading.quantity}  {reading.alarm}".rstrip(), reading.severity)
             short = channel.name.removeprefix(f"{self._site}:")
             shown.append(f"{short:<24} {cell.text}\n", style=_STYLES[cell.severity])
-        if self.chosen is row:
-            widget.update(shown)
+        with suppress(NoMatches):  # while the screen is taken down at the end
+            if self.chosen is row:
+                widget.update(shown)
 
     # ---- keys
 

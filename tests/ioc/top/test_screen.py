@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
-from textual.widgets import Input, Static
+from textual.widgets import Input, Static, TabbedContent
 
 from ioc.app import App
 from ioc.export.plant import Plant
@@ -138,3 +139,19 @@ async def test_GIVEN_a_PV_that_is_not_found_WHEN_its_row_is_chosen_THEN_the_othe
             await shown(pilot, lambda: isinstance(top.screen, Confirm))
             assert "put OFF to LAB:NOT:THERE, which is ?" in str(top.screen.query_one("#question", Static).render())
             await pilot.press("n")
+
+
+async def test_GIVEN_values_that_are_being_read_WHEN_the_screen_is_taken_down_THEN_what_comes_is_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    async with running() as app, on_screen(app) as (top, pilot):
+        read = top._client.read
+
+        async def late(*arguments: Any) -> Any:
+            found = await read(*arguments)
+            await top.query_one(TabbedContent).remove()
+            return found
+
+        monkeypatch.setattr(top._client, "read", late)
+        await shown(pilot, lambda: not top.query(TabbedContent))
+        await shown(pilot, lambda: top._reading is not None and top._reading.is_finished)
