@@ -98,9 +98,10 @@ def _address(word: str, name: str, port: int) -> Address:
 def broadcast_addresses() -> list[str]:
     """Return the broadcast addresses of each interface that is up, also of one that has no cable at the moment.
 
-    On a machine without a network it is the loopback address.
+    A further address of an interface may have a label of its own, as ``eth0:1``. On a machine without a network it is
+    the loopback address.
     """
     up = {name for name, state in psutil.net_if_stats().items() if "up" in state.flags.split(",")}
-    cards = [card for name, card in psutil.net_if_addrs().items() if name in up]
+    cards = [card for name, card in psutil.net_if_addrs().items() if name.partition(":")[0] in up]
     found = [one.broadcast for card in cards for one in card if one.family == socket.AF_INET and one.broadcast]
     return found or ["127.0.0.1"]

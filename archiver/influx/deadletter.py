@@ -37,7 +37,7 @@ class DeadLetters:
             pushed_out = _letters(older)
             self.path.replace(older)
             self.lost += pushed_out
-        with self.path.open("a+b", buffering=0) as file:
+        with open(self.path, "a+b", buffering=0, opener=_for_others_to_read) as file:
             end = file.seek(0, os.SEEK_END)
             torn = end > 0 and os.pread(file.fileno(), 1, end - 1) != b"\n"  # by a loss of power
             data = b"\n" * torn + comment.encode() + line + b"\n"
@@ -57,6 +57,11 @@ class DeadLetters:
         with self.path.open("r+b") as file:
             os.fdatasync(file.fileno())
         self._unsynced = False
+
+
+def _for_others_to_read(path: str, flags: int) -> int:
+    """Open a file; one that is made is, as the files of the log, only for its owner to write."""
+    return os.open(path, flags, 0o644)
 
 
 def _letters(path: Path) -> int:

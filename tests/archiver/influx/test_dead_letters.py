@@ -182,3 +182,15 @@ def test_GIVEN_a_field_of_another_type_WHEN_rows_come_THEN_their_other_fields_ar
     bench.wait_drained()
     assert bench.fake.points[("HV", ("channel", "1"), 7)] == {"VMON": 1.0, "IS_ON": 1}
     assert bench.progress.conflicts == ()
+
+
+def test_GIVEN_a_umask_that_forbids_nothing_WHEN_a_letter_is_kept_THEN_only_its_owner_may_write_it(
+    tmp_path: Path,
+) -> None:
+    letters = DeadLetters(tmp_path, "db")
+    before = os.umask(0)
+    try:
+        letters.add(b"HV VMON=1 1", "no")
+    finally:
+        os.umask(before)
+    assert letters.path.stat().st_mode & 0o777 == 0o644

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import ssl
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,8 +17,10 @@ import pytest
 
 from archiver.config import ServerConfig
 from archiver.influx.api import connect
-from archiver.influx.http import NotTrusted
+from archiver.influx.http import NoAnswer, NotTrusted
 from tests.conftest import unavailable
+
+NEVER = threading.Event()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -25,6 +30,23 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(204)
         self.end_headers()
+
+    def do_PUT(self) -> None:
+        """Answer a byte at a time."""
+        self.send_response(200)
+        self.send_header("Content-Length", "10000")
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            for _ in range(10_000):
+                self.wfile.write(b"x")
+                NEVER.wait(0.02)
+
+    def do_POST(self) -> None:
+        """Take what is sent slowly, and never all of it."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        with contextlib.suppress(OSError):
+            while self.rfile.read(4096):
+                NEVER.wait(0.02)
 
 
 class Server(ThreadingHTTPServer):
@@ -72,3 +94,17 @@ def test_GIVEN_an_untrusted_certificate_WHEN_it_is_named_or_not_checked_THEN_the
     assert status(ServerConfig("db", url, verify=False)) == 204
     with pytest.raises(OSError, match=r"db: ca_file .*missing.pem cannot be used"):
         status(ServerConfig("db", url, ca_file=str(tmp_path / "missing.pem")))
+
+
+@pytest.mark.parametrize(
+    ("method", "body"), [("PUT", b""), ("POST", bytes(8 << 20))], ids=["slow answer", "slow to take the points"]
+)
+def test_GIVEN_a_server_with_tls_WHEN_it_is_slow_but_never_silent_THEN_the_exchange_ends_in_time(
+    https: tuple[str, Path], method: str, body: bytes
+) -> None:
+    url, certificate = https
+    client = connect(ServerConfig("db", url, ca_file=str(certificate), timeout=0.5))
+    began = time.monotonic()
+    with pytest.raises(NoAnswer, match=r"no answer in 0\.5 s"):
+        client.request(method, "/write", body=body)
+    assert time.monotonic() - began < 5.0
