@@ -33,9 +33,10 @@ class DemoArchiver:
     def __init__(self, port: int) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="labioc-demo-"))
         environment = {"EPICS_CA_ADDR_LIST": f"127.0.0.1:{port}", "EPICS_CA_AUTO_ADDR_LIST": "NO"}
-        # In a session of its own, because Ctrl-C is for the demo, which ends it.
+        # In a session of its own, because Ctrl-C is for the demo, which ends it; and not with modules of the folder
+        # in which the demo is started.
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _CODE, str(self.directory)],
+            [sys.executable, "-P", "-c", _CODE, str(self.directory)],
             stdin=subprocess.PIPE, env={**os.environ, **environment}, start_new_session=True,
         )  # fmt: skip
 

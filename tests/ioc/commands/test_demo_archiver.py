@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -11,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+from ioc.commands.demo_archiver import DemoArchiver
 
 ROOT = Path(__file__).resolve().parents[3]
 COMMAND = [sys.executable, "-c", "from ioc.cli import main; raise SystemExit(main())"]
@@ -49,3 +52,20 @@ def test_GIVEN_a_demo_WHEN_ctrl_c_comes_while_its_archiver_starts_THEN_both_end_
             os.killpg(demo.pid, signal.SIGKILL)
             demo.wait()
     assert "Traceback" not in (tmp_path / "errors").read_text()
+
+
+def test_GIVEN_a_folder_with_modules_of_our_names_WHEN_the_demo_runs_there_THEN_its_archiver_is_not_made_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ioc", "archiver"):
+        (tmp_path / f"{name}.py").write_text("open('taken', 'w')")
+    monkeypatch.chdir(tmp_path)
+    archiver = DemoArchiver(1)
+    try:
+        end = time.monotonic() + 20
+        while not (tmp_path / "taken").exists() and not any(archiver.directory.iterdir()):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+    finally:
+        asyncio.run(archiver.stop())
+    assert not (tmp_path / "taken").exists()
