@@ -11,6 +11,7 @@ import stat
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -197,7 +198,7 @@ def monitor_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def monitor(args: argparse.Namespace) -> int:
-    """Show changes until Ctrl-C; 1 when no PV ever connected. Raises SiteError, NamesError and BrokenPipeError."""
+    """Show changes until Ctrl-C; 1 when no PV ever connected. Raises SiteError and NamesError."""
     if args.table and args.json:
         raise NamesError(["--table and --json cannot be had together"])
     shown = _Monitor(wanted(args, args.pv), args)
@@ -224,21 +225,26 @@ class _Monitor:
 
     async def run(self) -> None:
         """Show until the end that was asked for, or until the output is closed."""
-        async with Client(self._what.env) as client, asyncio.TaskGroup() as tasks:
+        async with Client(self._what.env) as client:
             try:
                 channels = client.channels(self._what.names)
             except ValueError as error:
                 raise NamesError([str(error)]) from error
-            for channel in channels:
-                channel.monitor(self._take)
-            work = [
-                tasks.create_task(self._draw() if self._args.table else self._print()),
-                tasks.create_task(self._report(client, channels)),
-                tasks.create_task(_output_closed()),
-            ]
-            await asyncio.wait([work[0], work[2]], timeout=self._args.seconds, return_when=asyncio.FIRST_COMPLETED)
-            for task in work:
-                task.cancel()
+            async with asyncio.TaskGroup() as tasks:
+                for channel in channels:
+                    channel.monitor(self._take)
+                work = [
+                    tasks.create_task(self._show()),
+                    tasks.create_task(self._report(client, channels)),
+                    tasks.create_task(_output_closed()),
+                ]
+                await asyncio.wait([work[0], work[2]], timeout=self._args.seconds, return_when=asyncio.FIRST_COMPLETED)
+                for task in work:
+                    task.cancel()
+
+    async def _show(self) -> None:
+        with suppress(BrokenPipeError):  # a change came before _output_closed has seen that the reader is gone
+            await (self._draw() if self._args.table else self._print())
 
     def _take(self, channel: Channel, reading: Reading | None) -> None:
         self.ever_connected = self.ever_connected or reading is not None

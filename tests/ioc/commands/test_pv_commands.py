@@ -189,6 +189,19 @@ async def test_GIVEN_PVs_that_change_WHEN_monitored_THEN_lines_or_a_table_show_i
         assert status == 1
 
 
+async def test_GIVEN_a_name_that_cannot_be_searched_or_a_closed_output_WHEN_monitored_THEN_there_is_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labioc: Any
+) -> None:
+    def closed(*_: object) -> str:
+        raise BrokenPipeError
+
+    async with served(tmp_path, monkeypatch):
+        status, _, err = await labioc("monitor", "")
+        assert (status, err[1:]) == (2, ["  PV name '' cannot be searched for"])
+        monkeypatch.setattr("ioc.commands.reading._line", closed)
+        assert await labioc("monitor", "LAB:IOC:HEARTBEAT") == (0, [], [])
+
+
 async def test_GIVEN_pipes_and_ctrl_c_WHEN_commands_run_as_processes_THEN_they_end_and_leave_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
