@@ -52,6 +52,8 @@ async def test_board_settings_of_profile_b():
     await rig.driver.close()
     await rig.driver.connect()
     assert (await rig.driver.read(["BD.ILKM.RBV"]))["BD.ILKM.RBV"].level is Level.OK  # counted anew
+    demand = (await rig.driver.read(["BD.ILKM", "BD.ILKM.RBV"]))["BD.ILKM"]
+    assert demand.value == 0  # what was demanded, not what the unit was changed to
 
 
 @pytest.mark.parametrize(
