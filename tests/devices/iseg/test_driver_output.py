@@ -9,12 +9,13 @@ from collections.abc import Callable
 import pytest
 
 from devices.errors import LinkDown, Refused, ReplyTimeout
-from devices.iseg.edcp.bits import ChannelControl, ChannelStatus, ModuleControl, ModuleStatus
+from devices.iseg.edcp.bits import ChannelControl, ChannelEvent, ChannelStatus, ModuleControl, ModuleStatus
 from devices.iseg.edcp.items import BY_NAME
 from devices.iseg.edcp.protocol import Data, decode
 from devices.iseg.simulator import answers as sim_iseg_answers
 from devices.iseg.simulator.answers import RefusedError
 from devices.iseg.simulator.module import E08F2, SimulatedIsegModule
+from devices.links.can_frame import Frame
 from devices.model import Level
 from devices.rules.hv_channel import State
 from tests.devices.iseg.bench import bench
@@ -287,3 +288,33 @@ async def test_GIVEN_an_on_whose_outcome_is_unknown_WHEN_it_has_come_true_THEN_o
         found = await made.driver.read(["CH03.ON"])
         assert (found["CH03.ON"].value, found["CH03.ON"].level) == (1, Level.MINOR)
         assert "CH03:output ON, whose outcome was unknown, has come true" in made.driver.stats.late
+
+
+async def test_GIVEN_an_output_that_trips_at_once_WHEN_switched_on_THEN_on_is_not_sent_again():
+    async with bench() as made:
+        link, sent = made.driver._unit.link, []
+        original = link.send
+
+        def tripping(frame: Frame, changes: bool = False) -> None:
+            if frame.id & 1 or frame.data[:2] != b"\x40\x01":
+                original(frame, changes)
+                return
+            sent.append(frame.data)
+            with made.segment.lock:  # it was on, and is off again, before anything is read back
+                made.module.channels[3].events |= int(ChannelEvent.TRIP | ChannelEvent.VOLTAGE_BOUNDS)
+
+        link.send = tripping
+        with pytest.raises(Refused, match="did not follow"):
+            await made.driver.write("CH03.ON", 1)
+        assert len(sent) == 1
+
+
+async def test_GIVEN_an_off_that_gets_lost_WHEN_it_is_refused_THEN_the_output_is_still_to_be_on():
+    async with bench() as made:
+        await made.driver.write("CH03.ON", 1)
+        link = made.driver._unit.link
+        original = link.send
+        link.send = lambda frame, changes=False: None if changes else original(frame, changes)
+        with pytest.raises(Refused, match="its control word still says on"):
+            await made.driver.write("CH03.ON", 0)
+        assert (await made.look("ON"))["ON"].value == 1

@@ -220,6 +220,14 @@ async def test_GIVEN_values_that_are_no_numbers_WHEN_they_come_THEN_they_are_cou
     assert link.stats.errors == 1
 
 
+async def test_GIVEN_nonsense_about_another_item_WHEN_it_comes_first_THEN_the_question_waits_for_its_own_answer(link):
+    nan = Frame(0x228, bytes.fromhex("4100037fc00000"))
+    link.bus.play = lambda frame: [(0, nan), *((0, reply) for reply in reply_to(frame))]
+    question = single(3)
+    await link.ask([question])
+    assert (question.answers[3].value, question.bad) == (3, set())
+
+
 async def test_GIVEN_duplicates_and_unasked_values_WHEN_they_come_THEN_they_disturb_nothing(link):
     stray = answer(5, VOLTS, 77.0, 3)
     link.bus.deliver(stray)
