@@ -34,6 +34,19 @@ async def test_GIVEN_a_switch_WHEN_put_THEN_the_log_speaks_in_its_states() -> No
         assert newest_put(rig).endswith("LAB:HV1:CH00:ON ON -> OFF")
 
 
+async def test_GIVEN_a_served_reading_WHEN_processed_or_scanned_anew_THEN_its_device_is_asked_for_it() -> None:
+    async with Rig().running() as rig:
+        vset, before = rig["CH00:VSET:RBV"], len(rig.driver.batches)
+        vset.process()
+        await settle()
+        assert rig.driver.batches[before:] == [(rig.clock.now, ["CH00.VSET.RBV"])]
+        scan = fields_of("ai")["SCAN"]
+        vset.put_by(scan, scan.choices.index("1 second"), WHO)
+        await rig.clock.advance(3.05)
+        asked = [batch for _, batch in rig.driver.batches[before + 1 :] if "CH00.VSET.RBV" in batch]
+        assert len(asked) == 3
+
+
 async def test_GIVEN_a_driver_that_refuses_WHEN_put_THEN_the_reason_reaches_client_and_PUT_MSG(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

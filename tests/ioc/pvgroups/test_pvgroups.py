@@ -272,6 +272,23 @@ async def test_a_client_that_leaves_behind_a_put_leaves_no_monitor_and_its_put_m
     assert len(client.sent) == 1
 
 
+async def test_a_monitor_whose_number_is_used_again_ends():
+    guests, _ = guests_of()
+    client = Client()
+    channel = guests.open(client, "G:SP", 7, 1)
+    assert channel is not None
+    channel.greeting()
+    for _ in range(2):
+        channel.handle(request(Command.EVENT_ADD, 2, struct.pack(">12xHxx", 5)))
+    await asyncio.wait(client.tasks)
+    entry: Any = guests.find("G:SP")
+    assert len(client.sent) == 2
+    await entry.write(3.0)
+    assert len(client.sent) == 3
+    channel.close()
+    assert not entry._queues
+
+
 def test_a_name_with_a_filter_is_not_found_since_no_channel_can_be_made():
     guests, _ = guests_of()
     assert guests.find("G:SP") is not None

@@ -83,6 +83,19 @@ async def test_GIVEN_a_lost_device_WHEN_it_stays_away_THEN_attempts_back_off_and
         assert alarm(rig["COMM:AGE"]) == ("HIHI", 2)
 
 
+@pytest.mark.parametrize(("trouble", "pause"), [(LinkDown("refused"), 0.25), (ReplyTimeout("silent"), 0.05)])
+async def test_GIVEN_a_device_WHEN_lost_THEN_it_is_tried_again_after_a_pause_or_the_wait_for_an_answer(
+    trouble: Exception, pause: float
+) -> None:
+    async with Rig().running() as rig:
+        await rig.clock.advance(3.1)
+        rig.driver.trouble, before = trouble, rig.driver.connects
+        await rig.clock.advance(0.9 + pause - 0.01)
+        assert (rig["COMM"].val, rig.driver.connects) == (0, before)
+        await rig.clock.advance(0.02)
+        assert rig.driver.connects == before + 1
+
+
 async def test_GIVEN_a_silent_device_WHEN_four_seconds_pass_THEN_age_is_MINOR() -> None:
     async with Rig().running() as rig:
         rig.driver.trouble = ReplyTimeout("silent")

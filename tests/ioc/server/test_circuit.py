@@ -186,6 +186,66 @@ async def test_GIVEN_a_put_that_waits_WHEN_its_client_clears_the_channel_THEN_on
         await server.stop()
 
 
+async def test_GIVEN_a_command_that_is_none_WHEN_it_arrives_THEN_that_connection_is_closed() -> None:
+    server = Server(
+        RecordSet.build(parse_text('record(ai, "A") {}', "test").expand({})), interfaces=["127.0.0.1"], port=0
+    )
+    await server.start()
+    try:
+        (reader, writer, sid), (other, others, _) = [await _channel(server) for _ in range(2)]
+        writer.write(wire.pack(77, 0, 0, sid, 0))
+        async with asyncio.timeout(10):
+            assert await reader.read() == b""
+        writer.close()
+        others.write(wire.pack(wire.Command.ECHO, 0, 0, 0, 0))
+        assert await other.readexactly(16) == wire.pack(wire.Command.ECHO, 0, 0, 0, 0)
+        others.close()
+        await others.wait_closed()
+    finally:
+        await server.stop()
+
+
+async def test_GIVEN_a_channel_that_is_none_WHEN_asked_of_THEN_that_is_reported_but_for_the_end_of_a_channel() -> None:
+    server = Server(
+        RecordSet.build(parse_text('record(ai, "A") {}', "test").expand({})), interfaces=["127.0.0.1"], port=0
+    )
+    await server.start()
+    try:
+        reader, writer, sid = await _channel(server)
+        for command in (wire.Command.CLEAR_CHANNEL, wire.Command.READ_NOTIFY):
+            writer.write(wire.pack(command, 6, 1, sid + 9, 5))
+        kind, _, _, _, cid, code = struct.unpack(">HHHHII", await reader.readexactly(16))
+        assert (kind, cid, code) == (wire.Command.ERROR, wire.NO_CHANNEL, wire.ECA_BADCHID)
+        assert await reader.readexactly(16) == struct.pack(">HHHHII", wire.Command.READ_NOTIFY, 0, 6, 1, sid + 9, 5)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
+
+
+@pytest.mark.parametrize(("sent", "denied"), [(b"5000", True), (b"lots", False)])
+async def test_GIVEN_a_refused_put_WHEN_noted_THEN_with_what_the_client_has_sent(sent: bytes, denied: bool) -> None:
+    records = RecordSet.build(parse_text('record(ao, "A") {}', "test").expand({}))
+    noted: list[tuple[str, str]] = []
+
+    class Noting(Source):
+        def refused(self, record: Record, field: str, value: str, context: PutContext, reason: str) -> None:
+            noted.append((field, value))
+
+    records["A"].source = Noting()
+    server = Server(records, Closed() if denied else None, interfaces=["127.0.0.1"], port=0)
+    await server.start()
+    try:
+        reader, writer, sid = await _channel(server)
+        writer.write(wire.pack(wire.Command.WRITE_NOTIFY, 0, 1, sid, 77, sent.ljust(40, b"\0")))
+        await reader.readexactly(16)
+        writer.close()
+        await writer.wait_closed()
+    finally:
+        await server.stop()
+    assert noted == [("VAL", repr(sent.decode()))]
+
+
 class Secret(Policy):
     """A policy under which nothing may be read, from when on ``closed`` is set."""
 
