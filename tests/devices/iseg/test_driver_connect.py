@@ -70,7 +70,8 @@ async def test_GIVEN_another_module_at_the_address_WHEN_connected_again_THEN_not
 
 
 async def test_GIVEN_what_had_no_answer_at_the_start_WHEN_connected_again_THEN_it_is_asked_again():
-    async with bench(E16C1, connect=False) as made:
+    # at its third try alone the module is asked what it must answer, within half of this time
+    async with bench(E16C1, connect=False, timeout=0.8) as made:
         silent = ("BoardTemperature", "ArticleDescription", "Supply24")
         with made.segment.lock:
             made.module.unknown |= {BY_NAME[name].id for name in silent}
