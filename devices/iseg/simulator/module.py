@@ -119,7 +119,7 @@ class SimulatedIsegModule:
     ``temperature`` (degC), ``volts_max`` and ``amps_max`` (front potentiometers, %), ``service`` (hardware
     failure), ``noise_volts`` and ``noise_amps`` (standard deviation of the readings), ``dcp`` (speaks only the older
     protocol), ``unknown`` (DATA_IDs that this module ignores). Settings are kept until ``power_cycle``. ``prepared`` is
-    for how many seconds more services that reset or store are accepted, ``idle`` for how many nobody has spoken to it.
+    for how many seconds more services that reset or store are accepted, ``idle`` since its last frame.
     """
 
     __slots__ = (

@@ -25,13 +25,6 @@ async def test_channels_that_the_unit_does_not_have_are_invalid():
     )  # fmt: skip
 
 
-async def test_the_serial_number_is_compared_with_the_site_file():
-    rig = bench(CaenModel(serial="00042"), options={"serial": "00123"})
-    await rig.start()
-    found = (await rig.driver.read(["BD.SERIAL"]))["BD.SERIAL"]
-    assert (found.value, found.level) == ("00042", Level.MAJOR)
-
-
 async def test_interlock_kill_and_alarm_word():
     rig = bench()
     await rig.start()
@@ -294,15 +287,6 @@ async def test_units_of_the_803x_family_have_another_status_layout():
 def test_the_layout_is_found_by_the_name_of_the_unit(name, layout):
     found = layout_of(name, Profile.A)
     assert (found.name, found.known) == (layout, True)
-
-
-async def test_an_unknown_model_is_connected_and_says_so():
-    rig = bench(CaenModel(name="DT9999X"))
-    await rig.driver.connect()
-    assert "DT9999X is not known" in rig.driver.stats.notice
-    found = await rig.driver.read(["BD.NAME", "CH00.STATE"])
-    assert (found["BD.NAME"].value, found["BD.NAME"].level) == ("DT9999X", Level.MINOR)
-    assert found["CH00.STATE"].level is Level.OK
 
 
 async def test_a_setting_outside_the_limits_of_the_site_is_major_however_it_was_made():

@@ -221,3 +221,19 @@ async def test_a_supply_that_does_not_tell_its_channels_is_refused(count):
     with pytest.raises(Garbled, match="number of channels"):
         await rig.driver.connect()
     assert not rig.link.connected
+
+
+async def test_the_serial_number_is_compared_with_the_site_file():
+    rig = bench(CaenModel(serial="00042"), options={"serial": "00123"})
+    await rig.start()
+    found = (await rig.driver.read(["BD.SERIAL"]))["BD.SERIAL"]
+    assert (found.value, found.level) == ("00042", Level.MAJOR)
+
+
+async def test_an_unknown_model_is_connected_and_says_so():
+    rig = bench(CaenModel(name="DT9999X"))
+    await rig.driver.connect()
+    assert "DT9999X is not known" in rig.driver.stats.notice
+    found = await rig.driver.read(["BD.NAME", "CH00.STATE"])
+    assert (found["BD.NAME"].value, found["BD.NAME"].level) == ("DT9999X", Level.MINOR)
+    assert found["CH00.STATE"].level is Level.OK
